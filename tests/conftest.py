@@ -1,0 +1,45 @@
+"""What all tests share: one thread, the recorded outputs, and the golden files that cannot be redistributed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(__file__).resolve().parent / "data"
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Recorded outputs that the repository carries."""
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def shared_golden() -> Path:
+    """Recorded outputs that hold audio which is not redistributed here; tests skip where they are missing."""
+    path = Path(os.environ.get("VOICE_GOLDEN", ROOT.parent / "shared" / "golden"))
+    if not (path / "encoder.npz").is_file():
+        pytest.skip(f"no recorded outputs of redistributed clips at {path} (set VOICE_GOLDEN)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def published_encoder() -> Path:
+    """The published encoder.pt: in saved_models/published, $PUBLISHED_ENCODER, or inside the package Resemblyzer."""
+    from importlib.util import find_spec
+
+    candidates = [ROOT / "saved_models" / "published" / "encoder.pt"]
+    if os.environ.get("PUBLISHED_ENCODER"):
+        candidates.append(Path(os.environ["PUBLISHED_ENCODER"]))
+    spec = find_spec("resemblyzer")
+    if spec and spec.origin:
+        candidates.append(Path(spec.origin).parent / "pretrained.pt")
+    for path in candidates:
+        if path.is_file():
+            return path
+    pytest.skip("no published encoder.pt (demo_cli.py --models published fetches it; or set PUBLISHED_ENCODER)")

@@ -1,0 +1,214 @@
+"""Weights on disk: the only module that calls torch.save, torch.load or safetensors for weights.
+
+Ours: one `.safetensors` file whose header explains it (kind, format, config, mel, step, metrics, fingerprint).
+Published: the `.pt` files of the SV2TTS repositories, read with `weights_only=True`, so nothing in them can run.
+Training state (optimizer, step) lies beside the weights in a file that loads with `weights_only=True` too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from utils.errors import CloningError
+
+FORMAT = 1
+KINDS = ("encoder", "synthesizer", "vocoder")
+# One tensor that only this kind of published checkpoint has.
+_PUBLISHED_MARKS = {"encoder": "lstm.weight_ih_l0", "synthesizer": "decoder.mel_proj.weight", "vocoder": "upsample.resnet.conv_in.weight"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weights file says: `state` maps names to float32 (or integer) CPU tensors."""
+
+    kind: str
+    state: dict[str, Tensor] = field(repr=False)
+    config: dict[str, Any]
+    mel: dict[str, Any] | None
+    step: int
+    metrics: dict[str, Any]
+    extra: dict[str, Any]  # what one stage alone cares about, such as the encoder that a synthesizer was trained on
+    fingerprint: str
+    published: bool  # a `.pt` of the SV2TTS layout: config, mel and extra are empty, the stage infers them
+    path: Path
+
+
+def save_weights(
+    path: str | Path,
+    *,
+    kind: str,
+    state: Mapping[str, Tensor],
+    config: dict[str, Any],
+    mel: dict[str, Any] | None,
+    step: int,
+    metrics: dict[str, Any] | None = None,
+    extra: dict[str, Any] | None = None,
+    half: bool = False,
+) -> str:
+    """Write one `.safetensors` file atomically; `half` stores floating point as float16. Returns its fingerprint."""
+    tensors = {name: _stored(tensor, half) for name, tensor in state.items()}
+    header = {
+        "kind": kind,
+        "format": FORMAT,
+        "config": config,
+        "mel": mel,
+        "step": step,
+        "metrics": metrics or {},
+        "extra": extra or {},
+        "fingerprint": fingerprint(state),
+    }
+    partial = _partial(path)
+    save_file(tensors, partial, metadata={name: json.dumps(value) for name, value in header.items()})
+    os.replace(partial, path)
+    return header["fingerprint"]
+
+
+def load_weights(path: str | Path, kind: str | None = None) -> Checkpoint:
+    """Read ours or a published checkpoint; told apart by content, not by name.
+
+    Raises CloningError: missing, not a checkpoint, cut off, of another kind, of a newer format, or a pickle that
+    wants to run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CloningError(f"{path}: no such checkpoint")
+    checkpoint = _load_ours(path) if _looks_like_safetensors(path) else _load_published(path)
+    if kind is not None and checkpoint.kind != kind:
+        raise CloningError(f"{path}: expected a checkpoint of kind {kind!r}, found {checkpoint.kind!r}")
+    return checkpoint
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """Names a set of weights by content: 16 hex digits, the same whether stored in float32 or float16."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu()
+        if tensor.is_floating_point():
+            tensor = tensor.half()
+        digest.update(f"{name}{list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def load_into(module: torch.nn.Module, checkpoint: Checkpoint, state: Mapping[str, Tensor] | None = None) -> None:
+    """Fill `module` strictly; a mismatch is one line that names the tensors and both shapes."""
+    state = checkpoint.state if state is None else state
+    wanted = module.state_dict()
+    problems = [f"{name} is missing" for name in wanted.keys() - state.keys()]
+    problems += [f"{name} is unknown" for name in state.keys() - wanted.keys()]
+    problems += [
+        f"{name} is {list(state[name].shape)} in the file, {list(wanted[name].shape)} in the model"
+        for name in wanted.keys() & state.keys()
+        if wanted[name].shape != state[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CloningError(f"{checkpoint.path}: does not fit this model: {'; '.join(sorted(problems)[:3])}{more}")
+    module.load_state_dict(dict(state))
+
+
+def warm_start(module: torch.nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Copy the tensors whose name and shape match; return the names in `module` that keep their own values."""
+    own = module.state_dict()
+    matching = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    module.load_state_dict(matching, strict=False)
+    return sorted(own.keys() - matching.keys())
+
+
+def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
+    """Write optimizer state and position atomically; only tensors and plain Python values are allowed in it."""
+    partial = _partial(path)
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def load_training_state(path: str | Path) -> dict[str, Any]:
+    """Read what `save_training_state` wrote; CloningError when it is damaged or wants to run code."""
+    return _torch_load(Path(path))
+
+
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    tensor = tensor.detach().cpu()
+    # clone: safetensors refuses tensors that share memory (tied weights)
+    return (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous().clone()
+
+
+def _partial(path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")
+
+
+def _looks_like_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(9)[8:9] == b"{"
+
+
+def _load_ours(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise CloningError(f"{path}: damaged or cut off: {error}") from error
+    if "kind" not in header or "format" not in header:
+        raise CloningError(f"{path}: a safetensors file without our header (kind, format): not a checkpoint of this project")
+    if header["format"] > FORMAT:
+        raise CloningError(f"{path}: format {header['format']}, this version reads up to {FORMAT}: update the project")
+    return Checkpoint(
+        kind=header["kind"],
+        state={name: t.float() if t.is_floating_point() else t for name, t in state.items()},
+        config=header.get("config", {}),
+        mel=header.get("mel"),
+        step=header.get("step", 0),
+        metrics=header.get("metrics", {}),
+        extra=header.get("extra", {}),
+        fingerprint=header.get("fingerprint", ""),
+        published=False,
+        path=path,
+    )
+
+
+def _load_published(path: Path) -> Checkpoint:
+    content = _torch_load(path)
+    # `model_state` beside optimizer and step, or (older vocoders) a bare state_dict
+    state = content.get("model_state", content) if isinstance(content, dict) else {}
+    kinds = [kind for kind, mark in _PUBLISHED_MARKS.items() if mark in state]
+    if not kinds:
+        raise CloningError(f"{path}: not a checkpoint of this project nor of the SV2TTS layout")
+    step = content.get("step", state.get("step", 0))
+    return Checkpoint(
+        kind=kinds[0],
+        state={name: t.detach() for name, t in state.items()},
+        config={},
+        mel=None,
+        step=int(step.item() if isinstance(step, Tensor) else step),
+        metrics={},
+        extra={},
+        fingerprint=fingerprint(state),
+        published=True,
+        path=path,
+    )
+
+
+def _torch_load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error) or "Unsupported" in str(error):
+            raise CloningError(f"{path}: refused: it is not plain weights (its pickle asks to run code)") from error
+        raise CloningError(f"{path}: not a checkpoint: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise CloningError(f"{path}: damaged or not a checkpoint: {str(error).splitlines()[0]}") from error

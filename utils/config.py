@@ -1,0 +1,131 @@
+"""Settings: frozen dataclasses in, frozen dataclasses out; an unknown name is an error.
+
+A preset is a TOML file in `configs/<stage>/` that holds only what differs from the dataclass defaults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from utils.errors import CloningError
+
+T = TypeVar("T")
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as nested plain dictionaries (tuples become lists), ready for JSON."""
+    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
+    """Build `cls` from nested dictionaries; fields that `data` lacks keep their defaults.
+
+    Raises CloningError for an unknown name, a wrong type, or a value that the dataclass refuses.
+    """
+    where = where or cls.__name__
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls) if f.init}
+    if unknown := sorted(set(data) - known):
+        raise CloningError(f"unknown settings {unknown} for {where}; it has {sorted(known)}")
+    values = {name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+    try:
+        return cls(**values)
+    except (ValueError, TypeError) as error:
+        raise CloningError(f"{where}: {error}") from error
+
+
+def override(config: T, **changes: Any) -> T:
+    """`config` with some fields replaced; an unknown name is an error that lists the known ones."""
+    return from_dict(type(config), {**to_dict(config), **changes})
+
+
+def load_config(cls: type[T], stage: str, preset: str | Path | None, assignments: Iterable[str] = ()) -> T:
+    """`cls` from a preset (a name in `configs/<stage>/` or a path to a TOML file) and `a.b=value` assignments.
+
+    Values of assignments are TOML (`model.dropout=0.1`, `name="x"`); a bare word is taken as a string.
+    Raises CloningError for a preset that is not there and for an unknown or refused setting.
+    """
+    data: dict[str, Any] = {}
+    if preset is not None:
+        path = Path(preset)
+        if path.suffix != ".toml":
+            path = CONFIGS / stage / f"{preset}.toml"
+        if not path.is_file():
+            known = sorted(p.stem for p in (CONFIGS / stage).glob("*.toml"))
+            raise CloningError(f"no preset {str(preset)!r}: give a .toml file or one of {known}")
+        data = read_toml(path)
+    for assignment in assignments:
+        _assign(data, assignment)
+    return from_dict(cls, data)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as dictionaries; CloningError names the line that does not parse."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise CloningError(f"{path}: not TOML: {error}") from error
+
+
+def _assign(data: dict[str, Any], assignment: str) -> None:
+    name, equals, text = assignment.partition("=")
+    if not equals or not name.strip():
+        raise CloningError(f"{assignment!r} is not name=value, such as training.steps=1000")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = name.strip().split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise CloningError(f"{assignment!r}: {parent} is a value, not a group of settings")
+    data[last] = value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        hint = next(a for a in arguments if a is not type(None))
+        return _convert(hint, value, where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise CloningError(f"{where} is {value!r}; it must be one of {list(arguments)}")
+        return value
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, Mapping):
+            raise CloningError(f"{where} is a group of settings, not {value!r}")
+        return from_dict(hint, value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise CloningError(f"{where} must be a list, got {value!r}")
+        element = arguments[0]
+        if len(arguments) == 2 and arguments[1] is not Ellipsis and len(value) != 2:
+            raise CloningError(f"{where} must have 2 values, got {value!r}")
+        return tuple(_convert(element, v, where) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, float, str, bool) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+        raise CloningError(f"{where} must be {hint.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,30 @@
+"""The one kind of error that a user can put right, and how scripts end on it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class CloningError(Exception):
+    """Something the user can put right. One line: what, the value, the limit, the remedy."""
+
+
+def exit_code(run: Callable[[], int | None]) -> int:
+    """Run a script's body: 0 when it returns None, its own code otherwise.
+
+    A CloningError becomes one line on stderr and exit code 2; Ctrl-C becomes 130.
+    """
+    try:
+        return run() or 0
+    except CloningError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def require_package(name: str, purpose: str, requirements: str) -> CloningError:
+    """The error for an optional package that is not installed (raise it `from` the ImportError)."""
+    return CloningError(f"{purpose} needs the package {name}: pip install -r {requirements}")
