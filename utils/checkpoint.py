@@ -26,7 +26,11 @@ from utils.errors import CloningError
 FORMAT = 1
 KINDS = ("encoder", "synthesizer", "vocoder")
 # One tensor that only this kind of published checkpoint has.
-_PUBLISHED_MARKS = {"encoder": "lstm.weight_ih_l0", "synthesizer": "decoder.mel_proj.weight", "vocoder": "upsample.resnet.conv_in.weight"}
+_PUBLISHED_MARKS = {
+    "encoder": "lstm.weight_ih_l0",
+    "synthesizer": "decoder.mel_proj.weight",
+    "vocoder": "upsample.resnet.conv_in.weight",
+}
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,9 @@ def _load_ours(path: Path) -> Checkpoint:
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CloningError(f"{path}: damaged or cut off: {error}") from error
     if "kind" not in header or "format" not in header:
-        raise CloningError(f"{path}: a safetensors file without our header (kind, format): not a checkpoint of this project")
+        raise CloningError(
+            f"{path}: a safetensors file without our header (kind, format): not a checkpoint of this project"
+        )
     if header["format"] > FORMAT:
         raise CloningError(f"{path}: format {header['format']}, this version reads up to {FORMAT}: update the project")
     return Checkpoint(

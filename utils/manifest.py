@@ -91,7 +91,9 @@ def read_shard_indexes(root: Path) -> tuple[list[Utterance], list[Skipped]]:
     return utterances, skipped
 
 
-def write_manifest(root: Path, kind: str, utterances: list[Utterance], skipped: list[Skipped], **header: Any) -> Manifest:
+def write_manifest(
+    root: Path, kind: str, utterances: list[Utterance], skipped: list[Skipped], **header: Any
+) -> Manifest:
     """Gather a set: `manifest.jsonl` with counts and hours in its header, `skipped.jsonl` beside it.
 
     Raises CloningError, with the reasons, when nothing was kept.
