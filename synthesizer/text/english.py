@@ -1,0 +1,17 @@
+"""English: the normaliser, the pronouncing dictionary and the abbreviations in one object."""
+
+from __future__ import annotations
+
+from synthesizer.text import normalize, phonemes
+from synthesizer.text.languages import Language
+from synthesizer.text.symbols import ARPABET, ARPABET_STRESSED
+
+LANGUAGE = Language(
+    name="english",
+    phones=ARPABET + ARPABET_STRESSED,
+    normalize=normalize.normalize,
+    pronounce=phonemes.pronounce,
+    is_known=phonemes.is_known,
+    without_stress=phonemes.without_stress,
+    abbreviations=normalize.SENTENCE_ABBREVIATIONS,
+)

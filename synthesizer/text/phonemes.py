@@ -1,0 +1,256 @@
+"""English words to ARPAbet phones with stress, as CMUdict writes them: HELLO -> HH AH0 L OW1.
+
+Looked up in the user's lexicon, then in gruut's English lexicon (MIT; 124,000 words derived from CMUdict, in IPA),
+then by suffix ("vlogger's" = "vlogger" + Z), and guessed by gruut's grapheme-to-phoneme model at last. gruut is no
+longer developed: everything taken from it goes through `_load_words`, `_guesser` and `_tagger`.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import cache, lru_cache
+from pathlib import Path
+
+from synthesizer.text.languages import Lexicon
+from synthesizer.text.symbols import ARPABET, ARPABET_STRESSED, ARPABET_VOWELS
+from utils.errors import CloningError, require_package
+
+LETTER = "(letter)"  # "a(letter)" is the name of the letter, "a" the article
+
+Phones = tuple[str, ...]
+
+_IPA_CONSONANTS = {
+    "b": "B", "t͡ʃ": "CH", "d": "D", "ð": "DH", "f": "F", "ɡ": "G", "g": "G", "h": "HH", "d͡ʒ": "JH", "k": "K",
+    "l": "L", "m": "M", "n": "N", "ŋ": "NG", "p": "P", "ɹ": "R", "r": "R", "s": "S", "ʃ": "SH", "t": "T",
+    "ɾ": "T", "θ": "TH", "v": "V", "w": "W", "j": "Y", "z": "Z", "ʒ": "ZH",
+}  # fmt: skip
+_IPA_VOWELS = {
+    "ɑ": "AA", "æ": "AE", "ə": "AH", "ʌ": "AH", "ɔ": "AO", "aʊ": "AW", "aɪ": "AY", "ɛ": "EH", "ɚ": "ER",
+    "ɝ": "ER", "eɪ": "EY", "ɪ": "IH", "i": "IY", "oʊ": "OW", "ɔɪ": "OY", "ʊ": "UH", "u": "UW",
+}  # fmt: skip
+
+# gruut gives some function words a first pronunciation that running speech seldom has.
+_PREFERRED: dict[str, str] = {
+    "a": "AH0",
+    "a(letter)": "EY1",
+    "and": "AH0 N D",
+    "for": "F AO1 R",
+    "i": "AY1",
+    "to": "T UW1",
+}
+_PARTS_OF_SPEECH = {  # Penn tags to the roles of the lexicon, best first
+    "VBD": ("VBD", "VB"), "VBN": ("VBD", "VB"), "VB": ("VB",), "VBP": ("VB",), "VBZ": ("VB",), "VBG": ("VB",),
+    "NN": ("NN",), "NNS": ("NN",), "NNP": ("NN",), "NNPS": ("NN",), "JJ": ("JJ", "NN"), "JJR": ("JJ", "NN"),
+    "JJS": ("JJ", "NN"), "RB": ("RB", "JJ"), "MD": ("VB",),
+}  # fmt: skip
+_UNVOICED = frozenset("P T K F TH".split())
+_SIBILANT = frozenset("S Z SH ZH CH JH".split())
+
+
+def pronounce(words: Sequence[str], lexicon: Lexicon) -> list[list[str]]:
+    """Phones with stress for each word of a sentence; marks among the words give an empty list."""
+    tags: Sequence[str] | None = None
+    phones: list[list[str]] = []
+    for index, written in enumerate(words):
+        word = written.lower()
+        if not any(c.isalpha() for c in word):
+            phones.append([])
+            continue
+        if word in lexicon:
+            phones.append(list(lexicon[word]))
+            continue
+        if word == "the":
+            phones.append(["DH", "AH0"])  # made "DH IY0" below, when a vowel follows
+            continue
+        roles = _roles(word)
+        if word in _PREFERRED or len(roles) < 2:
+            phones.append(list(_pronounce_alone(word)))
+            continue
+        if tags is None:
+            tags = _tagger()([w.removesuffix(LETTER) for w in words])
+        phones.append(list(_by_role(roles, tags[index])))
+    for index, written in enumerate(words[:-1]):
+        if written.lower() == "the" and "the" not in lexicon and phones[index + 1][:1]:
+            if without_stress(phones[index + 1][0]) in ARPABET_VOWELS:
+                phones[index] = ["DH", "IY0"]
+    return phones
+
+
+def is_known(word: str) -> bool:
+    """Whether the dictionary has the word, or the word less a regular ending."""
+    word = word.lower()
+    return word in _PREFERRED or _lookup(word) is not None or _by_suffix(word) is not None
+
+
+def is_listed(word: str) -> bool:
+    """Whether the dictionary has this very word."""
+    return _lookup(word.lower()) is not None
+
+
+def without_stress(phone: str) -> str:
+    """ "AH0" -> "AH"."""
+    return phone.rstrip("012")
+
+
+def from_ipa(symbol: str) -> Phones:
+    """One symbol of gruut's IPA to ARPAbet: "ˈoʊ" -> ("OW1",). Raises KeyError for one that is not English."""
+    stress = {"ˈ": "1", "ˌ": "2"}.get(symbol[0], "0")
+    bare = symbol.lstrip("ˈˌ").rstrip("ː")
+    if bare in _IPA_CONSONANTS:
+        return (_IPA_CONSONANTS[bare],)
+    return (_IPA_VOWELS[bare] + stress,)
+
+
+def read_lexicon(path: str | Path, phones: Sequence[str] = ARPABET + ARPABET_STRESSED) -> dict[str, Phones]:
+    """A user's lexicon: lines of `word  PH PH PH`; `#` and `;;;` start comments; the first entry of a word counts.
+
+    Raises CloningError with the line's number for a line without phones or with a phone that is not in `phones`.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise CloningError(f"no lexicon at {path}: give a text file of lines such as `gnocchi  N Y AO1 K IY0`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CloningError(f"{path}: not a readable UTF-8 text file: {error}") from error
+    lexicon: dict[str, Phones] = {}
+    for number, line in enumerate(lines, start=1):
+        word, *found = re.sub(r"(#|;;;).*", "", line).split() or [""]
+        if not word:
+            continue
+        if not found:
+            raise CloningError(f"{path}, line {number}: no phones after {word!r}: write `word  PH PH PH`")
+        lexicon.setdefault(re.sub(r"\(\d+\)$", "", word.lower()), check_phones(found, f"{path}, line {number}", phones))
+    return lexicon
+
+
+def check_phones(found: Sequence[str], where: str, phones: Sequence[str] = ARPABET + ARPABET_STRESSED) -> Phones:
+    """`found` in upper case. Raises CloningError naming the first phone that is not one."""
+    upper = tuple(phone.upper() for phone in found)
+    for phone in upper:
+        if phone not in phones:
+            known = " ".join(dict.fromkeys(without_stress(p) for p in phones))
+            raise CloningError(f"{where}: {phone!r} is not a phone: use {known}, vowels with 0, 1 or 2 for stress")
+    return upper
+
+
+# --- the dictionary -------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=50_000)
+def _pronounce_alone(word: str) -> Phones:
+    if word in _PREFERRED:
+        return tuple(_PREFERRED[word].split())
+    found = _lookup(word) or _by_suffix(word)
+    return found or _guess(word)
+
+
+def _lookup(word: str) -> Phones | None:
+    entries = _words().get(word)
+    if entries is None and word.startswith("'"):
+        entries = _words().get(word[1:])
+    return _convert(entries[0][1]) if entries else None
+
+
+def _roles(word: str) -> list[tuple[str, str]]:
+    entries = _words().get(word, [])
+    return entries if len({role for role, _ in entries if role}) > 1 else []
+
+
+def _by_role(entries: list[tuple[str, str]], tag: str) -> Phones:
+    for role in _PARTS_OF_SPEECH.get(tag, ()):
+        for entry_role, ipa in entries:
+            if entry_role == f"gruut:{role}":
+                return _convert(ipa)
+    return _convert(entries[0][1])
+
+
+def _by_suffix(word: str) -> Phones | None:
+    """Regular endings of a listed word: -'s, -s, -es, -ed, -ing, -ly, -ness, un-."""
+    for suffix, ending in (("'s", _plural), ("s'", _plural), ("s", _plural), ("es", _plural), ("ed", _past)):
+        stem = _lookup(word[: -len(suffix)]) if word.endswith(suffix) else None
+        if stem is None and suffix == "ed" and word.endswith("ed"):
+            stem = _lookup(word[:-1])
+        if stem and len(word) - len(suffix) > 1:
+            return ending(stem)
+    for suffix, phones in _SUFFIXES.items():
+        if word.endswith(suffix) and len(word) - len(suffix) > 2:
+            stem = _lookup(word[: -len(suffix)]) or (_lookup(word[: -len(suffix)] + "e") if suffix == "ing" else None)
+            if stem:
+                return stem + phones
+    if word.startswith("un") and len(word) > 5 and (stem := _lookup(word[2:])):
+        return ("AH0", "N", *stem)
+    return None
+
+
+_SUFFIXES: dict[str, Phones] = {
+    "ing": ("IH0", "NG"),
+    "ly": ("L", "IY0"),
+    "ness": ("N", "AH0", "S"),
+    "less": ("L", "AH0", "S"),
+    "ment": ("M", "AH0", "N", "T"),
+    "like": ("L", "AY2", "K"),
+}
+
+
+def _plural(stem: Phones) -> Phones:
+    if stem[-1] in _SIBILANT:
+        return (*stem, "IH0", "Z")
+    return (*stem, "S" if stem[-1] in _UNVOICED else "Z")
+
+
+def _past(stem: Phones) -> Phones:
+    if stem[-1] in ("T", "D"):
+        return (*stem, "IH0", "D")
+    return (*stem, "T" if stem[-1] in _UNVOICED or stem[-1] in ("S", "SH", "CH") else "D")
+
+
+def _guess(word: str) -> Phones:
+    letters = re.sub(r"[^a-z']", "", word)
+    if not letters.strip("'"):
+        return ()
+    return tuple(phone for symbol in _guesser()(letters.strip("'")) for phone in from_ipa(symbol))
+
+
+@cache
+def _convert(ipa: str) -> Phones:
+    return tuple(phone for symbol in ipa.split() for phone in from_ipa(symbol))
+
+
+# --- gruut ----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _words() -> dict[str, list[tuple[str, str]]]:
+    """word -> its (role, IPA) entries in order. All at once: the table has no index, so that one look-up scans it."""
+    path = _language_folder() / "lexicon.db"
+    words: dict[str, list[tuple[str, str]]] = {}
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        for word, role, ipa in connection.execute("SELECT word, role, phonemes FROM word_phonemes ORDER BY id"):
+            words.setdefault(word, []).append((role, ipa))
+    return words
+
+
+@cache
+def _guesser() -> Callable[[str], Sequence[str]]:
+    from gruut.g2p import GraphemesToPhonemes
+
+    return GraphemesToPhonemes(_language_folder() / "g2p" / "model.crf")
+
+
+@cache
+def _tagger() -> Callable[[Sequence[str]], Sequence[str]]:
+    from gruut.pos import PartOfSpeechTagger
+
+    return PartOfSpeechTagger(_language_folder() / "pos" / "model.crf")
+
+
+def _language_folder() -> Path:
+    try:
+        from gruut_lang_en import get_lang_dir
+    except ModuleNotFoundError as error:
+        raise require_package("gruut", "phoneme input", "requirements.txt") from error
+    return Path(get_lang_dir())

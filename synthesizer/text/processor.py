@@ -1,0 +1,217 @@
+"""Text to the ids that a synthesizer reads: one object, rebuilt from what a checkpoint has saved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from synthesizer.text import languages, published
+from synthesizer.text.languages import Normalized
+from synthesizer.text.phonemes import LETTER, check_phones, read_lexicon
+from synthesizer.text.symbols import CHARACTERS, END, PAD, PAUSES, WORD_BOUNDARY, SymbolTable, phoneme_table
+from utils.config import from_dict, to_dict
+from utils.errors import CloningError
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How text becomes symbols. Saved in checkpoints: a model only understands the symbols it was trained on."""
+
+    symbol_set: Literal["characters", "phonemes"] = "phonemes"
+    language: str = "english"
+    cleaner: Literal["published", "normalize"] = "normalize"  # "published" goes with "characters" only
+    stress: bool = False  # vowels with 0, 1 or 2 after them; the recogniser's alignments have none
+
+    def __post_init__(self) -> None:
+        if self.cleaner == "published" and self.symbol_set != "characters":
+            raise ValueError('cleaner "published" needs symbol_set "characters"')
+
+
+PUBLISHED = TextConfig(symbol_set="characters", cleaner="published")
+
+
+class Word(NamedTuple):
+    """A word of spoken text and the one symbol that follows it."""
+
+    text: str
+    phones: tuple[str, ...]
+    after: str  # a mark of `PAUSES`, the word boundary, or "" at the very end
+
+
+class TextProcessor:
+    """Written text to spoken text to symbols to ids.
+
+    In `phonemes`, exactly one symbol stands between two words: a mark when there is one, else the word boundary.
+    `{HH AH0 L OW1}` in the text is pronounced as it says.
+    """
+
+    def __init__(
+        self,
+        config: TextConfig | Mapping[str, Any] | str = PUBLISHED,
+        *,
+        lexicon: str | Path | Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """config: a TextConfig, its dictionary, or a symbol set ("characters" stands for the published settings).
+
+        lexicon: a file of `word  PH PH` lines, or a mapping. Raises CloningError for anything unknown in either.
+        """
+        if isinstance(config, str):
+            config = PUBLISHED if config == "characters" else from_dict(TextConfig, {"symbol_set": config})
+        self.config = config if isinstance(config, TextConfig) else from_dict(TextConfig, config)
+        self.language = languages.get(self.config.language)
+        characters = self.config.symbol_set == "characters"
+        self.table = SymbolTable(CHARACTERS if characters else phoneme_table(self.language.phones))
+        if lexicon is None:
+            self.lexicon: dict[str, tuple[str, ...]] = {}
+        elif isinstance(lexicon, str | Path):
+            self.lexicon = read_lexicon(lexicon, self.language.phones)
+        else:
+            phones = self.language.phones
+            self.lexicon = {w.lower(): check_phones(p, f"lexicon, {w!r}", phones) for w, p in lexicon.items()}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any], **options: Any) -> TextProcessor:
+        """The processor that `describe` described. Raises CloningError naming the symbols that have changed since."""
+        settings = {name: value for name, value in description.items() if name != "symbols"}
+        processor = cls(settings, **options)
+        if differences := processor.table.differences(description.get("symbols", processor.symbols)):
+            shown = "; ".join(differences[:5])
+            raise CloningError(
+                f"the checkpoint's symbols are not those of this version ({len(differences)} differ: {shown}): "
+                "use the version that made the checkpoint, or train again"
+            )
+        return processor
+
+    def describe(self) -> dict[str, Any]:
+        """The settings and the whole symbol table, ready for a checkpoint's header."""
+        return {**to_dict(self.config), "symbols": list(self.symbols)}
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """All symbols; the index is the id. 0 is padding, 1 the end."""
+        return self.table.symbols
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def read(self, text: str) -> Normalized:
+        """The text as it will be spoken, with notes on what was left out. Raises CloningError when nothing is left."""
+        if self.config.cleaner == "published":
+            return _read_published(text)
+        return self.language.normalize(text, self.lexicon)
+
+    def normalize(self, text: str) -> str:
+        """The text as it will be spoken."""
+        return self.read(text).text
+
+    def words(self, text: str) -> list[Word]:
+        """The words of `text` with their phones and what follows each (for `phonemes`, whatever the symbol set)."""
+        pieces = list(_pieces(self.normalize(text)))
+        spoken = [piece.key for piece in pieces]
+        phones = self.language.pronounce(spoken, self.lexicon)
+        words: list[Word] = []
+        for piece, found in zip(pieces, phones, strict=True):
+            if piece.kind == "mark":
+                if words:
+                    words[-1] = words[-1]._replace(after=_stronger(words[-1].after, piece.key))
+                continue
+            if piece.kind == "phones":
+                found = check_phones(piece.text.strip("{}").split(), piece.text, self.language.phones)
+            if not self.config.stress:
+                found = [self.language.without_stress(phone) for phone in found]
+            if found:
+                words.append(Word(piece.text, tuple(found), WORD_BOUNDARY))
+        if not words:
+            raise CloningError(f"the text holds nothing that can be spoken: {_shorten(text)!r}: give it a word to say")
+        if words[-1].after == WORD_BOUNDARY:
+            words[-1] = words[-1]._replace(after="")
+        return words
+
+    def phonemes(self, text: str) -> list[str]:
+        """The phone and pause symbols of `text`, without the end symbol."""
+        return [s for word in self.words(text) for s in (*word.phones, word.after) if s]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`, the end symbol last. Raises CloningError when nothing in it can be spoken."""
+        if self.config.symbol_set == "phonemes":
+            return self.table.encode(self.phonemes(text))
+        spoken = self.read(text).text
+        if self.config.cleaner == "published":
+            return published.text_to_sequence(text.strip())
+        kept = [c for c in spoken.lower() if c in self.table.ids and c not in (PAD, END)]
+        return self.table.encode(kept)
+
+    def decode(self, ids: Sequence[int]) -> list[str]:
+        """The symbols that ids stand for, padding left out."""
+        return self.table.decode(ids)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words that no dictionary has, so that their pronunciation is guessed; each once, in order."""
+        pieces = _pieces(self.normalize(text))
+        words = [p.text.lower() for p in pieces if p.kind == "word" and not p.key.endswith(LETTER)]
+        unknown = (w for w in words if w not in self.lexicon and not self.language.is_known(w))
+        return list(dict.fromkeys(unknown))
+
+
+class _Piece(NamedTuple):
+    kind: Literal["word", "phones", "mark"]
+    text: str  # as it stands in the text
+    key: str  # what the language is asked to pronounce
+
+
+_PIECE = re.compile(
+    r"(?P<phones>\{[^{}]*\})|(?P<word>['’]?[^\W\d_]+(?:['’][^\W\d_]+)*['’]?)|(?P<mark>[,.?!;:]|(?<!\S)-+(?!\S)|[()])"
+)
+_MARKS = {"(": ",", ")": ","}
+_STRENGTH = {mark: rank for rank, mark in enumerate((WORD_BOUNDARY, "-", ",", ":", ";", ".", "!", "?"))}
+
+
+def _pieces(text: str) -> Iterator[_Piece]:
+    """Words, inline pronunciations and marks of spoken text, in order."""
+    matches = list(_PIECE.finditer(text))
+    for index, match in enumerate(matches):
+        kind, found = match.lastgroup, match[0]
+        if kind == "mark":
+            mark = _MARKS.get(found, found[0])
+            yield _Piece("mark", found, mark)
+        elif kind == "phones":
+            yield _Piece("phones", found, ".")  # a mark in the eyes of the language: it has no phones to find
+        else:
+            neighbours = [matches[i] for i in (index - 1, index + 1) if 0 <= i < len(matches)]
+            letter = found == "A" and index > 0 and _names_a_letter(text, match, neighbours)
+            word = found.replace("’", "'")
+            yield _Piece("word", word, word + LETTER if letter else word)
+
+
+def _names_a_letter(text: str, match: re.Match[str], neighbours: list[re.Match[str]]) -> bool:
+    """A capital A is the letter's name beside another lone capital ("A B C") or before a mark ("vitamin A.")."""
+    if any(len(n[0]) == 1 and n[0].isupper() for n in neighbours):
+        return True
+    return text[match.end() : match.end() + 1] in tuple(PAUSES)
+
+
+def _stronger(first: str, second: str) -> str:
+    return max(first, second, key=lambda mark: _STRENGTH[mark])
+
+
+def _read_published(text: str) -> Normalized:
+    """What the published front end leaves of the text; what it drops is named."""
+    ids = published.text_to_sequence(text.strip())[:-1]
+    spoken = published.sequence_to_text(ids)
+    if not any(c.isalpha() for c in spoken):
+        raise CloningError(f"the text holds nothing that can be spoken: {_shorten(text)!r}: give it a word to say")
+    cleaned = published.english_cleaners(text.strip())
+    notes = []
+    if "{" in text and "}" in text:
+        notes.append("text in {curly braces} is left out: the published symbols hold no phones")
+    if dropped := sorted({c for c in cleaned if c not in CHARACTERS or c in (PAD, END)} - set("{}")):
+        notes.append(f"left out: {' '.join(dropped)}")
+    return Normalized(spoken, tuple(notes))
+
+
+def _shorten(text: str, limit: int = 40) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[:limit]}..."
