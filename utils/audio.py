@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import logging
 import math
 import os
 import struct
@@ -20,11 +21,15 @@ import numpy as np
 
 from utils.errors import CloningError
 
+logger = logging.getLogger(__name__)
+
 SAMPLE_RATE = 16000
 RATES = (1000, 768000)  # Hz; anything else in a header is damage, not a recording
 _BLOCK = 1 << 18  # frames decoded or encoded at a time
+_UNKNOWN_FRAMES = 1 << 60  # libsndfile's way to say that a stream does not tell its length
 _SLACK = 64  # bytes; some writers count their own header into the data chunk
 _MAX_FLOAT_PEAK = 16.0
+_CONVERT = "ffmpeg -i INPUT output.wav"
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 _FORMATS = {
     ".wav": ("WAV", "PCM_16"),
@@ -288,24 +293,61 @@ def _decode(file: BinaryIO, name: str, max_seconds: float) -> Waveform:
         _require_whole_wav(file, name)
         file.seek(0)
     try:
-        with soundfile.SoundFile(file) as audio:
-            _require_rate(audio.samplerate, name)
-            promised = audio.frames
-            if promised / audio.samplerate > max_seconds:
-                raise _too_long(name, promised / audio.samplerate, max_seconds)
-            samples = _read_mono(audio)
-            if len(samples) < promised:
-                raise _truncated(name, promised / audio.samplerate, len(samples) / audio.samplerate)
-            return Waveform(samples, audio.samplerate)
+        audio = soundfile.SoundFile(file)
     except soundfile.SoundFileError as error:
         raise CloningError(_not_audio(name, head)) from error
+    with audio:
+        rate, promised = audio.samplerate, audio.frames
+        _require_rate(rate, name)
+        if max_seconds < promised / rate and promised < _UNKNOWN_FRAMES:
+            raise _too_long(name, promised / rate, max_seconds)
+        try:
+            samples = _read_mono(audio, name, max_seconds)
+        except soundfile.SoundFileError as error:
+            if promised >= _UNKNOWN_FRAMES:
+                raise CloningError(f"{name} does not tell its own length; convert it: {_CONVERT}") from error
+            raise CloningError(f"{name} is damaged or truncated and cannot be decoded; copy it again") from error
+        if audio.format == "OGG":
+            _warn_of_open_end(file, name, len(samples) / rate)
+        elif audio.format in ("MP3", "MPEG") and not _counts_frames(file):
+            promised = 0  # a guess from the bit rate, not a promise
+        slack = rate / 10 if audio.format in ("MP3", "MPEG") else 0
+        if len(samples) + slack < promised < _UNKNOWN_FRAMES:
+            raise _truncated(name, promised / rate, len(samples) / rate)
+    return Waveform(samples, rate)
 
 
-def _read_mono(audio: Any) -> np.ndarray:
-    if audio.channels == 1:
-        return audio.read(dtype="float32")
-    blocks = [block.mean(axis=1) for block in audio.blocks(_BLOCK, dtype="float32", always_2d=True)]
+def _read_mono(audio: Any, name: str, max_seconds: float) -> np.ndarray:
+    """Block by block: many channels are averaged, and a lying header is found out, before memory is taken."""
+    blocks, total = [], 0
+    while len(block := audio.read(_BLOCK, dtype="float32", always_2d=True)):
+        blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
+        total += len(block)
+        if total > max_seconds * audio.samplerate:
+            raise _too_long(name, total / audio.samplerate, max_seconds)
+    if len(blocks) == 1:
+        return blocks[0]
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+def _counts_frames(file: BinaryIO) -> bool:
+    """Whether an mp3 carries the header that counts its frames; without it the length is only guessed."""
+    file.seek(0)
+    head = file.read(10)
+    if head[:3] == b"ID3":  # tag of any size: four bytes of seven bits
+        file.seek(10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)))
+    start = head + file.read(2048)
+    return b"Xing" in start or b"Info" in start
+
+
+def _warn_of_open_end(file: BinaryIO, name: str, seconds: float) -> None:
+    """Ogg promises no length, but its last page carries an end mark: without it, the file was cut short."""
+    length = file.seek(0, io.SEEK_END)
+    file.seek(max(0, length - (1 << 17)))
+    tail = file.read()
+    page = tail.rfind(b"OggS")
+    if page < 0 or page + 6 > len(tail) or not tail[page + 5] & 4:
+        logger.warning("%s ends without its end mark, so it may be truncated; %.1f s of it are used", name, seconds)
 
 
 def _require_whole_wav(file: BinaryIO, name: str) -> None:
@@ -362,7 +404,7 @@ def _truncated(name: str, promised: float, there: float) -> CloningError:
 def _not_audio(name: str, head: bytes) -> str:
     for offset, magic, kind in _FOREIGN:
         if head[offset : offset + len(magic)] == magic:
-            return f"{name} is {kind}, which is not read here; convert it: ffmpeg -i INPUT output.wav"
+            return f"{name} is {kind}, which is not read here; convert it: {_CONVERT}"
     return f"{name} is not audio that can be read; wav, flac, ogg, opus and mp3 are"
 
 
