@@ -1,0 +1,206 @@
+"""Finds the clips of every corpus below a folder; what is not understood is listed, never silently lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils.corpora.layouts import File, Found, Layout, recognise
+from utils.corpora.transcripts import Transcripts
+from utils.errors import CloningError
+
+# what libsndfile reads
+AUDIO = frozenset(
+    ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .sph .nist .w64 .rf64".split()
+)
+# sound that it does not read, and archives somebody forgot to unpack
+_UNREADABLE = frozenset(".m4a .aac .mp4 .wma .webm .raw .pcm .amr .ape .wv .mkv .3gp .shn".split())
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+# folders of a plain corpus that are no speakers
+_NO_SPEAKER = frozenset(
+    "train training dev development test testing valid validation eval evaluation wav wavs audio audios flac mp3 data "
+    "clips recordings speakers speech voices corpus".split()
+)
+_NO_SPEECH = re.compile(r"(?:.*[_-])?(?:noises?|musan|music|rirs?|background)(?:[_-].*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One audio file of one speaker."""
+
+    id: str  # "<corpus>/<name>", unique in a scan, made of [A-Za-z0-9._-] and "/"
+    speaker: str  # "<corpus>-<name>"; the parts of LibriSpeech and LibriTTS share one name
+    path: Path  # absolute
+    text: str | None = None  # as the corpus has it
+    emotion: str | None = None  # one of EMOTIONS
+    corpus: str = ""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a scan found: clips in the order of their ids, how many of each layout, and what was left out, with why."""
+
+    clips: list[Clip] = field(repr=False)
+    layouts: dict[str, int]
+    not_understood: list[tuple[Path, str]] = field(repr=False)
+
+    def report(self, examples: int = 3) -> str:
+        """Counts of each corpus, then the reasons for leaving files out with a few examples each, as lines."""
+        speakers: dict[str, set[str]] = {}
+        for clip in self.clips:
+            speakers.setdefault(clip.corpus, set()).add(clip.speaker)
+        lines = [f"{name}: {n} clips, {len(speakers[name])} speakers" for name, n in self.layouts.items()]
+        reasons: dict[str, list[Path]] = {}
+        for path, reason in self.not_understood:
+            reasons.setdefault(reason.partition(":")[0], []).append(path)
+        for reason, paths in reasons.items():
+            shown = ", ".join(str(p) for p in paths[:examples]) + (", ..." if len(paths) > examples else "")
+            lines.append(f"not taken: {len(paths)} files, {reason}: {shown}")
+        return "\n".join(lines)
+
+
+def scan(*roots: str | Path) -> Scan:
+    """Recognise the corpora in `roots` and list their clips.
+
+    A folder of no known layout is read as `speaker/**/<audio>` with `.txt` beside; its first folder names the speaker
+    (folders such as `train` or `wavs` are passed over). Hidden files are ignored. Raises CloningError for a folder
+    that is missing and when no speech is found.
+    """
+    collector = _Collector()
+    for root in roots:
+        path = Path(root).expanduser()
+        if not path.is_dir():
+            raise CloningError(f"{path}: no such corpus folder")
+        collector.add(path.resolve())
+    if not collector.clips:
+        hint = "; first: {}: {}".format(*collector.left_out[0]) if collector.left_out else ""
+        places = ", ".join(str(r) for r in roots)
+        raise CloningError(f"{places}: no speech found, {len(collector.left_out)} files not understood{hint}")
+    clips = sorted(collector.clips.values(), key=lambda clip: clip.id)
+    return Scan(clips, dict(sorted(Counter(c.corpus for c in clips).items())), sorted(collector.left_out))
+
+
+def safe_name(name: str) -> str:
+    """`name` in [A-Za-z0-9._-]; a name that had to change gets a digest, so that two names never become one."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip(".")
+    if plain == name:
+        return name
+    return f"{plain or 'x'}-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"
+
+
+@dataclass
+class _Folder:
+    path: Path
+    names: list[str]  # of its files, sorted
+
+
+class _Collector:
+    """Gathers clips over several roots."""
+
+    def __init__(self) -> None:
+        self.clips: dict[str, Clip] = {}
+        self.left_out: list[tuple[Path, str]] = []
+        self._transcripts = Transcripts()
+        self._plain_corpora: dict[str, Path] = {}
+
+    def add(self, root: Path) -> None:
+        known: set[Path] = set()  # folders with something recognised in or below them
+        strange: list[tuple[File, bool]] = []  # audio of no known layout; with a diarization beside it?
+        layout: Layout | None = None
+        for folder in self._walk(root):
+            siblings = frozenset(folder.names)
+            meeting = any(name.lower().endswith(".rttm") for name in folder.names)
+            for name in folder.names:
+                path = folder.path / name
+                if not self._is_audio(path):
+                    continue
+                file = File(path, siblings, self._transcripts)
+                recognised = recognise(file, layout)
+                if recognised is None:
+                    strange.append((file, meeting))
+                    continue
+                layout, found = recognised
+                self._take(path, layout.corpus, found)
+                place = folder.path
+                while place not in known and place != root.parent:
+                    known.add(place)
+                    place = place.parent
+        for file, meeting in strange:
+            reason = "recorded meeting, several speakers in one file (.rttm beside it)" if meeting else None
+            self._take(file.path, "", reason or self._plain(root, file, known))
+
+    def _is_audio(self, path: Path) -> bool:
+        suffix = path.suffix.lower()
+        if suffix in _UNREADABLE:
+            remedy = f"ffmpeg -i {path.name} {path.stem}.flac"
+            self.left_out.append((path, f"{suffix} cannot be read here; convert it: {remedy}"))
+        elif path.name.lower().endswith(_ARCHIVES):
+            self.left_out.append((path, "an archive, unpack it first"))
+        return suffix in AUDIO
+
+    def _take(self, path: Path, corpus: str, found: Found | str) -> None:
+        if isinstance(found, str):
+            self.left_out.append((path, found))
+            return
+        corpus = found.corpus or corpus
+        id = "/".join(safe_name(part) for part in (corpus, *found.name.split("/")))
+        # one reader of LibriVox has the same number in LibriSpeech and LibriTTS
+        family = "librispeech" if corpus == "libritts" else corpus
+        speaker = f"{safe_name(family)}-{safe_name(found.speaker)}"
+        clip = Clip(id, speaker, path, found.text, found.emotion, corpus)
+        other = self.clips.get(id)
+        if other is not None and (other.text is not None or clip.text is None):
+            self.left_out.append((path, f"the same utterance is taken from elsewhere: {other.path}"))
+            return
+        if other is not None:
+            self.left_out.append((other.path, f"the same utterance is taken from elsewhere: {path}"))
+        self.clips[id] = clip
+
+    def _plain(self, root: Path, file: File, known: set[Path]) -> Found | str:
+        """Read an audio file of no known layout as `corpus/speaker/**/file`."""
+        folder = file.path.parent
+        if folder in known:
+            return "not named like the other files in its folder"
+        # the corpus: the highest folder in which nothing is recognised
+        line = [folder, *folder.parents]
+        corpus = next(place for place in reversed(line[: line.index(root) + 1]) if place not in known)
+        parts = file.path.relative_to(corpus).with_suffix("").parts
+        if any(_NO_SPEECH.fullmatch(part) for part in (corpus.name, *parts[:-1])):
+            return "noise or music by the name of its folder, no speech"
+        speaker = next((part for part in parts[:-1] if part.lower() not in _NO_SPEAKER), None)
+        if speaker is None:
+            return "no folder that names the speaker; put it in one, corpus/speaker/file"
+        if self._plain_corpora.setdefault(corpus.name, corpus) != corpus:
+            return f"two corpus folders are called {corpus.name!r}; rename one"
+        return Found("/".join(parts), speaker, file.text_beside(".txt", ".lab"), corpus=corpus.name)
+
+    def _walk(self, root: Path) -> Iterator[_Folder]:
+        """Folders below `root` with their files, in sorted order; links are followed, but not in circles."""
+        waiting = [root]
+        while waiting:
+            path = waiting.pop()
+            folders, names = [], []
+            try:
+                with os.scandir(path) as entries:
+                    for entry in entries:
+                        if entry.name.startswith("."):
+                            continue
+                        if not entry.is_dir():
+                            names.append(entry.name)
+                        elif entry.is_symlink() and path.resolve().is_relative_to(Path(entry.path).resolve()):
+                            self.left_out.append((Path(entry.path), "a link to a folder above it"))
+                        else:
+                            folders.append(entry.name)
+            except PermissionError:
+                self.left_out.append((path, "no permission to read this folder"))
+                continue
+            waiting.extend(path / name for name in sorted(folders, reverse=True))
+            if names:
+                yield _Folder(path, sorted(names))

@@ -1,0 +1,85 @@
+"""What was said: the transcript files of the corpora, each read once and kept for the folders around it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+Table = dict[str, str]
+_KEPT = 64  # tables in memory: LibriSpeech has one a chapter (5,831 of them), walked folder by folder
+
+
+class Transcripts:
+    """A small cache of transcript tables (utterance name -> text)."""
+
+    def __init__(self) -> None:
+        self._tables: OrderedDict[tuple[Path, ...], dict[str, str]] = OrderedDict()
+
+    def table(self, paths: Iterable[Path], parse: Callable[[str], Table]) -> Table:
+        """The entries of all `paths` that exist, taken together; empty when none does."""
+        key = tuple(paths)
+        if key in self._tables:
+            self._tables.move_to_end(key)
+            return self._tables[key]
+        table: Table = {}
+        for path in key:
+            if path.is_file():
+                table.update(parse(read_text(path)))
+        self._tables[key] = table
+        if len(self._tables) > _KEPT:
+            self._tables.popitem(last=False)
+        return table
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, in UTF-16 with a mark (some files of ESD), or else in Latin-1 (old corpora)."""
+    data = path.read_bytes()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def one_line(text: str) -> str | None:
+    """The text of a one-utterance file with its white space collapsed; None when nothing is left."""
+    return " ".join(text.split()) or None
+
+
+def first_word_is_name(text: str) -> Table:
+    """`name text`, separated by white space: LibriSpeech's `.trans.txt`, Kaldi's `text`."""
+    rows = (line.split(maxsplit=1) for line in text.splitlines())
+    return {row[0]: row[1].strip() for row in rows if len(row) == 2}
+
+
+def ljspeech(text: str) -> Table:
+    """`name|text|text with numbers spelled out`: the last one, which is what was read, where it is there."""
+    rows = (line.split("|") for line in text.splitlines() if "|" in line)
+    return {Path(row[0].strip()).stem: (row[2:3] or [""])[0].strip() or row[1].strip() for row in rows}
+
+
+def esd(text: str) -> Table:
+    """`0011_000001<tab>text<tab>Emotion`."""
+    rows = (re.split(r"\t+", line.strip()) for line in text.splitlines())
+    return {row[0].strip(): row[1].strip() for row in rows if len(row) >= 2}
+
+
+def an4(text: str) -> Table:
+    """`<s> SIX TWO </s> (an406-fcaw-b)`."""
+    found = re.findall(r"^(?:<s>)?\s*(.*?)\s*(?:</s>)?\s*\(([\w-]+)\)\s*$", text, flags=re.MULTILINE)
+    return {name: words for words, name in found}
+
+
+def common_voice(text: str) -> Table:
+    """Common Voice's tsv: file stem -> `client id<tab>sentence`."""
+    # QUOTE_NONE: the sentences hold lone quotation marks
+    rows = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return {
+        Path(row["path"]).stem: f"{row['client_id']}\t{row.get('sentence') or ''}"
+        for row in rows
+        if row.get("path") and row.get("client_id")
+    }
