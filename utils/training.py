@@ -481,7 +481,7 @@ class _Run:
 
 
 class _stop_on_signal:
-    """Ctrl-C and SIGTERM end the run after the step in progress, with everything saved; a second one ends it at once."""
+    """Ctrl-C and SIGTERM end the run after the step in progress, with everything saved; a second ends it at once."""
 
     def __init__(self, run: _Run) -> None:
         self.run = run

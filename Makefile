@@ -1,0 +1,38 @@
+# Two commands: `make demo` speaks a sentence in a sample's voice, `make test` proves that all is well.
+PYTHON ?= python3
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+
+.PHONY: setup demo test lint clean
+
+setup: $(VENV)/setup.done
+
+demo: setup
+	$(BIN)/python demo_cli.py --reference samples/austen_0870.wav --text "The quick brown fox jumps over the lazy dog." --seed 1 --output out/demo.wav --plot out/demo.png --json out/demo.json
+
+test: $(VENV)/test.done lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/test.done
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+$(VENV)/python.done:
+	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed; try: make PYTHON=python3.12' if sys.version_info < (3, 11) else 0)"
+	$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+$(VENV)/setup.done: requirements.txt $(VENV)/python.done
+	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements.txt
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+$(VENV)/test.done: requirements-dev.txt requirements-cluster.txt $(VENV)/setup.done
+	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements-dev.txt
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+clean:
+	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('out', '.pytest_cache', '.ruff_cache')]"

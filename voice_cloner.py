@@ -1,0 +1,225 @@
+"""From a few seconds of a voice and a sentence to that sentence in that voice.
+
+    >>> from voice_cloner import VoiceCloner
+    >>> cloner = VoiceCloner.load()                                   # our default weights
+    >>> cloning = cloner.clone("samples/austen_0870.wav", "Hello there.", seed=1)
+    >>> cloning.audio, cloning.similarity
+
+The only module that knows all three stages (Jia et al. 2018, arXiv 1806.04558): audio -> embedding; text + embedding ->
+mel; mel -> audio.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from encoder.inference import SpeakerEncoder
+from synthesizer.inference import Synthesis, Synthesizer
+from vocoder.inference import Vocoder
+
+from utils.audio import Waveform
+from utils.errors import CloningError
+
+log = logging.getLogger(__name__)
+DEFAULT_MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
+PUBLISHED_ENCODER = "173bdb63c1714ecc"  # fingerprint of the encoder that published synthesizers were trained with
+MIN_REFERENCE_SECONDS = 1.0  # of voice
+MAX_REFERENCE_SECONDS = 600.0
+SUFFIXES = (".safetensors", ".pt")
+
+
+@dataclass(frozen=True)
+class Cloning:
+    """A cloned sentence, and how it came about."""
+
+    audio: Waveform
+    mel: np.ndarray = field(repr=False)  # (M, F), of all pieces with the pauses between them
+    pieces: list[Synthesis] = field(repr=False)  # one a sentence: mel, alignment, stop reason, text
+    similarity: float  # cosine of the output's embedding with the reference's
+    seconds: dict[str, float]  # wall time of each stage
+    seed: int
+    models: dict[str, str]
+    notes: list[str]
+
+    @property
+    def stop_reasons(self) -> list[str]:
+        return [piece.stop_reason for piece in self.pieces]
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of audio."""
+        return sum(self.seconds.values()) / self.audio.seconds
+
+    def report(self) -> dict[str, Any]:
+        """For machines: what `demo_cli.py --json` writes."""
+        return {
+            "audio_seconds": round(self.audio.seconds, 3),
+            "sample_rate": self.audio.sample_rate,
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "real_time_factor": round(self.real_time_factor, 4),
+            "similarity": round(self.similarity, 4),
+            "sentences": [{"text": p.text, "stop_reason": p.stop_reason} for p in self.pieces],
+            "seed": self.seed,
+            "models": self.models,
+            "notes": self.notes,
+        }
+
+
+class VoiceCloner:
+    """The three stages, checked against each other."""
+
+    def __init__(
+        self, encoder: SpeakerEncoder, synthesizer: Synthesizer, vocoder: Vocoder, *, allow_mismatch: bool = False
+    ) -> None:
+        self.encoder, self.synthesizer, self.vocoder = encoder, synthesizer, vocoder
+        for problem in _mismatches(encoder, synthesizer, vocoder):
+            if not allow_mismatch:
+                raise CloningError(f"{problem}; --allow-mismatch goes on all the same")
+            log.warning("%s", problem)
+
+    @classmethod
+    def load(
+        cls,
+        models: str | Path = DEFAULT_MODELS,
+        *,
+        encoder: str | Path | None = None,
+        synthesizer: str | Path | None = None,
+        vocoder: str | Path | None = None,
+        device: str = "auto",
+        allow_mismatch: bool = False,
+    ) -> VoiceCloner:
+        """Load `encoder`, `synthesizer` and `vocoder` from a folder, each replaceable by a path of its own.
+
+        `vocoder` may be "griffin-lim". `device`: auto, cpu, cuda or mps. Raises CloningError: a file is missing or is
+        not a checkpoint; stages that do not fit together (unless `allow_mismatch`).
+        """
+        models, target = Path(models), pick_device(device)
+        return cls(
+            SpeakerEncoder.load(encoder or find_model(models, "encoder"), target),
+            Synthesizer.load(synthesizer or find_model(models, "synthesizer"), target),
+            Vocoder.load(vocoder or find_model(models, "vocoder"), target),
+            allow_mismatch=allow_mismatch,
+        )
+
+    def embed_reference(self, reference: Any) -> np.ndarray:
+        """A speaker embedding (D,), norm 1, from one clip or a list of clips (paths, bytes, arrays, Waveforms)."""
+        clips = reference if isinstance(reference, list | tuple) else [reference]
+        if not clips:
+            raise CloningError("no reference clip given: name at least one recording of the voice")
+        return self.encoder.embed_speaker(
+            [
+                self.encoder.preprocess(clip, min_seconds=MIN_REFERENCE_SECONDS, max_seconds=MAX_REFERENCE_SECONDS)
+                for clip in clips
+            ]
+        )
+
+    def clone(
+        self,
+        reference: Any,
+        text: str,
+        *,
+        seed: int | None = None,
+        rate: float = 1.0,
+        pause: float = 1.0,
+        progress: Callable[[str], None] | None = None,
+    ) -> Cloning:
+        """Speak `text` in the voice of `reference` (a clip, or several of the same person).
+
+        `rate`: speed of speech (2 is twice as fast); `pause`: factor of the silences between sentences; the same
+        `seed` gives the same samples. `progress` is called with the name of each stage as it begins. Raises
+        CloningError for a reference without enough voice and a text with nothing to say.
+        """
+        if not 0.25 <= rate <= 4 or not 0 <= pause <= 10:
+            raise CloningError(
+                f"rate {rate:g} and pause {pause:g}: rate must be within 0.25 to 4, pause within 0 to 10"
+            )
+        seed = secrets.randbelow(2**31) if seed is None else seed
+        tell = progress or (lambda stage: None)
+        clock = _Clock()
+        tell("encoder")
+        speaker = self.embed_reference(reference)
+        clock.lap("encoder")
+        tell("synthesizer")
+        spoken = self.synthesizer.speak(text, speaker, rate=rate, pause=pause, seed=seed)
+        clock.lap("synthesizer")
+        tell("vocoder")
+        audio = self.vocoder.vocode(spoken.mel, seed=seed)
+        clock.lap("vocoder")
+        return Cloning(
+            audio=audio,
+            mel=np.asarray(spoken.mel),
+            pieces=spoken.pieces,
+            similarity=self.similarity(speaker, audio),
+            seconds=clock.laps,
+            seed=seed,
+            models=self.describe(),
+            notes=spoken.notes,
+        )
+
+    def similarity(self, speaker: np.ndarray, audio: Waveform) -> float:
+        """Cosine of an embedding (D,) with the embedding of `audio` as it stands."""
+        own = self.encoder.embed_utterance(self.encoder.prepare(audio))
+        return float(np.dot(own, speaker) / max(np.linalg.norm(own) * np.linalg.norm(speaker), 1e-9))
+
+    def describe(self) -> dict[str, str]:
+        """Names and fingerprints of the three stages."""
+        return {
+            "encoder": f"{self.encoder.name} {self.encoder.fingerprint}",
+            "synthesizer": f"{self.synthesizer.name} {self.synthesizer.fingerprint}",
+            "vocoder": f"{self.vocoder.name} {self.vocoder.fingerprint}",
+        }
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def pick_device(name: str) -> str:
+    """auto: CUDA where there is one, else the CPU. CloningError for a device that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda", "mps"):
+        raise CloningError(f"device {name!r}: choose auto, cpu, cuda or mps")
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise CloningError(f"device {name}: not available to this torch ({torch.__version__}); use --device cpu")
+    return name
+
+
+def find_model(folder: Path, stage: str) -> Path:
+    """`<folder>/<stage>.safetensors` or `.pt`; CloningError says what was looked for."""
+    for suffix in SUFFIXES:
+        if (path := folder / f"{stage}{suffix}").is_file():
+            return path
+    raise CloningError(
+        f"{folder}: no {stage}{' or '.join(SUFFIXES)} in it: give --models a folder of checkpoints or --{stage} a file"
+    )
+
+
+def _mismatches(encoder: SpeakerEncoder, synthesizer: Synthesizer, vocoder: Vocoder) -> list[str]:
+    """One line for each pair of stages that were not made for each other."""
+    problems = []
+    if differences := synthesizer.mel.differences(vocoder.mel):
+        problems.append(f"synthesizer and vocoder differ in their mels ({'; '.join(differences)})")
+    if synthesizer.speaker_size != encoder.embedding_size:
+        problems.append(
+            f"the encoder gives {encoder.embedding_size} numbers, the synthesizer wants {synthesizer.speaker_size}"
+        )
+    wanted = synthesizer.encoder_fingerprint or PUBLISHED_ENCODER
+    if wanted != encoder.fingerprint:
+        problems.append(f"the synthesizer was trained with encoder {wanted}, this one is {encoder.fingerprint}")
+    return problems
