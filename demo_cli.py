@@ -16,7 +16,7 @@ EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --tex
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=f"{__doc__}\nWithout --text and --text-file the text comes from standard input; a terminal asks for it.",
+        description=f"{__doc__}\nWithout --text and --text-file, text comes from standard input; a terminal asks for it.",
         epilog=f"{EXAMPLE}\nClone only voices whose owners agree: the README says what this must not be used for.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -118,13 +118,14 @@ def _load(args: argparse.Namespace):
 
 def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, output: Path) -> None:
     from utils import audio
+    from utils.files import write_text
 
     tell = None if args.quiet else (lambda stage: print(f"{stage} ...", end=" ", flush=True))
     cloning = cloner.clone(reference, text, seed=args.seed, rate=args.rate, pause=args.pause, progress=tell)
     report = cloning.report()
     audio.write(output, cloning.audio, metadata={"comment": f"synthetic speech, seed {cloning.seed}, {cloning.models}"})
     if args.json:
-        audio.write_text(
+        write_text(
             args.json, json.dumps({**report, "reference": reference, "output": str(output)}, indent=2) + "\n"
         )
     if args.plot:

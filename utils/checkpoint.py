@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from utils.errors import CloningError
+from utils.files import atomic_path
 
 FORMAT = 1
 KINDS = ("encoder", "synthesizer", "vocoder")
@@ -73,9 +73,8 @@ def save_weights(
         "extra": extra or {},
         "fingerprint": fingerprint(state),
     }
-    partial = _partial(path)
-    save_file(tensors, partial, metadata={name: json.dumps(value) for name, value in header.items()})
-    os.replace(partial, path)
+    with atomic_path(path) as partial:
+        save_file(tensors, partial, metadata={name: json.dumps(value) for name, value in header.items()})
     return header["fingerprint"]
 
 
@@ -133,9 +132,8 @@ def warm_start(module: torch.nn.Module, state: Mapping[str, Tensor]) -> list[str
 
 def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
     """Write optimizer state and position atomically; only tensors and plain Python values are allowed in it."""
-    partial = _partial(path)
-    torch.save(state, partial)
-    os.replace(partial, path)
+    with atomic_path(path) as partial:
+        torch.save(state, partial)
 
 
 def load_training_state(path: str | Path) -> dict[str, Any]:
@@ -147,12 +145,6 @@ def _stored(tensor: Tensor, half: bool) -> Tensor:
     tensor = tensor.detach().cpu()
     # clone: safetensors refuses tensors that share memory (tied weights)
     return (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous().clone()
-
-
-def _partial(path: str | Path) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")
 
 
 def _looks_like_safetensors(path: Path) -> bool:

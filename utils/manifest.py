@@ -12,7 +12,6 @@ a training step reads only the samples or frames that it uses.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from utils.errors import CloningError
+from utils.files import atomic_path
 
 SPLITS = ("train", "validation", "test")
 
@@ -71,10 +71,8 @@ def write_shard(
 ) -> None:
     """Write one shard and then, last, its index: a shard without an index does not count."""
     folder = root / "shards"
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{name}.safetensors.{os.getpid()}.partial"
-    save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, partial)
-    os.replace(partial, folder / f"{name}.safetensors")
+    with atomic_path(folder / f"{name}.safetensors") as partial:
+        save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, partial)
     rows = [{"utterance": asdict(u)} for u in utterances] + [{"skipped": asdict(s)} for s in skipped]
     write_lines(folder / f"{name}.jsonl", rows)
 
@@ -165,12 +163,9 @@ class Arrays:
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write JSON lines atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from utils import checkpoint
 from utils.config import to_dict
 from utils.errors import CloningError
+from utils.files import write_text
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
@@ -436,10 +437,8 @@ class _Run:
         if not self.main:
             return
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "settings.json").write_text(
-            json.dumps({"training": to_dict(self.config), "model": self.task.config, "mel": self.task.mel}, indent=1),
-            encoding="utf-8",
-        )
+        settings = {"training": to_dict(self.config), "model": self.task.config, "mel": self.task.mel}
+        write_text(self.out / "settings.json", json.dumps(settings, indent=1) + "\n")
         try:
             from torch.utils.tensorboard import SummaryWriter
 
