@@ -16,7 +16,7 @@ EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --tex
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=f"{__doc__}\nWithout --text and --text-file, text comes from standard input; a terminal asks for it.",
+        description=f"{__doc__}\nWithout --text or --text-file, text is read from standard input; a terminal asks.",
         epilog=f"{EXAMPLE}\nClone only voices whose owners agree: the README says what this must not be used for.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
