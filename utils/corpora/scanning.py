@@ -40,6 +40,7 @@ class Clip:
     text: str | None = None  # as the corpus has it
     emotion: str | None = None  # one of EMOTIONS
     corpus: str = ""
+    source: str = ""  # `path` relative to the folder that was scanned, with "/"
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,10 @@ class _Collector:
         self.left_out: list[tuple[Path, str]] = []
         self._transcripts = Transcripts()
         self._plain_corpora: dict[str, Path] = {}
+        self._root = Path()
 
     def add(self, root: Path) -> None:
+        self._root = root
         known: set[Path] = set()  # folders with something recognised in or below them
         strange: list[tuple[File, bool]] = []  # audio of no known layout; with a diarization beside it?
         layout: Layout | None = None
@@ -134,7 +137,7 @@ class _Collector:
                     place = place.parent
         for file, meeting in strange:
             reason = "recorded meeting, several speakers in one file (.rttm beside it)" if meeting else None
-            self._take(file.path, "", reason or self._plain(root, file, known))
+            self._take(file.path, "", reason or self._plain(file, known))
 
     def _is_audio(self, path: Path) -> bool:
         suffix = path.suffix.lower()
@@ -154,7 +157,7 @@ class _Collector:
         # one reader of LibriVox has the same number in LibriSpeech and LibriTTS
         family = "librispeech" if corpus == "libritts" else corpus
         speaker = f"{safe_name(family)}-{safe_name(found.speaker)}"
-        clip = Clip(id, speaker, path, found.text, found.emotion, corpus)
+        clip = Clip(id, speaker, path, found.text, found.emotion, corpus, path.relative_to(self._root).as_posix())
         other = self.clips.get(id)
         if other is not None and (other.text is not None or clip.text is None):
             self.left_out.append((path, f"the same utterance is taken from elsewhere: {other.path}"))
@@ -163,14 +166,14 @@ class _Collector:
             self.left_out.append((other.path, f"the same utterance is taken from elsewhere: {path}"))
         self.clips[id] = clip
 
-    def _plain(self, root: Path, file: File, known: set[Path]) -> Found | str:
+    def _plain(self, file: File, known: set[Path]) -> Found | str:
         """Read an audio file of no known layout as `corpus/speaker/**/file`."""
         folder = file.path.parent
         if folder in known:
             return "not named like the other files in its folder"
         # the corpus: the highest folder in which nothing is recognised
         line = [folder, *folder.parents]
-        corpus = next(place for place in reversed(line[: line.index(root) + 1]) if place not in known)
+        corpus = next(place for place in reversed(line[: line.index(self._root) + 1]) if place not in known)
         parts = file.path.relative_to(corpus).with_suffix("").parts
         if any(_NO_SPEECH.fullmatch(part) for part in (corpus.name, *parts[:-1])):
             return "noise or music by the name of its folder, no speech"
