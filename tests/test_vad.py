@@ -71,7 +71,7 @@ def test_smoothing_is_the_plain_definition(flags, width, silence):
     np.testing.assert_array_equal(smooth(flags, VadConfig(average_width=width, max_silence=silence)), widened)
 
 
-@given(st.integers(0, 9))
+@pytest.mark.parametrize("silence", range(10))
 def test_widening_is_scipys_dilation(silence):
     ndimage = pytest.importorskip("scipy.ndimage")
     flags = np.random.default_rng(silence).random(200) < 0.05
@@ -138,9 +138,7 @@ def test_no_python_work_per_sample(speech):
     """Five seconds take well under a millisecond; packing samples one by one took the published code 5 ms."""
     wav = speech[:80000]
     trim_silence(wav)
-    seconds = []
+    start = time.process_time()
     for _ in range(20):
-        start = time.perf_counter()
         trim_silence(wav)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.004
+    assert (time.process_time() - start) / 20 < 0.004

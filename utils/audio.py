@@ -361,7 +361,7 @@ def _require_whole_wav(file: BinaryIO, name: str) -> None:
     while position + 8 <= length:
         file.seek(position)
         chunk, size = struct.unpack(f"{order}4sI", file.read(8))
-        if chunk == b"fmt " and size >= 12:
+        if chunk == b"fmt " and size >= 12 and position + 20 <= length:
             bytes_per_second = struct.unpack(f"{order}8xI", file.read(12))[0]
         if chunk == b"data":
             there = length - position - 8
