@@ -1,0 +1,168 @@
+"""Settings of the vocoders: what rebuilds a model, and what a training run adds to it.
+
+A preset in `configs/vocoder/` is a `VocoderRun`; a checkpoint carries its `VocoderConfig`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from utils.mel import SYNTHESIZER_MEL, MelConfig
+from utils.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class VocosConfig:
+    """Frame-rate vocoder (Vocos, arXiv 2306.00814): ConvNeXt blocks, then an inverse STFT at the mel's hop."""
+
+    dim: int = 256
+    hidden: int = 768  # of the two pointwise layers of a block
+    blocks: int = 8
+    kernel: int = 7  # frames, odd
+    n_fft: int = 800  # samples of a synthesis window, at least two hops
+
+    def __post_init__(self) -> None:
+        if min(self.dim, self.hidden, self.blocks) < 1:
+            raise ValueError("dim, hidden and blocks must be at least 1")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd")
+        if self.n_fft % 2:
+            raise ValueError(f"n_fft {self.n_fft} must be even")
+
+
+@dataclass(frozen=True)
+class WaveRNNConfig:
+    """Sample-rate recurrent vocoder (arXiv 1802.08435 in the published SV2TTS arrangement)."""
+
+    rnn_size: int = 512
+    fc_size: int = 512
+    bits: int = 9
+    pad: int = 2  # mel frames of context on each side of the mel resnet
+    upsample: tuple[int, ...] = (5, 5, 8)  # multiply to the hop
+    compute_size: int = 128
+    res_out_size: int = 128  # split into four parts, one a layer
+    res_blocks: int = 10
+    mode: Literal["raw", "mol"] = "raw"  # labels by softmax, or a mixture of ten logistics
+    preemphasis: float = 0.97  # of the modelled waveform
+    mel_scale: float = 0.25  # the network sees mel * mel_scale: [-4, 4] -> [-1, 1]
+
+    def __post_init__(self) -> None:
+        if self.res_out_size % 4:
+            raise ValueError(f"res_out_size {self.res_out_size} must be a multiple of 4")
+        if self.pad < 1:
+            raise ValueError(f"pad {self.pad} must be at least 1")
+        if not 2 <= self.bits <= 15:
+            raise ValueError(f"bits {self.bits} must lie in 2..15")
+        if not 0 <= self.preemphasis < 1:
+            raise ValueError(f"preemphasis {self.preemphasis} must lie in [0, 1)")
+
+    @property
+    def outputs(self) -> int:
+        return 2**self.bits if self.mode == "raw" else 30
+
+
+@dataclass(frozen=True)
+class HifiGanConfig:
+    """HiFi-GAN's generator (arXiv 2010.05646, table 4); the defaults are V1 at a hop of 200."""
+
+    channels: int = 512
+    upsample_rates: tuple[int, ...] = (5, 5, 4, 2)
+    upsample_kernels: tuple[int, ...] = (11, 11, 8, 4)
+    resblock_kernels: tuple[int, ...] = (3, 7, 11)
+    resblock_dilations: tuple[int, ...] = (1, 3, 5)
+
+    def __post_init__(self) -> None:
+        if len(self.upsample_rates) != len(self.upsample_kernels):
+            raise ValueError(
+                f"upsample_rates {self.upsample_rates} and upsample_kernels {self.upsample_kernels} must pair up"
+            )
+        for rate, kernel in zip(self.upsample_rates, self.upsample_kernels, strict=True):
+            if kernel < rate or (kernel - rate) % 2:
+                raise ValueError(f"upsample kernel {kernel} must be its rate {rate} plus an even number")
+        if self.channels % 2 ** len(self.upsample_rates):
+            raise ValueError(f"channels {self.channels} must halve {len(self.upsample_rates)} times")
+        if any(kernel % 2 == 0 for kernel in self.resblock_kernels):
+            raise ValueError(f"resblock_kernels {self.resblock_kernels} must be odd")
+
+
+@dataclass(frozen=True)
+class VocoderConfig:
+    """Everything that rebuilds a model: which network, its sizes, the mel it reads."""
+
+    architecture: Literal["vocos", "wavernn", "hifigan"] = "vocos"
+    mel: MelConfig = SYNTHESIZER_MEL
+    vocos: VocosConfig = VocosConfig()
+    wavernn: WaveRNNConfig = WaveRNNConfig()
+    hifigan: HifiGanConfig = HifiGanConfig()
+
+    def __post_init__(self) -> None:
+        hop = self.mel.hop_length
+        if self.architecture == "vocos" and self.vocos.n_fft < 2 * hop:
+            raise ValueError(f"vocos.n_fft {self.vocos.n_fft} must be at least two hops ({2 * hop})")
+        rates = {"wavernn": self.wavernn.upsample, "hifigan": self.hifigan.upsample_rates}.get(self.architecture)
+        if rates and math.prod(rates) != hop:
+            made = math.prod(rates)
+            raise ValueError(f"upsampling by {list(rates)} makes {made} samples a frame, but the mel's hop is {hop}")
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The critics of the adversarial phase; none before `start`."""
+
+    start: int | None = None  # step at which they join; none: never
+    multi_period: bool = True  # arXiv 2010.05646, 2.3
+    multi_scale: bool = False  # the same
+    multi_resolution: bool = True  # arXiv 2106.07889, 2.2
+    channels: int = 16
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    scales: int = 3
+    resolutions: tuple[int, ...] = (512, 1024, 2048)  # window lengths in samples
+    objective: Literal["hinge", "least_squares"] = "hinge"
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms; one of 0 switches its term off."""
+
+    stft: float = 1.0
+    mel: float = 5.0
+    adversarial: float = 1.0
+    feature_matching: float = 2.0
+    resolutions: tuple[int, ...] = (256, 512, 1024, 2048)  # window lengths in samples, hop a quarter
+    stft_preemphasis: float = 0.9  # applied before the STFT term, so that treble counts
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What one step sees."""
+
+    batch_size: int = 16  # crops
+    crop_frames: int = 64  # 0.8 s at a hop of 12.5 ms
+    min_gain_db: float = 0.0  # crops are played at a random level between this and 0 dB
+    teacher_forced: bool = False  # mels that a synthesizer predicted, where the set holds them
+    validation_items: int = 16
+    validation_seconds: float = 3.0
+
+    def __post_init__(self) -> None:
+        if min(self.batch_size, self.crop_frames, self.validation_items) < 1:
+            raise ValueError("batch_size, crop_frames and validation_items must be at least 1")
+        if self.min_gain_db > 0:
+            raise ValueError(f"min_gain_db {self.min_gain_db:g} must not be above 0: crops must not clip")
+
+
+@dataclass(frozen=True)
+class VocoderRun:
+    """A preset: the model, what it is trained on and against, and how."""
+
+    model: VocoderConfig = VocoderConfig()
+    data: DataConfig = DataConfig()
+    loss: LossConfig = LossConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        context = 2 * self.model.wavernn.pad
+        if self.model.architecture == "wavernn" and self.data.crop_frames < context:
+            raise ValueError(f"data.crop_frames {self.data.crop_frames} must be at least {context} for this WaveRNN")

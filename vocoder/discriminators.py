@@ -1,0 +1,123 @@
+"""The critics of the adversarial phase, all with one face: wav (B, T) -> scores and inner features.
+
+Multi-period and multi-scale as in HiFi-GAN (arXiv 2010.05646, 2.3), multi-resolution as in UnivNet (arXiv 2106.07889).
+`channels` sizes them all; HiFi-GAN's own width is 32.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from utils.mel import hann_window
+from vocoder.config import DiscriminatorConfig
+
+SLOPE = 0.1
+
+
+class Judgement(NamedTuple):
+    scores: list[Tensor]  # one a critic, any shape
+    features: list[list[Tensor]]  # one list a critic
+
+
+class Discriminators(nn.Module):
+    """All critics that the settings ask for."""
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        critics: list[nn.Module] = []
+        if config.multi_period:
+            critics += [PeriodCritic(period, config.channels) for period in config.periods]
+        if config.multi_scale:
+            critics += [ScaleCritic(2**i, config.channels) for i in range(config.scales)]
+        if config.multi_resolution:
+            critics += [ResolutionCritic(n_fft, config.channels) for n_fft in config.resolutions]
+        if not critics:
+            raise ValueError("no discriminator is switched on: set multi_period, multi_scale or multi_resolution")
+        self.critics = nn.ModuleList(critics)
+
+    def forward(self, wav: Tensor) -> Judgement:
+        """wav (B, T)"""
+        judged = [critic(wav) for critic in self.critics]
+        return Judgement([features[-1] for features in judged], [features[:-1] for features in judged])
+
+
+class PeriodCritic(nn.Module):
+    """Looks at every `period`-th sample: (B, T) folded to (B, 1, T / period, period)."""
+
+    def __init__(self, period: int, channels: int) -> None:
+        super().__init__()
+        self.period = period
+        widths = [1, channels, channels * 2, channels * 4, channels * 8]
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0))) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.layers.append(weight_norm(nn.Conv2d(widths[-1], widths[-1], (5, 1), 1, (2, 0))))
+        self.score = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), 1, (1, 0)))
+
+    def forward(self, wav: Tensor) -> list[Tensor]:
+        missing = -wav.size(1) % self.period
+        x = F.pad(wav, (0, missing)).unflatten(1, (-1, self.period)).unsqueeze(1)
+        return _features(self.layers, self.score, x)
+
+
+class ScaleCritic(nn.Module):
+    """Looks at the waveform averaged down by `factor`, through grouped convolutions of long reach."""
+
+    def __init__(self, factor: int, channels: int) -> None:
+        super().__init__()
+        self.factor = factor
+        c = channels * 4
+        # in, out, kernel, stride, groups
+        shapes = [(1, c, 15, 1, 1), (c, c, 41, 2, 4), (c, c * 2, 41, 2, 16), (c * 2, c * 4, 41, 4, 16)]
+        shapes.append((c * 4, c * 4, 41, 4, 16))
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv1d(a, b, kernel, stride, kernel // 2, groups=min(groups, a)))
+            for a, b, kernel, stride, groups in shapes
+        )
+        self.layers.append(weight_norm(nn.Conv1d(c * 4, c * 4, 5, padding=2)))
+        self.score = weight_norm(nn.Conv1d(c * 4, 1, 3, padding=1))
+
+    def forward(self, wav: Tensor) -> list[Tensor]:
+        x = wav.unsqueeze(1)
+        if self.factor > 1:
+            x = F.avg_pool1d(x, self.factor, ceil_mode=True)
+        return _features(self.layers, self.score, x)
+
+
+class ResolutionCritic(nn.Module):
+    """Looks at the magnitude spectrogram of one window length: (B, 1, bins, frames)."""
+
+    def __init__(self, n_fft: int, channels: int) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        # narrow where the map is large: these layers cost the most of all critics
+        c = max(1, channels // 2)
+        shapes = [(1, c, (2, 1)), (c, c, (2, 1)), (c, channels, (2, 2)), (channels, channels, (2, 1))]
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, (7, 3), stride, (3, 1))) for a, b, stride in shapes
+        )
+        self.layers.append(weight_norm(nn.Conv2d(channels, channels, 3, 1, 1)))
+        self.score = weight_norm(nn.Conv2d(channels, 1, 3, 1, 1))
+
+    def forward(self, wav: Tensor) -> list[Tensor]:
+        window = hann_window(self.n_fft, wav.device, torch.float32)
+        spectrum = torch.stft(
+            wav.float(), self.n_fft, self.n_fft // 4, window=window, pad_mode="constant", return_complex=True
+        )
+        magnitude = (spectrum.real.square() + spectrum.imag.square()).clamp_min(1e-7).sqrt()
+        # compressed, so that quiet bins are seen too
+        return _features(self.layers, self.score, magnitude.pow(0.3).unsqueeze(1))
+
+
+def _features(layers: nn.ModuleList, score: nn.Module, x: Tensor) -> list[Tensor]:
+    """Outputs of all layers, the score last."""
+    features = []
+    for layer in layers:
+        x = F.leaky_relu(layer(x), SLOPE)
+        features.append(x)
+    return [*features, score(x)]

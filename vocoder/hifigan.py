@@ -1,0 +1,75 @@
+"""HiFi-GAN's generator (arXiv 2010.05646, 2.2): transposed convolutions, each followed by residual blocks whose
+kernels and dilations differ and whose outputs are averaged (multi-receptive field fusion)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+
+from vocoder.config import HifiGanConfig
+
+SLOPE = 0.1  # of every leaky ReLU
+
+
+class ResidualBlock(nn.Module):
+    """For each dilation: a dilated convolution, a plain one, added to the input."""
+
+    def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dilated = nn.ModuleList(
+            _normed(nn.Conv1d(channels, channels, kernel, dilation=d, padding=d * (kernel - 1) // 2)) for d in dilations
+        )
+        self.plain = nn.ModuleList(
+            _normed(nn.Conv1d(channels, channels, kernel, padding=kernel // 2)) for _ in dilations
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, T) -> (B, C, T)"""
+        for dilated, plain in zip(self.dilated, self.plain, strict=True):
+            x = x + plain(F.leaky_relu(dilated(F.leaky_relu(x, SLOPE)), SLOPE))
+        return x
+
+
+class HifiGan(nn.Module):
+    """Mel (B, M, F) -> waveform (B, (F - 1) * hop) in [-1, 1], F >= 2; hop is the product of the upsampling rates."""
+
+    def __init__(self, config: HifiGanConfig, n_mels: int) -> None:
+        super().__init__()
+        self.hop_length = math.prod(config.upsample_rates)
+        self.conv_in = weight_norm(nn.Conv1d(n_mels, config.channels, 7, padding=3))
+        self.upsamplers, self.blocks = nn.ModuleList(), nn.ModuleList()
+        channels = config.channels
+        for rate, kernel in zip(config.upsample_rates, config.upsample_kernels, strict=True):
+            up = nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2)
+            self.upsamplers.append(_normed(up))
+            channels //= 2
+            self.blocks.append(
+                nn.ModuleList(ResidualBlock(channels, k, config.resblock_dilations) for k in config.resblock_kernels)
+            )
+        self.conv_out = _normed(nn.Conv1d(channels, 1, 7, padding=3))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = self.conv_in(mel)
+        for upsample, blocks in zip(self.upsamplers, self.blocks, strict=True):
+            x = upsample(F.leaky_relu(x, SLOPE))
+            x = torch.stack([block(x) for block in blocks]).mean(dim=0)
+        wav = torch.tanh(self.conv_out(F.leaky_relu(x, SLOPE)))[:, 0]
+        # Frame f made samples f * hop .. (f + 1) * hop, but the mel's frames are centred: half a hop goes at each end.
+        start = self.hop_length // 2
+        return wav[:, start : start + (mel.size(2) - 1) * self.hop_length]
+
+    def remove_weight_norm(self) -> None:
+        """Fold the norms into plain weights, for inference: the same output, fewer operations."""
+        for module in self.modules():
+            if is_parametrized(module, "weight"):
+                remove_parametrizations(module, "weight")
+
+
+def _normed(conv: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
+    nn.init.normal_(conv.weight, 0.0, 0.01)
+    return weight_norm(conv)

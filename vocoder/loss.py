@@ -1,0 +1,65 @@
+"""What a vocoder's waveform is compared by: spectra at several resolutions, the mel, and critics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from utils.mel import MelConfig, hann_window, mel_spectrogram
+
+POWER_FLOOR = 1e-5  # below what 16-bit speech holds at these windows: bins under it do not count as differing
+
+
+def stft_magnitude(wav: Tensor, n_fft: int) -> Tensor:
+    """wav (B, T) -> magnitudes (B, n_fft / 2 + 1, 1 + T // (n_fft / 4)), floored so that their log has a gradient"""
+    window = hann_window(n_fft, wav.device, torch.float32)
+    spectrum = torch.stft(
+        wav.float(), n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True
+    )
+    return (spectrum.real.square() + spectrum.imag.square()).clamp_min(POWER_FLOOR).sqrt()
+
+
+def stft_loss(output: Tensor, target: Tensor, resolutions: Sequence[int], preemphasis: float = 0.0) -> Tensor:
+    """Spectral convergence plus L1 of log magnitudes, averaged over resolutions (arXiv 1910.11480, 2.2).
+
+    output, target (B, T) -> ()
+    """
+    if preemphasis:
+        output = output[:, 1:] - preemphasis * output[:, :-1]
+        target = target[:, 1:] - preemphasis * target[:, :-1]
+    terms = []
+    for n_fft in resolutions:
+        ours, theirs = stft_magnitude(output, n_fft), stft_magnitude(target, n_fft)
+        convergence = torch.linalg.vector_norm(ours - theirs) / torch.linalg.vector_norm(theirs)
+        terms.append(convergence + F.l1_loss(ours.log(), theirs.log()))
+    return torch.stack(terms).mean()
+
+
+def mel_loss(output: Tensor, target: Tensor, config: MelConfig) -> Tensor:
+    """L1 of the mels, in the mel's own units: output, target (B, T) -> ()"""
+    return F.l1_loss(mel_spectrogram(output.float(), config), mel_spectrogram(target.float(), config))
+
+
+def critic_loss(real: Sequence[Tensor], fake: Sequence[Tensor], objective: str) -> Tensor:
+    """What the discriminators minimise, given their scores of real and of made audio (any shapes), averaged."""
+    if objective == "hinge":
+        terms = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]
+    else:
+        terms = [(1 - r).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)]
+    return torch.stack(terms).mean()
+
+
+def adversarial_loss(fake: Sequence[Tensor], objective: str) -> Tensor:
+    """What the generator minimises, given the discriminators' scores of its audio, averaged."""
+    if objective == "hinge":  # as Vocos has it: bounded below by 0, so a fooled critic pulls no more
+        return torch.stack([F.relu(1 - f).mean() for f in fake]).mean()
+    return torch.stack([(1 - f).square().mean() for f in fake]).mean()
+
+
+def feature_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:
+    """L1 between the discriminators' inner features of real and of made audio, averaged (arXiv 2010.05646, eq. 4)."""
+    terms = [F.l1_loss(f, r.detach()) for rs, fs in zip(real, fake, strict=True) for r, f in zip(rs, fs, strict=True)]
+    return torch.stack(terms).mean()

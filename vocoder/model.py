@@ -1,0 +1,20 @@
+"""The network that a VocoderConfig describes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from vocoder.config import VocoderConfig
+from vocoder.hifigan import HifiGan
+from vocoder.vocos import Vocos
+from vocoder.wavernn import WaveRNN
+
+
+def build(config: VocoderConfig) -> nn.Module:
+    """A fresh network: Vocos and HifiGan map mels (B, M, F) to waveforms, WaveRNN is driven by `vocoder.generate`."""
+    mel = config.mel
+    if config.architecture == "vocos":
+        return Vocos(config.vocos, mel.n_mels, mel.hop_length)
+    if config.architecture == "hifigan":
+        return HifiGan(config.hifigan, mel.n_mels)
+    return WaveRNN(config.wavernn, mel.n_mels)

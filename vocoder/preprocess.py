@@ -1,0 +1,65 @@
+"""One clip of a corpus to what a vocoder learns from: its waveform, and on request a synthesizer's mel of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from utils import audio
+from utils.corpora import Clip
+from utils.errors import CloningError
+from utils.manifest import Utterance
+from utils.mel import SYNTHESIZER_MEL, MelConfig
+from utils.preprocessing import describe
+
+KIND = "vocoder"
+PEAK = 0.9
+
+# What a synthesizer makes of a clip when it is led by the true frames: the samples that it learned from (T,) float32
+# and the mel that it predicts for them, (F, M) with F = 1 + T // hop. Picklable: it is called in worker processes.
+TeacherForced = Callable[[Clip], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass
+class Processor:
+    """Called with a clip in worker processes: (Utterance, arrays). Raises CloningError for what is to be skipped.
+
+    arrays: wav (T,) int16, scaled to a peak of 0.9; with `teacher_forced` wav as the synthesizer had it, and mel (F, M)
+    float16.
+    """
+
+    config: MelConfig = SYNTHESIZER_MEL
+    min_seconds: float = 0.5
+    max_seconds: float = 60.0
+    teacher_forced: TeacherForced | None = None
+
+    def header(self) -> dict[str, Any]:
+        """What the manifest says of the whole set."""
+        return {
+            "sample_rate": self.config.sample_rate,
+            "mel": dataclasses.asdict(self.config) if self.teacher_forced else None,
+            "teacher_forced": self.teacher_forced is not None,
+        }
+
+    def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
+        arrays: dict[str, np.ndarray] = {}
+        if self.teacher_forced is None:
+            samples = audio.read(clip.path, sample_rate=self.config.sample_rate, max_seconds=self.max_seconds).samples
+            if not samples.any():
+                raise CloningError(f"silence only: {clip.id}")
+            samples = audio.peak_normalize(samples, PEAK)
+        else:
+            samples, mel = self.teacher_forced(clip)
+            expected = (self.config.frames(len(samples)), self.config.n_mels)
+            if mel.shape != expected:
+                raise CloningError(f"mel does not fit the audio: {clip.id}: {mel.shape}, expected {expected}")
+            arrays["mel"] = mel.astype(np.float16)
+        seconds = len(samples) / self.config.sample_rate
+        if seconds < self.min_seconds:
+            raise CloningError(f"too short: {clip.id}: {seconds:.2f} s, limit {self.min_seconds:g} s")
+        arrays["wav"] = audio.to_pcm16(samples)
+        extra = {"teacher_forced": True} if self.teacher_forced else {}
+        return describe(clip, seconds=seconds, frames=self.config.frames(len(samples)), **extra), arrays

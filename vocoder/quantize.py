@@ -1,0 +1,32 @@
+"""Labels for samples: mu-law and linear quantisation, as WaveRNN's published models use them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def label_to_float(labels: Tensor, levels: int) -> Tensor:
+    """Labels 0 .. levels - 1 -> float32 in [-1, 1], evenly spaced."""
+    return 2 * labels.float() / (levels - 1) - 1
+
+
+def float_to_label(x: Tensor, levels: int) -> Tensor:
+    """Floats in [-1, 1] -> real-valued labels in [0, levels - 1] (inverse of `label_to_float`, not rounded)."""
+    return (x + 1) * (levels - 1) / 2
+
+
+def encode_mu_law(x: Tensor, levels: int) -> Tensor:
+    """Samples in [-1, 1] -> int64 labels: floor((sign(x) log(1 + mu |x|) / log(1 + mu) + 1) / 2 * mu + 1/2),
+    mu = levels - 1."""
+    mu = levels - 1
+    compressed = x.sign() * torch.log1p(mu * x.abs()) / math.log1p(mu)
+    return ((compressed + 1) / 2 * mu + 0.5).floor().long().clamp_(0, mu)
+
+
+def decode_mu_law(y: Tensor, levels: int) -> Tensor:
+    """Compressed values in [-1, 1] (as `label_to_float` gives) -> samples: sign(y) / mu * ((1 + mu)^|y| - 1)."""
+    mu = levels - 1
+    return y.sign() / mu * (torch.exp(y.abs() * math.log1p(mu)) - 1)

@@ -1,0 +1,174 @@
+"""Training of the vocoders as tasks of the common loop: waveform models (Vocos, HiFi-GAN) and WaveRNN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from utils.config import to_dict
+from utils.manifest import Manifest
+from utils.mel import MelConfig, mel_spectrogram, preemphasis
+from utils.training import Batch, Task, Validation
+from vocoder.config import VocoderRun
+from vocoder.data import Crops, check_mel, crop_mel, edge_frames, held_out
+from vocoder.discriminators import Discriminators, Judgement
+from vocoder.generate import generate
+from vocoder.loss import adversarial_loss, critic_loss, feature_loss, mel_loss, stft_loss
+from vocoder.model import build
+from vocoder.quantize import encode_mu_law, label_to_float
+from vocoder.wavernn import mixture_loss
+
+# A run with critics is judged by what they made of it: scores before they join rank behind all later ones.
+BEFORE_CRITICS = 100.0
+
+
+def make_task(run: VocoderRun, manifest: Manifest) -> VocoderTask:
+    """The task that a preset describes, on a set that vocoder_preprocess.py wrote."""
+    check_mel(manifest, run.model.mel)
+    torch.manual_seed(run.training.seed)  # the fresh weights
+    return (WaveRNNTask if run.model.architecture == "wavernn" else WaveformTask)(run, manifest)
+
+
+class VocoderTask(Task):
+    """What both families share: crops, held-out clips, the generator."""
+
+    kind = "vocoder"
+    margin: int  # frames of waveform around a crop
+
+    def __init__(self, run: VocoderRun, manifest: Manifest) -> None:
+        self.run, self.mel_config = run, run.model.mel
+        self.config, self.mel = to_dict(run.model), to_dict(run.model.mel)
+        self.crops = Crops(manifest, self.mel_config, run.data, self.margin_of(run), run.training.seed)
+        self.held_out = held_out(manifest, self.mel_config, run.data)
+        self.modules: dict[str, nn.Module] = {"generator": build(run.model)}
+        self.extra = {"teacher_forced": run.data.teacher_forced, "hours_of_audio": manifest.header.get("hours")}
+
+    @staticmethod
+    def margin_of(run: VocoderRun) -> int:
+        return edge_frames(run.model.mel)
+
+    def batch(self, step: int) -> Batch:
+        return self.crops.batch(step)
+
+    def names(self, step: int) -> list[str]:
+        return [crop.utterance.id for crop in self.crops.at(step)]
+
+
+class WaveformTask(VocoderTask):
+    """Mel in, waveform out: spectral losses, and from a step on the critics' too."""
+
+    def __init__(self, run: VocoderRun, manifest: Manifest) -> None:
+        super().__init__(run, manifest)
+        self.step = 0
+        if run.discriminator.start is not None:
+            self.modules["discriminator"] = Discriminators(run.discriminator)
+
+    def adversarial(self, step: int) -> bool:
+        start = self.run.discriminator.start
+        return start is not None and step > start
+
+    def phases(self, step: int) -> list[str]:
+        return ["discriminator", "generator"] if self.adversarial(step) else ["generator"]
+
+    def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
+        self.step = step
+        weights, critics = self.run.loss, self.run.discriminator
+        mel, target = inputs_and_target(batch, self.mel_config)
+        if phase == "discriminator":
+            with torch.no_grad():
+                made = modules["generator"](mel).float()
+            judged_real, judged_made = judge(modules["discriminator"], target, made)
+            return {"critics": critic_loss(judged_real.scores, judged_made.scores, critics.objective)}
+        made = modules["generator"](mel).float()
+        losses: dict[str, Tensor] = {}
+        if weights.stft:
+            losses["stft"] = weights.stft * stft_loss(made, target, weights.resolutions, weights.stft_preemphasis)
+        if weights.mel:
+            losses["mel"] = weights.mel * mel_loss(made, target, self.mel_config)
+        if self.adversarial(step):
+            judged_real, judged_made = judge(modules["discriminator"], target, made)
+            losses["adversarial"] = weights.adversarial * adversarial_loss(judged_made.scores, critics.objective)
+            losses["features"] = weights.feature_matching * feature_loss(judged_real.features, judged_made.features)
+        return losses
+
+    def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
+        """score = distance of spectra (as `stft_loss`) + 0.1 * distance of mels in dB"""
+        device = next(modules["generator"].parameters()).device
+        to_db = -self.mel_config.min_db / (2 * self.mel_config.max_abs) if self.mel_config.scale == "db" else 1.0
+        spectra, mels, audio = 0.0, 0.0, {}
+        for i, wav in enumerate(self.held_out):
+            target = torch.from_numpy(wav).to(device)[None]
+            made = modules["generator"](mel_spectrogram(target, self.mel_config)).float()
+            spectra += float(stft_loss(made, target, self.run.loss.resolutions, self.run.loss.stft_preemphasis))
+            mels += to_db * float(mel_loss(made, target, self.mel_config))
+            if i < 2:
+                audio[f"held_out_{i}"] = (made[0].clamp(-1, 1).cpu().numpy(), self.mel_config.sample_rate)
+        spectra, mels = spectra / len(self.held_out), mels / len(self.held_out)
+        score = spectra + 0.1 * mels
+        if self.run.discriminator.start is not None and not self.adversarial(self.step):
+            score += BEFORE_CRITICS
+        return Validation(score, {"stft_distance": spectra, "mel_distance_db": mels}, audio=audio)
+
+
+class WaveRNNTask(VocoderTask):
+    """Cross entropy (or the mixture's likelihood) of the next sample, as published."""
+
+    @staticmethod
+    def margin_of(run: VocoderRun) -> int:
+        return edge_frames(run.model.mel) + run.model.wavernn.pad
+
+    def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
+        wav = batch["wav"]
+        mel = batch["mel"] if "mel" in batch else crop_mel(wav, self.mel_config)
+        hop = self.mel_config.hop_length
+        start = self.margin_of(self.run) * hop
+        length = self.run.data.crop_frames * hop
+        return {"nll": self._likelihood(modules["generator"], wav, mel[:, :, :-1], start, length)}
+
+    def _likelihood(self, model: nn.Module, wav: Tensor, mel: Tensor, start: int, length: int) -> Tensor:
+        """Negative log likelihood a sample; `mel` begins `pad` frames before sample `start` of `wav`.
+
+        The published models learn sample i + 1 from the conditioning of sample i; kept, so that weights exchange.
+        """
+        sizes = self.run.model.wavernn
+        levels = 2 ** (sizes.bits if sizes.mode == "raw" else 16)
+        emphasised = preemphasis(wav, sizes.preemphasis).clamp(-1, 1)[:, start : start + length + 1]
+        if sizes.mode == "mol":
+            logits = model(emphasised[:, :-1], mel * sizes.mel_scale)
+            return mixture_loss(logits.float(), emphasised[:, 1:], levels)
+        labels = encode_mu_law(emphasised, levels)
+        logits = model(label_to_float(labels[:, :-1], levels), mel * sizes.mel_scale)
+        return F.cross_entropy(logits.float().transpose(1, 2), labels[:, 1:])
+
+    def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
+        """score = negative log likelihood on held-out speakers, in nats a sample"""
+        model, sizes = modules["generator"], self.run.model.wavernn
+        device, hop = next(model.parameters()).device, self.mel_config.hop_length
+        total = 0.0
+        for wav in self.held_out:
+            target = torch.from_numpy(wav).to(device)[None]
+            mel = mel_spectrogram(target, self.mel_config)  # F = whole hops + 1: one frame pays for the last sample
+            length = (mel.size(2) - 1 - 2 * sizes.pad) * hop
+            total += float(self._likelihood(model, target, mel[:, :, :-1], sizes.pad * hop, length))
+        sample = mel_spectrogram(torch.from_numpy(self.held_out[0]), self.mel_config)[:, :80]
+        audio = generate(model, sample.to(device), seed=self.run.training.seed)
+        return Validation(total / len(self.held_out), audio={"held_out_0": (audio, self.mel_config.sample_rate)})
+
+
+def inputs_and_target(batch: Batch, config: MelConfig) -> tuple[Tensor, Tensor]:
+    """Batch of `Crops` with a margin of `edge_frames` -> mel (B, M, F) and its waveform (B, (F - 1) * hop)."""
+    wav, edge = batch["wav"], edge_frames(config) * config.hop_length
+    mel = batch["mel"] if "mel" in batch else crop_mel(wav, config)
+    return mel, wav[:, edge:-edge]
+
+
+def judge(critics: nn.Module, real: Tensor, made: Tensor) -> tuple[Judgement, Judgement]:
+    """Both halves in one pass (one call a step is what distributed training allows)."""
+    judged = critics(torch.cat([real, made]))
+    n = real.size(0)
+    first = Judgement([s[:n] for s in judged.scores], [[f[:n] for f in fs] for fs in judged.features])
+    second = Judgement([s[n:] for s in judged.scores], [[f[n:] for f in fs] for fs in judged.features])
+    return first, second

@@ -1,0 +1,94 @@
+"""A vocoder at frame rate: ConvNeXt blocks over mel frames, an inverse STFT as the only upsampling.
+
+Vocos (arXiv 2306.00814): the network predicts the magnitude and the phase of each frame's spectrum, so nothing
+runs at sample rate. Published at 29 times the CPU speed of HiFi-GAN V1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vocoder.config import VocosConfig
+
+MAX_LOG_MAGNITUDE = 6.0  # exp of it bounds a bin: an untrained head must not overflow
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution over time, then a two-layer perceptron a frame, scaled and added (arXiv 2201.03545)."""
+
+    def __init__(self, dim: int, hidden: int, kernel: int, scale: float) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, hidden)
+        self.project = nn.Linear(hidden, dim)
+        self.scale = nn.Parameter(torch.full((dim,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, D, F) -> (B, D, F)"""
+        y = self.norm(self.depthwise(x).transpose(1, 2))
+        y = self.project(F.gelu(self.expand(y))) * self.scale
+        return x + y.transpose(1, 2)
+
+
+class Vocos(nn.Module):
+    """Mel (B, M, F) -> plain (not pre-emphasised) waveform (B, (F - 1) * hop), F >= 2.
+
+    Frame f of the mel is centred on sample f * hop, and so is its synthesis window.
+    """
+
+    def __init__(self, config: VocosConfig, n_mels: int, hop_length: int) -> None:
+        super().__init__()
+        self.hop_length, self.n_fft = hop_length, config.n_fft
+        self.embed = nn.Conv1d(n_mels, config.dim, config.kernel, padding=config.kernel // 2)
+        self.norm = nn.LayerNorm(config.dim)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(config.dim, config.hidden, config.kernel, 1 / config.blocks) for _ in range(config.blocks)
+        )
+        self.final_norm = nn.LayerNorm(config.dim)
+        self.head = nn.Linear(config.dim, config.n_fft + 2)  # n_fft / 2 + 1 log magnitudes, as many phases
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.apply(_initialise)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        log_magnitude, phase = self.spectrum(mel)
+        # synthesis in float32: half precision has no inverse FFT
+        magnitude = log_magnitude.float().clamp(max=MAX_LOG_MAGNITUDE).exp()
+        return inverse_stft(torch.polar(magnitude, phase.float()), self.window.float(), self.hop_length)
+
+    def spectrum(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """mel (B, M, F) -> log magnitude and phase in radians, each (B, n_fft / 2 + 1, F)"""
+        x = self.norm(self.embed(mel).transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        y = self.head(self.final_norm(x.transpose(1, 2))).transpose(1, 2)
+        log_magnitude, phase = y.chunk(2, dim=1)
+        return log_magnitude, phase
+
+
+def inverse_stft(spectrum: Tensor, window: Tensor, hop_length: int) -> Tensor:
+    """Overlap-add of windowed inverse FFTs, frame f centred on sample f * hop, divided by the windows' power.
+
+    spectrum (B, n_fft / 2 + 1, F) complex, window (n_fft,) -> (B, (F - 1) * hop)
+    """
+    n_fft, n_frames = window.numel(), spectrum.size(2)
+    frames = torch.fft.irfft(spectrum, n=n_fft, dim=1) * window[:, None]
+    summed = _overlap_add(frames, hop_length)
+    power = _overlap_add(window.square()[None, :, None].expand(1, n_fft, n_frames), hop_length)
+    start, length = n_fft // 2, (n_frames - 1) * hop_length
+    return summed[:, start : start + length] / power[:, start : start + length].clamp_min(1e-6)
+
+
+def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+    """frames (B, n_fft, F) -> (B, n_fft + (F - 1) * hop)"""
+    n_fft, n_frames = frames.shape[1:]
+    length = n_fft + (n_frames - 1) * hop_length
+    return F.fold(frames, (1, length), (1, n_fft), stride=(1, hop_length))[:, 0, 0]
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv1d | nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

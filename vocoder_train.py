@@ -1,0 +1,53 @@
+"""Train a vocoder: mel in, waveform out.
+
+    python vocoder_train.py data/vocoder --out runs/vocos --config vocos
+    accelerate launch vocoder_train.py data/vocoder --out runs/hifigan --config hifigan_v2 --precision bf16
+
+An interrupted run goes on with the same command. `best.safetensors` and `last.safetensors` are what
+`demo_cli.py --vocoder` takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from utils import training
+from utils.config import CONFIGS, load_config
+from utils.errors import exit_code
+from utils.manifest import read_manifest
+from vocoder.config import VocoderRun
+from vocoder.train import make_task
+
+
+def build_parser() -> argparse.ArgumentParser:
+    presets = ", ".join(sorted(p.stem for p in (CONFIGS / "vocoder").glob("*.toml")))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    training.add_arguments(parser, "vocoder", presets)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    settings = training.settings_of(args)
+    config = load_config(VocoderRun, "vocoder", args.config or "vocos", settings)
+    manifest = read_manifest(args.data, "vocoder")
+    task = make_task(config, manifest)
+    size = sum(p.numel() for p in task.modules["generator"].parameters()) / 1e6
+    print(
+        f"{config.model.architecture}, {size:.2f} M parameters; {manifest.header['hours']:.1f} h of "
+        f"{manifest.header['speakers']} speakers, {len(task.crops)} stretches in the train split"
+    )
+    best = training.train(task, config.training, args.out, device=args.device, start_from=args.start_from)
+    print(f"best weights: {best}; as they were at the end: {best.with_name('last.safetensors')}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return exit_code(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
