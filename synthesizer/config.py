@@ -1,0 +1,127 @@
+"""Settings of the synthesizer: what a preset in `configs/synthesizer/` may change.
+
+`SynthesizerConfig` describes the network and goes into the checkpoint; `RunConfig` adds data and training settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from utils.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class TacotronConfig:
+    """Sizes of the published network; smaller ones are presets. Sizes are channels unless said otherwise."""
+
+    embedding: int = 512
+    encoder: int = 256
+    decoder: int = 128  # attention GRU, and the space in which query and memory are compared
+    lstm: int = 1024
+    postnet: int = 512
+    encoder_banks: int = 5  # widest convolution of the bank
+    postnet_banks: int = 5
+    highways: int = 4
+    prenet: int = 256  # of the decoder
+    max_reduction: int = 20  # mel frames that one decoder step can make at most
+    dropout: float = 0.5  # of the prenets, always on
+    zoneout: float = 0.1
+    attention_filters: int = 32
+    attention_kernel: int = 31
+    # "masked": padding gets no attention and changes nothing. "published": energies of padding are multiplied by 0
+    # before the softmax and convolutions and GRUs run over it, as in the published checkpoints.
+    padding: Literal["masked", "published"] = "masked"
+    norm: Literal["batch", "layer"] = "batch"  # layer: the same whatever else is in the batch, or in other processes
+
+    def __post_init__(self) -> None:
+        if self.encoder % 2 or self.postnet % 2:
+            raise ValueError(f"encoder {self.encoder} and postnet {self.postnet} must be even (two directions)")
+        if not 0 <= self.dropout < 1 or not 0 <= self.zoneout < 1:
+            raise ValueError(f"dropout {self.dropout} and zoneout {self.zoneout} must be in [0, 1)")
+        if self.attention_kernel % 2 == 0:
+            raise ValueError(f"attention_kernel {self.attention_kernel} must be odd")
+
+
+@dataclass(frozen=True)
+class ParallelConfig:
+    """A parallel synthesizer: all frames at once, from predicted durations, pitch and energy."""
+
+    channels: int = 256
+    encoder_blocks: int = 4
+    decoder_blocks: int = 4
+    flow_blocks: int = 6
+    flow_channels: int = 256
+    kernel: int = 7  # tokens or frames
+    expansion: int = 4
+    dropout: float = 0.1
+    decoder: Literal["flow", "l1"] = "flow"  # l1: the mean mel, over-smooth but quick
+    flow_steps: int = 8  # Euler steps at inference
+    temperature: float = 0.7  # of the noise at inference: 1 as in training, lower is calmer
+    sigma_min: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd")
+        if self.flow_steps < 1 or self.temperature < 0:
+            raise ValueError(f"need flow_steps >= 1 and temperature >= 0, got {self.flow_steps}, {self.temperature}")
+
+
+@dataclass(frozen=True)
+class SynthesizerConfig:
+    """What a checkpoint says of its network."""
+
+    model: Literal["tacotron", "parallel"] = "tacotron"
+    speaker_size: int = 256  # numbers in a speaker embedding
+    tacotron: TacotronConfig = field(default_factory=TacotronConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which utterances, in batches of what."""
+
+    batch_size: int = 16  # over all processes
+    window: int = 240  # frames of each utterance that the parallel model decodes in a step
+    max_frames: int = 900  # longer utterances are left out
+    min_frames: int = 40
+    embedding: Literal["utterance", "speaker", "mixed"] = "mixed"  # mixed: one or the other, by chance
+    embedding_noise: float = 0.2  # norm of the noise on an embedding of norm 1, so that unseen voices fit
+    bucket: int = 16  # batches that are sorted by length together
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the losses."""
+
+    duration: float = 1.0
+    prosody: float = 0.5
+    mean: float = 1.0  # L1 of the parallel model's mean mel
+    flow: float = 1.0
+    stop: float = 1.0
+    stop_positive: float = 5.0  # weight of the few frames at the end against all others
+    attention: float = 1.0  # at the first step
+    attention_floor: float = 0.1  # of its weight that stays
+    attention_steps: int = 20_000  # until only the floor is left
+    guide_width: float = 0.3  # of the diagonal, where no durations are known (arXiv 1710.08969, sec. 4.1)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A preset of `synthesizer_train.py`."""
+
+    model: SynthesizerConfig = field(default_factory=SynthesizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    # (reduction factor, until this step); the last one stays. Tacotron only.
+    reduction: tuple[tuple[int, int], ...] = ((2, 1_000_000),)
+
+    def reduction_at(self, step: int) -> int:
+        """Mel frames that one decoder step makes at training step `step`."""
+        return next((r for r, until in self.reduction if step <= until), self.reduction[-1][0])
+
+    def __post_init__(self) -> None:
+        highest = self.model.tacotron.max_reduction
+        if not self.reduction or any(not 1 <= r <= highest for r, _ in self.reduction):
+            raise ValueError(f"reduction needs factors between 1 and max_reduction {highest}, got {self.reduction}")

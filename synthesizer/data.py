@@ -1,0 +1,178 @@
+"""A preprocessed set as batches: the batch of a step is a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from synthesizer.config import DataConfig
+from utils.errors import CloningError
+from utils.manifest import Arrays, Utterance, read_manifest
+from utils.training import rng
+
+KIND = "synthesizer"
+
+
+class SynthesisData:
+    """The train or validation part of a set that `synthesizer_preprocess.py` wrote."""
+
+    def __init__(self, root: str | Path, config: DataConfig, split: str, seed: int = 0) -> None:
+        """Raises CloningError when there is no set, or nothing of it fits between min_frames and max_frames."""
+        self.manifest = read_manifest(root, KIND)
+        self.header: dict[str, Any] = self.manifest.header
+        self.config, self.seed = config, seed
+        self.arrays = Arrays(root)
+        inside = [u for u in self.manifest.split(split) if config.min_frames <= u.frames <= config.max_frames]
+        if not inside:
+            raise CloningError(
+                f"{root}: no {split} utterance of {config.min_frames} to {config.max_frames} frames among "
+                f"{len(self.manifest.split(split))}: preprocess more speakers or change data.min_frames, data.max_frames"
+            )
+        self.utterances = inside
+        self.frames = np.array([u.frames for u in inside])
+        path = Path(root) / "speakers.safetensors"
+        if not path.is_file():
+            raise CloningError(f"{path}: missing; run synthesizer_preprocess.py again, it finishes what is not done")
+        self.speakers = load_file(path)
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @property
+    def has_durations(self) -> bool:
+        return bool(self.header.get("durations"))
+
+    @property
+    def floor(self) -> float:
+        """The mel value of silence."""
+        return -float(self.header["mel"]["max_abs"])
+
+    def choose(self, step: int) -> list[Utterance]:
+        """The utterances of the batch of a step (1, 2, ...), of about the same length."""
+        size = min(self.config.batch_size, len(self))
+        per_round = len(self) // size
+        turn, place = divmod(step - 1, per_round)
+        return [self.utterances[i] for i in self._round(turn, size, per_round)[place]]
+
+    def _round(self, turn: int, size: int, per_round: int) -> list[np.ndarray]:
+        """All batches of a round: shuffled, sorted by length within `bucket` batches, batches shuffled."""
+        return _batches_of_round(tuple(self.frames.tolist()), self.seed, turn, size, per_round, self.config.bucket)
+
+    def speaker(self, utterance: Utterance, draw: np.random.Generator | None = None) -> np.ndarray:
+        """The embedding (D,) of norm 1 to learn `utterance` with; with `draw`, chosen and noisy as configured."""
+        use_mean = self.config.embedding == "speaker"
+        if self.config.embedding == "mixed":
+            use_mean = draw is None or draw.random() < 0.5
+        embed = self.speakers[utterance.speaker] if use_mean else self.arrays.read(utterance, "embed")
+        if draw is not None and self.config.embedding_noise:
+            noise = draw.standard_normal(len(embed)) * self.config.embedding_noise / np.sqrt(len(embed))
+            embed = embed + noise
+        return (embed / np.linalg.norm(embed)).astype(np.float32)
+
+    def mel(self, utterance: Utterance, start: int | None = None, stop: int | None = None) -> np.ndarray:
+        """(F, M) float32"""
+        return self.arrays.read(utterance, "mel", start, stop).astype(np.float32)
+
+    def common(self, chosen: Sequence[Utterance], draw: np.random.Generator | None) -> dict[str, Tensor]:
+        """tokens (B, N), token_lengths (B,), speaker (B, D), seeds (B,)"""
+        tokens = [self.arrays.read(u, "tokens").astype(np.int64) for u in chosen]
+        seeds = np.arange(len(chosen)) if draw is None else draw.integers(0, 2**31, len(chosen))
+        return {
+            "tokens": torch.from_numpy(pad(tokens)),
+            "token_lengths": torch.tensor([len(t) for t in tokens]),
+            "speaker": torch.from_numpy(np.stack([self.speaker(u, draw) for u in chosen])),
+            "seeds": torch.from_numpy(seeds.astype(np.int64)),
+        }
+
+    def windows(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, width: int) -> dict[str, Tensor]:
+        """A batch for `Parallel.forward`; without `draw`, windows begin at 0 and noise and times are fixed."""
+        batch = self.common(chosen, draw)
+        draw = rng(self.seed) if draw is None else draw
+        mels = [self.mel(u) for u in chosen]
+        width = min(width, max(len(m) for m in mels))
+        starts = [int(draw.integers(0, max(1, len(m) - width + 1))) for m in mels]
+        durations = [self.arrays.read(u, "durations").astype(np.int64) for u in chosen]
+        prosodies = [
+            prosody(m, self.arrays.read(u, "pitch"), d) for m, u, d in zip(mels, chosen, durations, strict=True)
+        ]
+        cut = [m[s : s + width] for m, s in zip(mels, starts, strict=True)]
+        shape = (len(chosen), width, mels[0].shape[1])
+        return batch | {
+            "durations": torch.from_numpy(pad(durations)),
+            "prosody": torch.from_numpy(pad(prosodies)),
+            "window_start": torch.tensor(starts),
+            "window_lengths": torch.tensor([len(m) for m in cut]),
+            "mel": torch.from_numpy(pad(cut, width, self.floor)).transpose(1, 2),
+            "noise": torch.from_numpy(draw.standard_normal(shape, dtype=np.float32)),
+            "time": torch.from_numpy(draw.random(len(chosen), dtype=np.float32)),
+        }
+
+    def whole(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, reduction: int) -> dict[str, Tensor]:
+        """A batch for Tacotron: mel (B, M, F), F a multiple of `reduction`; mel_lengths (B,); targets (B, F / r).
+
+        targets are the token spoken in the middle of each decoder step, -1 where that is not known or past the end.
+        """
+        mels = [self.mel(u) for u in chosen]
+        longest = max(len(m) for m in mels) + 1  # one more frame, so that the stop is always there to be learned
+        longest += -longest % reduction
+        targets = np.full((len(chosen), longest // reduction), -1, dtype=np.int64)
+        if self.has_durations:
+            for row, utterance in enumerate(chosen):
+                durations = self.arrays.read(utterance, "durations")
+                spoken = np.repeat(np.arange(len(durations)), durations)[reduction // 2 :: reduction]
+                targets[row, : len(spoken)] = spoken
+        return self.common(chosen, draw) | {
+            "mel": torch.from_numpy(pad(mels, longest, self.floor)).transpose(1, 2),
+            "mel_lengths": torch.tensor([len(m) for m in mels]),
+            "targets": torch.from_numpy(targets),
+        }
+
+    def mel_statistics(self, sample: int = 200) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each mel channel (M,), from utterances spread over the set."""
+        step = max(1, len(self) // sample)
+        mels = np.concatenate([self.mel(u) for u in self.utterances[::step]])
+        return torch.from_numpy(mels.mean(axis=0)), torch.from_numpy(mels.std(axis=0).clip(0.1))
+
+
+@lru_cache(maxsize=4)
+def _batches_of_round(
+    frames: tuple[int, ...], seed: int, turn: int, size: int, per_round: int, bucket: int
+) -> list[np.ndarray]:
+    draw = rng(seed, turn, 1)
+    order = draw.permutation(len(frames))[: per_round * size]
+    lengths = np.array(frames)
+    pools = [order[i : i + bucket * size] for i in range(0, len(order), bucket * size)]
+    batches = [
+        pool[np.argsort(lengths[pool], kind="stable")][i : i + size]
+        for pool in pools
+        for i in range(0, len(pool), size)
+    ]
+    return [batches[i] for i in draw.permutation(len(batches))]
+
+
+def pad(arrays: Sequence[np.ndarray], length: int | None = None, value: float = 0) -> np.ndarray:
+    """Arrays (N, ...) of different N -> (B, length, ...), filled up with `value`."""
+    length = max(len(a) for a in arrays) if length is None else length
+    out = np.full((len(arrays), length, *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
+    for row, array in zip(out, arrays, strict=True):
+        row[: len(array)] = array
+    return out
+
+
+def prosody(mel: np.ndarray, pitch: np.ndarray, durations: np.ndarray) -> np.ndarray:
+    """Per token (N, 3): energy (mean of the normalised mel), pitch (log2 Hz/150 of voiced frames), part voiced."""
+    voiced = (pitch != 0).astype(np.float32)
+    frames = np.stack([mel.mean(axis=1), pitch.astype(np.float32), voiced], axis=1)
+    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(frames, axis=0, dtype=np.float64)])
+    ends = np.cumsum(durations)
+    totals = sums[ends] - sums[ends - durations]
+    count = np.maximum(durations, 1)
+    values = [totals[:, 0] / count, totals[:, 1] / np.maximum(totals[:, 2], 1), totals[:, 2] / count]
+    return np.stack(values, axis=1).astype(np.float32)

@@ -1,0 +1,108 @@
+"""Losses of both synthesizers: all masked, all the same however a batch is padded or divided among processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from synthesizer.config import LossConfig
+from synthesizer.layers import length_mask
+from utils.distributed import masked_mean
+
+Mean = Callable[[Tensor, Tensor], Tensor]  # of values where a mask is true
+
+
+def local_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` where `mask` is true, in this process alone: validation runs in one process only."""
+    mask = mask.expand_as(values).to(values.dtype)
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def parallel_losses(
+    output: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig, mean: Mean = masked_mean
+) -> dict[str, Tensor]:
+    """Of `Parallel.forward`'s output: duration and prosody over tokens, mean and flow over frames of the window."""
+    tokens = length_mask(batch["token_lengths"], batch["tokens"].shape[1])
+    durations = batch["durations"].float()
+    timed = tokens[..., None] & (durations > 0)[..., None]
+    mask = output["mask"]
+    wanted = torch.log1p(durations)
+    losses = {
+        "duration": config.duration * mean((output["durations_log"].float() - wanted).square(), tokens),
+        "prosody": config.prosody * mean((output["prosody"].float() - batch["prosody"]).square(), timed),
+        "mean": config.mean * mean((output["mean"].float() - output["mel"]).abs(), mask),
+    }
+    if "velocity" in output:
+        error = (output["velocity"].float() - output["velocity_target"]).square()
+        losses["flow"] = config.flow * mean(error, mask)
+    return losses
+
+
+def attention_weight(config: LossConfig, step: int) -> float:
+    """How much the attention is led at a training step: falls in a straight line to a floor."""
+    left = max(0.0, 1 - step / config.attention_steps)
+    return config.attention * max(config.attention_floor, left)
+
+
+def supervised_attention(attention: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """-log of the weight on the token that is spoken: attention (B, S, N), targets (B, S), -1 where not known.
+
+    Returns the values (B, S) and which of them count.
+    """
+    weight = attention.gather(2, targets.clamp(min=0)[..., None]).squeeze(2)
+    return -torch.log(weight.float().clamp(min=1e-5)), targets >= 0
+
+
+def diagonal_penalty(steps: Tensor, tokens: Tensor, shape: tuple[int, int], width: float) -> Tensor:
+    """1 - exp(-(n/N - s/S)^2 / 2 width^2): what attention off the diagonal costs (arXiv 1710.08969, sec. 4.1).
+
+    steps, tokens (B,): lengths; shape (S, N) -> (B, S, N)
+    """
+    s = torch.arange(shape[0], device=steps.device)[None, :, None] / steps[:, None, None]
+    n = torch.arange(shape[1], device=steps.device)[None, None, :] / tokens[:, None, None]
+    return 1 - torch.exp(-((n - s) ** 2) / (2 * width**2))
+
+
+def tacotron_losses(
+    output: dict[str, Tensor],
+    batch: dict[str, Tensor],
+    config: LossConfig,
+    reduction: int,
+    step: int,
+    mean: Mean = masked_mean,
+) -> dict[str, Tensor]:
+    """Of `Tacotron.forward`'s output: mel (L1 and L2), mel after the postnet (L1 and L2), stop and attention.
+
+    The stop target is 1 from the step that holds the last frame on; steps after it do not count.
+    """
+    mel, lengths = batch["mel"], batch["mel_lengths"]
+    frames = length_mask(lengths + reduction - 1, mel.shape[2])[:, None, :]
+    steps = torch.div(lengths + reduction - 1, reduction, rounding_mode="floor")
+    size = output["stop"].shape[1]
+    stop_mask = length_mask(steps, size)
+    target = (torch.arange(size, device=mel.device) >= steps[:, None] - 1).float()
+    stop = F.binary_cross_entropy_with_logits(
+        output["stop"].float(), target, pos_weight=mel.new_tensor(config.stop_positive), reduction="none"
+    )
+    losses = {"stop": config.stop * mean(stop, stop_mask)}
+    for name in ("mel", "linear"):
+        error = output[name].float() - mel
+        losses[name] = mean(error.square() + error.abs(), frames)
+    losses["attention"] = attention_weight(config, step) * attention_loss(
+        output["attention"], batch, steps, config, mean
+    )
+    return losses
+
+
+def attention_loss(
+    attention: Tensor, batch: dict[str, Tensor], steps: Tensor, config: LossConfig, mean: Mean = masked_mean
+) -> Tensor:
+    """Supervised where it is known what is spoken, else a pull to the diagonal."""
+    values, known = supervised_attention(attention, batch["targets"])
+    supervised = mean(values, known)
+    penalty = diagonal_penalty(steps, batch["token_lengths"], tuple(attention.shape[1:]), config.guide_width)
+    unknown = length_mask(steps, attention.shape[1]) & ~(batch["targets"] >= 0).any(dim=1, keepdim=True)
+    return supervised + mean((penalty * attention.float()).sum(dim=2), unknown)

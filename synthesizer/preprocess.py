@@ -1,0 +1,190 @@
+"""One clip of a corpus to what a synthesizer learns from: tokens, mel, pitch, speaker embedding, durations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from synthesizer import align
+from synthesizer.text import TextProcessor
+from utils import audio, manifest, mel, preprocessing
+from utils.corpora import Clip
+from utils.errors import CloningError
+from utils.manifest import Utterance
+
+KIND = "synthesizer"
+LEVEL_DBFS = -22.0  # of the loud parts
+PEAK = 0.95
+MARGIN_SECONDS = 0.1  # of silence at both ends
+LONGEST_PAUSE_SECONDS = 0.3
+CHARACTERS_PER_SECOND = (5.0, 25.0)  # outside, the transcript hardly fits
+
+Embed = Callable[[np.ndarray, int], np.ndarray]  # samples (T,), Hz -> (D,)
+
+
+@dataclasses.dataclass
+class Processor:
+    """Called with a clip in worker processes: (Utterance, arrays). Raises CloningError for what is to be skipped.
+
+    arrays: tokens (N,) int16, mel (F, M) float16, pitch (F,) float16 (see `pitch`), embed (D,) float32 and, where
+    alignments are given, durations (N,) int16 in mel frames with sum F. `embed` must be picklable.
+    """
+
+    embed: Embed
+    text: dict[str, Any] | str = "phonemes"  # what TextProcessor takes
+    alignments: tuple[Path, ...] = ()  # files; read once in each process
+    min_score: float = 0.05  # of an alignment: lower, and the transcript hardly fits
+    min_seconds: float = 0.8
+    max_seconds: float = 20.0
+    config: mel.MelConfig = mel.SYNTHESIZER_MEL
+    _processor: TextProcessor | None = dataclasses.field(default=None, repr=False, compare=False)
+    _rows: dict[str, dict[str, Any]] | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def processor(self) -> TextProcessor:
+        if self._processor is None:
+            self._processor = TextProcessor(self.text)
+        return self._processor
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Alignments by the name of the audio file without its suffix."""
+        if self._rows is None:
+            self._rows = align.read_alignments(self.alignments)
+        return self._rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_processor": None, "_rows": None}  # travels with every shard
+
+    def header(self) -> dict[str, Any]:
+        """What the manifest says of the whole set."""
+        return {
+            "mel": dataclasses.asdict(self.config),
+            "text": self.processor.describe(),
+            "marks": "pauses" if self.alignments else "all",
+            "durations": bool(self.alignments),
+            "level_dbfs": LEVEL_DBFS,
+        }
+
+    def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
+        if not clip.text:
+            raise CloningError(f"no transcript: {clip.id}")
+        row = self.rows.get(clip.path.stem) if self.alignments else None
+        if self.alignments and row is None:
+            raise CloningError(f"no alignment: {clip.id}")
+        if row is not None and row.get("score", 1.0) < self.min_score:
+            raise CloningError(f"poor alignment: {clip.id}: score {row['score']}, limit {self.min_score}")
+        whole = audio.read(clip.path, sample_rate=self.config.sample_rate).samples
+        samples = level(whole, self.config.sample_rate)
+        if row is None:
+            samples, symbols = self._trimmed(samples), None
+        else:
+            samples, symbols = self._aligned(samples, row)
+        seconds = len(samples) / self.config.sample_rate
+        if seconds < self.min_seconds:
+            raise CloningError(f"too short: {clip.id}: {seconds:.1f} s, limit {self.min_seconds:g} s")
+        if seconds > self.max_seconds:
+            raise CloningError(f"too long: {clip.id}: {seconds:.1f} s, limit {self.max_seconds:g} s")
+        return self._features(clip, whole, samples, symbols)
+
+    def _features(
+        self, clip: Clip, whole: np.ndarray, samples: np.ndarray, symbols: align.Aligned | None
+    ) -> tuple[Utterance, dict[str, np.ndarray]]:
+        config, seconds = self.config, len(samples) / self.config.sample_rate
+        spectrogram = mel.mel_spectrogram(torch.from_numpy(samples), config).T.numpy()
+        arrays = {
+            "mel": spectrogram.astype(np.float16),
+            "pitch": pitch(samples, config.sample_rate, config.hop_length)[: len(spectrogram)].astype(np.float16),
+            "embed": np.asarray(self.embed(whole, config.sample_rate), dtype=np.float32),
+        }
+        if symbols is None:
+            tokens = self.processor.encode(clip.text)
+        else:
+            tokens = self.processor.table.encode(symbols.symbols)
+            lengths = align.frame_durations(symbols, config.sample_rate, config.hop_length, len(spectrogram))
+            arrays["durations"] = np.append(lengths, 0).astype(np.int16)  # the end symbol takes no time
+        arrays["tokens"] = np.array(tokens, dtype=np.int16)
+        utterance = preprocessing.describe(
+            clip,
+            seconds=seconds,
+            frames=len(spectrogram),
+            tokens=len(tokens),
+            characters_per_second=round(len(clip.text) / seconds, 1),
+        )
+        return utterance, arrays
+
+    def _aligned(self, samples: np.ndarray, row: dict[str, Any]) -> tuple[np.ndarray, align.Aligned]:
+        rate = self.config.sample_rate
+        aligned = align.symbols_of(row, len(samples) / rate)
+        aligned = align.shorten_ends(samples, aligned, rate)
+        return align.cap_silences(samples, aligned, rate, LONGEST_PAUSE_SECONDS, MARGIN_SECONDS)
+
+    def _trimmed(self, samples: np.ndarray) -> np.ndarray:
+        rate = self.config.sample_rate
+        first, last = align.sound_bounds(samples, rate)
+        start = max(0, round((first - MARGIN_SECONDS) * rate))
+        return samples[start : round((last + MARGIN_SECONDS) * rate)]
+
+
+def level(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Scale so that the loud parts have LEVEL_DBFS (equal loudness across speakers), but no peak passes PEAK."""
+    levels = align.frame_levels(samples, rate)
+    loud = levels[levels > levels.max() - 30]
+    if levels.max() < -80:
+        raise CloningError(f"silence only: the loudest 10 ms have {levels.max():.0f} dBFS")
+    gain = 10 ** ((LEVEL_DBFS - 10 * np.log10(np.mean(10 ** (loud / 10)))) / 20)
+    return samples * np.float32(min(gain, PEAK / np.abs(samples).max()))
+
+
+def pitch(samples: np.ndarray, rate: int, hop: int, low: float = 65.0, high: float = 400.0) -> np.ndarray:
+    """Fundamental frequency of each mel frame as log2(Hz / 150), 0 where unvoiced: (1 + T // hop,) float32.
+
+    The first strong peak of the normalised autocorrelation of 64 ms (Boersma 1993, without the interpolation).
+    """
+    size = round(0.064 * rate)
+    padded = np.pad(samples, (size // 2, size // 2 + hop))
+    window = np.hanning(size).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop][: 1 + len(samples) // hop]
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    spectrum = np.abs(np.fft.rfft(frames * window, 2 * size)) ** 2
+    correlation = np.fft.irfft(spectrum)[:, :size]
+    own = np.fft.irfft(np.abs(np.fft.rfft(window, 2 * size)) ** 2)[:size]
+    energy = correlation[:, :1]
+    lags = np.arange(int(rate / high), int(rate / low) + 1)
+    strength = correlation[:, lags] / (energy + 1e-9) * (own[0] / own[lags])
+    best = strength.max(axis=1)
+    peak = (strength[:, 1:-1] >= strength[:, :-2]) & (strength[:, 1:-1] >= strength[:, 2:])
+    strong = peak & (strength[:, 1:-1] > 0.9 * best[:, None])  # the shortest period of several: no octave errors
+    lag = lags[1 + strong.argmax(axis=1)]
+    loud = 10 * np.log10(energy[:, 0] + 1e-9) > 10 * np.log10(energy.max() + 1e-9) - 40
+    voiced = (best > 0.5) & strong.any(axis=1) & loud
+    return np.where(voiced, np.log2(rate / lag / 150), 0).astype(np.float32)
+
+
+def write_speaker_means(found: manifest.Manifest) -> dict[str, np.ndarray]:
+    """The mean embedding of each speaker, of norm 1, into `speakers.safetensors` of the set."""
+    from safetensors.numpy import save_file
+
+    arrays = manifest.Arrays(found.root)
+    sums: dict[str, np.ndarray] = {}
+    for utterance in found.utterances:
+        sums[utterance.speaker] = sums.get(utterance.speaker, 0) + arrays.read(utterance, "embed")
+    means = {speaker: (total / np.linalg.norm(total)).astype(np.float32) for speaker, total in sums.items()}
+    partial = found.root / "speakers.safetensors.partial"
+    save_file(means, partial)
+    partial.replace(found.root / "speakers.safetensors")
+    return means
+
+
+def outliers(found: manifest.Manifest) -> list[Utterance]:
+    """Utterances whose transcript is too long or too short for their sound, and `outliers.jsonl` in the set."""
+    low, high = CHARACTERS_PER_SECOND
+    odd = [u for u in found.utterances if not low <= u.extra["characters_per_second"] <= high]
+    rows = ({"id": u.id, "text": u.text, **u.extra} for u in odd)
+    manifest.write_lines(found.root / "outliers.jsonl", rows)
+    return odd

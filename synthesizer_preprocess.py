@@ -1,0 +1,92 @@
+"""Make a set for synthesizer_train.py from transcribed corpora: tokens, mels, pitch, speaker embeddings, durations."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from encoder.inference import SpeakerEncoder
+from synthesizer.preprocess import KIND, Processor, outliers, write_speaker_means
+from utils import preprocessing
+from utils.audio import Waveform
+from utils.errors import exit_code
+
+
+@dataclasses.dataclass
+class Embedder:
+    """Samples to an embedding; the encoder is loaded once in each process."""
+
+    path: Path
+    _encoder: SpeakerEncoder | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def encoder(self) -> SpeakerEncoder:
+        self._encoder = self._encoder or SpeakerEncoder.load(self.path)
+        return self._encoder
+
+    def __call__(self, samples: np.ndarray, rate: int) -> np.ndarray:
+        return self.encoder.embed_utterance(self.encoder.preprocess(Waveform(samples, rate)))
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"path": self.path, "_encoder": None}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="A second run does only what is missing. Clips without a transcript, too short or long, or that cannot "
+        "be read are left out, counted and listed; outliers.jsonl lists transcripts that hardly fit their sound.",
+    )
+    preprocessing.add_arguments(parser)
+    parser.add_argument("--encoder", type=Path, required=True, help="weights of the speaker encoder (ours or published)")
+    parser.add_argument(
+        "--alignments",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="phone times (.jsonl or .jsonl.gz): gives durations, which the parallel model needs, and cuts long pauses",
+    )
+    parser.add_argument(
+        "--symbols",
+        default="phonemes",
+        choices=["phonemes", "characters"],
+        help="what the model reads (default: phonemes; characters are those of the published checkpoints)",
+    )
+    parser.add_argument("--max-seconds", type=float, default=20.0, help="longer clips are left out (default: 20)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    embedder = Embedder(args.encoder)
+    symbols = "phonemes" if args.alignments else args.symbols
+    process = Processor(embedder, symbols, tuple(args.alignments), max_seconds=args.max_seconds)
+    header = process.header() | {"encoder": embedder.encoder.fingerprint}
+    chosen = preprocessing.select(args, keep=lambda clip: bool(clip.text))
+    found = preprocessing.run(
+        chosen.clips, args.out, KIND, process, jobs=args.jobs, scheduler=args.scheduler,
+        assign_split=chosen.splits, header=header, retry_skipped=args.retry_skipped,
+    )  # fmt: skip
+    write_speaker_means(found)
+    odd = outliers(found)
+    print(chosen.scan.report())
+    print(preprocessing.report(found))
+    if odd:
+        print(f"{len(odd)} transcripts hardly fit their sound: see {found.root / 'outliers.jsonl'}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = build_parser().parse_args(argv)
+    return exit_code(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

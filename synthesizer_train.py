@@ -1,0 +1,43 @@
+"""Train a synthesizer on a set that synthesizer_preprocess.py wrote."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from synthesizer.config import RunConfig
+from synthesizer.train import build_task
+from utils import training
+from utils.config import load_config
+from utils.errors import exit_code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="The same command goes on where an interrupted run stopped. Fine-tuning on one person: preprocess a "
+        "folder of wav and txt files, then --from the weights to start with. Several processes: "
+        "accelerate launch synthesizer_train.py ...",
+    )
+    training.add_arguments(parser, "synthesizer", "published, small, parallel, debug")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    config = load_config(RunConfig, "synthesizer", args.config, training.settings_of(args))
+    task = build_task(args.data, config)
+    best = training.train(task, config.training, args.out, device=args.device, start_from=args.start_from)
+    print(f"best weights: {best}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = build_parser().parse_args(argv)
+    return exit_code(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
