@@ -1,0 +1,229 @@
+"""Batches of speakers x utterances, every one a pure function of (seed, step); and the fixed crops of validation."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encoder.augment import augment, draw_mask
+from encoder.config import AugmentConfig, EncoderSettings
+from utils.errors import CloningError
+from utils.manifest import Arrays, Manifest, Utterance
+from utils.training import Cycler, rng
+
+KIND = "encoder"
+NOISE_SHARD = "noise.safetensors"  # recorded noise, where preprocessing was given some
+PCM = np.float32(1 / 32767)  # features hold int16
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One row of a batch: whose, and which utterance."""
+
+    speaker: int
+    utterance: Utterance
+
+
+class SpeakerCycler:
+    """Which speakers and utterances step k holds, without state.
+
+    Speakers come in rounds, each `turns[s]` times a round, in random order; a batch holds every speaker at most once.
+    A speaker's utterances come in rounds of their own. So every speaker is met within two rounds.
+    """
+
+    def __init__(self, utterances: list[list[Utterance]], turns: list[int], seed: int) -> None:
+        self.utterances, self.turns = utterances, turns
+        self.slots = [(s, copy) for s, count in enumerate(turns) for copy in range(count)]
+        self.order = Cycler(len(self.slots), seed, 1)
+        self.own = [Cycler(len(rows), seed, 2, s) for s, rows in enumerate(utterances)]
+
+    def draw(self, step: int, speakers: int, per_speaker: int) -> list[Draw]:
+        """Rows of a step, one speaker's utterances beside each other."""
+        chosen: dict[int, int] = {}  # speaker -> how often it has been drawn before
+        position = step * speakers
+        while len(chosen) < speakers:
+            turn = position // len(self.slots)
+            speaker, copy = self.slots[self.order.at(position)]
+            chosen.setdefault(speaker, turn * self.turns[speaker] + copy)
+            position += 1
+        return [
+            Draw(speaker, self.utterances[speaker][self.own[speaker].at(turn * per_speaker + i)])
+            for speaker, turn in chosen.items()
+            for i in range(per_speaker)
+        ]
+
+
+class TrainingBatches:
+    """Reads, crops and augments what `SpeakerCycler` draws."""
+
+    def __init__(self, manifest: Manifest, settings: EncoderSettings) -> None:
+        self.settings, self.data, self.seed = settings, settings.data, settings.training.seed
+        self.rate, self.mel = settings.model.mel.sample_rate, settings.model.mel
+        self.arrays = Arrays(manifest.root)
+        by_speaker: dict[str, list[Utterance]] = defaultdict(list)
+        for utterance in manifest.split("train"):
+            by_speaker[utterance.speaker].append(utterance)
+        self.speakers = sorted(by_speaker)
+        if len(self.speakers) < self.data.speakers:
+            raise CloningError(
+                f"{manifest.root}: {len(self.speakers)} training speakers, a batch wants {self.data.speakers}: "
+                f"preprocess more or --set data.speakers={max(2, len(self.speakers))}"
+            )
+        rows = [by_speaker[name] for name in self.speakers]
+        self.all = [u for row in rows for u in row]
+        self.cycler = SpeakerCycler(rows, [self._turns(row) for row in rows], self.seed)
+        self.noise: int = manifest.header.get("noise", 0)  # recordings
+        self.targets = self._targets(rows) if settings.loss.distill_weight else None
+
+    def _turns(self, utterances: list[Utterance]) -> int:
+        if self.data.balance == "equal":
+            return 1
+        return max(1, round(math.sqrt(sum(u.seconds for u in utterances) / 10)))
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """wav (B, T) float32, lengths (B,) samples, speaker (B,), mask (B, 4); with a teacher: target (B, D)."""
+        seconds = rng(self.seed, 3, step).uniform(self.data.min_seconds, self.data.max_seconds)
+        samples = int(seconds * self.rate)
+        draws = self.cycler.draw(step, self.data.speakers, self.data.utterances)
+        rows = [self._row(draw, samples, rng(self.seed, 4, step, i)) for i, draw in enumerate(draws)]
+        batch = {
+            "wav": torch.from_numpy(np.stack([row["wav"] for row in rows])),
+            "lengths": torch.tensor([row["length"] for row in rows]),
+            "speaker": torch.tensor([draw.speaker for draw in draws]),
+            "mask": torch.from_numpy(np.stack([row["mask"] for row in rows])),
+        }
+        if self.targets is not None:
+            batch["target"] = torch.from_numpy(np.stack([row["target"] for row in rows]))
+        return batch
+
+    def names(self, step: int) -> list[str]:
+        return [d.utterance.id for d in self.cycler.draw(step, self.data.speakers, self.data.utterances)]
+
+    def _row(self, draw: Draw, samples: int, random: np.random.Generator) -> dict:
+        wav, start = read_crop(self.arrays, draw.utterance, samples, random)
+        length = len(wav)
+        config: AugmentConfig = self.settings.augment
+        if config.any:
+            noise = (lambda n: self._noise(n, random)) if self.noise else None
+            wav = augment(wav, config, random, self.rate, lambda n: self._other(n, random), noise)
+        row = {
+            "wav": np.pad(wav, (0, samples - length)),
+            "length": length,
+            "mask": draw_mask(config, random, self.mel.n_mels, self.mel.frames(length)),
+        }
+        if self.targets is not None:
+            row["target"] = self._target(draw, start, start + length)
+        return row
+
+    def _other(self, samples: int, random: np.random.Generator) -> np.ndarray:
+        utterance = self.all[int(random.integers(len(self.all)))]
+        wav, _ = read_crop(self.arrays, utterance, samples, random)
+        return np.resize(wav, samples)
+
+    def _noise(self, samples: int, random: np.random.Generator) -> np.ndarray:
+        sound = Utterance(id=noise_name(int(random.integers(self.noise))), speaker="", shard=NOISE_SHARD)
+        wav, _ = read_crop(self.arrays, sound, samples, random)
+        return np.resize(wav, samples)
+
+    # -- the teacher ---------------------------------------------------------------------------------------------------
+
+    def _targets(self, rows: list[list[Utterance]]) -> dict[str, np.ndarray]:
+        """Embeddings that stay as they are: of every utterance, every speaker, and the mean over all."""
+        whole = {u.id: _teacher(self.arrays, u, "teacher") for row in rows for u in row}
+        speaker = np.stack([_unit(np.mean([whole[u.id] for u in row], axis=0)) for row in rows])
+        center = speaker.mean(axis=0) if self.settings.loss.center else np.zeros_like(speaker[0])
+        return {"speaker": speaker, "center": center, **whole}
+
+    def _target(self, draw: Draw, start: int, stop: int) -> np.ndarray:
+        assert self.targets is not None
+        loss = self.settings.loss
+        target = self.targets[draw.utterance.id]
+        if loss.target == "partials":
+            target = self._partials(draw.utterance, start, stop)
+        target = (1 - loss.speaker_share) * target + loss.speaker_share * self.targets["speaker"][draw.speaker]
+        return self.centered(target)
+
+    def centered(self, target: np.ndarray) -> np.ndarray:
+        """Teacher's embeddings (..., D) as the student is to give them: less the center, length 1."""
+        assert self.targets is not None
+        moved = target - self.targets["center"]
+        return (moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
+
+    def _partials(self, utterance: Utterance, start: int, stop: int) -> np.ndarray:
+        """Mean of the teacher's windows (1.6 s every 0.8 s), weighted by how much of the crop each covers."""
+        partials = _teacher(self.arrays, utterance, "teacher_partials")
+        first = np.arange(len(partials)) * 80 * self.mel.hop_length
+        shared = np.minimum(first + 160 * self.mel.hop_length, stop) - np.maximum(first, start)
+        weights = np.maximum(shared, 0).astype(np.float32) + 1e-3
+        return _unit(weights @ partials)
+
+
+@dataclass(frozen=True)
+class ValidationCrops:
+    """Fixed crops of held-out speakers: wav (N, T), lengths (N,) samples, speakers (N,), target (N, D) or None."""
+
+    seconds: float
+    wav: np.ndarray
+    lengths: np.ndarray
+    speakers: np.ndarray
+    names: list[str]
+    target: np.ndarray | None
+
+
+def validation_crops(manifest: Manifest, settings: EncoderSettings, seconds: float) -> ValidationCrops:
+    """The same crops in every run (no seed of the run enters). CloningError where fewer than two speakers are held out.
+
+    Speakers with one utterance give two crops of it; those with more, one of each.
+    """
+    data = settings.data
+    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in manifest.split("validation"):
+        by_speaker[utterance.speaker].append(utterance)
+    # Speakers with several utterances first: two crops of one recording are too easy to tell
+    names = sorted(by_speaker, key=lambda name: (len(by_speaker[name]) < 2, name))[: data.validation_speakers]
+    if len(names) < 2:
+        raise CloningError(
+            f"{manifest.root}: {len(names)} held-out speakers, validation wants 2: "
+            f"preprocess with a larger --validation"
+        )
+    arrays, samples = Arrays(manifest.root), int(seconds * settings.model.mel.sample_rate)
+    rows, lengths, labels, targets = [], [], [], []
+    for label, name in enumerate(names):
+        utterances = sorted(by_speaker[name], key=lambda u: u.id)[: data.validation_utterances]
+        for i, utterance in enumerate(utterances if len(utterances) > 1 else utterances * 2):
+            wav, _ = read_crop(arrays, utterance, samples, rng(label, i, int(1000 * seconds)))
+            rows.append(np.pad(wav, (0, samples - len(wav))))
+            lengths.append(len(wav))
+            labels.append(label)
+            if settings.loss.distill_weight:
+                targets.append(_teacher(arrays, utterance, "teacher"))
+    target = np.stack(targets) if targets else None
+    return ValidationCrops(seconds, np.stack(rows), np.array(lengths), np.array(labels), names, target)
+
+
+def read_crop(
+    arrays: Arrays, utterance: Utterance, samples: int, random: np.random.Generator
+) -> tuple[np.ndarray, int]:
+    """A random stretch of `samples` (all of it where there is less) as float32 in [-1, 1], and where it starts."""
+    total = arrays.length(utterance, "wav")
+    start = int(random.integers(0, max(0, total - samples) + 1))
+    pcm = arrays.read(utterance, "wav", start, min(start + samples, total))
+    return pcm.astype(np.float32) * PCM, start
+
+
+def noise_name(index: int) -> str:
+    """Name of a recording in the noise file."""
+    return f"noise{index:05d}"
+
+
+def _teacher(arrays: Arrays, utterance: Utterance, field: str) -> np.ndarray:
+    return arrays.read(utterance, field).astype(np.float32)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / max(float(np.linalg.norm(x)), 1e-9)

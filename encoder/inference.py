@@ -1,0 +1,180 @@
+"""Voices as points: `SpeakerEncoder` turns speech into an embedding of length 1."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from encoder.config import EncoderConfig, PartialConfig
+from encoder.model import load_network
+from utils.audio import Source, Waveform, normalize_volume, read, resample
+from utils.checkpoint import load_weights
+from utils.errors import CloningError
+from utils.mel import mel_spectrogram
+from utils.vad import trim_silence
+
+log = logging.getLogger(__name__)
+WINDOWS_AT_ONCE = 128  # bounds the memory of a pass, however many clips are asked for
+
+Slices = list[tuple[int, int]]
+Voice = Source  # what can be embedded: see `SpeakerEncoder`
+
+
+def partial_slices(n_samples: int, config: PartialConfig, hop_length: int = 160) -> tuple[Slices, Slices]:
+    """Where the windows of an utterance lie: (start, stop) in samples, and the same in frames.
+
+    The last window may pass the end of the audio; one with too little audio is dropped, unless it is the only one.
+    """
+    frames = math.ceil((n_samples + 1) / hop_length)
+    starts = range(0, max(1, frames - config.frames + config.step + 1), config.step)
+    mel = [(i, i + config.frames) for i in starts]
+    wav = [(start * hop_length, stop * hop_length) for start, stop in mel]
+    coverage = (n_samples - wav[-1][0]) / (wav[-1][1] - wav[-1][0])
+    if coverage < config.min_coverage and len(mel) > 1:
+        mel, wav = mel[:-1], wav[:-1]
+    return wav, mel
+
+
+@dataclasses.dataclass(frozen=True)
+class UtteranceEmbedding:
+    """One utterance: its embedding (D,), those of its windows (P, D), and where they lie in samples."""
+
+    embedding: np.ndarray
+    partials: np.ndarray
+    slices: Slices
+
+
+class SpeakerEncoder:
+    """A trained speaker encoder.
+
+    Arrays and `Waveform`s are embedded as they are (16 kHz, or resampled to it); paths, bytes and files are read,
+    raised to a common volume and freed of silence first, as `preprocess` does.
+
+    >>> encoder = SpeakerEncoder.load("encoder.safetensors")
+    >>> voice = encoder.embed(["a.wav", "b.flac"])          # one speaker, several clips -> (256,)
+    >>> a, b = encoder.embed_batch(["a.wav", "c.wav"])      # (2, 256)
+    >>> float(a @ b)                                        # cosine: both have length 1
+    """
+
+    def __init__(
+        self, network: nn.Module, config: EncoderConfig, fingerprint: str = "", device: str | torch.device = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.config, self.fingerprint = config, fingerprint
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> SpeakerEncoder:
+        """From our `.safetensors` or the published `encoder.pt`; CloningError when it is neither or does not fit."""
+        checkpoint = load_weights(path, "encoder")
+        network, config = load_network(checkpoint)
+        return cls(network, config, checkpoint.fingerprint, device)
+
+    @property
+    def embedding_size(self) -> int:
+        return self.config.embedding_size
+
+    def __repr__(self) -> str:
+        millions = sum(p.numel() for p in self.network.parameters()) / 1e6
+        return (
+            f"SpeakerEncoder({self.config.architecture}, {millions:.2f} M parameters, "
+            f"{self.embedding_size} dimensions, {self.fingerprint or 'untrained'}, {self.device})"
+        )
+
+    def preprocess(self, source: Source, *, trim: bool = True) -> Waveform:
+        """Read, bring to mono 16 kHz, raise quiet audio to a common volume, cut out silence."""
+        wav = read(source, sample_rate=self.config.mel.sample_rate)
+        samples = normalize_volume(wav.samples, self.config.target_dbfs, increase_only=True)
+        return Waveform(trim_silence(samples, wav.sample_rate) if trim else samples, wav.sample_rate)
+
+    def embed(self, voices: Voice | Sequence[Voice]) -> np.ndarray:
+        """The embedding (D,) of one speaker from one clip or several."""
+        return self.embed_speaker(voices if isinstance(voices, list | tuple) else [voices])
+
+    def embed_speaker(self, voices: Sequence[Voice]) -> np.ndarray:
+        """Mean of the embeddings of several clips of one speaker, brought to length 1: (D,)"""
+        return _unit(self.embed_batch(voices).mean(axis=0))
+
+    def embed_utterance(self, voice: Voice, *, partials: bool = True) -> np.ndarray:
+        """(D,): the mean over overlapping windows, or (`partials=False`) one pass over the whole."""
+        return self.embed_batch([voice], partials=partials)[0]
+
+    def embed_batch(self, voices: Sequence[Voice], *, partials: bool = True) -> np.ndarray:
+        """(B, D): every clip by itself; the windows of all clips share passes through the network.
+
+        Raises CloningError when there is nothing to embed.
+        """
+        if len(voices) == 0:
+            raise CloningError("no clip to embed: give at least one recording of the speaker")
+        if partials:
+            return np.stack([u.embedding for u in self.embed_windows(voices)])
+        mels = [self._mel(self._samples(voice)) for voice in voices]
+        return self._forward(mels, [mel.size(1) for mel in mels])
+
+    def embed_windows(self, voices: Sequence[Voice], windows: PartialConfig | None = None) -> list[UtteranceEmbedding]:
+        """Embeddings with those of their windows; `windows` other than the model's own may be given."""
+        windows = windows or self.config.partials
+        pieces, lengths, slices = [], [], []
+        for voice in voices:
+            samples = self._samples(voice)
+            wav_slices, mel_slices = partial_slices(len(samples), windows, self.config.mel.hop_length)
+            slices.append(wav_slices)
+            whole = self.config.mel.frames(len(samples))
+            mel = self._mel(np.pad(samples, (0, max(0, wav_slices[-1][1] - len(samples)))))
+            for start, stop in mel_slices:
+                pieces.append(mel[:, start:stop])
+                # The published network was trained on full windows and sees zeros past the end; ours see the end
+                padded = self.config.architecture == "lstm"
+                lengths.append(stop - start if padded else min(stop, whole) - start)
+        rows = iter(self._forward(pieces, lengths))
+        found = [np.stack([next(rows) for _ in places]) for places in slices]
+        return [
+            UtteranceEmbedding(_unit(partials.mean(axis=0)), partials, places)
+            for partials, places in zip(found, slices, strict=True)
+        ]
+
+    def _samples(self, voice: Voice) -> np.ndarray:
+        rate = self.config.mel.sample_rate
+        if isinstance(voice, np.ndarray):
+            voice = Waveform(voice, rate)
+        if not isinstance(voice, Waveform):
+            voice = self.preprocess(voice)
+        if len(voice) == 0:
+            raise CloningError("nothing to embed: the clip holds no samples (after cutting silence)")
+        return voice.samples if voice.sample_rate == rate else resample(voice.samples, voice.sample_rate, rate)
+
+    def _mel(self, samples: np.ndarray) -> Tensor:
+        wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32)).to(self.device)
+        with torch.inference_mode():
+            return mel_spectrogram(wav, self.config.mel)
+
+    def _forward(self, mels: list[Tensor], lengths: list[int]) -> np.ndarray:
+        """Mels (M, F) and their valid frames -> (B, D) float32; similar lengths share a pass."""
+        embeddings = np.empty((len(mels), self.embedding_size), np.float32)
+        for rows in _chunks(sorted(range(len(mels)), key=lambda i: lengths[i])):
+            longest = max(lengths[i] for i in rows)
+            batch = torch.zeros(len(rows), self.config.mel.n_mels, longest, device=self.device)
+            for row, i in enumerate(rows):
+                batch[row, :, : lengths[i]] = mels[i][:, : lengths[i]]
+            counts = None
+            if any(lengths[i] < longest for i in rows):
+                counts = torch.tensor([lengths[i] for i in rows], device=self.device)
+            with torch.inference_mode():
+                embeddings[rows] = self.network(batch, counts).float().cpu().numpy()
+        return embeddings
+
+
+def _chunks(items: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(items), WINDOWS_AT_ONCE):
+        yield items[start : start + WINDOWS_AT_ONCE]
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / max(float(np.linalg.norm(x)), 1e-9)

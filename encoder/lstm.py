@@ -1,0 +1,38 @@
+"""The published speaker encoder: a stack of LSTMs, a linear layer, ReLU, length 1."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from encoder.config import EncoderConfig
+
+NORM_EPSILON = 1e-5  # of the published network; keeps silence from dividing by zero
+
+
+class LstmEncoder(nn.Module):
+    """Names of tensors are those of the published `encoder.pt` (similarity scale and bias included)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        sizes = config.lstm
+        self.lstm = nn.LSTM(config.mel.n_mels, sizes.hidden, sizes.layers, batch_first=True)
+        self.linear = nn.Linear(sizes.hidden, config.embedding_size)
+        # Scale and bias of the GE2E similarity (arXiv 1710.10467, eq. 5, their starting values)
+        self.similarity_weight = nn.Parameter(torch.tensor([10.0]))
+        self.similarity_bias = nn.Parameter(torch.tensor([-5.0]))
+
+    def forward(self, mel: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """mel (B, M, F) power, not log; lengths (B,) in frames -> embeddings (B, D), not negative, length 1.
+
+        Without `lengths` every row is F frames long. Frames after a row's length change nothing.
+        """
+        frames = mel.transpose(1, 2)
+        if lengths is None:
+            last = self.lstm(frames)[1][0][-1]
+        else:
+            outputs, _ = self.lstm(frames)
+            rows = torch.arange(mel.size(0), device=mel.device)
+            last = outputs[rows, lengths.clamp(min=1) - 1]
+        raw = torch.relu(self.linear(last))
+        return raw / (raw.norm(dim=1, keepdim=True) + NORM_EPSILON)

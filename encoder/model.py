@@ -1,0 +1,44 @@
+"""From settings or a checkpoint to a network: both architectures behind one face.
+
+A network maps (mel (B, M, F), lengths (B,) or None) to embeddings (B, D) of length 1, and carries the scale and bias
+of the GE2E similarity as `similarity_weight` and `similarity_bias`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import nn
+
+from encoder.config import EncoderConfig, LstmConfig
+from encoder.lstm import LstmEncoder
+from encoder.transformer import TransformerEncoder
+from utils.checkpoint import Checkpoint, load_into
+from utils.config import from_dict
+
+PROTOTYPES = "prototypes"  # of the training speakers, for the angular margin; no part of an embedding
+
+
+def build_network(config: EncoderConfig) -> nn.Module:
+    """A network with fresh weights."""
+    return LstmEncoder(config) if config.architecture == "lstm" else TransformerEncoder(config)
+
+
+def config_of(checkpoint: Checkpoint) -> EncoderConfig:
+    """The settings in the checkpoint's header; for a published one, read off the shapes of its tensors."""
+    if not checkpoint.published:
+        return from_dict(EncoderConfig, checkpoint.config)
+    layers = sum(name.startswith("lstm.weight_hh_l") for name in checkpoint.state)
+    gates, n_mels = checkpoint.state["lstm.weight_ih_l0"].shape
+    published = EncoderConfig(architecture="lstm", embedding_size=len(checkpoint.state["linear.bias"]))
+    return dataclasses.replace(
+        published, lstm=LstmConfig(gates // 4, layers), mel=dataclasses.replace(published.mel, n_mels=n_mels)
+    )
+
+
+def load_network(checkpoint: Checkpoint) -> tuple[nn.Module, EncoderConfig]:
+    """The network of a checkpoint, in eval mode, and its settings; CloningError when the tensors do not fit."""
+    config = config_of(checkpoint)
+    network = build_network(config)
+    load_into(network, checkpoint, {n: v for n, v in checkpoint.state.items() if n != PROTOTYPES})
+    return network.eval(), config

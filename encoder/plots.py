@@ -1,0 +1,109 @@
+"""Pictures of embeddings; every function returns its matplotlib Figure, and imports what it needs only when called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from utils.plots import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_embedding(embedding: np.ndarray, title: str = "embedding") -> Figure:
+    """One embedding (D,) as a heat map of 16 columns or so."""
+    columns = next(n for n in range(round(len(embedding) ** 0.5), 0, -1) if len(embedding) % n == 0)
+    figure, axes = new_figure(3.6, 3.4)
+    axis = axes[0, 0]
+    image = axis.imshow(embedding.reshape(-1, columns), cmap="viridis")
+    figure.colorbar(image, ax=axis, shrink=0.8)
+    axis.set(title=title, xticks=[], yticks=[])
+    return figure
+
+
+def plot_similarity(
+    rows: np.ndarray, labels: Sequence[str], columns: np.ndarray | None = None, title: str = "cosine similarity"
+) -> Figure:
+    """Cosines of embeddings rows (N, D) with columns (K, D), or with themselves; one label a row.
+
+    Neighbouring rows of one label are taken together: the label is written once and a line drawn between speakers.
+    """
+    others = rows if columns is None else columns
+    matrix = rows @ others.T
+    figure, axes = new_figure(7, 6)
+    axis = axes[0, 0]
+    image = axis.imshow(matrix, cmap="magma", vmin=min(0.0, float(matrix.min())), vmax=1, interpolation="none")
+    figure.colorbar(image, ax=axis, shrink=0.8)
+    edges = [0, *(i for i in range(1, len(labels)) if labels[i] != labels[i - 1]), len(labels)]
+    centres = [(a + b - 1) / 2 for a, b in zip(edges, edges[1:], strict=False)]
+    axis.set_yticks(centres, [labels[a] for a in edges[:-1]], fontsize=7)
+    for edge in edges[1:-1]:
+        axis.axhline(edge - 0.5, color="white", linewidth=0.4)
+        if columns is None:
+            axis.axvline(edge - 0.5, color="white", linewidth=0.4)
+    axis.set(title=title, xticks=[])
+    return figure
+
+
+def plot_similarity_histogram(embeddings: np.ndarray, speakers: Sequence[str], bins: int = 50) -> Figure:
+    """How alike utterances (N, D) of one speaker are, against those of two: two histograms of cosines."""
+    names = np.asarray(speakers)
+    first, second = np.triu_indices(len(embeddings), k=1)
+    cosine, same = (embeddings @ embeddings.T)[first, second], names[first] == names[second]
+    figure, axes = new_figure(6, 3.4)
+    axis = axes[0, 0]
+    for chosen, label in ((same, "one speaker"), (~same, "two speakers")):
+        if chosen.any():
+            label = f"{label} (mean {cosine[chosen].mean():.2f})"
+            axis.hist(cosine[chosen], bins=bins, density=True, alpha=0.6, label=label)
+    axis.set(xlabel="cosine", ylabel="density", title="similarity of pairs")
+    axis.legend()
+    return figure
+
+
+def plot_umap(embeddings: np.ndarray, speakers: Sequence[str], title: str = "speakers (UMAP)", seed: int = 0) -> Figure:
+    """Embeddings (N, D) brought to the plane by UMAP, one colour a speaker; needs at least 3 of them.
+
+    Raises ValueError for fewer.
+    """
+    points = project(embeddings, seed)
+    figure, axes = new_figure(6.5, 6)
+    axis = axes[0, 0]
+    names = list(dict.fromkeys(speakers))
+    labels = np.asarray(speakers)
+    colours = _colours(len(names))
+    for name, colour in zip(names, colours, strict=True):
+        x, y = points[labels == name].T
+        axis.scatter(x, y, s=24, color=colour, label=name)
+    if len(names) <= 24:
+        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.set(title=title, xticks=[], yticks=[])
+    return figure
+
+
+def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(N, D) -> (N, 2) by UMAP on cosine distance; the same seed gives the same picture."""
+    if len(embeddings) < 3:
+        raise ValueError(f"a map needs at least 3 embeddings, got {len(embeddings)}")
+    import umap
+
+    # UMAP's spectral start needs more points than it has; a random one does for a handful
+    few = len(embeddings) < 8
+    reducer = umap.UMAP(
+        n_neighbors=min(15, len(embeddings) - 1),
+        metric="cosine",
+        random_state=seed,
+        n_jobs=1,
+        init="random" if few else "spectral",
+    )
+    return reducer.fit_transform(embeddings)
+
+
+def _colours(n: int) -> list:
+    from matplotlib import colormaps
+
+    palette = colormaps["tab20" if n <= 20 else "gist_rainbow"]
+    return [palette(i if n <= 20 else i / n) for i in range(n)]

@@ -1,0 +1,98 @@
+"""From recordings to what the encoder's training reads: speech without silence, and a teacher's embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from encoder.config import PartialConfig
+from encoder.data import NOISE_SHARD, noise_name
+from encoder.inference import SpeakerEncoder
+from utils.audio import normalize_volume, read, to_pcm16
+from utils.corpora import Clip
+from utils.errors import CloningError
+from utils.manifest import Utterance
+from utils.preprocessing import describe
+from utils.vad import require_voice
+
+log = logging.getLogger(__name__)
+SAMPLE_RATE = 16_000  # Hz, of every encoder
+TARGET_DBFS = -30.0
+
+
+@dataclasses.dataclass
+class EncoderItem:
+    """Turns one clip into features; travels to worker processes, where each loads the teacher for itself.
+
+    Arrays: "wav" (T,) int16; with a teacher "teacher" (D,) float16 and "teacher_partials" (P, D) float16, the
+    embeddings of the whole and of its windows of 1.6 s.
+    """
+
+    min_seconds: float = 0.8  # of voice; less is left out
+    teacher: Path | None = None
+
+    def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
+        """Raises CloningError for a clip that cannot be read or holds too little voice."""
+        wav = read(clip.path, sample_rate=SAMPLE_RATE)
+        samples = normalize_volume(wav.samples, TARGET_DBFS, increase_only=True)
+        samples = require_voice(samples, self.min_seconds, str(clip.path), sample_rate=SAMPLE_RATE)
+        pcm = to_pcm16(samples)
+        arrays = {"wav": pcm}
+        if self._teacher is not None:
+            found = self._teacher.embed_windows([samples], PartialConfig())[0]
+            arrays["teacher"] = found.embedding.astype(np.float16)
+            arrays["teacher_partials"] = found.partials.astype(np.float16)
+        return describe(clip, seconds=len(pcm) / SAMPLE_RATE), arrays
+
+    @cached_property
+    def _teacher(self) -> SpeakerEncoder | None:
+        return None if self.teacher is None else SpeakerEncoder.load(self.teacher)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"min_seconds": self.min_seconds, "teacher": self.teacher}
+
+    def header(self) -> dict[str, Any]:
+        """What the manifest says of the features; CloningError when the teacher cannot be loaded."""
+        header: dict[str, Any] = {
+            "sample_rate": SAMPLE_RATE,
+            "target_dbfs": TARGET_DBFS,
+            "min_seconds": self.min_seconds,
+        }
+        if self._teacher is not None:
+            header["teacher"] = {
+                "fingerprint": self._teacher.fingerprint,
+                "embedding_size": self._teacher.embedding_size,
+            }
+        return header
+
+
+def write_noise(folders: list[Path], out: Path) -> int:
+    """Gather recorded noise into one file beside the shards (`noise_name`); returns how many there are.
+
+    Raises CloningError when a folder holds no audio that can be read.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for folder in folders:
+        before = len(arrays)
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            try:
+                wav = read(path, sample_rate=SAMPLE_RATE)
+            except CloningError as error:
+                log.info("no noise: %s", error)
+                continue
+            peak = max(wav.peak, 1e-9)
+            arrays[f"{noise_name(len(arrays))}/wav"] = to_pcm16(wav.samples * (0.5 / peak))
+        if len(arrays) == before:
+            raise CloningError(f"{folder}: no audio in it to use as noise")
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f"{NOISE_SHARD}.{os.getpid()}.partial"
+    save_file(arrays, partial)
+    os.replace(partial, out / NOISE_SHARD)
+    return len(arrays)

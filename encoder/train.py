@@ -1,0 +1,190 @@
+"""What the training loop has to know about the speaker encoder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from encoder.config import EncoderSettings
+from encoder.data import KIND, TrainingBatches, ValidationCrops, validation_crops
+from encoder.loss import (
+    additive_margin,
+    angular_prototypical,
+    batch_error_rate,
+    ge2e_contrast,
+    ge2e_softmax,
+    pairwise_error_rate,
+    similarity_matrix,
+    slow,
+)
+from encoder.model import PROTOTYPES, build_network
+from utils.config import to_dict
+from utils.distributed import gather_rows, world_size
+from utils.errors import CloningError
+from utils.manifest import Manifest
+from utils.mel import mel_spectrogram
+from utils.training import Batch, Task, Validation
+
+log = logging.getLogger(__name__)
+
+
+class EncoderTask(Task):
+    """Learn embeddings from speakers (GE2E, angular margin), from a teacher (distillation), or from both."""
+
+    kind = KIND
+
+    def __init__(self, manifest: Manifest, settings: EncoderSettings) -> None:
+        _require_teacher(manifest, settings)
+        self.settings, self.loss = settings, settings.loss
+        self.batches = TrainingBatches(manifest, settings)
+        self.crops = [validation_crops(manifest, settings, s) for s in settings.data.validation_seconds]
+        torch.manual_seed(settings.training.seed)
+        network = build_network(settings.model)
+        if self.loss.aam_weight:
+            count, size = len(self.batches.speakers), settings.model.embedding_size
+            network.register_parameter(PROTOTYPES, nn.Parameter(torch.randn(count, size) / size**0.5))
+        self.modules = {"encoder": network}
+        self.config, self.mel = to_dict(settings.model), to_dict(settings.model.mel)
+        self.extra: dict[str, Any] = {
+            "loss": to_dict(settings.loss),
+            "speakers": len(self.batches.speakers),
+            "teacher": manifest.header.get("teacher"),
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Loader processes only make batches: weights and validation crops stay at home
+        return {**self.__dict__, "modules": {}, "crops": []}
+
+    def batch(self, step: int) -> Batch:
+        return self.batches.batch(step)
+
+    def names(self, step: int) -> list[str]:
+        return self.batches.names(step)
+
+    def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
+        """Weighted losses; `_eer` of the batch, where GE2E is on, is only logged."""
+        data = self.settings.data
+        if data.batch_size % world_size():
+            raise CloningError(
+                f"a batch of {data.speakers} x {data.utterances} cannot be shared by {world_size()} processes: "
+                f"make it a multiple with --set data.speakers=N"
+            )
+        network = modules[phase]
+        embeddings = network(*self._inputs(batch)).float()
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._weigh(getattr(network, "module", network), embeddings, batch)
+
+    def _weigh(self, network: Any, embeddings: Tensor, batch: Batch) -> dict[str, Tensor]:
+        data, loss = self.settings.data, self.loss
+        weight, bias = slow(network.similarity_weight), slow(network.similarity_bias)
+        values: dict[str, Tensor] = {}
+        if loss.distill_weight:
+            cosine = (embeddings * batch["target"]).sum(dim=1)
+            values["distill"] = loss.distill_weight * (1 - cosine).mean()
+        if loss.ge2e_weight:
+            every = gather_rows(embeddings).unflatten(0, (data.speakers, data.utterances))
+            value, eer = ge2e_loss(every, weight, bias, loss.ge2e)
+            values["ge2e"] = loss.ge2e_weight * value
+            values["_eer"] = torch.tensor(eer)
+        if loss.aam_weight:
+            margin = additive_margin(embeddings, network.prototypes, batch["speaker"], loss.aam_margin, loss.aam_scale)
+            values["aam"] = loss.aam_weight * margin
+        if not loss.ge2e_weight:
+            # Several processes wait for the gradient of every parameter, so these two get one: zero
+            first = next(iter(values))
+            values[first] = values[first] + 0 * (weight + bias).sum()
+        return values
+
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Mel (B, M, F) with its masked regions, and its lengths in frames (None when all rows are full)."""
+        config = self.settings.model.mel
+        mel = mel_spectrogram(batch["wav"], config)
+        if self.settings.augment.mask:
+            mel = blank_out(mel, batch["mask"])
+        lengths = 1 + batch["lengths"] // config.hop_length
+        return mel, None if bool((lengths == mel.size(2)).all()) else lengths
+
+    # -- validation ----------------------------------------------------------------------------------------------------
+
+    def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
+        """EER over all pairs of fixed crops of held-out speakers; the score is its mean over the crop lengths."""
+        network = modules["encoder"]
+        metrics: dict[str, float] = {}
+        warnings: list[str] = []
+        for crops in self.crops:
+            embeddings = self._embed(network, crops)
+            metrics[f"eer_{crops.seconds:g}s"] = pairwise_error_rate(embeddings, crops.speakers)
+            if crops.target is not None:
+                target = self.batches.centered(crops.target)
+                metrics[f"teacher_cosine_{crops.seconds:g}s"] = float((embeddings * target).sum(axis=1).mean())
+            mean = embeddings.mean(axis=0)
+            if float(mean @ mean) > 0.98 and metrics[f"eer_{crops.seconds:g}s"] > 0.3:
+                warnings.append(
+                    "all embeddings are nearly the same: early on that passes, later lower the learning rate"
+                )
+        score = float(np.mean([metrics[f"eer_{crops.seconds:g}s"] for crops in self.crops]))
+        metrics["eer"] = score
+        shown = crops.speakers < 12
+        return Validation(
+            score,
+            metrics,
+            {"similarity": lambda: _heat_map(embeddings[shown], crops.speakers[shown], crops.names)},
+            warnings=warnings,
+        )
+
+    def _embed(self, network: nn.Module, crops: ValidationCrops) -> np.ndarray:
+        device = next(network.parameters()).device
+        config = self.settings.model.mel
+        rows = []
+        for start in range(0, len(crops.wav), 64):
+            wav = torch.from_numpy(crops.wav[start : start + 64]).to(device)
+            lengths = 1 + torch.from_numpy(crops.lengths[start : start + 64]).to(device) // config.hop_length
+            rows.append(network(mel_spectrogram(wav, config), lengths).float().cpu().numpy())
+        return np.concatenate(rows)
+
+
+def ge2e_loss(embeddings: Tensor, weight: Tensor, bias: Tensor, kind: str) -> tuple[Tensor, float]:
+    """Loss of a batch (S, U, D) and its EER; kind softmax, contrast or angular."""
+    similarity = similarity_matrix(embeddings, weight, bias)
+    if kind == "angular":
+        value = angular_prototypical(embeddings, weight, bias)
+    else:
+        value = ge2e_softmax(similarity) if kind == "softmax" else ge2e_contrast(similarity)
+    return value, batch_error_rate(similarity)
+
+
+def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
+    """mel (B, M, F), bounds (B, 4) of channels and frames -> the band and the stretch at the row's geometric mean."""
+    channel = torch.arange(mel.size(1), device=mel.device)
+    frame = torch.arange(mel.size(2), device=mel.device)
+    band = (channel >= bounds[:, 0:1]) & (channel < bounds[:, 1:2])
+    stretch = (frame >= bounds[:, 2:3]) & (frame < bounds[:, 3:4])
+    level = mel.clamp(min=1e-6).log().mean(dim=(1, 2), keepdim=True).exp()
+    return torch.where(band[:, :, None] | stretch[:, None, :], level, mel)
+
+
+def _require_teacher(manifest: Manifest, settings: EncoderSettings) -> None:
+    teacher = manifest.header.get("teacher")
+    if not settings.loss.distill_weight:
+        return
+    if teacher is None:
+        raise CloningError(
+            f"{manifest.root}: no teacher's embeddings in this set, loss.distill_weight is "
+            f"{settings.loss.distill_weight:g}: preprocess with --teacher encoder.pt or set the weight to 0"
+        )
+    if teacher["embedding_size"] != settings.model.embedding_size:
+        raise CloningError(
+            f"the teacher's embeddings have {teacher['embedding_size']} dimensions, the model's "
+            f"{settings.model.embedding_size}: --set model.embedding_size={teacher['embedding_size']}"
+        )
+
+
+def _heat_map(embeddings: np.ndarray, speakers: np.ndarray, names: list[str]) -> Any:
+    from encoder.plots import plot_similarity
+
+    return plot_similarity(embeddings, [names[s] for s in speakers], title="held-out speakers: cosine of crops")

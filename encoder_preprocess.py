@@ -1,0 +1,81 @@
+"""Turn corpora of speech into features for encoder_train.py: silence cut out, volume evened, a teacher's embeddings."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from encoder.data import KIND
+from encoder.preprocess import EncoderItem, write_noise
+from utils import preprocessing
+from utils.errors import exit_code
+
+EPILOG = """
+examples:
+  python encoder_preprocess.py corpora/LibriSpeech corpora/VCTK --out data/encoder --jobs 4
+  python encoder_preprocess.py corpora --out data/encoder --teacher encoder.pt --noise corpora/esc10
+
+Layouts of known corpora and any speaker/**/*.wav folder are recognised. A second run does only what is missing.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    preprocessing.add_arguments(parser)
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="an encoder (ours or the published encoder.pt) whose embeddings training may imitate",
+    )
+    parser.add_argument(
+        "--noise", type=Path, nargs="+", default=[], metavar="DIR", help="folders of recorded noise for augmentation"
+    )
+    parser.add_argument(
+        "--min-seconds", type=float, default=0.8, help="leave out clips with less voice than this (default 0.8)"
+    )
+    parser.add_argument(
+        "--exclude",
+        nargs="+",
+        default=[],
+        metavar="SPEAKER",
+        help="speakers to leave out altogether; * and ? are wildcards, such as 'ravdess-*'",
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    item = EncoderItem(args.min_seconds, args.teacher)
+    selection = preprocessing.select(args, lambda clip: not any(fnmatchcase(clip.speaker, p) for p in args.exclude))
+    print(selection.scan.report())
+    header = item.header()
+    if args.noise:
+        header["noise"] = write_noise(args.noise, args.out)
+    manifest = preprocessing.run(
+        selection.clips,
+        args.out,
+        KIND,
+        item,
+        jobs=args.jobs,
+        scheduler=args.scheduler,
+        assign_split=selection.splits,
+        header=header,
+        retry_skipped=args.retry_skipped,
+    )
+    print(preprocessing.report(manifest))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return exit_code(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Train a speaker encoder on a folder that encoder_preprocess.py wrote."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from encoder.config import EncoderSettings
+from encoder.data import KIND
+from encoder.train import EncoderTask
+from utils import training
+from utils.config import load_config
+from utils.errors import exit_code
+from utils.manifest import read_manifest
+
+EPILOG = """
+presets: small (transformer, taught by another encoder and by speakers; the one to start with),
+lstm (the same training for the published layout), published (GE2E alone, 64 x 10 utterances, as published),
+debug (a few seconds, to see that all works).
+
+examples:
+  python encoder_train.py data/encoder --out runs/encoder --config small
+  python encoder_train.py data/encoder --out runs/lstm --model lstm --set loss.distill_weight=0 --steps 50000
+  accelerate launch --num_processes 2 encoder_train.py data/encoder --out runs/encoder --config small
+
+settings worth knowing (--set): data.speakers, data.utterances (a batch), data.min_seconds, data.max_seconds (crops),
+loss.distill_weight, loss.ge2e_weight, loss.aam_weight, loss.ge2e=softmax|contrast|angular, augment.noise and the like
+(probabilities), model.transformer.width. A name that does not exist is answered with those that do.
+
+The folder then holds best.safetensors (lowest equal error rate on held-out speakers), last.safetensors, log.jsonl,
+figures/ and tensorboard/. The same command goes on where a run was stopped.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    training.add_arguments(parser, KIND, "small, lstm, published, debug")
+    parser.add_argument(
+        "--model", choices=["lstm", "transformer"], help="architecture, whatever the preset says (model.architecture)"
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    assignments = training.settings_of(args)
+    if args.model:
+        assignments.insert(0, f'model.architecture="{args.model}"')
+    settings = load_config(EncoderSettings, KIND, args.config, assignments)
+    task = EncoderTask(read_manifest(args.data, KIND), settings)
+    best = training.train(task, settings.training, args.out, device=args.device, start_from=args.start_from)
+    print(f"best weights: {best}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return exit_code(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
