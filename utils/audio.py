@@ -11,8 +11,8 @@ import io
 import logging
 import math
 import os
+import secrets
 import struct
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -199,14 +199,13 @@ def write(path: str | os.PathLike, wav: Waveform, *, metadata: Mapping[str, str]
         wav = Waveform(resample(wav.samples, wav.sample_rate, 48000), 48000)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(".partial", path.name + ".", path.parent)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
         try:
-            with os.fdopen(handle, "w+b") as file:
+            with temporary.open("x+b") as file:
                 _encode(file, wav, container, subtype, tags)
-            os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise CloningError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
@@ -224,13 +223,6 @@ def _encode(file: BinaryIO, wav: Waveform, container: str, subtype: str, tags: M
             setattr(out, tag, text)
         for start in range(0, len(samples), _BLOCK):  # libsndfile's Vorbis encoder overflows its stack on more
             out.write(samples[start : start + _BLOCK])
-
-
-def _umask() -> int:
-    """The permissions that new files lack: mkstemp makes private files, a user's output should not be one."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _from_array(array: np.ndarray, source_rate: int | None) -> Waveform:
