@@ -332,10 +332,12 @@ def _on_cluster(task: _Task, scheduler: str, cut: Callable[[int], Iterator[_Shar
                 yield made
         except KilledWorker as error:
             raise CloningError(f"workers of {scheduler} died, for want of memory? Run again to go on") from error
-        except ModuleNotFoundError as error:
+        except (ModuleNotFoundError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "deserialization" not in str(error):
+                raise
             raise CloningError(
-                f"workers of {scheduler} cannot import this project ({error}): start them in its folder, "
-                "with PYTHONPATH=. and the same packages"
+                f"{scheduler} cannot import this project: start its scheduler and its workers in this folder with "
+                "PYTHONPATH=. and the same packages"
             ) from error
 
 
