@@ -40,9 +40,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 @each_mel
 def test_filterbank_is_librosas(mel):
     librosa = pytest.importorskip("librosa")
-    expected = librosa.filters.mel(
-        sr=mel.sample_rate, n_fft=mel.n_fft, n_mels=mel.n_mels, fmin=mel.fmin, fmax=mel.fmax
-    )
+    expected = librosa.filters.mel(sr=mel.sample_rate, n_fft=mel.n_fft, n_mels=mel.n_mels, fmin=mel.fmin, fmax=mel.fmax)
     np.testing.assert_allclose(mel_filterbank(mel).numpy(), expected, atol=1e-7)
 
 

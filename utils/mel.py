@@ -159,9 +159,7 @@ def deemphasis(wav: Tensor, coefficient: float = 0.97) -> Tensor:
     return wav
 
 
-def mel_filterbank(
-    config: MelConfig, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> Tensor:
+def mel_filterbank(config: MelConfig, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
     """Triangular filters of unit area on the Slaney mel scale, (M, n_fft // 2 + 1). Cached: do not write into it."""
     key = (config.sample_rate, config.n_fft, config.n_mels, config.fmin, config.fmax)
     return _filterbank(*key, torch.device(device), dtype)
