@@ -18,8 +18,7 @@ from utils import training
 from utils.config import CONFIGS, load_config
 from utils.errors import exit_code
 from utils.manifest import read_manifest
-from vocoder.config import VocoderRun
-from vocoder.train import make_task
+from vocoder.train import VocoderRun, make_task
 
 
 def build_parser() -> argparse.ArgumentParser:

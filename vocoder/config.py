@@ -1,16 +1,15 @@
 """Settings of the vocoders: what rebuilds a model, and what a training run adds to it.
 
-A preset in `configs/vocoder/` is a `VocoderRun`; a checkpoint carries its `VocoderConfig`.
+A preset in `configs/vocoder/` is a `vocoder.train.VocoderRun`; a checkpoint carries its `VocoderConfig`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from utils.mel import SYNTHESIZER_MEL, MelConfig
-from utils.training import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,18 @@ class DiscriminatorConfig:
     multi_period: bool = True  # arXiv 2010.05646, 2.3
     multi_scale: bool = False  # the same
     multi_resolution: bool = True  # arXiv 2106.07889, 2.2
-    channels: int = 16
+    channels: int = 16  # a multiple of 4
+    growth: int = 2  # of the channels from layer to layer of a multi-period critic
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     scales: int = 3
     resolutions: tuple[int, ...] = (512, 1024, 2048)  # window lengths in samples
     objective: Literal["hinge", "least_squares"] = "hinge"
+
+    def __post_init__(self) -> None:
+        if self.channels < 4 or self.channels % 4:
+            raise ValueError(f"channels {self.channels} must be a multiple of 4")
+        if self.start is not None and not (self.multi_period or self.multi_scale or self.multi_resolution):
+            raise ValueError("no critic is switched on: set multi_period, multi_scale or multi_resolution")
 
 
 @dataclass(frozen=True)
@@ -150,19 +156,3 @@ class DataConfig:
             raise ValueError("batch_size, crop_frames and validation_items must be at least 1")
         if self.min_gain_db > 0:
             raise ValueError(f"min_gain_db {self.min_gain_db:g} must not be above 0: crops must not clip")
-
-
-@dataclass(frozen=True)
-class VocoderRun:
-    """A preset: the model, what it is trained on and against, and how."""
-
-    model: VocoderConfig = VocoderConfig()
-    data: DataConfig = DataConfig()
-    loss: LossConfig = LossConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def __post_init__(self) -> None:
-        context = 2 * self.model.wavernn.pad
-        if self.model.architecture == "wavernn" and self.data.crop_frames < context:
-            raise ValueError(f"data.crop_frames {self.data.crop_frames} must be at least {context} for this WaveRNN")

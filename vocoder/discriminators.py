@@ -1,7 +1,7 @@
 """The critics of the adversarial phase, all with one face: wav (B, T) -> scores and inner features.
 
 Multi-period and multi-scale as in HiFi-GAN (arXiv 2010.05646, 2.3), multi-resolution as in UnivNet (arXiv 2106.07889).
-`channels` sizes them all; HiFi-GAN's own width is 32.
+`channels` sizes them all; HiFi-GAN's own are channels 32, growth 4.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from utils.mel import hann_window
 from vocoder.config import DiscriminatorConfig
@@ -31,13 +31,11 @@ class Discriminators(nn.Module):
         super().__init__()
         critics: list[nn.Module] = []
         if config.multi_period:
-            critics += [PeriodCritic(period, config.channels) for period in config.periods]
+            critics += [PeriodCritic(period, config.channels, config.growth) for period in config.periods]
         if config.multi_scale:
-            critics += [ScaleCritic(2**i, config.channels) for i in range(config.scales)]
+            critics += [ScaleCritic(i, config.channels) for i in range(config.scales)]
         if config.multi_resolution:
             critics += [ResolutionCritic(n_fft, config.channels) for n_fft in config.resolutions]
-        if not critics:
-            raise ValueError("no discriminator is switched on: set multi_period, multi_scale or multi_resolution")
         self.critics = nn.ModuleList(critics)
 
     def forward(self, wav: Tensor) -> Judgement:
@@ -49,10 +47,10 @@ class Discriminators(nn.Module):
 class PeriodCritic(nn.Module):
     """Looks at every `period`-th sample: (B, T) folded to (B, 1, T / period, period)."""
 
-    def __init__(self, period: int, channels: int) -> None:
+    def __init__(self, period: int, channels: int, growth: int) -> None:
         super().__init__()
         self.period = period
-        widths = [1, channels, channels * 2, channels * 4, channels * 8]
+        widths = [1, *(min(channels * growth**i, channels * 32) for i in range(4))]
         self.layers = nn.ModuleList(
             weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0))) for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
@@ -66,26 +64,32 @@ class PeriodCritic(nn.Module):
 
 
 class ScaleCritic(nn.Module):
-    """Looks at the waveform averaged down by `factor`, through grouped convolutions of long reach."""
+    """Looks at the waveform averaged down by 2^halvings, through grouped convolutions of long reach."""
 
-    def __init__(self, factor: int, channels: int) -> None:
+    def __init__(self, halvings: int, channels: int) -> None:
         super().__init__()
-        self.factor = factor
+        self.halvings = halvings
+        # the undivided waveform is judged under spectral norm, as published
+        norm = weight_norm if halvings else spectral_norm
         c = channels * 4
-        # in, out, kernel, stride, groups
-        shapes = [(1, c, 15, 1, 1), (c, c, 41, 2, 4), (c, c * 2, 41, 2, 16), (c * 2, c * 4, 41, 4, 16)]
-        shapes.append((c * 4, c * 4, 41, 4, 16))
+        shapes = [  # in, out, kernel, stride, groups
+            (1, c, 15, 1, 1),
+            (c, c, 41, 2, 4),
+            (c, c * 2, 41, 2, 16),
+            (c * 2, c * 4, 41, 4, 16),
+            (c * 4, c * 8, 41, 4, 16),
+            (c * 8, c * 8, 41, 1, 16),
+            (c * 8, c * 8, 5, 1, 1),
+        ]
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv1d(a, b, kernel, stride, kernel // 2, groups=min(groups, a)))
-            for a, b, kernel, stride, groups in shapes
+            norm(nn.Conv1d(a, b, kernel, stride, kernel // 2, groups=groups)) for a, b, kernel, stride, groups in shapes
         )
-        self.layers.append(weight_norm(nn.Conv1d(c * 4, c * 4, 5, padding=2)))
-        self.score = weight_norm(nn.Conv1d(c * 4, 1, 3, padding=1))
+        self.score = norm(nn.Conv1d(c * 8, 1, 3, padding=1))
 
     def forward(self, wav: Tensor) -> list[Tensor]:
         x = wav.unsqueeze(1)
-        if self.factor > 1:
-            x = F.avg_pool1d(x, self.factor, ceil_mode=True)
+        for _ in range(self.halvings):
+            x = F.avg_pool1d(x, 4, 2, 2)
         return _features(self.layers, self.score, x)
 
 

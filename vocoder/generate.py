@@ -77,7 +77,7 @@ def finish(samples: Tensor, model: WaveRNN, length: int, how: Generation) -> Ten
     x = (label_to_float(samples, 2**config.bits) if raw else samples).double()
     if raw and not how.published:
         x = decode_mu_law(x, 2**config.bits)  # loudness adds up before, not after, the expansion
-    x = crossfade(x, how.target, how.overlap, fade_ends=how.published) if how.folded else x[0]
+    x = crossfade(x, how.target, how.overlap, published=how.published) if how.folded else x[0]
     if raw and how.published:
         x = decode_mu_law(x, 2**config.bits)
     x = deemphasis(x, config.preemphasis)[:length]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,8 @@ from torch.nn import functional as F
 from utils.config import to_dict
 from utils.manifest import Manifest
 from utils.mel import MelConfig, mel_spectrogram, preemphasis
-from utils.training import Batch, Task, Validation
-from vocoder.config import VocoderRun
+from utils.training import Batch, Task, TrainingConfig, Validation
+from vocoder.config import DataConfig, DiscriminatorConfig, LossConfig, VocoderConfig
 from vocoder.data import Crops, check_mel, crop_mel, edge_frames, held_out
 from vocoder.discriminators import Discriminators, Judgement
 from vocoder.generate import generate
@@ -23,6 +24,22 @@ from vocoder.wavernn import mixture_loss
 
 # A run with critics is judged by what they made of it: scores before they join rank behind all later ones.
 BEFORE_CRITICS = 100.0
+
+
+@dataclass(frozen=True)
+class VocoderRun:
+    """A preset: the model, what it is trained on and against, and how."""
+
+    model: VocoderConfig = VocoderConfig()
+    data: DataConfig = DataConfig()
+    loss: LossConfig = LossConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def __post_init__(self) -> None:
+        context = 2 * self.model.wavernn.pad
+        if self.model.architecture == "wavernn" and self.data.crop_frames < context:
+            raise ValueError(f"data.crop_frames {self.data.crop_frames} must be at least {context} for this WaveRNN")
 
 
 def make_task(run: VocoderRun, manifest: Manifest) -> VocoderTask:
@@ -154,7 +171,7 @@ class WaveRNNTask(VocoderTask):
             length = (mel.size(2) - 1 - 2 * sizes.pad) * hop
             total += float(self._likelihood(model, target, mel[:, :, :-1], sizes.pad * hop, length))
         sample = mel_spectrogram(torch.from_numpy(self.held_out[0]), self.mel_config)[:, :80]
-        audio = generate(model, sample.to(device), seed=self.run.training.seed)
+        audio = generate(model, sample.to(device), seed=self.run.training.seed).clip(-1, 1)
         return Validation(total / len(self.held_out), audio={"held_out_0": (audio, self.mel_config.sample_rate)})
 
 

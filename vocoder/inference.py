@@ -1,0 +1,144 @@
+"""One face for all vocoders: `Vocoder.load(path)`, then `vocode(mel)`.
+
+    vocoder = Vocoder.load("saved_models/default/vocoder.safetensors")   # or a published vocoder.pt, or "griffin-lim"
+    wav = vocoder.vocode(mel)                                            # (M, F) -> Waveform of (F - 1) * hop samples
+"""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from utils.audio import Waveform
+from utils.checkpoint import Checkpoint, load_into, load_weights
+from utils.config import from_dict
+from utils.errors import CloningError
+from utils.mel import SYNTHESIZER_MEL, MelConfig
+from vocoder.config import VocoderConfig
+from vocoder.generate import Generation, generate
+from vocoder.griffin_lim import GriffinLimConfig, mel_to_waveform
+from vocoder.hifigan import HifiGan
+from vocoder.model import build
+from vocoder.wavernn import config_of, published_state
+
+GRIFFIN_LIM = "griffin-lim"
+Progress = Callable[[int, int], None]  # steps done, steps in all
+
+
+class Vocoder(ABC):
+    """Mel in, waveform out. `mel`: what it reads; `name`: the kind of network; `fingerprint`: of its weights."""
+
+    def __init__(self, name: str, mel: MelConfig, fingerprint: str, device: str | torch.device) -> None:
+        self.name, self.mel, self.fingerprint = name, mel, fingerprint
+        self.device = torch.device(device)
+
+    @staticmethod
+    def load(path: str | Path, device: str | torch.device = "cpu", *, generation: Generation | None = None) -> Vocoder:
+        """A checkpoint of ours, a published `vocoder.pt`, or "griffin-lim", which needs no weights.
+
+        `generation` says how a WaveRNN runs (folds and their overlap). Raises CloningError: no file, damaged, of
+        another stage.
+        """
+        if str(path) == GRIFFIN_LIM:
+            return GriffinLimVocoder(SYNTHESIZER_MEL, device=device)
+        checkpoint = load_weights(path, "vocoder")
+        config = _published_config(checkpoint) if checkpoint.published else from_dict(VocoderConfig, checkpoint.config)
+        model = build(config)
+        load_into(model, checkpoint, published_state(checkpoint.state))
+        model.to(device).eval().requires_grad_(False)
+        if config.architecture == "wavernn":
+            return WaveRNNVocoder(model, config, checkpoint.fingerprint, device, generation or Generation())
+        if isinstance(model, HifiGan):
+            model.remove_weight_norm()
+        return WaveformVocoder(model, config, checkpoint.fingerprint, device)
+
+    @torch.inference_mode()
+    def vocode(
+        self, mel: np.ndarray | Tensor, *, seed: int | None = None, progress: Progress | None = None
+    ) -> Waveform:
+        """mel (M, F) in the units of `self.mel` -> waveform of (F - 1) * hop samples (of one hop where F is 1).
+
+        `seed` decides what is drawn at random, if anything is; `progress(done, total)` is called now and then by
+        vocoders that take long. Raises CloningError for a mel of another shape or with values that are not finite.
+        """
+        frames = self._checked(mel)
+        if frames.size(1) == 1:
+            frames = frames.expand(-1, 2)
+        samples = self._render(frames.contiguous(), secrets.randbelow(2**31) if seed is None else seed, progress)
+        return Waveform(samples, self.mel.sample_rate)
+
+    @abstractmethod
+    def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
+        """mel (M, F), F >= 2, on the device -> ((F - 1) * hop,) float32"""
+
+    def _checked(self, mel: np.ndarray | Tensor) -> Tensor:
+        frames = torch.as_tensor(mel).detach().to(self.device, torch.float32)
+        if frames.ndim != 2 or frames.size(0) != self.mel.n_mels or frames.size(1) < 1:
+            raise CloningError(
+                f"a mel of shape {tuple(frames.shape)}: {self.name} wants ({self.mel.n_mels}, F), F at least 1"
+            )
+        if bad := int((~torch.isfinite(frames)).any(dim=0).sum()):
+            raise CloningError(
+                f"the mel holds values that are not finite in {bad} of {frames.size(1)} frames: look at the synthesizer"
+            )
+        # nothing was trained on levels that the mel cannot take, but a synthesizer may overshoot
+        return frames.clamp(-self.mel.max_abs, self.mel.max_abs) if self.mel.scale == "db" else frames
+
+
+class WaveformVocoder(Vocoder):
+    """A network that makes the whole waveform in one pass: Vocos, HiFi-GAN."""
+
+    def __init__(self, model: nn.Module, config: VocoderConfig, fingerprint: str, device: str | torch.device) -> None:
+        super().__init__(config.architecture, config.mel, fingerprint, device)
+        self.model = model
+
+    def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
+        return self.model(mel[None])[0].float().cpu().numpy()
+
+
+class WaveRNNVocoder(Vocoder):
+    """A network that makes one sample after the other."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: VocoderConfig,
+        fingerprint: str,
+        device: str | torch.device,
+        generation: Generation,
+    ) -> None:
+        super().__init__(config.architecture, config.mel, fingerprint, device)
+        self.model, self.generation = model, generation
+
+    def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
+        return generate(self.model, mel, seed=seed, how=self.generation, progress=progress)
+
+
+class GriffinLimVocoder(Vocoder):
+    """No network: phases found by iteration."""
+
+    def __init__(
+        self, mel: MelConfig, how: GriffinLimConfig | None = None, device: str | torch.device = "cpu"
+    ) -> None:
+        super().__init__(GRIFFIN_LIM, mel, "", device)
+        self.how = how or GriffinLimConfig()
+
+    def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
+        return mel_to_waveform(mel, self.mel, self.how, seed).float().cpu().numpy()
+
+
+def _published_config(checkpoint: Checkpoint) -> VocoderConfig:
+    """Sizes from the tensors; the mel is the published synthesizer's."""
+    sizes, n_mels = config_of(checkpoint.state)
+    if n_mels != SYNTHESIZER_MEL.n_mels:
+        raise CloningError(f"{checkpoint.path}: reads {n_mels} mel channels, published models {SYNTHESIZER_MEL.n_mels}")
+    try:
+        return VocoderConfig(architecture="wavernn", wavernn=sizes)
+    except ValueError as error:
+        raise CloningError(f"{checkpoint.path}: {error}") from error
