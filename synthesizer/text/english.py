@@ -5,6 +5,7 @@ from __future__ import annotations
 from synthesizer.text import normalize, phonemes
 from synthesizer.text.languages import Language
 from synthesizer.text.symbols import ARPABET, ARPABET_STRESSED
+from synthesizer.text.vocabulary import names
 
 LANGUAGE = Language(
     name="english",
@@ -14,4 +15,5 @@ LANGUAGE = Language(
     is_known=phonemes.is_known,
     without_stress=phonemes.without_stress,
     abbreviations=normalize.SENTENCE_ABBREVIATIONS,
+    sentence_starters=names("starters"),
 )

@@ -43,7 +43,8 @@ class Language:
     pronounce: Callable[[Sequence[str], Lexicon], list[list[str]]]
     is_known: Callable[[str], bool]
     without_stress: Callable[[str], str] = lambda phone: phone
-    abbreviations: frozenset[str] = field(default_factory=frozenset)  # lower case, no dot; no sentence ends there
+    abbreviations: frozenset[str] = field(default_factory=frozenset)  # lower case, no dot; no sentence ends there,
+    sentence_starters: frozenset[str] = field(default_factory=frozenset)  # ... unless one of these words follows
 
 
 def get(name: str) -> Language:

@@ -113,7 +113,7 @@ def read_lexicon(path: str | Path, phones: Sequence[str] = ARPABET + ARPABET_STR
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise CloningError(f"no lexicon at {path}: give a text file of lines such as `gnocchi  N Y AO1 K IY0`") from None
+        raise CloningError(f"no lexicon at {path}: give a text file with lines `word  PH PH PH`") from None
     except (OSError, UnicodeDecodeError) as error:
         raise CloningError(f"{path}: not a readable UTF-8 text file: {error}") from error
     lexicon: dict[str, Phones] = {}
