@@ -25,6 +25,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ from tqdm import tqdm
 from utils.config import CONFIGS
 from utils.corpora import Clip, Scan, scan
 from utils.errors import CloningError, require_package
+from utils.files import write_text
 from utils.manifest import Manifest, Skipped, Utterance, read_shard_indexes, write_manifest, write_shard
 
 logger = logging.getLogger(__name__)
@@ -321,6 +323,7 @@ def _on_cluster(task: _Task, scheduler: str, cut: Callable[[int], Iterator[_Shar
             client.wait_for_workers(1, timeout=60)
         except TimeoutError as error:
             raise CloningError(f"{scheduler} has no workers: start some with `dask worker {scheduler}`") from error
+        _require_project(client, scheduler)
         workers = sum(client.nthreads().values())
         shards = cut(workers)
         waiting = as_completed()
@@ -332,13 +335,19 @@ def _on_cluster(task: _Task, scheduler: str, cut: Callable[[int], Iterator[_Shar
                 yield made
         except KilledWorker as error:
             raise CloningError(f"workers of {scheduler} died, for want of memory? Run again to go on") from error
-        except (ModuleNotFoundError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "deserialization" not in str(error):
-                raise
-            raise CloningError(
-                f"{scheduler} cannot import this project: start its scheduler and its workers in this folder with "
-                "PYTHONPATH=. and the same packages"
-            ) from error
+
+
+def _require_project(client: Any, scheduler: str) -> None:
+    """Refuse a cluster that cannot import this module: its workers would hang rather than fail."""
+    try:
+        found = [client.run_on_scheduler(find_spec, __name__), *client.run(find_spec, __name__).values()]
+    except ModuleNotFoundError:
+        found = [None]
+    if None in found:
+        raise CloningError(
+            f"{scheduler} cannot import this project: start its scheduler and its workers in this folder with "
+            "PYTHONPATH=. and the same packages"
+        )
 
 
 def _follow(results: Generator[_Made, None, None], root: Path, bar: tqdm, counted: bool) -> None:
@@ -387,9 +396,6 @@ def _check_settings(root: Path, kind: str, header: dict[str, Any]) -> None:
             )
         return
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(wanted, indent=1) + "\n")
     except OSError as error:
-        raise CloningError(f"{root}: cannot make this folder: {error.strerror}; choose another --out") from error
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+        raise CloningError(f"{root}: cannot write here: {error.strerror}; choose another --out") from error
