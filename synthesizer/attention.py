@@ -1,0 +1,53 @@
+"""Location-sensitive attention (arXiv 1506.07503) over the cumulative weights, as the published Tacotron has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the decoder attends to, with everything that does not change from step to step computed once."""
+
+    values: Tensor  # (B, N, E) encoder states
+    keys: Tensor  # (B, N, A) projected, with all biases
+    mask: Tensor  # (B, N) true for tokens
+    location: Tensor  # (K, A) convolution and projection of the cumulative weights in one
+
+
+class LocationSensitiveAttention(nn.Module):
+    """Energies v . tanh(W query + keys + L conv(cumulative)).
+
+    With padding "masked", padding gets exactly no weight; with "published", its energy is 0, so it keeps some.
+    """
+
+    def __init__(self, channels: int, filters: int, kernel: int, padding: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, filters, kernel, padding=kernel // 2)
+        self.L = nn.Linear(filters, channels, bias=False)
+        self.W = nn.Linear(channels, channels)
+        self.v = nn.Linear(channels, 1, bias=False)
+        self.published = padding == "published"
+
+    def prepare(self, values: Tensor, projected: Tensor, mask: Tensor) -> Memory:
+        """values (B, N, E), projected (B, N, A), mask (B, N) -> Memory"""
+        bias = self.W.bias + self.L(self.conv.bias)
+        location = self.conv.weight.squeeze(1).t() @ self.L.weight.t()
+        return Memory(values, projected + bias, mask, location)
+
+    def forward(self, query: Tensor, memory: Memory, cumulative: Tensor) -> tuple[Tensor, Tensor]:
+        """query (B, A), cumulative (B, N) -> weights (B, N), context (B, E)"""
+        reach = self.conv.kernel_size[0] // 2
+        around = F.pad(cumulative, (reach, reach)).unfold(1, 2 * reach + 1, 1)  # (B, N, K)
+        energy = F.linear(query, self.W.weight).unsqueeze(1) + memory.keys + around @ memory.location
+        energy = self.v(energy.tanh()).squeeze(2)
+        if self.published:
+            energy = energy * memory.mask
+        else:
+            energy = energy.masked_fill(~memory.mask, -torch.inf)
+        weights = energy.softmax(dim=1)
+        return weights, torch.bmm(weights.unsqueeze(1), memory.values).squeeze(1)

@@ -1,0 +1,258 @@
+"""Tacotron as in the published SV2TTS checkpoints: CBHG encoder, location-sensitive attention, two residual LSTMs.
+
+The names of modules are those of the published state_dict (facts: sizes and order of operations). The decoder is one
+`step`; teacher forcing and free running are two short loops over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from synthesizer.attention import LocationSensitiveAttention, Memory
+from synthesizer.cbhg import CBHG, Dropout, PreNet
+from synthesizer.config import SynthesizerConfig, TacotronConfig
+from synthesizer.layers import ItemDropout, length_mask
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """Everything random in a pass: dropout of the two prenets, and which hidden states are kept (zoneout)."""
+
+    encoder: Dropout
+    decoder: Dropout
+    zoneout: Tensor | None = None  # (S, 2, B, H) bool, true keeps the state of the step before; training only
+
+    @classmethod
+    def of(cls, seeds: Tensor | list[int], device: torch.device | str = "cpu") -> Randomness:
+        """From one seed an item: what an item gets depends on nothing else in the batch."""
+        dropout = ItemDropout(seeds, device)
+        return cls(dropout, dropout)
+
+
+class DecoderState(NamedTuple):
+    """What a decoder step hands to the next."""
+
+    query: Tensor  # (B, A) hidden state of the attention GRU
+    hidden1: Tensor  # (B, H) and so on, of the two LSTMs
+    cell1: Tensor
+    hidden2: Tensor
+    cell2: Tensor
+    context: Tensor  # (B, E)
+    cumulative: Tensor  # (B, N) sum of all attention so far
+
+
+class Stopper(Protocol):
+    """Told each step's stop probabilities (B,) and attention (B, N); says whether every item has stopped."""
+
+    def __call__(self, stop: Tensor, attention: Tensor) -> bool: ...
+
+
+class Encoder(nn.Module):
+    """Symbols to states: (B, N) -> (B, N, encoder)."""
+
+    def __init__(self, config: TacotronConfig, n_symbols: int) -> None:
+        super().__init__()
+        size = config.encoder
+        self.embedding = nn.Embedding(n_symbols, config.embedding)
+        self.pre_net = PreNet(config.embedding, size, size, config.dropout)
+        self.cbhg = CBHG(size, size, (size, size), config.encoder_banks, config.highways, config.norm)
+        self.masked = config.padding == "masked"
+
+    def forward(self, tokens: Tensor, lengths: Tensor, dropout: Dropout) -> Tensor:
+        x = self.pre_net(self.embedding(tokens), dropout, lengths)
+        return self.cbhg(x.transpose(1, 2), lengths if self.masked else None)
+
+
+class Decoder(nn.Module):
+    """One step of `reduction` mel frames."""
+
+    def __init__(self, config: TacotronConfig, memory: int, n_mels: int) -> None:
+        super().__init__()
+        self.n_mels, self.max_reduction = n_mels, config.max_reduction
+        self.register_buffer("r", torch.tensor(1, dtype=torch.int32))
+        self.prenet = PreNet(n_mels, config.prenet, config.prenet, config.dropout)
+        self.attn_net = LocationSensitiveAttention(
+            config.decoder, config.attention_filters, config.attention_kernel, config.padding
+        )
+        self.attn_rnn = nn.GRUCell(memory + config.prenet, config.decoder)
+        self.rnn_input = nn.Linear(memory + config.decoder, config.lstm)
+        self.res_rnn1 = nn.LSTMCell(config.lstm, config.lstm)
+        self.res_rnn2 = nn.LSTMCell(config.lstm, config.lstm)
+        self.mel_proj = nn.Linear(config.lstm, n_mels * config.max_reduction, bias=False)
+        self.stop_proj = nn.Linear(config.lstm + memory, 1)
+
+    def start(self, memory: Memory) -> DecoderState:
+        values = memory.values
+        batch, size = values.shape[0], self.res_rnn1.hidden_size
+        zeros = values.new_zeros
+        hidden = [zeros(batch, size) for _ in range(4)]
+        return DecoderState(
+            zeros(batch, self.attn_rnn.hidden_size),
+            *hidden,
+            zeros(batch, values.shape[2]),
+            zeros(batch, values.shape[1]),
+        )
+
+    def mel_weight(self, reduction: int) -> Tensor:
+        """The rows of `mel_proj` that `reduction` frames need: (M * reduction, H). Reading all costs a tenth of a step."""
+        rows = self.mel_proj.weight.view(self.n_mels, self.max_reduction, -1)
+        return rows[:, :reduction].reshape(self.n_mels * reduction, -1)
+
+    def step(
+        self, memory: Memory, state: DecoderState, prenet: Tensor, keep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, DecoderState]:
+        """prenet (B, P) of the last frame so far; keep (2, B, H) for zoneout.
+
+        Returns what mel and stop are projected from, (B, H + E), the attention (B, N) and the new state.
+        """
+        query = self.attn_rnn(torch.cat([state.context, prenet], dim=1), state.query)
+        attention, context = self.attn_net(query, memory, state.cumulative)
+        x = self.rnn_input(torch.cat([context, query], dim=1))
+        hidden1, cell1 = self.res_rnn1(x, (state.hidden1, state.cell1))
+        hidden1 = hidden1 if keep is None else torch.where(keep[0], state.hidden1, hidden1)
+        x = x + hidden1
+        hidden2, cell2 = self.res_rnn2(x, (state.hidden2, state.cell2))
+        hidden2 = hidden2 if keep is None else torch.where(keep[1], state.hidden2, hidden2)
+        x = x + hidden2
+        state = DecoderState(query, hidden1, cell1, hidden2, cell2, context, state.cumulative + attention)
+        return torch.cat([x, context], dim=1), attention, state
+
+    def project(self, output: Tensor, mel_weight: Tensor) -> tuple[Tensor, Tensor]:
+        """output (..., H + E) of `step` -> frames (..., M, r), logit of the stop (...)"""
+        frames = nn.functional.linear(output[..., : self.mel_proj.in_features], mel_weight)
+        return frames.unflatten(-1, (self.n_mels, -1)), self.stop_proj(output).squeeze(-1)
+
+
+class Tacotron(nn.Module):
+    """tokens and a speaker embedding to a mel; mels are (B, M, F)."""
+
+    def __init__(self, config: SynthesizerConfig, n_symbols: int, n_mels: int) -> None:
+        super().__init__()
+        sizes = self.config = config.tacotron
+        memory = sizes.encoder + config.speaker_size
+        self.encoder = Encoder(sizes, n_symbols)
+        self.encoder_proj = nn.Linear(memory, sizes.decoder, bias=False)
+        self.decoder = Decoder(sizes, memory, n_mels)
+        self.postnet = CBHG(
+            n_mels, sizes.postnet, (sizes.postnet, n_mels), sizes.postnet_banks, sizes.highways, sizes.norm
+        )
+        self.post_proj = nn.Linear(sizes.postnet, n_mels, bias=False)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    @property
+    def reduction(self) -> int:
+        """Frames that a decoder step makes: part of the weights, since it grows finer in training."""
+        return int(self.decoder.r)
+
+    def set_reduction(self, reduction: int) -> None:
+        if not 1 <= reduction <= self.config.max_reduction:
+            raise ValueError(f"reduction is {reduction}; it must be 1 to {self.config.max_reduction}")
+        self.decoder.r.fill_(reduction)
+
+    def remember(self, tokens: Tensor, lengths: Tensor, speaker: Tensor, dropout: Dropout) -> Memory:
+        """tokens (B, N), lengths (B,), speaker (B, D): the d-vector stands beside every encoder state."""
+        states = self.encoder(tokens, lengths, dropout)
+        values = torch.cat([states, speaker.unsqueeze(1).expand(-1, tokens.shape[1], -1)], dim=2)
+        return self.decoder.attn_net.prepare(
+            values, self.encoder_proj(values), length_mask(lengths, tokens.shape[1])
+        )
+
+    def forward(self, batch: Mapping[str, Tensor], randomness: Randomness | None = None) -> dict[str, Tensor]:
+        """Teacher forcing: batch as of `SynthesisData.whole`, F a multiple of the reduction.
+
+        Returns mel and linear (before and after the postnet) (B, M, F), attention (B, S, N), logits stop (B, S).
+        """
+        target, reduction = batch["mel"], self.reduction
+        steps = target.shape[2] // reduction
+        if randomness is None:
+            randomness = self._randomness(batch["seeds"], steps, target.device)
+        memory = self.remember(batch["tokens"], batch["token_lengths"], batch["speaker"], randomness.encoder)
+        previous = target[:, :, reduction - 1 : -1 : reduction]  # the last frame of each step but the last
+        previous = torch.cat([torch.zeros_like(target[:, :, :1]), previous], dim=2).transpose(1, 2)
+        step_lengths = torch.div(batch["mel_lengths"] + reduction - 1, reduction, rounding_mode="floor")
+        prenet = self.decoder.prenet(previous, randomness.decoder, step_lengths)
+        state, outputs, attentions = self.decoder.start(memory), [], []
+        for step in range(steps):
+            keep = None if randomness.zoneout is None else randomness.zoneout[step]
+            output, attention, state = self.decoder.step(memory, state, prenet[:, step], keep)
+            outputs.append(output)
+            attentions.append(attention)
+        frames, stop = self.decoder.project(torch.stack(outputs, 1), self.decoder.mel_weight(reduction))
+        mel = frames.transpose(1, 2).flatten(2)  # (B, S, M, r) -> (B, M, F)
+        linear = self.post(mel, step_lengths * reduction)
+        return {"mel": mel, "linear": linear, "attention": torch.stack(attentions, 1), "stop": stop}
+
+    def generate(self, memory: Memory, dropout: Dropout, stopper: Stopper, max_steps: int) -> dict[str, Tensor]:
+        """Free running until `stopper` says so, at most `max_steps` steps.
+
+        Returns mel (B, M, F), attention (B, S, N) and probabilities stop (B, S); `post` makes the final mel of them.
+        """
+        weight = self.decoder.mel_weight(self.reduction)
+        state, frame = self.decoder.start(memory), memory.values.new_zeros(len(memory.values), self.decoder.n_mels)
+        mels, attentions, stops = [], [], []
+        for _ in range(max_steps):
+            prenet = self.decoder.prenet(frame, dropout)
+            output, attention, state = self.decoder.step(memory, state, prenet)
+            frames, stop = self.decoder.project(output, weight)
+            frame = frames[:, :, -1]
+            mels.append(frames)
+            attentions.append(attention)
+            stops.append(stop.sigmoid())
+            if stopper(stops[-1], attention):
+                break
+        return {"mel": torch.cat(mels, 2), "attention": torch.stack(attentions, 1), "stop": torch.stack(stops, 1)}
+
+    def post(self, mel: Tensor, lengths: Tensor) -> Tensor:
+        """The postnet: mel (B, M, F), lengths (B,) in frames -> (B, M, F)"""
+        masked = lengths.clamp(max=mel.shape[2]) if self.config.padding == "masked" else None
+        return self.post_proj(self.postnet(mel, masked)).transpose(1, 2)
+
+    def _randomness(self, seeds: Tensor, steps: int, device: torch.device) -> Randomness:
+        dropout = ItemDropout(seeds, device)
+        zoneout = None
+        if self.training and self.config.zoneout:
+            shape = torch.Size([len(seeds), steps, 2, self.config.lstm])
+            zoneout = ~dropout.keep(shape, self.config.zoneout, device)
+            zoneout = zoneout.permute(1, 2, 0, 3)
+        return Randomness(dropout, dropout, zoneout)
+
+
+def published_config(state: Mapping[str, Tensor], dropout: float = 0.5) -> tuple[SynthesizerConfig, int, int]:
+    """Sizes of a published state_dict, read off its tensors: settings, number of symbols, number of mel channels."""
+    n_symbols, embedding = state["encoder.embedding.weight"].shape
+    lstm, n_mels = state["decoder.res_rnn1.weight_hh"].shape[1], state["post_proj.weight"].shape[0]
+    encoder = state["encoder.pre_net.fc2.weight"].shape[0]
+    sizes = TacotronConfig(
+        embedding=embedding,
+        encoder=encoder,
+        decoder=state["decoder.attn_net.W.weight"].shape[0],
+        lstm=lstm,
+        postnet=state["post_proj.weight"].shape[1],
+        encoder_banks=_count(state, "encoder.cbhg.conv1d_bank"),
+        postnet_banks=_count(state, "postnet.conv1d_bank"),
+        highways=_count(state, "postnet.highways"),
+        prenet=state["decoder.prenet.fc1.weight"].shape[0],
+        max_reduction=state["decoder.mel_proj.weight"].shape[0] // n_mels,
+        dropout=dropout,
+        attention_filters=state["decoder.attn_net.conv.weight"].shape[0],
+        attention_kernel=state["decoder.attn_net.conv.weight"].shape[2],
+        padding="published",
+    )
+    memory = state["encoder_proj.weight"].shape[1]
+    return SynthesizerConfig("tacotron", speaker_size=memory - encoder, tacotron=sizes), n_symbols, n_mels
+
+
+def published_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A published state_dict without what is not part of the network (training step, trimming threshold)."""
+    return {name: value for name, value in state.items() if name not in ("step", "stop_threshold")}
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    return len({name[len(prefix) + 1 :].split(".")[0] for name in state if name.startswith(f"{prefix}.")})
