@@ -125,7 +125,7 @@ class EncoderTask(Task):
             mean = embeddings.mean(axis=0)
             if float(mean @ mean) > 0.98 and metrics[f"eer_{crops.seconds:g}s"] > 0.3:
                 warnings.append(
-                    "all embeddings are nearly the same: early on that passes, later lower the learning rate"
+                    "all embeddings are nearly the same: if it does not pass, lower training.learning_rate"
                 )
         score = float(np.mean([metrics[f"eer_{crops.seconds:g}s"] for crops in self.crops]))
         metrics["eer"] = score
