@@ -310,19 +310,20 @@ class _Run:
         ):
             sums: dict[str, float] = {}
             began = last_log = time.monotonic()
-            seconds_before, saved = self.seconds, self.step
+            seconds_before, saved, logged = self.seconds, self.step, self.step
             for batch in self._batches():
                 self.step += 1
                 values = self._train_step(_to_device(batch, self.accelerator.device))
                 self.seconds = seconds_before + time.monotonic() - began
                 for name, value in values.items():
-                    sums[name] = sums.get(name, 0.0) + value / self.config.log_every
+                    sums[name] = sums.get(name, 0.0) + value
                 bar.update()
                 if self._due(self.config.log_every):
-                    rate = self.config.log_every / (time.monotonic() - last_log)
-                    bar.set_postfix({k: f"{v:.3g}" for k, v in sums.items()})
-                    self._log("train", {**sums, "steps_per_second": rate})
-                    sums, last_log = {}, time.monotonic()
+                    count = self.step - logged
+                    means = {name: value / count for name, value in sums.items()}
+                    bar.set_postfix({k: f"{v:.3g}" for k, v in means.items()})
+                    self._log("train", {**means, "steps_per_second": count / (time.monotonic() - last_log)})
+                    sums, last_log, logged = {}, time.monotonic(), self.step
                 if self._due(self.config.validate_every) or self.step == self.config.steps:
                     self._validate(bar)
                 stop = self.stop_requested or (self.config.patience and self.since_best >= self.config.patience)
