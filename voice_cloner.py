@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from encoder.inference import SpeakerEncoder
 from synthesizer.inference import Synthesis, Synthesizer
-from vocoder.inference import Vocoder
 
-from utils.audio import Waveform
+from encoder.inference import SpeakerEncoder
+from utils.audio import Waveform, normalize_volume, read
 from utils.errors import CloningError
+from utils.vad import require_voice
+from vocoder.inference import Vocoder
 
 log = logging.getLogger(__name__)
 DEFAULT_MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
@@ -110,16 +111,22 @@ class VoiceCloner:
         )
 
     def embed_reference(self, reference: Any) -> np.ndarray:
-        """A speaker embedding (D,), norm 1, from one clip or a list of clips (paths, bytes, arrays, Waveforms)."""
+        """A speaker embedding (D,), norm 1, from one clip or a list of clips (paths, bytes, files, arrays, Waveforms).
+
+        Raises CloningError for a clip that cannot be read, holds too little voice, or is too long.
+        """
         clips = reference if isinstance(reference, list | tuple) else [reference]
         if not clips:
             raise CloningError("no reference clip given: name at least one recording of the voice")
-        return self.encoder.embed_speaker(
-            [
-                self.encoder.preprocess(clip, min_seconds=MIN_REFERENCE_SECONDS, max_seconds=MAX_REFERENCE_SECONDS)
-                for clip in clips
-            ]
-        )
+        return self.encoder.embed_speaker([self._voice(clip) for clip in clips])
+
+    def _voice(self, clip: Any) -> Waveform:
+        """A reference clip, at a common volume and without its silences."""
+        what = str(clip) if isinstance(clip, str | Path) else "the reference"
+        wav = read(clip, sample_rate=self.encoder.config.mel.sample_rate, max_seconds=MAX_REFERENCE_SECONDS)
+        samples = normalize_volume(wav.samples, self.encoder.config.target_dbfs)
+        voice = require_voice(samples, MIN_REFERENCE_SECONDS, what, sample_rate=wav.sample_rate)
+        return Waveform(voice, wav.sample_rate)
 
     def clone(
         self,
@@ -165,14 +172,14 @@ class VoiceCloner:
         )
 
     def similarity(self, speaker: np.ndarray, audio: Waveform) -> float:
-        """Cosine of an embedding (D,) with the embedding of `audio` as it stands."""
-        own = self.encoder.embed_utterance(self.encoder.prepare(audio))
-        return float(np.dot(own, speaker) / max(np.linalg.norm(own) * np.linalg.norm(speaker), 1e-9))
+        """Cosine of an embedding (D,) of norm 1 with the embedding of `audio`."""
+        voice = self.encoder.preprocess(audio)
+        return float(speaker @ self.encoder.embed_utterance(voice if len(voice) else audio))
 
     def describe(self) -> dict[str, str]:
         """Names and fingerprints of the three stages."""
         return {
-            "encoder": f"{self.encoder.name} {self.encoder.fingerprint}",
+            "encoder": f"{self.encoder.config.architecture} {self.encoder.fingerprint}",
             "synthesizer": f"{self.synthesizer.name} {self.synthesizer.fingerprint}",
             "vocoder": f"{self.vocoder.name} {self.vocoder.fingerprint}",
         }
