@@ -23,7 +23,7 @@ _MIXED = re.compile(r"(?<!\w)(?=\w*[a-z][A-Z]|[A-Z]{2,}[a-z])[A-Za-z]+(?:'s)?(?!
 
 def expand_dotted(text: str) -> str:
     """ "U.S.A." and "J. R. R. Tolkien" without their dots; the dot at the end of a sentence stays."""
-    text = _INITIAL.sub(lambda m: f"{m[1]} " if m.string[m.end() : m.end() + 1] != " " else m[1], text)
+    text = _INITIAL.sub(_initial, text)
     return _DOTTED.sub(_dotted, text)
 
 
@@ -53,6 +53,14 @@ def calm(text: str) -> str:
     if len(long_words) > 2 and not any(c.islower() for w in words for c in w):
         return re.sub(r"\bi\b", "I", text.lower())
     return text
+
+
+def _initial(match: re.Match[str]) -> str:
+    """ "John F. Kennedy" loses the dot, "vitamin A. It" ends a sentence."""
+    rest = match.string[match.end() :]
+    if re.split(r"\W", rest.lstrip(), maxsplit=1)[0] in _STARTERS:
+        return match[0]
+    return match[1] if rest.startswith(" ") else f"{match[1]} "
 
 
 def _dotted(match: re.Match[str]) -> str:

@@ -1,8 +1,9 @@
 """English words to ARPAbet phones with stress, as CMUdict writes them: HELLO -> HH AH0 L OW1.
 
-Looked up in the user's lexicon, then in gruut's English lexicon (MIT; 124,000 words derived from CMUdict, in IPA),
-then by suffix ("vlogger's" = "vlogger" + Z), and guessed by gruut's grapheme-to-phoneme model at last. gruut is no
-longer developed: everything taken from it goes through `_load_words`, `_guesser` and `_tagger`.
+Looked up in the user's lexicon, in `english_spoken.txt` (how running speech says common words), in gruut's English
+lexicon (MIT; 124,000 words derived from CMUdict, in IPA), then by suffix ("blogger's" = "blogger" + Z), and guessed by
+gruut's grapheme-to-phoneme model at last. gruut is no longer developed: everything taken from it goes through
+`_words`, `_guesser` and `_tagger`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from synthesizer.text.languages import Lexicon
 from synthesizer.text.symbols import ARPABET, ARPABET_STRESSED, ARPABET_VOWELS
 from utils.errors import CloningError, require_package
 
-LETTER = "(letter)"  # "a(letter)" is the name of the letter, "a" the article
+_A_LETTER = "a(letter)"  # the name of the letter; "a" is the article
 
 Phones = tuple[str, ...]
 
@@ -32,14 +33,11 @@ _IPA_VOWELS = {
     "ɝ": "ER", "eɪ": "EY", "ɪ": "IH", "i": "IY", "oʊ": "OW", "ɔɪ": "OY", "ʊ": "UH", "u": "UW",
 }  # fmt: skip
 
-# gruut gives some function words a first pronunciation that running speech seldom has.
-_PREFERRED: dict[str, str] = {
-    "a": "AH0",
-    "a(letter)": "EY1",
-    "and": "AH0 N D",
-    "for": "F AO1 R",
-    "i": "AY1",
-    "to": "T UW1",
+# Words that change with what follows: (before a consonant, before a vowel, before a pause).
+_WEAK_FORMS = {
+    "the": ("DH AH0", "DH IY0", "DH AH0"),
+    "to": ("T AH0", "T UW1", "T UW1"),
+    "for": ("F ER0", "F ER0", "F AO1 R"),
 }
 _PARTS_OF_SPEECH = {  # Penn tags to the roles of the lexicon, best first
     "VBD": ("VBD", "VB"), "VBN": ("VBD", "VB"), "VB": ("VB",), "VBP": ("VB",), "VBZ": ("VB",), "VBG": ("VB",),
@@ -55,34 +53,43 @@ def pronounce(words: Sequence[str], lexicon: Lexicon) -> list[list[str]]:
     tags: Sequence[str] | None = None
     phones: list[list[str]] = []
     for index, written in enumerate(words):
-        word = written.lower()
+        word = _A_LETTER if _names_a_letter(words, index) else written.lower()
         if not any(c.isalpha() for c in word):
             phones.append([])
             continue
         if word in lexicon:
             phones.append(list(lexicon[word]))
             continue
-        if word == "the":
-            phones.append(["DH", "AH0"])  # made "DH IY0" below, when a vowel follows
-            continue
         roles = _roles(word)
-        if word in _PREFERRED or len(roles) < 2:
+        if word in _spoken() or len(roles) < 2:
             phones.append(list(_pronounce_alone(word)))
             continue
         if tags is None:
-            tags = _tagger()([w.removesuffix(LETTER) for w in words])
+            tags = _tagger()(words)
         phones.append(list(_by_role(roles, tags[index])))
-    for index, written in enumerate(words[:-1]):
-        if written.lower() == "the" and "the" not in lexicon and phones[index + 1][:1]:
-            if without_stress(phones[index + 1][0]) in ARPABET_VOWELS:
-                phones[index] = ["DH", "IY0"]
+    for index, written in enumerate(words):
+        word = written.lower()
+        if word in _WEAK_FORMS and word not in lexicon:
+            following = phones[index + 1][:1] if index + 1 < len(words) else []
+            vowel = bool(following) and without_stress(following[0]) in ARPABET_VOWELS
+            phones[index] = _WEAK_FORMS[word][1 if vowel else 0 if following else 2].split()
     return phones
+
+
+def _names_a_letter(words: Sequence[str], index: int) -> bool:
+    """A capital A is the letter beside another lone capital ("A B C") or, inside a sentence, before a mark."""
+    if words[index] != "A":
+        return False
+    after = words[index + 1] if index + 1 < len(words) else "."
+    before = words[index - 1] if index else ""
+    lone = any(len(w) == 1 and w.isupper() for w in (before, after))
+    return lone or (bool(before) and not any(c.isalpha() for c in after))
 
 
 def is_known(word: str) -> bool:
     """Whether the dictionary has the word, or the word less a regular ending."""
     word = word.lower()
-    return word in _PREFERRED or _lookup(word) is not None or _by_suffix(word) is not None
+    return word in _spoken() or _lookup(word) is not None or _by_suffix(word) is not None
 
 
 def is_listed(word: str) -> bool:
@@ -123,18 +130,22 @@ def read_lexicon(path: str | Path, phones: Sequence[str] = ARPABET + ARPABET_STR
             continue
         if not found:
             raise CloningError(f"{path}, line {number}: no phones after {word!r}: write `word  PH PH PH`")
-        lexicon.setdefault(re.sub(r"\(\d+\)$", "", word.lower()), check_phones(found, f"{path}, line {number}", phones))
+        where, word = f"{path}, line {number}", re.sub(r"\(\d+\)$", "", word.lower())
+        if not word.replace("'", "").isalpha():
+            raise CloningError(f"{where}: {word!r} is no word of letters and apostrophes: write it as it is spoken")
+        lexicon.setdefault(word, check_phones(found, where, phones))
     return lexicon
 
 
 def check_phones(found: Sequence[str], where: str, phones: Sequence[str] = ARPABET + ARPABET_STRESSED) -> Phones:
-    """`found` in upper case. Raises CloningError naming the first phone that is not one."""
-    upper = tuple(phone.upper() for phone in found)
-    for phone in upper:
+    """`found` as the language writes its phones. Raises CloningError naming the first that is not one."""
+    checked = tuple(phone if phone in phones else phone.upper() for phone in found)
+    for phone in checked:
         if phone not in phones:
-            known = " ".join(dict.fromkeys(without_stress(p) for p in phones))
-            raise CloningError(f"{where}: {phone!r} is not a phone: use {known}, vowels with 0, 1 or 2 for stress")
-    return upper
+            known = " ".join(p for p in phones if not p[-1].isdigit())
+            stress = ", vowels with 0, 1 or 2 for stress" if "AH0" in phones else ""
+            raise CloningError(f"{where}: {phone!r} is not a phone: use {known}{stress}")
+    return checked
 
 
 # --- the dictionary -------------------------------------------------------------------------------------------------
@@ -142,8 +153,10 @@ def check_phones(found: Sequence[str], where: str, phones: Sequence[str] = ARPAB
 
 @lru_cache(maxsize=50_000)
 def _pronounce_alone(word: str) -> Phones:
-    if word in _PREFERRED:
-        return tuple(_PREFERRED[word].split())
+    if word == _A_LETTER:
+        return ("EY1",)
+    if word in _spoken():
+        return _spoken()[word]
     found = _lookup(word) or _by_suffix(word)
     return found or _guess(word)
 
@@ -218,6 +231,11 @@ def _guess(word: str) -> Phones:
 @cache
 def _convert(ipa: str) -> Phones:
     return tuple(phone for symbol in ipa.split() for phone in from_ipa(symbol))
+
+
+@cache
+def _spoken() -> dict[str, Phones]:
+    return read_lexicon(Path(__file__).with_name("english_spoken.txt"))
 
 
 # --- gruut ----------------------------------------------------------------------------------------------------------

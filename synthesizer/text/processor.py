@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from synthesizer.text import languages, published
 from synthesizer.text.languages import Normalized
-from synthesizer.text.phonemes import LETTER, check_phones, read_lexicon
-from synthesizer.text.symbols import CHARACTERS, END, PAD, PAUSES, WORD_BOUNDARY, SymbolTable, phoneme_table
+from synthesizer.text.phonemes import check_phones, read_lexicon
+from synthesizer.text.symbols import CHARACTERS, END, PAD, WORD_BOUNDARY, SymbolTable, phoneme_table
 from utils.config import from_dict, to_dict
 from utils.errors import CloningError
 
@@ -151,7 +151,7 @@ class TextProcessor:
     def unknown_words(self, text: str) -> list[str]:
         """Words that no dictionary has, so that their pronunciation is guessed; each once, in order."""
         pieces = _pieces(self.normalize(text))
-        words = [p.text.lower() for p in pieces if p.kind == "word" and not p.key.endswith(LETTER)]
+        words = [p.text.lower() for p in pieces if p.kind == "word"]
         unknown = (w for w in words if w not in self.lexicon and not self.language.is_known(w))
         return list(dict.fromkeys(unknown))
 
@@ -171,26 +171,15 @@ _STRENGTH = {mark: rank for rank, mark in enumerate((WORD_BOUNDARY, "-", ",", ":
 
 def _pieces(text: str) -> Iterator[_Piece]:
     """Words, inline pronunciations and marks of spoken text, in order."""
-    matches = list(_PIECE.finditer(text))
-    for index, match in enumerate(matches):
+    for match in _PIECE.finditer(text):
         kind, found = match.lastgroup, match[0]
         if kind == "mark":
-            mark = _MARKS.get(found, found[0])
-            yield _Piece("mark", found, mark)
+            yield _Piece("mark", found, _MARKS.get(found, found[0]))
         elif kind == "phones":
-            yield _Piece("phones", found, ".")  # a mark in the eyes of the language: it has no phones to find
+            yield _Piece("phones", found, "{}")  # holds its place in the sentence, has no phones to find
         else:
-            neighbours = [matches[i] for i in (index - 1, index + 1) if 0 <= i < len(matches)]
-            letter = found == "A" and index > 0 and _names_a_letter(text, match, neighbours)
             word = found.replace("’", "'")
-            yield _Piece("word", word, word + LETTER if letter else word)
-
-
-def _names_a_letter(text: str, match: re.Match[str], neighbours: list[re.Match[str]]) -> bool:
-    """A capital A is the letter's name beside another lone capital ("A B C") or before a mark ("vitamin A.")."""
-    if any(len(n[0]) == 1 and n[0].isupper() for n in neighbours):
-        return True
-    return text[match.end() : match.end() + 1] in tuple(PAUSES)
+            yield _Piece("word", word, word)
 
 
 def _stronger(first: str, second: str) -> str:
