@@ -7,8 +7,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from encoder.config import EncoderSettings
 from encoder.data import KIND
+from encoder.settings import EncoderSettings
 from encoder.train import EncoderTask
 from utils import training
 from utils.config import load_config
@@ -22,7 +22,7 @@ debug (a few seconds, to see that all works).
 
 examples:
   python encoder_train.py data/encoder --out runs/encoder --config small
-  python encoder_train.py data/encoder --out runs/lstm --model lstm --set loss.distill_weight=0 --steps 50000
+  python encoder_train.py data/encoder --out runs/lstm --config published --set data.speakers=16 --steps 50000
   accelerate launch --num_processes 2 encoder_train.py data/encoder --out runs/encoder --config small
 
 settings worth knowing (--set): data.speakers, data.utterances (a batch), data.min_seconds, data.max_seconds (crops),

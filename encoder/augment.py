@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from encoder.config import AugmentConfig
+from encoder.settings import AugmentConfig
 
 Crop = Callable[[int], np.ndarray]  # number of samples -> that much of some other recording
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from encoder.augment import augment, draw_mask
-from encoder.config import AugmentConfig, EncoderSettings
+from encoder.settings import AugmentConfig, EncoderSettings
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance
 from utils.training import Cycler, rng
@@ -171,6 +171,7 @@ class ValidationCrops:
     wav: np.ndarray
     lengths: np.ndarray
     speakers: np.ndarray
+    recordings: np.ndarray  # (N,): crops with one number come from one utterance
     names: list[str]
     target: np.ndarray | None
 
@@ -192,7 +193,7 @@ def validation_crops(manifest: Manifest, settings: EncoderSettings, seconds: flo
             f"preprocess with a larger --validation"
         )
     arrays, samples = Arrays(manifest.root), int(seconds * settings.model.mel.sample_rate)
-    rows, lengths, labels, targets = [], [], [], []
+    rows, lengths, labels, recordings, targets = [], [], [], [], []
     for label, name in enumerate(names):
         utterances = sorted(by_speaker[name], key=lambda u: u.id)[: data.validation_utterances]
         for i, utterance in enumerate(utterances if len(utterances) > 1 else utterances * 2):
@@ -200,10 +201,12 @@ def validation_crops(manifest: Manifest, settings: EncoderSettings, seconds: flo
             rows.append(np.pad(wav, (0, samples - len(wav))))
             lengths.append(len(wav))
             labels.append(label)
+            recordings.append(utterance.id)
             if settings.loss.distill_weight:
                 targets.append(_teacher(arrays, utterance, "teacher"))
     target = np.stack(targets) if targets else None
-    return ValidationCrops(seconds, np.stack(rows), np.array(lengths), np.array(labels), names, target)
+    numbers = np.unique(recordings, return_inverse=True)[1]
+    return ValidationCrops(seconds, np.stack(rows), np.array(lengths), np.array(labels), numbers, names, target)
 
 
 def read_crop(

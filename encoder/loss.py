@@ -100,9 +100,15 @@ def batch_error_rate(similarity: Tensor) -> float:
     return equal_error_rate(values, same)
 
 
-def pairwise_error_rate(embeddings: np.ndarray, speakers: np.ndarray) -> float:
-    """EER over all pairs of utterances: embeddings (N, D) of length 1, speakers (N,)"""
+def pairwise_error_rate(embeddings: np.ndarray, speakers: np.ndarray, recordings: np.ndarray | None = None) -> float:
+    """EER over all pairs: embeddings (N, D) of length 1, speakers (N,).
+
+    With `recordings` (N,), pairs of crops of one recording do not count: they are too easy.
+    """
     first, second = np.triu_indices(len(embeddings), k=1)
+    if recordings is not None:
+        apart = recordings[first] != recordings[second]
+        first, second = first[apart], second[apart]
     return equal_error_rate((embeddings @ embeddings.T)[first, second], speakers[first] == speakers[second])
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoder.config import EncoderSettings
 from encoder.data import KIND, TrainingBatches, ValidationCrops, validation_crops
 from encoder.loss import (
     additive_margin,
@@ -23,6 +22,7 @@ from encoder.loss import (
     slow,
 )
 from encoder.model import PROTOTYPES, build_network
+from encoder.settings import EncoderSettings
 from utils.config import to_dict
 from utils.distributed import gather_rows, world_size
 from utils.errors import CloningError
@@ -119,14 +119,15 @@ class EncoderTask(Task):
         for crops in self.crops:
             embeddings = self._embed(network, crops)
             metrics[f"eer_{crops.seconds:g}s"] = pairwise_error_rate(embeddings, crops.speakers)
+            if len(np.unique(crops.recordings)) > len(crops.names):  # someone has several recordings
+                across = pairwise_error_rate(embeddings, crops.speakers, crops.recordings)
+                metrics[f"eer_across_recordings_{crops.seconds:g}s"] = across
             if crops.target is not None:
                 target = self.batches.centered(crops.target)
                 metrics[f"teacher_cosine_{crops.seconds:g}s"] = float((embeddings * target).sum(axis=1).mean())
             mean = embeddings.mean(axis=0)
             if float(mean @ mean) > 0.98 and metrics[f"eer_{crops.seconds:g}s"] > 0.3:
-                warnings.append(
-                    "all embeddings are nearly the same: if it does not pass, lower training.learning_rate"
-                )
+                warnings.append("all embeddings are nearly the same: if it does not pass, lower training.learning_rate")
         score = float(np.mean([metrics[f"eer_{crops.seconds:g}s"] for crops in self.crops]))
         metrics["eer"] = score
         shown = crops.speakers < 12

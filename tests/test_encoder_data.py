@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoder import augment as effects
-from encoder.config import AugmentConfig, DataConfig, EncoderConfig, EncoderSettings, LossConfig
+from encoder.config import EncoderConfig
 from encoder.data import SpeakerCycler, TrainingBatches, validation_crops
+from encoder.settings import AugmentConfig, DataConfig, EncoderSettings, LossConfig
 from tests.encoder_set import RATE, voice, write_set
 from utils.errors import CloningError
 from utils.manifest import Utterance

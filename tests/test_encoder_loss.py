@@ -168,3 +168,10 @@ def test_error_rate_at_the_extremes():
     assert equal_error_rate(np.zeros(4), same) == 0.5
     e = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     assert pairwise_error_rate(e, np.array([0, 0, 1, 1])) == 0
+
+
+def test_pairs_of_one_recording_can_be_left_out():
+    e = np.array([[1.0, 0], [1, 0], [0, 1]])  # the first two: crops of one recording; all three one speaker
+    e = np.concatenate([e, [[0.8, 0.6]]])  # someone else, nearer to the first two than their own third
+    speakers, recordings = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 2])
+    assert pairwise_error_rate(e, speakers, recordings) > pairwise_error_rate(e, speakers)

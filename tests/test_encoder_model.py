@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from encoder.config import EncoderConfig, EncoderSettings, LossConfig, LstmConfig, TransformerConfig
+from encoder.config import EncoderConfig, LstmConfig, TransformerConfig
 from encoder.model import build_network, config_of, load_network
+from encoder.settings import EncoderSettings, LossConfig
 from utils.checkpoint import load_weights, save_weights
 from utils.config import from_dict, load_config, to_dict
 from utils.errors import CloningError

@@ -14,8 +14,8 @@ import torch
 
 import encoder_preprocess
 import encoder_train
-from encoder.config import AugmentConfig, EncoderSettings
 from encoder.inference import SpeakerEncoder
+from encoder.settings import AugmentConfig, EncoderSettings
 from encoder.train import EncoderTask, blank_out, ge2e_loss
 from tests.encoder_set import RATE, voice, write_set
 from utils.checkpoint import load_weights
@@ -105,6 +105,13 @@ def test_every_loss_can_be_chosen(data, tmp_path, more, losses):
     assert ("prototypes" in weights(tmp_path / "last.safetensors")) == ("aam" in losses)
     assert ("teacher_cosine_1s" in rows(tmp_path, "validation")[-1]) == ("distill" in losses)
     SpeakerEncoder.load(tmp_path / "last.safetensors")
+
+
+def test_a_student_comes_to_its_teacher(data, tmp_path):
+    names = ["loss.distill_weight=2", "loss.ge2e_weight=0", "loss.center=true", "training.learning_rate=3e-3"]
+    assert train(data, tmp_path, "--steps", "40", *settings(*names, "training.log_every=5")) == 0
+    first, *_, last = [row["distill"] / 2 for row in rows(tmp_path, "train")]
+    assert 0.8 < first < 1.2 and last < 0.75
 
 
 def test_starting_from_another_checkpoint(data, tmp_path):
@@ -227,6 +234,8 @@ def test_preprocessing_keeps_speech_and_counts_the_rest(corpus, data_dir, tmp_pa
     for utterance in manifest.utterances:
         wav = arrays.read(utterance, "wav")
         assert wav.dtype == np.int16 and len(wav) / RATE == pytest.approx(utterance.seconds, abs=1e-3)
+        as_inference = encoder.preprocess(corpus / utterance.path).samples
+        np.testing.assert_allclose(wav / 32767, as_inference, atol=1 / 32767)
         found = encoder.embed_windows([(wav / 32767).astype(np.float32)])[0]
         np.testing.assert_allclose(arrays.read(utterance, "teacher"), found.embedding, atol=2e-3)
         np.testing.assert_allclose(arrays.read(utterance, "teacher_partials"), found.partials, atol=2e-3)
