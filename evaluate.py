@@ -1,0 +1,59 @@
+"""Says in numbers how good a chain is, and how fast: tables, plots and players in one page."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.errors import exit_code
+
+SUBCOMMANDS = {
+    "encoder": ("verification", "does it tell voices apart? EER and minDCF on frozen trials"),
+    "vocoder": ("resynthesis", "how close is a real mel's resynthesis to its recording?"),
+    "chain": ("cloning", "is cloned speech understood, natural and alike?"),
+    "speed": ("speed", "seconds of every stage, by threads and length"),
+}
+
+
+def build_parser(chosen: str = "") -> argparse.ArgumentParser:
+    """All subcommands; only the chosen one is imported for its own options, so that the others cost nothing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    subparsers = parser.add_subparsers(dest="subcommand", required=True)
+    for name, (module, summary) in SUBCOMMANDS.items():
+        sub = subparsers.add_parser(name, help=summary, description=summary)
+        sub.add_argument("--models", type=Path, nargs="+", default=[], metavar="DIR", help="one column a folder")
+        sub.add_argument("--corpus", type=Path, metavar="DIR", help="folder of corpora (default: the bundled clips)")
+        sub.add_argument("--report", type=Path, default=Path("out/report"), metavar="DIR")
+        sub.add_argument("--quick", action="store_true", help="a few minutes, wider intervals")
+        sub.add_argument("--limit", type=int, metavar="N", help="at most about N items of each kind")
+        sub.add_argument("--device", default="cpu")
+        if name == chosen:
+            importlib.import_module(f"evaluation.{module}").add_arguments(sub)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = build_parser(argv[0] if argv else "").parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    module, _ = SUBCOMMANDS[args.subcommand]
+    report = importlib.import_module(f"evaluation.{module}").run(args)
+    data, page = report.write(args.report)
+    for table in report.tables:
+        print(f"\n{table.title}\n{table.markdown()}")
+    for name, reason in report.missing:
+        print(f"missing: {name}: {reason}")
+    print(f"\n{page}\n{data}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return exit_code(lambda: run(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Whether a synthesizer read its text once, in order, to the end: health of an alignment. Pure functions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+ATTENDED_FRAMES = 0.5  # summed weight from which a token counts as read
+LONGEST_STEP = 3  # tokens: a longer step forward left something out
+END_TOKENS = 2  # the end is reached within this many tokens: last letter, end symbol
+
+
+class AlignmentHealth(NamedTuple):
+    coverage: float  # share of the tokens that were attended to
+    skips: int  # tokens that steps forward left out
+    repeats: int  # steps back by two tokens or more
+    early_stop: bool  # stopped before the end of the text was reached
+    overrun: int  # frames after the path reached the end, beyond the longest other token's frames
+
+
+def alignment_health(alignment: np.ndarray) -> AlignmentHealth:
+    """alignment (F, N): how much frame f attends to token n, rows sum to about 1.
+
+    The path is the most attended token of every frame. An alignment without frames covers nothing and stopped early.
+    """
+    frames, tokens = alignment.shape
+    if frames == 0 or tokens == 0:
+        return AlignmentHealth(0.0, tokens, 0, True, 0)
+    path = alignment.argmax(axis=1)
+    steps = np.diff(path, prepend=0)
+    skipped = steps[steps > LONGEST_STEP] - 1
+    end = max(tokens - END_TOKENS, 0)
+    reached = np.flatnonzero(path >= end)
+    others = np.bincount(path, minlength=tokens)[:end]
+    usual = int(others.max()) if len(others) else frames
+    return AlignmentHealth(
+        coverage=float((alignment.sum(axis=0) >= ATTENDED_FRAMES).mean()),
+        skips=int(skipped.sum()),
+        repeats=int((steps <= -2).sum()),
+        early_stop=len(reached) == 0,
+        overrun=max(0, frames - int(reached[0]) - END_TOKENS * usual) if len(reached) else 0,
+    )
+
+
+def combine(healths: list[AlignmentHealth]) -> AlignmentHealth:
+    """Of a text that was spoken in several pieces: mean coverage, sums of the rest."""
+    return AlignmentHealth(
+        coverage=float(np.mean([h.coverage for h in healths])),
+        skips=sum(h.skips for h in healths),
+        repeats=sum(h.repeats for h in healths),
+        early_stop=any(h.early_stop for h in healths),
+        overrun=sum(h.overrun for h in healths),
+    )

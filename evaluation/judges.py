@@ -1,0 +1,152 @@
+"""Who judges speech: naturalness, intelligibility, likeness. A judge that is missing says why and is never made up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from utils.audio import Waveform, resample
+from utils.errors import CloningError, require_package
+
+logger = logging.getLogger(__name__)
+RATE = 16_000  # Hz, of every judge here
+REQUIREMENTS = "requirements-eval.txt"
+PUBLISHED_NAMES = ("saved_models/published/encoder.pt",)
+
+
+class Judge(Protocol):
+    name: str
+    about: str  # goes into the report
+
+    def measure(self, waveform: Waveform) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Stands where a judge would: its cells stay empty, with this reason."""
+
+    name: str
+    reason: str
+
+
+class DistillMos:
+    """Predicted naturalness, 1 to 5 (Stahl & Gamper 2025, DistillMOS); real read speech of LibriVox gets about 4.5."""
+
+    name = "DistillMOS"
+    about = "DistillMOS v7 (package distillmos): predicted mean opinion score of naturalness, 1 to 5"
+
+    def __init__(self) -> None:
+        from utils.torchaudio_compat import import_torchaudio
+
+        try:
+            import_torchaudio()
+            import distillmos
+        except ModuleNotFoundError as error:
+            raise require_package("distillmos", self.name, REQUIREMENTS) from error
+        self._model = distillmos.ConvTransformerSQAModel().eval()
+
+    def measure(self, waveform: Waveform) -> dict[str, float]:
+        import torch
+
+        with torch.inference_mode():
+            score = self._model(torch.from_numpy(at_rate(waveform))[None])
+        return {"distillmos": float(score)}
+
+
+class DnsMos:
+    """Predicted quality, 1 to 5 (Reddy et al. 2022, DNSMOS P.835 and P.808)."""
+
+    name = "DNSMOS"
+    about = "DNSMOS P.835 overall and P.808 (package speechmos): predicted opinion scores, made for noisy calls, 1 to 5"
+
+    def __init__(self) -> None:
+        try:
+            import onnxruntime
+            from speechmos import dnsmos
+        except ModuleNotFoundError as error:
+            raise require_package(error.name or "speechmos", self.name, REQUIREMENTS) from error
+        # The package builds its sessions with every core; one thread here, beside the chain that is measured.
+        models = Path(dnsmos.__file__).parent / "dnsmos_models"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._scorer = dnsmos.DNSMOS.__new__(dnsmos.DNSMOS)
+        session = lambda name: onnxruntime.InferenceSession(str(models / name), options)  # noqa: E731
+        self._scorer.onnx_sess = session("sig_bak_ovr.onnx")
+        self._scorer.p808_onnx_sess = session("model_v8.onnx")
+
+    def measure(self, waveform: Waveform) -> dict[str, float]:
+        samples = np.clip(at_rate(waveform), -1, 1)
+        if not len(samples):
+            return {"dnsmos": np.nan, "p808": np.nan}
+        scores = self._scorer(samples, RATE, False)
+        return {"dnsmos": float(scores["ovrl_mos"]), "p808": float(scores["p808_mos"])}
+
+
+class SpeakerJudge:
+    """Likeness: embeddings by one encoder, compared by their cosine."""
+
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        from encoder.inference import SpeakerEncoder
+
+        self.encoder = SpeakerEncoder.load(path, device)
+        self.fingerprint = self.encoder.fingerprint
+        self.name = f"encoder {path.parent.name}/{path.name}"
+        self.about = f"speaker similarity by {self.name}, fingerprint {self.fingerprint}"
+
+    def embed(self, waveform: Waveform) -> np.ndarray | None:
+        """(D,) of norm 1; None where no voice is found to embed."""
+        try:
+            prepared = self.encoder.preprocess(waveform)
+            if not len(prepared):
+                return None
+            return np.asarray(self.encoder.embed_utterance(prepared), dtype=np.float32)
+        except CloningError as error:
+            logger.warning("%s: %s", self.name, error)
+            return None
+
+
+def find_published_encoder(root: Path | None = None) -> Path | None:
+    """The published encoder.pt: in saved_models/published, or the same file inside the package Resemblyzer."""
+    root = root or Path(__file__).resolve().parent.parent
+    candidates = [root / name for name in PUBLISHED_NAMES]
+    spec = find_spec("resemblyzer")
+    if spec is not None and spec.origin:
+        candidates.append(Path(spec.origin).parent / "pretrained.pt")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def speaker_judge(path: Path | None) -> SpeakerJudge | Missing:
+    """The judge of likeness: the encoder at `path`, or else the published one where it is found."""
+    found = path or find_published_encoder()
+    if found is None:
+        return Missing(
+            "speaker similarity", "no published encoder here: pip install Resemblyzer --no-deps, or --judge PATH"
+        )
+    return SpeakerJudge(found)
+
+
+def naturalness_judges() -> list[Judge | Missing]:
+    """DistillMOS and DNSMOS, each as itself or as the reason why not."""
+    return [attempt(judge.name, judge) for judge in (DistillMos, DnsMos)]
+
+
+def attempt(name: str, build: Callable[[], Any]) -> Any:
+    """What `build` returns, or Missing with the reason that a CloningError or a failed import gives."""
+    try:
+        return build()
+    except (CloningError, ImportError) as error:
+        logger.warning("%s is missing: %s", name, error)
+        return Missing(name, str(error))
+
+
+def at_rate(waveform: Waveform) -> np.ndarray:
+    """Samples (T,) at the judges' 16 kHz."""
+    if waveform.sample_rate == RATE:
+        return waveform.samples
+    return resample(waveform.samples, waveform.sample_rate, RATE)

@@ -1,0 +1,156 @@
+"""One waveform before all judges: numbers by name, kept in the cache by the audio's own digest."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation import signals
+from evaluation.cache import Cache
+from evaluation.judges import Judge, Missing, SpeakerJudge, naturalness_judges, speaker_judge
+from evaluation.metrics import word_errors
+from evaluation.recognizer import Recognizer, load_recognizer
+from utils.audio import Waveform, read, resample
+from utils.mel import SYNTHESIZER_MEL, mel_spectrogram
+
+logger = logging.getLogger(__name__)
+Numbers = dict[str, Any]
+FLOOR_DB = -30.0  # of the comparison mel: some 60 dB under loud vowels
+LEVEL = 0.1  # root mean square of speech to which two speakers are brought
+
+
+@dataclass
+class Panel:
+    """All judges of one run. `voices`: a centroid (D,) for each speaker, of recordings that nothing else uses."""
+
+    cache: Cache
+    judges: list[Judge | Missing]
+    likeness: SpeakerJudge | Missing
+    recognizer: Recognizer | Missing
+    version: str  # of the recogniser's sentences
+    voices: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, cache: Cache, *, judge: Path | None, recognizer: str, spoken: list[str]) -> Panel:
+        version = hashlib.sha256("\n".join(sorted(set(spoken))).encode()).hexdigest()[:8]
+        return cls(cache, naturalness_judges(), speaker_judge(judge), load_recognizer(recognizer, spoken), version)
+
+    @property
+    def missing(self) -> list[tuple[str, str]]:
+        everyone = [*self.judges, self.likeness, self.recognizer]
+        return [(judge.name, judge.reason) for judge in everyone if isinstance(judge, Missing)]
+
+    @property
+    def about(self) -> dict[str, str]:
+        everyone = [*self.judges, self.likeness, self.recognizer]
+        return {f"judge: {judge.name}": judge.about for judge in everyone if not isinstance(judge, Missing)}
+
+    def enrol(self, enrolment: dict[str, list[Path]]) -> None:
+        """Learn what each speaker sounds like to the judge of likeness."""
+        for speaker, clips in enrolment.items():
+            vectors = [v for clip in clips if (v := self.embed(read(clip))) is not None]
+            if vectors:
+                mean = np.mean(vectors, axis=0)
+                self.voices[speaker] = mean / np.linalg.norm(mean)
+
+    def embed(self, waveform: Waveform) -> np.ndarray | None:
+        """(D,) of norm 1 by the judge of likeness; None without a judge or a voice."""
+        if isinstance(self.likeness, Missing):
+            return None
+        key = f"embed/{self.likeness.fingerprint}/{digest(waveform)}"
+        vector = self.cache.get_array(key)
+        if vector is None:
+            found = self.likeness.embed(waveform)
+            vector = self.cache.put_array(key, np.zeros(1) if found is None else found)
+        return vector / np.linalg.norm(vector) if vector.any() else None
+
+    def measure(self, waveform: Waveform, spoken: str, speaker: str) -> Numbers:
+        """Everything that needs no other recording of the same sentence."""
+        mark = digest(waveform)
+        numbers: Numbers = {"seconds": waveform.seconds}
+        for judge in self.judges:
+            if not isinstance(judge, Missing):
+                numbers |= self._cached(f"{judge.name}/{mark}", lambda judge=judge: judge.measure(waveform))
+        numbers |= self._words(waveform, spoken, mark)
+        numbers |= self._cached(f"voice/{mark}", lambda: voice_numbers(waveform))
+        numbers["letters_per_s"] = len(spoken.replace(" ", "")) / max(numbers["speech_seconds"], 0.1)
+        vector = self.embed(waveform)
+        if vector is not None and speaker in self.voices:
+            cosines = {name: float(vector @ voice) for name, voice in self.voices.items()}
+            others = [value for name, value in cosines.items() if name != speaker]
+            numbers["similarity"] = cosines[speaker]
+            if others:
+                numbers["other_speakers"] = float(np.mean(others))
+                numbers["recognized_voice"] = float(cosines[speaker] > max(others))
+        return numbers
+
+    def _words(self, waveform: Waveform, spoken: str, mark: str) -> Numbers:
+        if isinstance(self.recognizer, Missing) or not spoken:
+            return {}
+        recognizer = self.recognizer
+        key = f"{recognizer.name}/{self.version}/{mark}"
+        heard = self._cached(key, lambda: {"heard": recognizer.transcribe(waveform)})["heard"]
+        errors = word_errors(recognizer.normalize(spoken), recognizer.normalize(heard))
+        return {"heard": heard, **errors._asdict()}
+
+    def _cached(self, key: str, measure: Any) -> Numbers:
+        value = self.cache.get(key)
+        return self.cache.put(key, measure()) if value is None else value
+
+
+def voice_numbers(waveform: Waveform) -> Numbers:
+    """Pitch, pauses and length of speech of one waveform."""
+    quiet = signals.quiet_frames(waveform.samples, waveform.sample_rate)
+    track = signals.pitch(waveform.samples, waveform.sample_rate)
+    median, spread = signals.pitch_statistics(track)
+    return {
+        "f0_hz": median,
+        "f0_spread": spread,
+        "pause_s": signals.longest_pause(quiet),
+        "speech_seconds": signals.speech_seconds(quiet),
+    }
+
+
+def comparison_mel(waveform: Waveform) -> np.ndarray:
+    """(M, F) in dB for comparing two recordings: the synthesizer's mel at 16 kHz over a floor.
+
+    Levels are taken as they are. In the synthesizer's scale 0 dB is the middle and 50 dB the loudest.
+    """
+    import torch
+
+    samples = waveform.samples
+    if waveform.sample_rate != SYNTHESIZER_MEL.sample_rate:
+        samples = resample(samples, waveform.sample_rate, SYNTHESIZER_MEL.sample_rate)
+    normalized = mel_spectrogram(torch.from_numpy(samples), SYNTHESIZER_MEL).numpy()
+    decibels = -SYNTHESIZER_MEL.min_db / (2 * SYNTHESIZER_MEL.max_abs)  # of one unit of the normalised mel
+    return np.maximum(normalized * decibels, FLOOR_DB)
+
+
+def aligned_distance(real: Waveform, other: Waveform) -> float:
+    """dB between two recordings of one sentence along their best alignment, silence at the ends left out."""
+    mels = [comparison_mel(_at_level(_without_ends(waveform))) for waveform in (real, other)]
+    return signals.aligned_mel_distance(*mels)
+
+
+def digest(waveform: Waveform) -> str:
+    content = waveform.samples.tobytes() + str(waveform.sample_rate).encode()
+    return hashlib.sha256(content).hexdigest()[:20]
+
+
+def _at_level(waveform: Waveform) -> Waveform:
+    # By energy and not by peak: a resynthesis keeps the one and not the other
+    level = float(np.sqrt(np.mean(waveform.samples**2))) if len(waveform) else 0.0
+    return Waveform(waveform.samples * (LEVEL / max(level, 1e-6)), waveform.sample_rate)
+
+
+def _without_ends(waveform: Waveform) -> Waveform:
+    loud = np.flatnonzero(~signals.quiet_frames(waveform.samples, waveform.sample_rate))
+    if not len(loud):
+        return waveform
+    size = round(signals.PAUSE_FRAME_S * waveform.sample_rate)
+    return Waveform(waveform.samples[loud[0] * size : (loud[-1] + 1) * size], waveform.sample_rate)

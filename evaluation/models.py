@@ -1,0 +1,91 @@
+"""Which models stand side by side: a column for each `--models` folder, and extra ones by path."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from utils.errors import CloningError
+
+DEFAULT_MODELS = Path(__file__).resolve().parent.parent / "saved_models" / "default"
+SUFFIXES = (".safetensors", ".pt")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One model under test and the name of its column."""
+
+    name: str
+    path: Path
+
+
+def find(folder: Path, stage: str) -> Path | None:
+    """`<folder>/<stage>.safetensors`, or the published layout's `.pt`."""
+    return next((path for suffix in SUFFIXES if (path := folder / f"{stage}{suffix}").is_file()), None)
+
+
+def encoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
+    """The encoder of each folder, then those given by path; CloningError when there is none."""
+    columns = [Column(folder.name, path) for folder in _folders(folders) if (path := find(folder, "encoder"))]
+    columns += [Column(f"{path.parent.name}/{path.stem}", path) for path in extra]
+    if not columns:
+        where = ", ".join(map(str, _folders(folders)))
+        raise CloningError(f"no encoder in {where}: give --models DIR or --encoder PATH")
+    return unique(columns)
+
+
+def vocoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
+    """Every `vocoder*` file of each folder, those given by path, and Griffin-Lim, which needs no file."""
+    columns = []
+    for folder in _folders(folders):
+        files = sorted(p for p in folder.glob("vocoder*") if p.suffix in SUFFIXES)
+        columns += [Column(f"{folder.name}/{p.stem}", p) for p in files]
+    columns += [Column(f"{path.parent.name}/{path.stem}", path) for path in extra]
+    return unique([*columns, Column("griffin-lim", Path("griffin-lim"))])
+
+
+def chain_columns(folders: list[Path]) -> list[Column]:
+    """Folders that hold at least a synthesizer; CloningError when there is none."""
+    columns = [Column(folder.name, folder) for folder in _folders(folders) if find(folder, "synthesizer")]
+    if not columns:
+        raise CloningError(f"no synthesizer in {', '.join(map(str, _folders(folders)))}: give --models DIR")
+    return unique(columns)
+
+
+def unique(columns: list[Column]) -> list[Column]:
+    """Columns of one name are told apart by a number."""
+    seen: dict[str, int] = {}
+    result = []
+    for column in columns:
+        seen[column.name] = seen.get(column.name, 0) + 1
+        count = seen[column.name]
+        result.append(column if count == 1 else Column(f"{column.name} ({count})", column.path))
+    return result
+
+
+def facts_of(args: argparse.Namespace, columns: list[Column]) -> dict[str, Any]:
+    """What a reader must know to run it again."""
+    import torch
+
+    return {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "corpus": args.corpus.name if args.corpus else "bundled samples",
+        "columns": ", ".join(column.name for column in columns),
+        "quick": args.quick,
+        "limit": args.limit or "none",
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+    }
+
+
+def _folders(folders: list[Path]) -> list[Path]:
+    folders = folders or [DEFAULT_MODELS]
+    for folder in folders:
+        if not folder.is_dir():
+            raise CloningError(f"{folder}: no such folder of models")
+    return folders

@@ -1,0 +1,111 @@
+"""Frozen voices and sentences: who is cloned, what is said, and which recordings it is held against."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+
+from evaluation.trials import AUDIO, DATA, SAMPLES, find_audio
+from utils.errors import CloningError
+
+QUICK_READ, QUICK_COMMON = 12, 8  # sentences under --quick: two really read by each speaker, and most kinds
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sentence in one voice. `real` is the speaker's own recording of it, where there is one."""
+
+    id: str
+    speaker: str
+    kind: str  # read, sentence, numbers, names, word, paragraph
+    text: str
+    spoken: str  # the words as they are said, lower case
+    reference: Path
+    real: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the chain is asked; enrolment: other recordings of each speaker, neither reference nor sentence."""
+
+    items: list[Item]
+    enrolment: dict[str, list[Path]]
+    missing: list[tuple[str, str]]
+
+
+def load_plan(corpus: Path | None, *, quick: bool = False, limit: int | None = None) -> Plan:
+    """From the corpus folder, or (None) a small plan on the bundled clips. `limit`: at most that many sentences."""
+    plan = _frozen(corpus) if corpus else _bundled(SAMPLES)
+    items = plan.items
+    if quick:
+        common = [item for item in items if item.kind != "read"]
+        step = max(1, len(common) // QUICK_COMMON)
+        items = [item for item in items if item.kind == "read"][:QUICK_READ] + common[::step][:QUICK_COMMON]
+    if limit:
+        read = [item for item in items if item.kind == "read"]
+        rest = [item for item in items if item.kind != "read"]
+        half = min(len(read), (limit + 1) // 2)
+        items = read[:half] + rest[: limit - half]
+    used = {item.speaker for item in items}
+    return replace(plan, items=items, enrolment={s: clips for s, clips in plan.enrolment.items() if s in used})
+
+
+def sentences() -> dict:
+    """The frozen file: speakers (references, enrolment), sentences read in the corpus, sentences common to all."""
+    return json.loads((DATA / "sentences.json").read_text(encoding="utf-8"))
+
+
+def _frozen(corpus: Path) -> Plan:
+    content = sentences()
+    voices = {voice["speaker"]: voice for voice in content["speakers"]}
+    stems = {row["id"] for row in content["read"]}
+    for voice in voices.values():
+        stems.update(voice["references"] + voice["enrolment"])
+    places = find_audio(corpus, stems)
+    missing = [(stem, f"not found below {corpus}") for stem in sorted(stems - places.keys())]
+    read = []
+    for row in content["read"]:
+        if row["id"] in places and row["reference"] in places:
+            reference, real = places[row["reference"]], places[row["id"]]
+            read.append(Item(row["id"], row["speaker"], "read", row["text"], row["spoken"], reference, real))
+    common = []
+    for row in content["common"]:
+        for speaker in row["speakers"]:
+            stem = voices[speaker]["references"][0]
+            if stem in places:
+                name = f"{row['id']}-{speaker}"
+                common.append(Item(name, speaker, row["kind"], row["text"], row["spoken"], places[stem]))
+    if not read and not common:
+        raise CloningError(f"{corpus}: none of the set-aside speakers' recordings is here; it should hold LibriSpeech")
+    enrolment = {s: [places[stem] for stem in v["enrolment"] if stem in places] for s, v in voices.items()}
+    return Plan(_in_turn(read) + common, enrolment, missing)
+
+
+def _in_turn(items: list[Item]) -> list[Item]:
+    """One of each speaker, then the next of each: any beginning of the list is balanced."""
+    speakers = list(dict.fromkeys(item.speaker for item in items))
+    turns = zip_longest(*([item for item in items if item.speaker == speaker] for speaker in speakers))
+    return [item for turn in turns for item in turn if item is not None]
+
+
+def _bundled(folder: Path) -> Plan:
+    clips = sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO) if folder.is_dir() else []
+    if not clips:
+        raise CloningError(f"{folder}: no bundled clips here; give --corpus DIR")
+    enrolment: dict[str, list[Path]] = {}
+    for clip in clips:
+        enrolment.setdefault(clip.stem.replace("-", "_").split("_")[0], []).append(clip)
+    items = []
+    for speaker, own in enrolment.items():
+        for k, row in enumerate(sentences()["common"]):
+            if k % 4 == 0:
+                items.append(Item(f"{row['id']}-{speaker}", speaker, row["kind"], row["text"], row["spoken"], own[0]))
+        for clip in own[1:]:
+            transcript = clip.with_suffix(".txt")
+            if transcript.is_file():
+                text = transcript.read_text(encoding="utf-8").strip()
+                items.append(Item(clip.stem, speaker, "read", text, text.lower(), own[0], clip))
+    # The reference is a clip of the speaker too; leaving it out would leave nothing where there is but one
+    return Plan(items, {s: own[1:] or own for s, own in enrolment.items()}, [])
