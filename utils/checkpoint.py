@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,7 +156,9 @@ def _looks_like_safetensors(path: Path) -> bool:
 def _load_ours(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
-            header = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+            metadata = file.metadata() or {}
+            # others' files carry metadata too, which need not be JSON: {"format": "pt"}
+            header = {name: json.loads(value) for name, value in metadata.items()} if "kind" in metadata else {}
             state = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CloningError(f"{path}: damaged or cut off: {error}") from error
@@ -183,7 +186,8 @@ def _load_published(path: Path) -> Checkpoint:
     content = _torch_load(path)
     # `model_state` beside optimizer and step, or (older vocoders) a bare state_dict
     state = content.get("model_state", content) if isinstance(content, dict) else {}
-    kinds = [kind for kind, mark in _PUBLISHED_MARKS.items() if mark in state]
+    plain = isinstance(state, dict) and all(isinstance(t, Tensor) for t in state.values())
+    kinds = [kind for kind, mark in _PUBLISHED_MARKS.items() if plain and mark in state]
     if not kinds:
         raise CloningError(f"{path}: not a checkpoint of this project nor of the SV2TTS layout")
     step = content.get("step", state.get("step", 0))
@@ -204,9 +208,13 @@ def _load_published(path: Path) -> Checkpoint:
 def _torch_load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CloningError(f"{path}: no such file") from error
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        # torch gives the same advice for a damaged file and a dangerous one; only the latter names a global
+        if re.search("unsupported (global|class)|not an allowed global", str(error), re.IGNORECASE):
             raise CloningError(f"{path}: refused: it is not plain weights (its pickle asks to run code)") from error
-        raise CloningError(f"{path}: not a checkpoint: {str(error).splitlines()[0]}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise CloningError(f"{path}: damaged or not a checkpoint: {str(error).splitlines()[0]}") from error
+        raise CloningError(f"{path}: damaged or not a checkpoint: not a pickle of plain weights") from error
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CloningError(f"{path}: damaged or not a checkpoint: {reason}") from error

@@ -70,7 +70,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as dictionaries; CloningError names the line that does not parse."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CloningError(f"{path}: not TOML: {error}") from error
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from utils.errors import CloningError
@@ -157,7 +157,10 @@ class Arrays:
             path = self.root / shard
             if not path.is_file():
                 raise CloningError(f"{path}: shard is missing; run the preprocess script again")
-            self._open[shard] = safe_open(path, framework="np")
+            try:
+                self._open[shard] = safe_open(path, framework="np")
+            except SafetensorError as error:
+                raise CloningError(f"{path}: damaged: {error}; delete the set and preprocess again") from error
         return self._open[shard]
 
 
@@ -170,6 +173,7 @@ def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    except json.JSONDecodeError as error:
+        # not splitlines(), which also cuts at characters that a transcript may hold, such as U+2028
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except ValueError as error:
         raise CloningError(f"{path}: damaged: {error}") from error

@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 import uuid
 from collections import Counter
@@ -130,7 +131,7 @@ def report(manifest: Manifest) -> str:
     for reason, count in header["skipped"].items():
         lines.append(f"left out: {count} {reason}")
     if header["skipped"]:
-        rows = (manifest.root / "skipped.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = (manifest.root / "skipped.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n")
         lines += [f"  {json.loads(row)['detail']}" for row in rows[:_LISTED]]
         if len(rows) > _LISTED:
             lines.append(f"  and {len(rows) - _LISTED} more in {manifest.root / 'skipped.jsonl'}")
@@ -167,15 +168,18 @@ def splitter(speakers: Iterable[str], validation: float, seed: int, set_aside: I
     to "validation", the others to "train".
 
     A speaker stays where it is when others are added. The one exception: where the fraction of few speakers comes to
-    none, the speaker next in line becomes the validation. A lone speaker is all "train".
+    none, or to all, the speaker next in line moves over. A lone speaker is "train".
     """
     if not 0 <= validation < 1:
         raise CloningError(f"validation is {validation}; it is a fraction of the speakers, from 0 to under 1")
     splits = Splits(validation, seed, set_aside)
     splits.update((speaker, splits[speaker]) for speaker in sorted(set(speakers)))
     train = [speaker for speaker, split in splits.items() if split == "train"]
-    if validation > 0 and len(train) > 1 and "validation" not in splits.values():
+    held_out = [speaker for speaker, split in splits.items() if split == "validation"]
+    if validation > 0 and len(train) > 1 and not held_out:
         splits[min(train, key=splits.place)] = "validation"
+    elif held_out and not train:
+        splits[max(held_out, key=splits.place)] = "train"
     return splits
 
 
@@ -277,11 +281,9 @@ class _Task:
 
     def _own_process(self) -> Process:
         """The `process` of this worker thread; prepares it on the first call of a run."""
+        if not self.alone and "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)  # the workers share the cores; one that needs no torch imports none
         if getattr(_LOCAL, "token", None) != self.token:
-            if not self.alone:
-                import torch
-
-                torch.set_num_threads(1)  # the workers share the cores
             if self.initializer is not None:
                 self.initializer()
             _LOCAL.token, _LOCAL.process = self.token, self.process

@@ -35,14 +35,14 @@ class Transcripts:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, in UTF-16 with a mark (some files of ESD), or else in Latin-1 (old corpora)."""
+    """A text file in UTF-8, in UTF-16 with a mark (some files of ESD), or else in Windows' Latin-1."""
     data = path.read_bytes()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("latin-1")
+        return data.decode("cp1252", errors="replace")
 
 
 def one_line(text: str) -> str | None:
