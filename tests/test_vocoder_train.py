@@ -84,6 +84,21 @@ def test_one_batch_can_be_learned(data, preset):
     assert totals[-1] < 0.85 * totals[0]
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_batch_spread_over_two_processes_has_the_same_loss(data, preset):
+    settings = ["data.batch_size=4", "discriminator.start=0"]
+    task = make_task(load_config(VocoderRun, "vocoder", preset, settings), read_manifest(data))
+    for module in task.modules.values():
+        module.eval()  # WaveRNN's batch norms see their own half, as published
+    batch = task.batch(1)
+    for phase in task.phases(1):
+        whole = task.losses(task.modules, batch, phase, 1)
+        halves = [task.losses(task.modules, task.shard(batch, rank, 2), phase, 1) for rank in (0, 1)]
+        for name, value in whole.items():
+            mean = (halves[0][name] + halves[1][name]) / 2
+            torch.testing.assert_close(mean, value, rtol=1e-4, atol=1e-6)
+
+
 def test_critics_join_at_their_step_and_only_then_scores_count(data):
     task = make_task(load_config(VocoderRun, "vocoder", "debug"), read_manifest(data))
     assert list(task.modules) == ["generator", "discriminator"]  # the first is what is saved

@@ -12,6 +12,8 @@ from utils.mel import MelConfig, hann_window, mel_spectrogram
 
 POWER_FLOOR = 1e-5  # below what 16-bit speech holds at these windows: bins under it do not count as differing
 
+QUIET = 0.05  # root mean square magnitude under which an item's error no longer counts relative to it: about -50 dBFS
+
 
 def stft_magnitude(wav: Tensor, n_fft: int) -> Tensor:
     """wav (B, T) -> magnitudes (B, n_fft / 2 + 1, 1 + T // (n_fft / 4)), floored so that their log has a gradient"""
@@ -33,7 +35,9 @@ def stft_loss(output: Tensor, target: Tensor, resolutions: Sequence[int], preemp
     terms = []
     for n_fft in resolutions:
         ours, theirs = stft_magnitude(output, n_fft), stft_magnitude(target, n_fft)
-        convergence = torch.linalg.vector_norm(ours - theirs) / torch.linalg.vector_norm(theirs)
+        # an item each, so that a batch spread over processes has the same loss; silence has nothing to converge to
+        size = torch.linalg.vector_norm(theirs, dim=(1, 2)).clamp_min(QUIET * theirs[0].numel() ** 0.5)
+        convergence = (torch.linalg.vector_norm(ours - theirs, dim=(1, 2)) / size).mean()
         terms.append(convergence + F.l1_loss(ours.log(), theirs.log()))
     return torch.stack(terms).mean()
 
