@@ -48,6 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="same seed, same audio (default: a random one, which is printed)")
     parser.add_argument("--rate", type=float, default=1.0, help="speed of speech (default 1; 1.2 is 20%% faster)")
     parser.add_argument("--pause", type=float, default=1.0, help="factor of the silences between sentences (default 1)")
+    parser.add_argument(
+        "--lexicon", type=Path, metavar="FILE", help="pronunciations of your own: lines of 'word  PH PH PH'"
+    )
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="also draw the mel and the alignment")
@@ -111,6 +114,7 @@ def _load(args: argparse.Namespace):
         encoder=args.encoder,
         synthesizer=args.synthesizer,
         vocoder=args.vocoder,
+        lexicon=args.lexicon,
         device=args.device,
         allow_mismatch=args.allow_mismatch,
     )
@@ -125,9 +129,7 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, ou
     report = cloning.report()
     audio.write(output, cloning.audio, metadata={"comment": f"synthetic speech, seed {cloning.seed}, {cloning.models}"})
     if args.json:
-        write_text(
-            args.json, json.dumps({**report, "reference": reference, "output": str(output)}, indent=2) + "\n"
-        )
+        write_text(args.json, json.dumps({**report, "reference": reference, "output": str(output)}, indent=2) + "\n")
     if args.plot:
         from utils import plots
 
@@ -140,9 +142,6 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, ou
     print(f"\n{output}: {cloning.audio.seconds:.2f} s of speech in {sum(cloning.seconds.values()):.2f} s ({stages})")
     factor, similarity = f"{cloning.real_time_factor:.3f}", f"{cloning.similarity:.3f}"
     print(f"real-time factor {factor}, similarity to the reference {similarity}, seed {cloning.seed}")
-    for piece in cloning.pieces:
-        if piece.stop_reason != "token":
-            print(f"note: {piece.text!r} ended by {piece.stop_reason}")
     for note in cloning.notes:
         print(f"note: {note}")
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from synthesizer.inference import Synthesis, Synthesizer
 
 from encoder.inference import SpeakerEncoder
+from synthesizer.inference import Synthesis, Synthesizer
 from utils.audio import Waveform, normalize_volume, read
 from utils.errors import CloningError
 from utils.vad import require_voice
@@ -94,18 +94,20 @@ class VoiceCloner:
         encoder: str | Path | None = None,
         synthesizer: str | Path | None = None,
         vocoder: str | Path | None = None,
+        lexicon: str | Path | None = None,
         device: str = "auto",
         allow_mismatch: bool = False,
     ) -> VoiceCloner:
         """Load `encoder`, `synthesizer` and `vocoder` from a folder, each replaceable by a path of its own.
 
-        `vocoder` may be "griffin-lim". `device`: auto, cpu, cuda or mps. Raises CloningError: a file is missing or is
-        not a checkpoint; stages that do not fit together (unless `allow_mismatch`).
+        `vocoder` may be "griffin-lim"; `lexicon` is a file of pronunciations; `device`: auto, cpu, cuda or mps.
+        Raises CloningError: a file is missing or is not a checkpoint; stages that do not fit together (unless
+        `allow_mismatch`).
         """
         models, target = Path(models), pick_device(device)
         return cls(
             SpeakerEncoder.load(encoder or find_model(models, "encoder"), target),
-            Synthesizer.load(synthesizer or find_model(models, "synthesizer"), target),
+            Synthesizer.load(synthesizer or find_model(models, "synthesizer"), target, lexicon=lexicon),
             Vocoder.load(vocoder or find_model(models, "vocoder"), target),
             allow_mismatch=allow_mismatch,
         )
