@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         "be read are left out, counted and listed; outliers.jsonl lists transcripts that hardly fit their sound.",
     )
     preprocessing.add_arguments(parser)
-    parser.add_argument("--encoder", type=Path, required=True, help="weights of the speaker encoder (ours or published)")
+    parser.add_argument("--encoder", type=Path, required=True, help="weights of a speaker encoder, ours or published")
     parser.add_argument(
         "--alignments",
         type=Path,

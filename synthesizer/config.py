@@ -83,6 +83,7 @@ class DataConfig:
 
     batch_size: int = 16  # over all processes
     window: int = 240  # frames of each utterance that the parallel model decodes in a step
+    crop: int = 0  # Tacotron: learn stretches of whole words of at most so many frames (needs durations); 0: all of it
     max_frames: int = 900  # longer utterances are left out
     min_frames: int = 40
     embedding: Literal["utterance", "speaker", "mixed"] = "mixed"  # mixed: one or the other, by chance

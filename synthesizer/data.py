@@ -33,7 +33,7 @@ class SynthesisData:
         if not inside:
             raise CloningError(
                 f"{root}: no {split} utterance of {config.min_frames} to {config.max_frames} frames among "
-                f"{len(self.manifest.split(split))}: preprocess more speakers or change data.min_frames, data.max_frames"
+                f"{len(self.manifest.split(split))}: preprocess more speakers or set data.min_frames, data.max_frames"
             )
         self.utterances = inside
         self.frames = np.array([u.frames for u in inside])
@@ -80,9 +80,11 @@ class SynthesisData:
         """(F, M) float32"""
         return self.arrays.read(utterance, "mel", start, stop).astype(np.float32)
 
-    def common(self, chosen: Sequence[Utterance], draw: np.random.Generator | None) -> dict[str, Tensor]:
+    def common(
+        self, chosen: Sequence[Utterance], draw: np.random.Generator | None, tokens: list[np.ndarray] | None = None
+    ) -> dict[str, Tensor]:
         """tokens (B, N), token_lengths (B,), speaker (B, D), seeds (B,)"""
-        tokens = [self.arrays.read(u, "tokens").astype(np.int64) for u in chosen]
+        tokens = [self.tokens(u) for u in chosen] if tokens is None else tokens
         seeds = np.arange(len(chosen)) if draw is None else draw.integers(0, 2**31, len(chosen))
         return {
             "tokens": torch.from_numpy(pad(tokens)),
@@ -90,6 +92,10 @@ class SynthesisData:
             "speaker": torch.from_numpy(np.stack([self.speaker(u, draw) for u in chosen])),
             "seeds": torch.from_numpy(seeds.astype(np.int64)),
         }
+
+    def tokens(self, utterance: Utterance) -> np.ndarray:
+        """(N,) int64"""
+        return self.arrays.read(utterance, "tokens").astype(np.int64)
 
     def windows(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, width: int) -> dict[str, Tensor]:
         """A batch for `Parallel.forward`; without `draw`, windows begin at 0 and noise and times are fixed."""
@@ -119,20 +125,46 @@ class SynthesisData:
 
         targets are the token spoken in the middle of each decoder step, -1 where that is not known or past the end.
         """
-        mels = [self.mel(u) for u in chosen]
+        parts = [self._part(u, draw) for u in chosen]
+        mels = [mel for mel, _, _ in parts]
         longest = max(len(m) for m in mels) + 1  # one more frame, so that the stop is always there to be learned
         longest += -longest % reduction
         targets = np.full((len(chosen), longest // reduction), -1, dtype=np.int64)
-        if self.has_durations:
-            for row, utterance in enumerate(chosen):
-                durations = self.arrays.read(utterance, "durations")
+        for row, (_, _, durations) in enumerate(parts):
+            if durations is not None:
                 spoken = np.repeat(np.arange(len(durations)), durations)[reduction // 2 :: reduction]
                 targets[row, : len(spoken)] = spoken
-        return self.common(chosen, draw) | {
+        return self.common(chosen, draw, [tokens for _, tokens, _ in parts]) | {
             "mel": torch.from_numpy(pad(mels, longest, self.floor)).transpose(1, 2),
             "mel_lengths": torch.tensor([len(m) for m in mels]),
             "targets": torch.from_numpy(targets),
         }
+
+    def _part(
+        self, utterance: Utterance, draw: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """mel (F, M), tokens (N,) and durations (N,) of an utterance, or of a stretch of it if cropped."""
+        tokens = self.tokens(utterance)
+        if not self.has_durations:
+            return self.mel(utterance), tokens, None
+        durations = self.arrays.read(utterance, "durations").astype(np.int64)
+        if draw is None or not self.config.crop or utterance.frames <= self.config.crop:
+            return self.mel(utterance), tokens, durations
+        first, last = crop(tokens, durations, self._between_words, self.config.crop, draw)
+        start, stop = int(durations[:first].sum()), int(durations[:last].sum())
+        cut = np.append(tokens[first:last], tokens[-1])  # the end symbol stands after any stretch
+        edge = {0, len(cut) - 2} & set(np.flatnonzero(np.isin(cut, self._between_words)).tolist())
+        cut[list(edge)] = self._silence  # a pause at an end is silence
+        return self.mel(utterance, start, stop), cut, np.append(durations[first:last], 0)
+
+    @property
+    def _between_words(self) -> list[int]:
+        symbols = self.header["text"]["symbols"]
+        return [symbols.index(s) for s in (" ", ",")]
+
+    @property
+    def _silence(self) -> int:
+        return self.header["text"]["symbols"].index("SIL")
 
     def mel_statistics(self, sample: int = 200) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each mel channel (M,), from utterances spread over the set."""
@@ -164,6 +196,24 @@ def pad(arrays: Sequence[np.ndarray], length: int | None = None, value: float = 
     for row, array in zip(out, arrays, strict=True):
         row[: len(array)] = array
     return out
+
+
+def crop(
+    tokens: np.ndarray, durations: np.ndarray, between: Sequence[int], longest: int, draw: np.random.Generator
+) -> tuple[int, int]:
+    """A stretch of whole words, tokens first .. last - 1 without the end symbol, of at most `longest` frames.
+
+    It begins at a random word and is as long as can be; a pause (a boundary that takes time) at either side stays in.
+    """
+    inner = np.flatnonzero(np.isin(tokens, between))
+    timed = durations[inner] > 0
+    starts = np.concatenate([[0], np.where(timed, inner, inner + 1)])
+    stops = np.concatenate([np.where(timed, inner + 1, inner), [len(tokens) - 1]])
+    ends = np.concatenate([[0], np.cumsum(durations)])
+    choice = int(draw.integers(0, len(starts)))
+    fitting = np.flatnonzero(ends[stops[choice:]] - ends[starts[choice]] <= longest)
+    word = choice + (int(fitting[-1]) if len(fitting) else 0)
+    return int(starts[choice]), int(stops[word])
 
 
 def prosody(mel: np.ndarray, pitch: np.ndarray, durations: np.ndarray) -> np.ndarray:

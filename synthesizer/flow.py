@@ -1,4 +1,4 @@
-"""A conditional flow-matching decoder: from noise to a mel in a few Euler steps (arXiv 2210.02747; 2309.03199, sec. 2)."""
+"""A conditional flow-matching decoder: noise to mel in a few Euler steps (arXiv 2210.02747; 2309.03199, sec. 2)."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Decoder(nn.Module):
         )
 
     def mel_weight(self, reduction: int) -> Tensor:
-        """The rows of `mel_proj` that `reduction` frames need: (M * reduction, H). Reading all costs a tenth of a step."""
+        """The rows of `mel_proj` that `reduction` frames need: (M * reduction, H); the others need not be read."""
         rows = self.mel_proj.weight.view(self.n_mels, self.max_reduction, -1)
         return rows[:, :reduction].reshape(self.n_mels * reduction, -1)
 
@@ -160,9 +160,7 @@ class Tacotron(nn.Module):
         """tokens (B, N), lengths (B,), speaker (B, D): the d-vector stands beside every encoder state."""
         states = self.encoder(tokens, lengths, dropout)
         values = torch.cat([states, speaker.unsqueeze(1).expand(-1, tokens.shape[1], -1)], dim=2)
-        return self.decoder.attn_net.prepare(
-            values, self.encoder_proj(values), length_mask(lengths, tokens.shape[1])
-        )
+        return self.decoder.attn_net.prepare(values, self.encoder_proj(values), length_mask(lengths, tokens.shape[1]))
 
     def forward(self, batch: Mapping[str, Tensor], randomness: Randomness | None = None) -> dict[str, Tensor]:
         """Teacher forcing: batch as of `SynthesisData.whole`, F a multiple of the reduction.

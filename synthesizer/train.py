@@ -49,7 +49,7 @@ class SynthesizerTask(Task):
         self.n_symbols = len(header["text"]["symbols"])
         if config.model.speaker_size != (found := len(self.train.speaker(self.train.utterances[0]))):
             raise CloningError(
-                f"the set's speaker embeddings have {found} numbers, model.speaker_size is {config.model.speaker_size}: "
+                f"the set's speaker embeddings have {found} numbers, the model wants {config.model.speaker_size}: "
                 f"--set model.speaker_size={found}"
             )
 

@@ -1,0 +1,294 @@
+"""Text and a voice to a mel: `Synthesizer`, the same for Tacotron, the parallel model and published checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from synthesizer.config import SynthesizerConfig
+from synthesizer.health import Health, health
+from synthesizer.layers import ItemDropout
+from synthesizer.parallel import Parallel, upsampling, whole_durations
+from synthesizer.stopping import EachByItself, frame_limit
+from synthesizer.tacotron import Tacotron, published_config, published_state
+from synthesizer.text import PUBLISHED, TextProcessor, split_sentences
+from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
+from utils.checkpoint import Checkpoint, load_into, load_weights
+from utils.config import from_dict
+from utils.errors import CloningError
+from utils.mel import SYNTHESIZER_MEL, MelConfig
+
+log = logging.getLogger(__name__)
+BATCH = 8  # sentences at once
+RATES = (0.25, 4.0)
+MAX_CHARACTERS = {"parallel": 200, "tacotron": 130}  # of a sentence; longer ones are said in clauses
+MAX_TOKENS = 600
+LONGEST_TOKEN_SECONDS = 0.75
+SILENCE_AT_ENDS_SECONDS = 0.1  # that models of marks "pauses" say at both ends (synthesizer.preprocess)
+SILENT = 3.4  # published inference cuts trailing frames whose loudest channel is below -3.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthesis:
+    """One sentence spoken."""
+
+    mel: np.ndarray = dataclasses.field(repr=False)  # (M, F)
+    alignment: np.ndarray = dataclasses.field(repr=False)  # (F, N): which token each frame says
+    stop_reason: str  # "token", "alignment", "limit", or "durations" (parallel: its length is planned)
+    text: str
+    tokens: list[str] = dataclasses.field(repr=False)
+    health: Health
+    seed: int
+
+    @property
+    def good(self) -> bool:
+        """Neither cut off by the limit nor badly aligned."""
+        return self.stop_reason != "limit" and self.health.good
+
+
+@dataclasses.dataclass(frozen=True)
+class Speech:
+    """A text spoken: the sentences, and their mels with the pauses between."""
+
+    mel: np.ndarray = dataclasses.field(repr=False)  # (M, F)
+    pieces: list[Synthesis]
+    notes: list[str]  # what was left out of the text, what went wrong
+
+
+class Synthesizer:
+    """A trained synthesizer.
+
+    >>> synthesizer = Synthesizer.load("synthesizer.safetensors")
+    >>> first, second = synthesizer.synthesize(["One.", "Two."], voice, seed=1)   # voice (D,) from the encoder
+    >>> synthesizer.speak("A long text. With several sentences.", voice).mel       # (M, F)
+    """
+
+    def __init__(self, network: Tacotron | Parallel, config: SynthesizerConfig, text: TextProcessor, **details: Any):
+        """details: mel, marks, encoder_fingerprint, fingerprint, name, duration_error, device; as `load` finds them."""
+        self.device = torch.device(details.get("device", "cpu"))
+        self.network: nn.Module = network.to(self.device).eval()
+        self.config, self.text = config, text
+        self.mel: MelConfig = details.get("mel", SYNTHESIZER_MEL)
+        self.marks: str = details.get("marks", "all")
+        self.encoder_fingerprint: str = details.get("encoder_fingerprint", "")
+        self.fingerprint: str = details.get("fingerprint", "")
+        self.name: str = details.get("name", config.model)
+        self.duration_error: float = details.get("duration_error", 0.0)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, device: str | torch.device = "cpu", *, lexicon: str | Path | None = None
+    ) -> Synthesizer:
+        """From our `.safetensors` or a published `synthesizer.pt`; CloningError when it is neither or does not fit."""
+        checkpoint = load_weights(path, "synthesizer")
+        if checkpoint.published:
+            return cls._published(checkpoint, device, lexicon)
+        config = from_dict(SynthesizerConfig, checkpoint.config, "synthesizer")
+        text = TextProcessor.from_description(checkpoint.extra["text"], lexicon=lexicon)
+        mel = from_dict(MelConfig, checkpoint.mel, "mel")
+        network = (Parallel if config.model == "parallel" else Tacotron)(config, len(text), mel.n_mels)
+        load_into(network, checkpoint)
+        return cls(
+            network,
+            config,
+            text,
+            mel=mel,
+            marks=checkpoint.extra.get("marks") or "all",
+            encoder_fingerprint=checkpoint.extra.get("encoder") or "",
+            fingerprint=checkpoint.fingerprint,
+            duration_error=float(checkpoint.metrics.get("duration", 0.0)),
+            device=device,
+        )
+
+    @classmethod
+    def _published(cls, checkpoint: Checkpoint, device: str | torch.device, lexicon: Any) -> Synthesizer:
+        config, n_symbols, n_mels = published_config(checkpoint.state)
+        text = TextProcessor(PUBLISHED, lexicon=lexicon)
+        if (n_symbols, n_mels) != (len(text), SYNTHESIZER_MEL.n_mels):
+            raise CloningError(
+                f"{checkpoint.path}: has {n_symbols} symbols and {n_mels} mel channels, published ones have "
+                f"{len(text)} and {SYNTHESIZER_MEL.n_mels}: it is of another kind"
+            )
+        network = Tacotron(config, n_symbols, n_mels)
+        load_into(network, checkpoint, published_state(checkpoint.state))
+        return cls(network, config, text, fingerprint=checkpoint.fingerprint, name="published tacotron", device=device)
+
+    @property
+    def speaker_size(self) -> int:
+        return self.config.speaker_size
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self.text.symbols
+
+    def __repr__(self) -> str:
+        return f"Synthesizer({self.name}, {self.text.config.symbol_set}, {self.fingerprint})"
+
+    def speak(
+        self, text: str, speaker: np.ndarray, *, rate: float = 1.0, pause: float = 1.0, seed: int | None = None
+    ) -> Speech:
+        """A text of any length, split at sentences; `pause` scales the silences between them."""
+        sentences = split_sentences(text, MAX_CHARACTERS[self.config.model], self.text.config.language)
+        if not sentences:
+            raise CloningError(f"the text holds nothing that can be spoken: {text[:40]!r}: give it a word to say")
+        pieces = self.synthesize([s.text for s in sentences], speaker, rate=rate, seed=seed)
+        own = 2 * SILENCE_AT_ENDS_SECONDS if self.marks == "pauses" else 0.0
+        silences = [max(0.0, s.pause_s - own) * pause / rate for s in sentences[:-1]]
+        notes = list(dict.fromkeys(note for s in sentences for note in self.text.read(s.text).notes))
+        notes += [f"{p.text[:40]!r}: {_complaint(p)}" for p in pieces if not p.good]
+        return Speech(self._join(pieces, silences), pieces, notes)
+
+    def synthesize(
+        self, texts: Sequence[str], speaker: np.ndarray, *, rate: float = 1.0, seed: int | None = None
+    ) -> list[Synthesis]:
+        """Each text, one sentence, in the voice `speaker` (D,), or each in its own (B, D).
+
+        `rate` 2 is twice as fast. The same seed gives the same mels, whatever else is in the batch (but for rounding
+        errors). Raises CloningError: nothing to say, a text that is too long, a speaker or rate that makes no sense.
+        """
+        if not RATES[0] <= rate <= RATES[1]:
+            raise CloningError(f"rate is {rate:g}; it must be {RATES[0]:g} to {RATES[1]:g}")
+        speakers = self._speakers(speaker, len(texts))
+        seed = secrets.randbelow(2**31) if seed is None else seed
+        tokens = [self.tokens(text) for text in texts]
+        order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
+        results: dict[int, Synthesis] = {}
+        with torch.inference_mode():
+            for start in range(0, len(order), BATCH):
+                chosen = order[start : start + BATCH]
+                found = self._batch([tokens[i] for i in chosen], speakers[chosen], rate, seed)
+                for i, (mel, alignment, reason) in zip(chosen, found, strict=True):
+                    results[i] = Synthesis(
+                        mel=mel.float().cpu().numpy(),
+                        alignment=alignment.float().cpu().numpy(),
+                        stop_reason=reason,
+                        text=texts[i],
+                        tokens=self.text.decode(tokens[i]),
+                        health=_health(self.config, alignment, tokens[i], self.text.symbols),
+                        seed=seed,
+                    )
+        return [results[i] for i in range(len(texts))]
+
+    def tokens(self, text: str) -> list[int]:
+        """The ids that the network reads. Models of aligned speech know one kind of pause, and silence at both ends."""
+        if self.marks == "pauses":
+            inner = ["," if s in PAUSES else s for s in self.text.phonemes(text)]
+            while inner and inner[-1] in (",", WORD_BOUNDARY):
+                inner.pop()
+            ids = self.text.table.encode([SILENCE, *inner, SILENCE])
+        else:
+            ids = self.text.encode(text)
+        if len(ids) > MAX_TOKENS:
+            raise CloningError(
+                f"{text[:40]!r}...: {len(ids)} symbols, at most {MAX_TOKENS} in a sentence: `speak` splits texts"
+            )
+        return ids
+
+    def _speakers(self, speaker: np.ndarray, count: int) -> Tensor:
+        speakers = torch.as_tensor(np.asarray(speaker, dtype=np.float32))
+        speakers = speakers.expand(count, -1) if speakers.ndim == 1 else speakers
+        if tuple(speakers.shape) != (count, self.speaker_size):
+            raise CloningError(
+                f"the speaker embedding is of shape {tuple(np.shape(speaker))}; this synthesizer wants "
+                f"({self.speaker_size},) or ({count}, {self.speaker_size})"
+            )
+        if not torch.isfinite(speakers).all() or (speakers.norm(dim=1) < 1e-3).any():
+            raise CloningError("the speaker embedding is zero or not finite: embed a clip with voice in it")
+        return speakers.to(self.device)
+
+    def _batch(self, tokens: list[list[int]], speakers: Tensor, rate: float, seed: int) -> list[tuple]:
+        """Per item mel (M, F), alignment (F, N), stop reason."""
+        lengths = torch.tensor([len(t) for t in tokens], device=self.device)
+        padded = nn.utils.rnn.pad_sequence([torch.tensor(t) for t in tokens], batch_first=True).to(self.device)
+        if isinstance(self.network, Parallel):
+            return self._parallel(padded, lengths, speakers, rate, seed)
+        return self._tacotron(padded, lengths, speakers, rate, seed)
+
+    def _parallel(self, tokens: Tensor, lengths: Tensor, speakers: Tensor, rate: float, seed: int) -> list[tuple]:
+        model: Parallel = self.network
+        speaker = model.condition(speakers)
+        encoding = model.encode(tokens, lengths, speaker)
+        # the mean of log durations gives a geometric mean, too short by half the variance of its error
+        frames = torch.exp(encoding.durations_log + min(self.duration_error, 0.3) / 2) - 1
+        timeless = torch.tensor([s in (END, WORD_BOUNDARY) for s in self.text.symbols], device=tokens.device)
+        silent = torch.tensor([s in (SILENCE, *PAUSES) for s in self.text.symbols], device=tokens.device)
+        frames = frames.clamp(max=LONGEST_TOKEN_SECONDS / self.mel.frame_seconds)
+        frames = torch.where(silent[tokens], frames.clamp(min=0), frames.clamp(min=1)) * ~timeless[tokens]
+        durations = whole_durations(frames, lengths, rate)
+        mels, frame_counts = model.mels(encoding, durations, encoding.prosody, speaker, [seed] * len(tokens))
+        index, _ = upsampling(durations)
+        mels = mels.clamp(-self.mel.max_abs, self.mel.max_abs)
+        return [
+            (mel[:, :n], F.one_hot(places[:n], int(size)), "durations")
+            for mel, places, n, size in zip(mels, index, frame_counts.tolist(), lengths, strict=True)
+        ]
+
+    def _tacotron(self, tokens: Tensor, lengths: Tensor, speakers: Tensor, rate: float, seed: int) -> list[tuple]:
+        model: Tacotron = self.network
+        reduction, sizes = model.reduction, lengths.tolist()
+        dropout = ItemDropout([seed] * len(tokens), self.device)
+        limits = [frame_limit(n, self.text.config.symbol_set) for n in sizes]
+        stopper = EachByItself(sizes, limits, reduction, self.mel.frame_seconds)
+        memory = model.remember(tokens, lengths, speakers, dropout)
+        output = model.generate(memory, dropout, stopper, math.ceil(max(limits) / reduction))
+        published = model.config.padding == "published"
+        found = []
+        for i, frames in enumerate(stopper.frames):
+            length = torch.tensor([frames], device=self.device)
+            mel = model.post(output["mel"][i : i + 1, :, :frames], length)[0].clamp(-self.mel.max_abs, self.mel.max_abs)
+            alignment = output["attention"][i, : frames // reduction, : sizes[i]].repeat_interleave(reduction, dim=0)
+            if published:
+                loud = (mel.amax(dim=0) >= -SILENT).nonzero()
+                kept = int(loud[-1]) + 1 if len(loud) else 1
+                mel, alignment = mel[:, :kept], alignment[:kept]
+            found.append((_resample(mel, rate), _resample(alignment.t(), rate).t(), stopper.reasons[i] or "limit"))
+        return found
+
+    def _join(self, pieces: list[Synthesis], silences: list[float]) -> np.ndarray:
+        """Mels with silences of so many seconds between: from the last frame to the next, but quiet."""
+        parts = [pieces[0].mel]
+        quiet = -self.mel.max_abs + 0.5
+        for seconds, piece in zip(silences, pieces[1:], strict=True):
+            count = round(seconds / self.mel.frame_seconds)
+            slope = (np.arange(count, dtype=np.float32) + 0.5) / max(1, count)
+            between = parts[-1][:, -1:] * (1 - slope) + piece.mel[:, :1] * slope
+            parts += [np.minimum(between, quiet), piece.mel]
+        return np.concatenate(parts, axis=1)
+
+
+def _resample(frames: Tensor, rate: float) -> Tensor:
+    """frames (C, F) -> (C, round(F / rate)) by linear interpolation."""
+    if rate == 1.0:
+        return frames
+    size = max(1, round(frames.shape[1] / rate))
+    return F.interpolate(frames.unsqueeze(0), size=size, mode="linear", align_corners=False)[0]
+
+
+def _health(config: SynthesizerConfig, alignment: Tensor, tokens: list[int], symbols: Sequence[str]) -> Health:
+    """Planned durations cannot skip; symbols that take no time are not missed."""
+    if config.model == "parallel":
+        said = alignment.any(dim=0).tolist()
+        wanted = [symbols[t] not in (SILENCE, END, WORD_BOUNDARY, *PAUSES) for t in tokens]
+        covered = [a for a, w in zip(said, wanted, strict=True) if w]
+        return Health(sum(covered) / max(1, len(covered)), 1.0, 0, 0, len(alignment))
+    return health(alignment)
+
+
+def _complaint(piece: Synthesis) -> str:
+    found = piece.health
+    if piece.stop_reason == "limit":
+        return f"did not end by itself and was cut off after {piece.mel.shape[1]} frames: try another --seed"
+    return (
+        f"alignment health {found.number:.2f} ({found.coverage:.0%} of the symbols said, {found.skips} skips, "
+        f"{found.repeats} repeats): try another --seed"
+    )
