@@ -70,11 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     text = _text(args)
-    if args.reference is None and not sys.stdin.isatty() and text is not None:
+    if args.reference is None and text is not None and not args.show_text:
         raise CloningError(f"no --reference given: name a recording of the voice; {EXAMPLE}")
     cloner = _load(args)
     if args.show_text:
-        print(cloner.synthesizer.text.normalize(text or ""))
+        spoken = cloner.synthesizer.text.read(text or "")
+        print(spoken.text, *(f"note: {note}" for note in spoken.notes), sep="\n")
     elif text is not None:
         _clone(cloner, args, args.reference, text, args.output)
     else:
@@ -90,7 +91,7 @@ def _text(args: argparse.Namespace) -> str | None:
             return args.text_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CloningError(f"{args.text_file}: cannot be read as UTF-8 text: {error}") from error
-    if args.text is None and args.reference is not None and not sys.stdin.isatty():
+    if args.text is None and (args.reference or args.show_text) and not sys.stdin.isatty():
         return sys.stdin.read()
     return args.text
 

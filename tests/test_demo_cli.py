@@ -1,0 +1,127 @@
+"""The command line as a user meets it: files, standard input, the loop, one line and exit code 2 for what is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+import soundfile
+
+import demo_cli
+from tests.conftest import DATA, ROOT
+from tests.tiny import save_tiny_models
+from utils import published
+
+CLIP = str(ROOT / "samples" / "austen_0890.wav")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return str(save_tiny_models(tmp_path_factory.mktemp("models")))
+
+
+@pytest.fixture
+def run(models, tmp_path, capsys, monkeypatch):
+    """run(*arguments, stdin=...) -> (exit code, stdout, stderr); output goes to tmp_path."""
+
+    def call(*arguments: str, stdin: str | None = None, terminal: bool = False):
+        stream = io.StringIO(stdin or "")
+        stream.isatty = lambda: terminal
+        monkeypatch.setattr(sys, "stdin", stream)
+        everything = ["--models", models, "--device", "cpu", "--output", str(tmp_path / "o.wav"), *arguments]
+        code = demo_cli.main(everything)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_a_wav_a_picture_and_a_report(run, tmp_path):
+    code, out, _ = run("--reference", CLIP, "--text", "Hello there.", "--seed", "5", "--plot", str(tmp_path / "p.png"),
+                       "--json", str(tmp_path / "r.json"))  # fmt: skip
+    assert code == 0 and "real-time factor" in out and "similarity" in out and "seed 5" in out
+    with soundfile.SoundFile(tmp_path / "o.wav") as wav:
+        assert wav.samplerate == 16000 and wav.subtype == "PCM_16" and "synthetic" in wav.comment
+        report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+        assert report["audio_seconds"] == pytest.approx(wav.frames / 16000, abs=1e-3)
+    assert report["seed"] == 5 and report["sentences"][0]["text"] == "Hello there."
+    assert {"encoder", "synthesizer", "vocoder"} == set(report["seconds"]) == set(report["models"])
+    assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_same_seed_writes_the_same_bytes(run, tmp_path):
+    written = []
+    for _ in range(2):
+        run("--reference", CLIP, "--text", "Hello.", "--seed", "5")
+        written.append((tmp_path / "o.wav").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_text_from_a_file_from_standard_input_and_several_references(run, tmp_path):
+    (tmp_path / "t.txt").write_text("Hello.\nThere.", encoding="utf-8")
+    assert run("--reference", CLIP, CLIP, "--text-file", str(tmp_path / "t.txt"))[0] == 0
+    assert run("--reference", CLIP, stdin="Hello.")[0] == 0
+    assert (tmp_path / "o.wav").is_file()
+
+
+def test_quiet_prints_nothing(run):
+    assert run("--reference", CLIP, "--text", "Hi.", "--quiet")[1] == ""
+
+
+def test_the_loop_asks_goes_on_after_an_error_and_ends_at_end_of_input(run, tmp_path):
+    answers = "missing.wav\n" + CLIP + "\nHello.\n...\nAgain."
+    code, out, _ = run(stdin=answers, terminal=True)
+    assert code == 0
+    assert "no such file: missing.wav" in out and "nothing that can be spoken" in out
+    assert [p.name for p in sorted(tmp_path.glob("o_*.wav"))] == ["o_000.wav", "o_001.wav"]
+
+
+def test_an_empty_line_ends_the_loop(run):
+    assert run(stdin="\n", terminal=True)[0] == 0
+
+
+def test_show_text_tells_what_will_be_read(run, tmp_path):
+    code, out, _ = run("--text", "It costs $5.", "--show-text")
+    assert code == 0 and "five dollars" in out
+    assert not (tmp_path / "o.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reference", "nowhere.wav", "--text", "Hi."], "no such file: nowhere.wav"),
+        (["--text", "Hi."], "no --reference given"),
+        (["--reference", CLIP, "--text", "..."], "nothing that can be spoken"),
+        (["--reference", CLIP, "--text", "a", "--text-file", "b"], "exclude each other"),
+        (["--reference", CLIP, "--text-file", "b"], "cannot be read as UTF-8 text"),
+        (["--reference", CLIP, "--text", "Hi.", "--models", "nowhere"], "no encoder.safetensors or .pt"),
+        (["--reference", CLIP, "--text", "Hi.", "--rate", "99"], "rate must be within"),
+        (["--reference", CLIP, "--text", "Hi.", "--output", "x.m4a"], "cannot write .m4a"),
+        (["--reference", CLIP, "--text", "Hi.", "--vocoder", str(DATA / "tacotron_tiny.pt")], "expected a checkpoint"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(run, tmp_path, arguments, message):
+    code, _, err = run(*arguments)
+    assert code == 2
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+    assert not list(tmp_path.glob("o*")), "nothing half-written"
+
+
+def test_published_models_without_a_network_say_what_to_put_where(run, monkeypatch):
+    def offline(name, target):
+        raise published.CloningError(f"cannot fetch {name}: put it at {target}")
+
+    monkeypatch.setattr(published, "_fetch", offline)
+    code, _, err = run("--reference", CLIP, "--text", "Hi.", "--models", "published")
+    assert code == 2 and "saved_models" in err and "encoder.pt" in err
+
+
+def test_it_starts_without_a_terminal_or_input():
+    done = subprocess.run(
+        [sys.executable, "demo_cli.py"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode in (0, 2) and "Traceback" not in done.stderr
