@@ -17,9 +17,11 @@ from utils.checkpoint import load_weights
 from utils.config import load_config
 from utils.errors import CloningError
 from utils.manifest import Arrays, read_manifest
+from utils.mel import SYNTHESIZER_MEL, mel_spectrogram, preemphasis
 from vocoder.config import DataConfig
 from vocoder.inference import Vocoder
 from vocoder.preprocess import Processor
+from vocoder.quantize import encode_mu_law, label_to_float
 from vocoder.train import BEFORE_CRITICS, VocoderRun, make_task
 
 PRESETS = ["debug", "debug_wavernn", "debug_hifigan"]
@@ -114,6 +116,26 @@ def test_critics_join_at_their_step_and_only_then_scores_count(data):
     assert before == pytest.approx(result.score + BEFORE_CRITICS, rel=1e-5)
     assert set(result.metrics) == {"stft_distance", "mel_distance_db"} and len(result.audio) == 2
     assert len(task.names(1)) == 2
+
+
+def test_wavernn_learns_the_next_label_from_the_frames_around_it(data):
+    """The crop's loss is that of the published arrangement cut from the whole utterance."""
+    task = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn"), read_manifest(data))
+    model = task.modules["generator"].eval()
+    for parameter in model.parameters():
+        parameter.data *= 3  # a fresh network hardly listens
+    crops = task.crops.at(2)
+    got = task.losses(task.modules, task.batch(2), "generator", 2)["nll"]
+    losses = []
+    for crop in crops:
+        wav = torch.from_numpy(Arrays(data).read(crop.utterance, "wav").astype(np.float32) / 32768)
+        wav = torch.nn.functional.pad(wav, (1000, 1000))  # five frames of silence around it
+        start, labels = crop.start + 5, encode_mu_law(preemphasis(wav, 0.97).clamp(-1, 1), 512)
+        mel = mel_spectrogram(wav, SYNTHESIZER_MEL)[None, :, start - 2 : start + 5 + 2] / 4
+        heard = labels[start * 200 : start * 200 + 1001][None]
+        logits = model(label_to_float(heard[:, :-1], 512), mel)
+        losses.append(torch.nn.functional.cross_entropy(logits.transpose(1, 2), heard[:, 1:]))
+    torch.testing.assert_close(got, torch.stack(losses).mean(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("preset", ["debug", "debug_wavernn"])

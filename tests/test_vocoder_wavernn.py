@@ -17,7 +17,7 @@ from vocoder.config import WaveRNNConfig
 from vocoder.fold import crossfade, fold_starts
 from vocoder.generate import Folds, Generation, Stepper, Weights, draw_label, finish, fold, generate, generate_samples
 from vocoder.quantize import label_to_float
-from vocoder.wavernn import WaveRNN, config_of, mixture_loss, published_state
+from vocoder.wavernn import Conditioning, WaveRNN, config_of, mixture_loss, published_state
 
 RECORDED = {
     "sampled": Generation(target=1200, overlap=200, published=True),
@@ -179,6 +179,15 @@ def test_a_fold_hears_its_own_stretch(tiny):
     both = generate_samples(conditioning, weights, Folds([0, 350], 500), seed=4, greedy=True)
     for n, start in enumerate((0, 350)):
         assert torch.equal(both[n], generate_samples(conditioning, weights, Folds([start], 500), 9, greedy=True)[0])
+
+
+def test_past_the_end_folds_hear_zeros(tiny):
+    conditioning, weights = tiny.upsample(torch.randn(1, 80, 6)), Weights.of(tiny)
+    padded = Conditioning(F.pad(conditioning.mel, (0, 0, 0, 200)), F.pad(conditioning.aux, (0, 0, 0, 1)))
+    x, folds = torch.rand(1, 400), Folds([200], 400)
+    ours, theirs = (Stepper(c, weights, folds) for c in (conditioning, padded))
+    for step in range(400):
+        close(ours.step(x[:, step : step + 1]), theirs.step(x[:, step : step + 1]), 1e-6)
 
 
 def test_seed_law_and_progress(tiny):
