@@ -76,7 +76,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(PIECES, min_size=1, max_size=3))
 def test_only_letters_and_marks_come_out_of_anything(pieces):
     try:

@@ -43,6 +43,7 @@ def test_every_entry_of_the_dictionary_maps_onto_the_39_phones():
 
 def test_context_decides_between_readings():
     assert spoken("I read the book yesterday")[1] == "R EH1 D"
+    assert spoken("he has read the book")[2] == "R EH1 D"
     assert spoken("I will read the book")[2] == "R IY1 D"
     assert spoken("the apple the book") == ["DH IY0", "AE1 P AH0 L", "DH AH0", "B UH1 K"]
     assert spoken("to ask to go to .") == ["T UW1", "AE1 S K", "T AH0", "G OW1", "T UW1"]

@@ -127,7 +127,7 @@ def test_a_sentence_is_encoded_fast_after_the_first(symbol_set, limit_s):
     processor.encode("Dr. Smith said hello to the zorblax on 3 May 2021.")
     times = []
     for number in range(10):
-        start = time.perf_counter()
+        start = time.process_time()
         processor.encode(f"On 3 May 20{number + 11} Dr. Jones sold {number + 5},300 plonkers{'x' * number} for $2.50.")
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < limit_s

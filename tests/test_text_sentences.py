@@ -68,7 +68,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(WORDS, st.text(max_size=12)), max_size=40), st.integers(1, 60))
 def test_every_word_once_in_order_and_within_the_bound(words, bound):
     text = " ".join(words).replace("{", "(")

@@ -42,9 +42,7 @@ _ORDINAL = re.compile(r"(?<![\w.])(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)\b", re
 _YEAR = re.compile(r"(?<![\w.,$])(1[1-9]\d\d|2[01]\d\d)(?!\w|[.,]\d)")
 _YEAR_AFTER = re.compile(r"\b(in|of|since|by|until|from|year|before|after) (10[1-9]\d)(?!\w|[.,]\d)", re.IGNORECASE)
 _SIGNED = re.compile(rf"(?<![\w.)])-\s?(?={NUMBER})")
-_BIG = re.compile(
-    rf"(?<![\w.,-])(?![248]K)({NUMBER})(k|K|M|mn|bn)\b(?!-)"
-)
+_BIG = re.compile(rf"(?<![\w.,-])(?![248]K)({NUMBER})(k|K|M|mn|bn)\b(?!-)")
 _BIG_PEOPLE = re.compile(rf"(?<![\w.,-])({NUMBER})m(?= (?:people|users|copies|views|viewers|jobs|men|women)\b)")
 _HUNDREDS = re.compile(r"(?<![\w.,])(100|1,?000)s(?= of\b)")
 _NUMBER = re.compile(NUMBER)

@@ -65,9 +65,7 @@ class SymbolTable:
 
     def differences(self, other: Sequence[str]) -> list[str]:
         """What is different in another table, as "id 7: 'AA' != 'AE'" (empty when they are the same)."""
-        found = [
-            f"id {i}: {a!r} != {b!r}" for i, (a, b) in enumerate(zip(self.symbols, other, strict=False)) if a != b
-        ]
+        found = [f"id {i}: {a!r} != {b!r}" for i, (a, b) in enumerate(zip(self.symbols, other, strict=False)) if a != b]
         if len(self.symbols) != len(other):
             found.append(f"size: {len(self.symbols)} != {len(other)}")
         return found
