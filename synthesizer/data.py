@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ class SynthesisData:
             )
         self.utterances = inside
         self.frames = np.array([u.frames for u in inside])
+        self._turn, self._batches = -1, []  # the round that was asked for last; follows from (seed, step)
         path = Path(root) / "speakers.safetensors"
         if not path.is_file():
             raise CloningError(f"{path}: missing; run synthesizer_preprocess.py again, it finishes what is not done")
@@ -57,13 +57,10 @@ class SynthesisData:
     def choose(self, step: int) -> list[Utterance]:
         """The utterances of the batch of a step (1, 2, ...), of about the same length."""
         size = min(self.config.batch_size, len(self))
-        per_round = len(self) // size
-        turn, place = divmod(step - 1, per_round)
-        return [self.utterances[i] for i in self._round(turn, size, per_round)[place]]
-
-    def _round(self, turn: int, size: int, per_round: int) -> list[np.ndarray]:
-        """All batches of a round: shuffled, sorted by length within `bucket` batches, batches shuffled."""
-        return _batches_of_round(tuple(self.frames.tolist()), self.seed, turn, size, per_round, self.config.bucket)
+        turn, place = divmod(step - 1, len(self) // size)
+        if turn != self._turn:
+            self._turn, self._batches = turn, batches_of_round(self.frames, size, self.config.bucket, self.seed, turn)
+        return [self.utterances[i] for i in self._batches[place]]
 
     def speaker(self, utterance: Utterance, draw: np.random.Generator | None = None) -> np.ndarray:
         """The embedding (D,) of norm 1 to learn `utterance` with; with `draw`, chosen and noisy as configured."""
@@ -173,18 +170,13 @@ class SynthesisData:
         return torch.from_numpy(mels.mean(axis=0)), torch.from_numpy(mels.std(axis=0).clip(0.1))
 
 
-@lru_cache(maxsize=4)
-def _batches_of_round(
-    frames: tuple[int, ...], seed: int, turn: int, size: int, per_round: int, bucket: int
-) -> list[np.ndarray]:
+def batches_of_round(frames: np.ndarray, size: int, bucket: int, seed: int, turn: int) -> list[np.ndarray]:
+    """All batches of a round: items shuffled, sorted by length within `bucket` batches, and the batches shuffled."""
     draw = rng(seed, turn, 1)
-    order = draw.permutation(len(frames))[: per_round * size]
-    lengths = np.array(frames)
+    order = draw.permutation(len(frames))[: len(frames) // size * size]
     pools = [order[i : i + bucket * size] for i in range(0, len(order), bucket * size)]
     batches = [
-        pool[np.argsort(lengths[pool], kind="stable")][i : i + size]
-        for pool in pools
-        for i in range(0, len(pool), size)
+        pool[np.argsort(frames[pool], kind="stable")][i : i + size] for pool in pools for i in range(0, len(pool), size)
     ]
     return [batches[i] for i in draw.permutation(len(batches))]
 

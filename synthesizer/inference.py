@@ -74,7 +74,7 @@ class Synthesizer:
     """
 
     def __init__(self, network: Tacotron | Parallel, config: SynthesizerConfig, text: TextProcessor, **details: Any):
-        """details: mel, marks, encoder_fingerprint, fingerprint, name, duration_error, device; as `load` finds them."""
+        """details: mel, marks, encoder_fingerprint, fingerprint, name, tempo, device; as `load` finds them."""
         self.device = torch.device(details.get("device", "cpu"))
         self.network: nn.Module = network.to(self.device).eval()
         self.config, self.text = config, text
@@ -83,7 +83,7 @@ class Synthesizer:
         self.encoder_fingerprint: str = details.get("encoder_fingerprint", "")
         self.fingerprint: str = details.get("fingerprint", "")
         self.name: str = details.get("name", config.model)
-        self.duration_error: float = details.get("duration_error", 0.0)
+        self.tempo: float = details.get("tempo", 1.0)  # what predicted durations are multiplied by
 
     @classmethod
     def load(
@@ -106,7 +106,7 @@ class Synthesizer:
             marks=checkpoint.extra.get("marks") or "all",
             encoder_fingerprint=checkpoint.extra.get("encoder") or "",
             fingerprint=checkpoint.fingerprint,
-            duration_error=float(checkpoint.metrics.get("duration", 0.0)),
+            tempo=float(checkpoint.metrics.get("tempo", 1.0)),
             device=device,
         )
 
@@ -218,8 +218,7 @@ class Synthesizer:
         model: Parallel = self.network
         speaker = model.condition(speakers)
         encoding = model.encode(tokens, lengths, speaker)
-        # the mean of log durations gives a geometric mean, too short by half the variance of its error
-        frames = torch.exp(encoding.durations_log + min(self.duration_error, 0.3) / 2) - 1
+        frames = torch.expm1(encoding.durations_log) * min(max(self.tempo, 0.7), 1.5)
         timeless = torch.tensor([s in (END, WORD_BOUNDARY) for s in self.text.symbols], device=tokens.device)
         silent = torch.tensor([s in (SILENCE, *PAUSES) for s in self.text.symbols], device=tokens.device)
         frames = frames.clamp(max=LONGEST_TOKEN_SECONDS / self.mel.frame_seconds)

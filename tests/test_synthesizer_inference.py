@@ -128,6 +128,16 @@ def test_long_text_is_split_and_joined_with_pauses(parallel, voice):
     assert parallel.speak(text, voice, seed=1, pause=0.0).mel.shape[1] == frames
 
 
+def test_pauses_are_quiet_and_go_from_one_end_to_the_next(parallel, voice):
+    one, two = parallel.synthesize(["Go.", "Now."], voice, seed=1)
+    joined = parallel._join([one, two], [0.1])
+    between = joined[:, one.mel.shape[1] : -two.mel.shape[1]]
+    assert between.shape == (80, 8) and between.max() <= -3.5
+    weights = (np.arange(8) + 0.5) / 8
+    wanted = one.mel[:, -1:] * (1 - weights) + two.mel[:, :1] * weights
+    np.testing.assert_allclose(between, np.minimum(wanted, -3.5), atol=1e-5)
+
+
 def test_five_hundred_words_come_out_whole(parallel, voice):
     text = " ".join(["the ship sailed on, and nobody looked back at the shore."] * 50)
     spoken = parallel.speak(text.capitalize(), voice, seed=1)
