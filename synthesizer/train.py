@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,13 +24,19 @@ from utils.training import Task, Validation, rng
 N_VALIDATION = 32  # utterances, spread over the validation speakers
 
 
-def build_task(data_dir: str, config: RunConfig) -> Task:
-    """The task for `config.model.model`. Raises CloningError when the set does not suit the model."""
+Vocode = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # mel (M, F), settings of the mel -> samples (T,)
+
+
+def build_task(data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> Task:
+    """The task for `config.model.model`; `vocode` makes the audio samples in the logs.
+
+    Raises CloningError when the set does not suit the model.
+    """
     if config.model.model == "parallel":
-        return ParallelTask(data_dir, config)
+        return ParallelTask(data_dir, config, vocode)
     from synthesizer.train_tacotron import TacotronTask
 
-    return TacotronTask(data_dir, config)
+    return TacotronTask(data_dir, config, vocode)
 
 
 class SynthesizerTask(Task):
@@ -38,8 +44,8 @@ class SynthesizerTask(Task):
 
     kind = "synthesizer"
 
-    def __init__(self, data_dir: str, config: RunConfig) -> None:
-        self.run = config
+    def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
+        self.run, self.vocode = config, vocode
         self.train = SynthesisData(data_dir, config.data, "train", config.training.seed)
         self.held_out = SynthesisData(data_dir, config.data, "validation", config.training.seed)
         header = self.train.header
@@ -52,6 +58,12 @@ class SynthesizerTask(Task):
                 f"the set's speaker embeddings have {found} numbers, the model wants {config.model.speaker_size}: "
                 f"--set model.speaker_size={found}"
             )
+
+    def sample(self, mel: np.ndarray) -> dict[str, tuple[np.ndarray, int]]:
+        """mel (M, F) as sound for the logs, where the script has given a vocoder."""
+        if self.vocode is None or mel.shape[1] < 2:  # in the first steps, durations of nothing can be predicted
+            return {}
+        return {"sample": (self.vocode(mel, self.mel), self.mel["sample_rate"])}
 
     def names(self, step: int) -> list[str]:
         return [u.id for u in self.train.choose(step)]
@@ -68,8 +80,8 @@ class SynthesizerTask(Task):
 class ParallelTask(SynthesizerTask):
     """The parallel synthesizer."""
 
-    def __init__(self, data_dir: str, config: RunConfig) -> None:
-        super().__init__(data_dir, config)
+    def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
+        super().__init__(data_dir, config, vocode)
         if not self.train.has_durations:
             raise CloningError(
                 f"{data_dir}: holds no durations, which the parallel model learns from: run synthesizer_preprocess.py "
@@ -111,7 +123,7 @@ class ParallelTask(SynthesizerTask):
         score = sum(metrics.values())
         # a mean of log durations is too short by half its error's variance: inference multiplies by this
         metrics["tempo"] = spoken / max(planned, 1.0)
-        return Validation(score=score, metrics=metrics, figures=pictures)
+        return Validation(score=score, metrics=metrics, figures=pictures, audio=self.sample(mel))
 
     def _example(self, model: Parallel, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
         """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""

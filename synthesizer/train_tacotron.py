@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from synthesizer.layers import ItemDropout
 from synthesizer.loss import local_mean, tacotron_losses
 from synthesizer.stopping import EachByItself, frame_limit
 from synthesizer.tacotron import Tacotron
-from synthesizer.train import SynthesizerTask, to_device
+from synthesizer.train import SynthesizerTask, Vocode, to_device
 from utils import plots
 from utils.manifest import Utterance
 from utils.training import Validation, rng
@@ -26,8 +27,8 @@ N_SPOKEN = 4  # validation utterances that are spoken freely
 class TacotronTask(SynthesizerTask):
     """Tacotron. Its score for the best checkpoint: mel losses, plus how far its free alignments are from perfect."""
 
-    def __init__(self, data_dir: str, config: RunConfig) -> None:
-        super().__init__(data_dir, config)
+    def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
+        super().__init__(data_dir, config, vocode)
         torch.manual_seed(config.training.seed)
         self.modules = {"synthesizer": Tacotron(config.model, self.n_symbols, self.mel["n_mels"])}
 
@@ -60,7 +61,7 @@ class TacotronTask(SynthesizerTask):
         count = sum(map(len, batches))
         metrics = {name: value / count for name, value in sums.items()}
         metrics["health_forced"] = sum(h.number for h in forced) / count
-        spoken, pictures, stopped = self._speak(model, batches[0][:N_SPOKEN])
+        spoken, mel, picture, stopped = self._speak(model, batches[0][:N_SPOKEN])
         metrics |= {
             "health": sum(h.number for h in spoken) / len(spoken),
             "coverage": sum(h.coverage for h in spoken) / len(spoken),
@@ -69,10 +70,11 @@ class TacotronTask(SynthesizerTask):
             "stopped_by_token": stopped,
         }
         score = metrics["mel"] + metrics["linear"] + 1 - metrics["health"]
-        return Validation(score, metrics, pictures, warnings=alignment_warnings(metrics))
+        pictures = {"mel": partial(plots.plot_mel, mel), "alignment": partial(plots.plot_alignment, picture)}
+        return Validation(score, metrics, pictures, self.sample(mel), alignment_warnings(metrics))
 
-    def _speak(self, model: Tacotron, chosen: list[Utterance]) -> tuple[list[Health], dict[str, Any], float]:
-        """Free running on some held-out texts: alignment health, pictures, part that the stop token ended."""
+    def _speak(self, model: Tacotron, chosen: list[Utterance]) -> tuple[list[Health], np.ndarray, np.ndarray, float]:
+        """Free running on some held-out texts: health of each, mel and attention of one, part that stopped by token."""
         device = model.post_proj.weight.device
         batch = to_device(self.held_out.common(chosen, None), device)
         lengths = batch["token_lengths"].tolist()
@@ -87,12 +89,9 @@ class TacotronTask(SynthesizerTask):
             for i, (frames, n) in enumerate(zip(stopper.frames, lengths, strict=True))
         ]
         mel = model.post(output["mel"], torch.tensor(stopper.frames, device=device))[0, :, : stopper.frames[0]]
-        pictures = {
-            "mel": partial(plots.plot_mel, mel.float().cpu().numpy()),
-            "alignment": partial(plots.plot_alignment, found[0].float().cpu().numpy()),
-        }
         by_token = sum(reason == "token" for reason in stopper.reasons) / len(found)
-        return [health(attention) for attention in found], pictures, by_token
+        shown = mel.float().cpu().numpy(), found[0].float().cpu().numpy()
+        return [health(attention) for attention in found], *shown, by_token
 
 
 def alignment_warnings(metrics: Mapping[str, float]) -> list[str]:
