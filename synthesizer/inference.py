@@ -65,6 +65,18 @@ class Speech:
     notes: list[str]  # what was left out of the text, what went wrong
 
 
+@dataclasses.dataclass(frozen=True)
+class Details:
+    """What a checkpoint says beside its network."""
+
+    mel: MelConfig = SYNTHESIZER_MEL
+    marks: str = "all"  # "pauses": learned from alignments, where only the place of a pause is known
+    encoder_fingerprint: str = ""
+    fingerprint: str = ""
+    name: str = "tacotron"
+    tempo: float = 1.0  # what predicted durations are multiplied by
+
+
 class Synthesizer:
     """A trained synthesizer.
 
@@ -73,17 +85,17 @@ class Synthesizer:
     >>> synthesizer.speak("A long text. With several sentences.", voice).mel       # (M, F)
     """
 
-    def __init__(self, network: Tacotron | Parallel, config: SynthesizerConfig, text: TextProcessor, **details: Any):
-        """details: mel, marks, encoder_fingerprint, fingerprint, name, tempo, device; as `load` finds them."""
-        self.device = torch.device(details.get("device", "cpu"))
+    def __init__(
+        self,
+        network: Tacotron | Parallel,
+        config: SynthesizerConfig,
+        text: TextProcessor,
+        details: Details | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
         self.network: nn.Module = network.to(self.device).eval()
-        self.config, self.text = config, text
-        self.mel: MelConfig = details.get("mel", SYNTHESIZER_MEL)
-        self.marks: str = details.get("marks", "all")
-        self.encoder_fingerprint: str = details.get("encoder_fingerprint", "")
-        self.fingerprint: str = details.get("fingerprint", "")
-        self.name: str = details.get("name", config.model)
-        self.tempo: float = details.get("tempo", 1.0)  # what predicted durations are multiplied by
+        self.config, self.text, self.details = config, text, details or Details()
 
     @classmethod
     def load(
@@ -98,17 +110,15 @@ class Synthesizer:
         mel = from_dict(MelConfig, checkpoint.mel, "mel")
         network = (Parallel if config.model == "parallel" else Tacotron)(config, len(text), mel.n_mels)
         load_into(network, checkpoint)
-        return cls(
-            network,
-            config,
-            text,
+        details = Details(
             mel=mel,
             marks=checkpoint.extra.get("marks") or "all",
             encoder_fingerprint=checkpoint.extra.get("encoder") or "",
             fingerprint=checkpoint.fingerprint,
+            name=config.model,
             tempo=float(checkpoint.metrics.get("tempo", 1.0)),
-            device=device,
         )
+        return cls(network, config, text, details, device)
 
     @classmethod
     def _published(cls, checkpoint: Checkpoint, device: str | torch.device, lexicon: Any) -> Synthesizer:
@@ -121,7 +131,26 @@ class Synthesizer:
             )
         network = Tacotron(config, n_symbols, n_mels)
         load_into(network, checkpoint, published_state(checkpoint.state))
-        return cls(network, config, text, fingerprint=checkpoint.fingerprint, name="published tacotron", device=device)
+        details = Details(fingerprint=checkpoint.fingerprint, name="published tacotron")
+        return cls(network, config, text, details, device)
+
+    @property
+    def name(self) -> str:
+        return self.details.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights."""
+        return self.details.fingerprint
+
+    @property
+    def encoder_fingerprint(self) -> str:
+        """Of the encoder whose embeddings it was trained with; "" for published checkpoints."""
+        return self.details.encoder_fingerprint
+
+    @property
+    def mel(self) -> MelConfig:
+        return self.details.mel
 
     @property
     def speaker_size(self) -> int:
@@ -142,7 +171,7 @@ class Synthesizer:
         if not sentences:
             raise CloningError(f"the text holds nothing that can be spoken: {text[:40]!r}: give it a word to say")
         pieces = self.synthesize([s.text for s in sentences], speaker, rate=rate, seed=seed)
-        own = 2 * SILENCE_AT_ENDS_SECONDS if self.marks == "pauses" else 0.0
+        own = 2 * SILENCE_AT_ENDS_SECONDS if self.details.marks == "pauses" else 0.0
         silences = [max(0.0, s.pause_s - own) * pause / rate for s in sentences[:-1]]
         notes = list(dict.fromkeys(note for s in sentences for note in self.text.read(s.text).notes))
         notes += [f"{p.text[:40]!r}: {_complaint(p)}" for p in pieces if not p.good]
@@ -181,7 +210,7 @@ class Synthesizer:
 
     def tokens(self, text: str) -> list[int]:
         """The ids that the network reads. Models of aligned speech know one kind of pause, and silence at both ends."""
-        if self.marks == "pauses":
+        if self.details.marks == "pauses":
             inner = ["," if s in PAUSES else s for s in self.text.phonemes(text)]
             while inner and inner[-1] in (",", WORD_BOUNDARY):
                 inner.pop()
@@ -218,7 +247,7 @@ class Synthesizer:
         model: Parallel = self.network
         speaker = model.condition(speakers)
         encoding = model.encode(tokens, lengths, speaker)
-        frames = torch.expm1(encoding.durations_log) * min(max(self.tempo, 0.7), 1.5)
+        frames = torch.expm1(encoding.durations_log) * min(max(self.details.tempo, 0.7), 1.5)
         timeless = torch.tensor([s in (END, WORD_BOUNDARY) for s in self.text.symbols], device=tokens.device)
         silent = torch.tensor([s in (SILENCE, *PAUSES) for s in self.text.symbols], device=tokens.device)
         frames = frames.clamp(max=LONGEST_TOKEN_SECONDS / self.mel.frame_seconds)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+import synthesizer_preprocess
 from synthesizer import align
 from synthesizer.config import DataConfig
 from synthesizer.data import SynthesisData, crop, pad, prosody
@@ -17,7 +19,7 @@ from synthesizer.text import TextProcessor
 from utils import preprocessing
 from utils.corpora import scan
 from utils.errors import CloningError
-from utils.manifest import Utterance, write_manifest, write_shard
+from utils.manifest import Utterance, read_manifest, write_manifest, write_shard
 from utils.mel import SYNTHESIZER_MEL
 from utils.training import rng
 
@@ -209,6 +211,23 @@ def test_a_tiny_corpus_with_a_corrupt_file(tmp_path, aligned):
     again = preprocess(corpus, tmp_path / "out", (path,) if aligned else ())  # does only what is missing
     assert again.utterances == found.utterances
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out" / "shards").glob("*.safetensors")}
+
+
+def test_the_script_on_recordings_with_a_set_aside_speaker(tmp_path, data_dir, capsys):
+    for name, speaker in (("austen_0870", "ann"), ("austen_0890", "ann"), ("goforward", "ben")):
+        folder = tmp_path / "corpus" / speaker
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data_dir / "public_domain" / f"{name}.wav", folder)
+        (folder / f"{name}.txt").write_text("go forward ten meters", encoding="utf-8")
+    (tmp_path / "aside.txt").write_text("corpus-ben\n", encoding="utf-8")
+    arguments = ["--out", tmp_path / "set", "--encoder", data_dir / "encoder_tiny.pt", "--jobs", 1, "--validation", 0]
+    arguments += ["--set-aside", tmp_path / "aside.txt", tmp_path / "corpus"]
+    assert synthesizer_preprocess.main([str(a) for a in arguments]) == 0
+    assert "3 utterances (2 train, 1 test) of 2 speakers" in capsys.readouterr().out
+    header = read_manifest(tmp_path / "set", "synthesizer").header
+    assert len(header["encoder"]) == 16 and header["marks"] == "all"
+    assert synthesizer_preprocess.main([str(a) for a in [*arguments, "--encoder", tmp_path / "no.pt"]]) == 2
+    assert "no such checkpoint" in capsys.readouterr().err
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------
