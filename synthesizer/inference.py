@@ -164,16 +164,35 @@ class Synthesizer:
         return f"Synthesizer({self.name}, {self.text.config.symbol_set}, {self.fingerprint})"
 
     def speak(
-        self, text: str, speaker: np.ndarray, *, rate: float = 1.0, pause: float = 1.0, seed: int | None = None
+        self,
+        text: str,
+        speaker: np.ndarray,
+        *,
+        rate: float = 1.0,
+        pause: float = 1.0,
+        seed: int | None = None,
+        attempts: int = 2,
     ) -> Speech:
-        """A text of any length, split at sentences; `pause` scales the silences between them."""
+        """A text of any length, split at sentences; `pause` scales the silences between them.
+
+        A sentence whose alignment failed is tried again with the next seeds, `attempts` times in all; the best is kept.
+        """
         sentences = split_sentences(text, MAX_CHARACTERS[self.config.model], self.text.config.language)
         if not sentences:
             raise CloningError(f"the text holds nothing that can be spoken: {text[:40]!r}: give it a word to say")
-        pieces = self.synthesize([s.text for s in sentences], speaker, rate=rate, seed=seed)
+        texts = [s.text for s in sentences]
+        seed = secrets.randbelow(2**31) if seed is None else seed
+        pieces = self.synthesize(texts, speaker, rate=rate, seed=seed)
+        for attempt in range(1, attempts):
+            failed = [i for i, piece in enumerate(pieces) if not piece.good]
+            if not failed:
+                break
+            again = self.synthesize([texts[i] for i in failed], speaker, rate=rate, seed=seed + attempt)
+            for i, piece in zip(failed, again, strict=True):
+                pieces[i] = max(pieces[i], piece, key=lambda p: (p.stop_reason != "limit", p.health.number))
         own = 2 * SILENCE_AT_ENDS_SECONDS if self.details.marks == "pauses" else 0.0
         silences = [max(0.0, s.pause_s - own) * pause / rate for s in sentences[:-1]]
-        notes = list(dict.fromkeys(note for s in sentences for note in self.text.read(s.text).notes))
+        notes = list(dict.fromkeys(note for s in texts for note in self.text.read(s).notes))
         notes += [f"{p.text[:40]!r}: {_complaint(p)}" for p in pieces if not p.good]
         return Speech(self._join(pieces, silences), pieces, notes)
 

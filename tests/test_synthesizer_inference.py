@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from synthesizer.config import ParallelConfig, SynthesizerConfig, TacotronConfig
+from synthesizer.health import Health
 from synthesizer.inference import MAX_TOKENS, Synthesizer
 from synthesizer.parallel import Parallel
 from synthesizer.tacotron import Tacotron
@@ -114,6 +116,25 @@ def test_a_tacotron_that_never_stops_is_cut_off_and_says_so(tmp_path, voice):
     spoken = found.speak("Go.", voice, seed=1)
     assert spoken.pieces[0].stop_reason in ("limit", "alignment")
     assert any("try another --seed" in note for note in spoken.notes)
+
+
+def test_a_sentence_that_failed_is_tried_with_other_seeds(tmp_path, voice, monkeypatch):
+    found = Synthesizer.load(save(tmp_path / "s.safetensors", "tacotron"))
+    plain, seeds = Synthesizer.synthesize, []
+
+    def failing_at_first(self, texts, speaker, *, rate=1.0, seed=None):
+        seeds.append((seed, list(texts)))
+        health = Health(1.0, 0.9 if seed == 6 else 0.1, 0, 0, 10)
+        spoken = plain(self, texts, speaker, rate=rate, seed=seed)
+        return [
+            replace(s, health=health, stop_reason="limit" if "One" in s.text and seed == 5 else "token") for s in spoken
+        ]
+
+    monkeypatch.setattr(Synthesizer, "synthesize", failing_at_first)
+    spoken = found.speak("One. Two.", voice, seed=5, attempts=4)
+    assert seeds == [(5, ["One.", "Two."]), (6, ["One.", "Two."])]
+    assert [piece.seed for piece in spoken.pieces] == [6, 6] and not spoken.notes
+    assert found.speak("Two.", voice, seed=1, attempts=1).pieces[0].seed == 1
 
 
 def test_long_text_is_split_and_joined_with_pauses(parallel, voice):
