@@ -49,7 +49,8 @@ class TacotronTask(SynthesizerTask):
         sums: dict[str, float] = {}
         forced: list[Health] = []
         for chosen in batches:
-            batch = to_device(self.held_out.whole(chosen, None, model.reduction), model.post_proj.weight.device)
+            draw = rng(self.run.training.seed, 0, 3)  # the same stretches each time, as long as those of training
+            batch = to_device(self.held_out.whole(chosen, draw, model.reduction), model.post_proj.weight.device)
             output = model(batch)
             values = tacotron_losses(output, batch, self.run.loss, model.reduction, 0, local_mean)
             for name, value in values.items():
