@@ -8,7 +8,7 @@ import numpy as np
 
 ATTENDED_FRAMES = 0.5  # summed weight from which a token counts as read
 LONGEST_STEP = 3  # tokens: a longer step forward left something out
-END_TOKENS = 2  # the end is reached within this many tokens: last letter, end symbol
+END_TOKENS = 2  # the end is reached when the path comes to the last two spoken tokens
 
 
 class AlignmentHealth(NamedTuple):
@@ -19,10 +19,12 @@ class AlignmentHealth(NamedTuple):
     overrun: int  # frames after the path reached the end, beyond the longest other token's frames
 
 
-def alignment_health(alignment: np.ndarray) -> AlignmentHealth:
+def alignment_health(alignment: np.ndarray, spoken: np.ndarray | None = None) -> AlignmentHealth:
     """alignment (F, N): how much frame f attends to token n, rows sum to about 1.
 
-    The path is the most attended token of every frame. An alignment without frames covers nothing and stopped early.
+    spoken (N,) bool: tokens that take time; punctuation, word boundaries and end symbols may pass unattended (default:
+    every token is spoken). The path is the most attended token of every frame. An alignment without frames covers
+    nothing and stopped early.
     """
     frames, tokens = alignment.shape
     if frames == 0 or tokens == 0:
@@ -30,12 +32,13 @@ def alignment_health(alignment: np.ndarray) -> AlignmentHealth:
     path = alignment.argmax(axis=1)
     steps = np.diff(path, prepend=0)
     skipped = steps[steps > LONGEST_STEP] - 1
-    end = max(tokens - END_TOKENS, 0)
+    spoken = np.ones(tokens, bool) if spoken is None or not spoken.any() else spoken
+    end = max(int(np.flatnonzero(spoken)[-1]) + 1 - END_TOKENS, 0)
     reached = np.flatnonzero(path >= end)
     others = np.bincount(path, minlength=tokens)[:end]
     usual = int(others.max()) if len(others) else frames
     return AlignmentHealth(
-        coverage=float((alignment.sum(axis=0) >= ATTENDED_FRAMES).mean()),
+        coverage=float((alignment.sum(axis=0) >= ATTENDED_FRAMES)[spoken].mean()),
         skips=int(skipped.sum()),
         repeats=int((steps <= -2).sum()),
         early_stop=len(reached) == 0,

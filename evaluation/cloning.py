@@ -78,14 +78,19 @@ class Chain:
         if "encoder" not in chosen and find(column.path, "encoder") is None and find_published_encoder():
             chosen["encoder"] = find_published_encoder()
         self.cloner = VoiceCloner.load(column.path, device=args.device, **chosen)
-        parts = (self.cloner.encoder, self.cloner.synthesizer, self.cloner.vocoder)
-        self.encoder_fingerprint = parts[0].fingerprint
+        self._warm = False
         self.fingerprint = hashlib.sha256("/".join(map(str, self.cloner.describe().values())).encode()).hexdigest()[:12]
+
+    def warm_up(self, item: Item) -> None:
+        """Load what is loaded at first use (lexicon, kernels), so that no sentence is charged for it."""
+        if not self._warm:
+            self.cloner.clone(item.reference, "Hello.", seed=SEED)
+            self._warm = True
 
     def make(self, item: Item) -> tuple[Waveform, Numbers]:
         cloning = self.cloner.clone(item.reference, item.text, seed=SEED)
-        health = combine([alignment_health(np.asarray(piece.alignment)) for piece in cloning.pieces])
-        bounded = [reason for reason in cloning.stop_reasons if not _natural(reason)]
+        health = combine([alignment_health(np.asarray(p.alignment), _spoken(p.tokens)) for p in cloning.pieces])
+        bounded = [reason for reason in cloning.stop_reasons if reason == "limit"]
         numbers = {"stop_reasons": cloning.stop_reasons, "bounded": float(bool(bounded)), "notes": cloning.notes}
         return cloning.audio, {**health._asdict(), **numbers, "stages": dict(cloning.seconds)}
 
@@ -135,6 +140,7 @@ def _kept(chain: Chain, folder: Path, cache: Cache) -> Callable[[Item], tuple[Wa
         key, name = f"clone/{chain.fingerprint}/{item.id}/{text}", f"{item.id}-{text}"
         numbers, audio = cache.get(key), sounds.get(name)
         if numbers is None or audio is None:
+            chain.warm_up(item)
             started = time.perf_counter()
             made, numbers = chain.make(item)
             numbers["rtf"] = (time.perf_counter() - started) / max(made.seconds, 0.1)
@@ -295,6 +301,6 @@ def _is_chain(system: System) -> bool:
     return system.name.startswith("chain ")
 
 
-def _natural(reason: str) -> bool:
-    """Whether synthesis ended by itself and not at its length bound."""
-    return not any(word in str(reason).lower() for word in ("bound", "max", "limit", "length"))
+def _spoken(tokens: list[str]) -> np.ndarray:
+    """Which symbols take time (N,) bool: letters or phones, not pauses, boundaries and ends."""
+    return np.array([token != "SIL" and any(c.isalpha() for c in token) for token in tokens], dtype=bool)

@@ -108,6 +108,14 @@ def test_a_skip_a_repeat_and_an_early_stop_are_seen():
     assert alignment_health(np.eye(10)[[0, 1, 2, 1, 2, 3]]).repeats == 0  # one back is a wobble
 
 
+def test_tokens_that_take_no_time_are_not_missed():
+    spoken = np.array([True, True, False, True, False, False])
+    walk = np.eye(6)[[0, 1, 3]]  # straight over the boundary, and no frame for the two ends
+    assert alignment_health(walk, spoken) == (1.0, 0, 0, False, 0)
+    assert alignment_health(walk).coverage == 0.5
+    assert alignment_health(walk).early_stop
+
+
 def test_overrun_counts_frames_spent_at_the_end():
     steady = np.eye(6)[[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]]
     assert alignment_health(steady).overrun == 0
