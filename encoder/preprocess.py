@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from encoder.inference import SpeakerEncoder
 from utils.audio import normalize_volume, read, to_pcm16
 from utils.corpora import Clip
 from utils.errors import CloningError
+from utils.files import atomic_path
 from utils.manifest import Utterance
 from utils.preprocessing import describe
 from utils.vad import require_voice
@@ -91,8 +91,6 @@ def write_noise(folders: list[Path], out: Path) -> int:
             arrays[f"{noise_name(len(arrays))}/wav"] = to_pcm16(wav.samples * (0.5 / peak))
         if len(arrays) == before:
             raise CloningError(f"{folder}: no audio in it to use as noise")
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f"{NOISE_SHARD}.{os.getpid()}.partial"
-    save_file(arrays, partial)
-    os.replace(partial, out / NOISE_SHARD)
+    with atomic_path(out / NOISE_SHARD) as partial:
+        save_file(arrays, partial)
     return len(arrays)

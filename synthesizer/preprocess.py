@@ -15,6 +15,7 @@ from synthesizer.text import TextProcessor
 from utils import audio, manifest, mel, preprocessing
 from utils.corpora import Clip
 from utils.errors import CloningError
+from utils.files import atomic_path
 from utils.manifest import Utterance
 
 KIND = "synthesizer"
@@ -175,9 +176,8 @@ def write_speaker_means(found: manifest.Manifest) -> dict[str, np.ndarray]:
     for utterance in found.utterances:
         sums[utterance.speaker] = sums.get(utterance.speaker, 0) + arrays.read(utterance, "embed")
     means = {speaker: (total / np.linalg.norm(total)).astype(np.float32) for speaker, total in sums.items()}
-    partial = found.root / "speakers.safetensors.partial"
-    save_file(means, partial)
-    partial.replace(found.root / "speakers.safetensors")
+    with atomic_path(found.root / "speakers.safetensors") as partial:
+        save_file(means, partial)
     return means
 
 

@@ -106,6 +106,20 @@ def test_a_killed_run_keeps_its_last_step_and_goes_on(tmp_path):
     assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_signal_to_the_whole_group_spares_the_loaders_until_the_step_is_saved(tmp_path):
+    script = (
+        "import tests.test_training as t, os, signal\n"
+        "class Killed(t.Toy):\n"
+        "    def losses(self, modules, batch, phase, step):\n"
+        "        if step == 4 and phase == 'net': os.killpg(os.getpgrp(), signal.SIGTERM)\n"
+        "        return super().losses(modules, batch, phase, step)\n"
+        f"t.train(Killed(), t.settings_for(400, workers=2), r'{tmp_path}', device='cpu')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=120, start_new_session=True)
+    assert checkpoint.load_training_state(tmp_path / "state.pt")["step"] == 4
+
+
 def test_a_run_killed_without_warning_goes_on_from_its_last_save(tmp_path):
     class Killed(Toy):
         def batch(self, step):

@@ -11,7 +11,6 @@ import io
 import logging
 import math
 import os
-import secrets
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from utils.errors import CloningError
+from utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -198,15 +198,8 @@ def write(path: str | os.PathLike, wav: Waveform, *, metadata: Mapping[str, str]
     if subtype == "OPUS" and wav.sample_rate not in _OPUS_RATES:
         wav = Waveform(resample(wav.samples, wav.sample_rate, 48000), 48000)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            with temporary.open("x+b") as file:
-                _encode(file, wav, container, subtype, tags)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with atomic_path(path) as partial, partial.open("x+b") as file:
+            _encode(file, wav, container, subtype, tags)
     except OSError as error:
         raise CloningError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
     return path

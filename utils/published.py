@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from utils.errors import CloningError
+from utils.files import atomic_path
 
 REPOSITORY = "CorentinJ/SV2TTS"
 REVISION = "main"  # the repository publishes no tags; size and sha256 below say whether a file is the expected one
@@ -42,10 +43,8 @@ def _fetch(name: str, target: Path) -> None:
         ) from error
     if problem := _problem(name, Path(cached)):
         raise CloningError(f"{REPOSITORY}/{name}: {problem}: not used")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    shutil.copyfile(cached, partial)
-    partial.replace(target)
+    with atomic_path(target) as partial:
+        shutil.copyfile(cached, partial)
 
 
 def _problem(name: str, path: Path) -> str | None:

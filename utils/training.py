@@ -327,36 +327,34 @@ class _Run:
                 if self._due(self.config.validate_every) or self.step == self.config.steps:
                     self._validate(bar)
                 stop = self.stop_requested or (self.config.patience and self.since_best >= self.config.patience)
-                if self._due(self.config.save_every) or self.step == self.config.steps or stop:
+                if self._due(self.config.save_every) or self.step == self.config.steps:
                     self._save()
                     saved = self.step
                 if stop:
                     break
+            if self.step > saved:
+                self._save()
         if self.stop_requested and self.main:
-            log.warning("stopped at step %d, saved at step %d; the same command goes on", self.step, saved)
+            log.warning("stopped and saved at step %d; the same command goes on", self.step)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0
 
     def _batches(self) -> Iterator[Batch]:
-        steps = _Steps(
-            self.task,
-            self.step + 1,
-            self.config.steps + 1,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
-        if len(steps) <= 0:
-            return iter(())
-        return iter(
-            DataLoader(
-                steps,
-                batch_size=None,
-                shuffle=False,
-                num_workers=self.config.workers,
-                worker_init_fn=_ignore_interrupts,
-            )
-        )
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        steps = _Steps(self.task, self.step + 1, self.config.steps + 1, rank, world)
+        workers = self.config.workers
+        loader = DataLoader(steps, batch_size=None, num_workers=workers, worker_init_fn=_ignore_interrupts)
+        batches = iter(loader) if len(steps) > 0 else iter(())
+        while True:
+            try:
+                yield next(batches)
+            except StopIteration:
+                return
+            except (RuntimeError, OSError, EOFError):
+                if self.stop_requested:  # a signal to the whole group has ended the loaders too
+                    return
+                raise
 
     def _train_step(self, batch: Batch) -> dict[str, float]:
         values: dict[str, float] = {}
