@@ -7,7 +7,6 @@ import html
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,8 @@ from evaluation.metrics import Interval
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from utils.audio import Waveform
+    from utils.files import write_text
+from utils.audio import Waveform
 
 PLAYER_BUDGET = 20_000_000  # bytes of audio in one page, before base64 makes it a third more
 STYLE = """
@@ -108,9 +108,7 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         paths = folder / f"{self.subcommand}.json", folder / f"{self.subcommand}.html"
         for path, text in zip(paths, (json.dumps(plain(self.as_json()), indent=1), self.as_html()), strict=True):
-            partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
+            write_text(path, text)
         return paths
 
     def as_json(self) -> dict[str, Any]:
