@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from utils import export
 from utils.checkpoint import (
     fingerprint,
     load_into,
@@ -234,3 +235,17 @@ def test_warm_start_copies_what_matches():
     own = warm_start(model, source.state_dict())
     assert own == ["1.bias", "1.weight"]
     assert torch.equal(model[0].weight, source[0].weight)
+
+
+def test_an_exported_checkpoint_says_the_same_in_half_the_size(tmp_path, data_dir):
+    state = {"weight": torch.randn(64, 64), "count": torch.tensor([3])}
+    save(tmp_path / "run.safetensors", state)
+    assert export.main([str(tmp_path / "run.safetensors"), str(tmp_path / "out" / "small.safetensors")]) == 0
+    one, two = (load_weights(tmp_path / name) for name in ("run.safetensors", "out/small.safetensors"))
+    for name in ("kind", "config", "mel", "step", "metrics", "extra", "fingerprint"):
+        assert getattr(one, name) == getattr(two, name)
+    torch.testing.assert_close(two.state["weight"], one.state["weight"], rtol=1e-3, atol=1e-6)
+    assert torch.equal(two.state["count"], state["count"])
+    assert two.path.stat().st_size < 0.6 * one.path.stat().st_size
+    with pytest.raises(CloningError, match="only ours are exported"):
+        export.export(data_dir / "encoder_tiny.pt", tmp_path / "x.safetensors")
