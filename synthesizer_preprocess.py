@@ -59,6 +59,11 @@ def build_parser() -> argparse.ArgumentParser:
         choices=["phonemes", "characters"],
         help="what the model reads (default: phonemes; characters are those of the published checkpoints)",
     )
+    parser.add_argument(
+        "--keep-audio",
+        action="store_true",
+        help="store the waveforms too, so that vocoder_preprocess.py --synthesizer can use the set",
+    )
     parser.add_argument("--max-seconds", type=float, default=20.0, help="longer clips are left out (default: 20)")
     return parser
 
@@ -66,7 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     embedder = Embedder(args.encoder)
     symbols = "phonemes" if args.alignments else args.symbols
-    process = Processor(embedder, symbols, tuple(args.alignments), max_seconds=args.max_seconds)
+    process = Processor(
+        embedder, symbols, tuple(args.alignments), max_seconds=args.max_seconds, keep_audio=args.keep_audio
+    )
     header = process.header() | {"encoder": embedder.encoder.fingerprint}
     chosen = preprocessing.select(args, keep=lambda clip: bool(clip.text))
     found = preprocessing.run(

@@ -7,17 +7,25 @@ import logging
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 
+from synthesizer.teacher import TeacherForcing
 from utils import preprocessing
-from utils.errors import exit_code
+from utils.corpora import Clip
+from utils.errors import CloningError, exit_code
 from vocoder.preprocess import KIND, Processor
 
 EPILOG = """
 examples:
   python vocoder_preprocess.py corpora/LibriSpeech corpora/LJSpeech-1.1 --out data/vocoder --jobs 4
+  python vocoder_preprocess.py data/synthesizer --synthesizer runs/synthesizer/best.safetensors --out data/forced
 
 Layouts of known corpora and any speaker/**/*.wav folder are recognised; no transcripts are needed. Mels are not stored:
 training computes them from the waveforms. A second run does only what is missing.
+
+With --synthesizer a vocoder can learn to mend what that synthesizer does wrong. In place of corpora it takes the set
+that the synthesizer was trained on, made by synthesizer_preprocess.py --keep-audio, and keeps its splits; then
+  python vocoder_train.py data/forced --out runs/tuned --from runs/vocos/best.safetensors --set data.teacher_forced=true
 """
 
 
@@ -27,6 +35,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     preprocessing.add_arguments(parser)
     parser.add_argument(
+        "--synthesizer", type=Path, metavar="CHECKPOINT",
+        help="store what this synthesizer predicts, led by the recordings of its own set (given as CORPUS)",
+    )  # fmt: skip
+    parser.add_argument(
         "--exclude", nargs="+", default=[], metavar="SPEAKER",
         help="speakers to leave out altogether; * and ? are wildcards, such as 'ravdess-*'",
     )
@@ -34,21 +46,33 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    processor = Processor()
-    selection = preprocessing.select(args, lambda clip: not any(fnmatchcase(clip.speaker, p) for p in args.exclude))
-    print(selection.scan.report())
+    def keep(clip: Clip) -> bool:
+        return not any(fnmatchcase(clip.speaker, pattern) for pattern in args.exclude)
+
+    if args.synthesizer:
+        teacher = teacher_of(args)
+        clips, splits = [clip for clip in teacher.clips if keep(clip)][: args.limit], teacher.split
+        processor = Processor(config=teacher.synthesizer.mel, teacher_forced=teacher)
+        header = processor.header() | {"synthesizer": teacher.synthesizer.fingerprint}
+    else:
+        selection = preprocessing.select(args, keep)
+        print(selection.scan.report())
+        processor, clips, splits = Processor(), selection.clips, selection.splits
+        header = processor.header()
     manifest = preprocessing.run(
-        selection.clips,
-        args.out,
-        KIND,
-        processor,
-        jobs=args.jobs,
-        scheduler=args.scheduler,
-        assign_split=selection.splits,
-        header=processor.header(),
-        retry_skipped=args.retry_skipped,
-    )
+        clips, args.out, KIND, processor, jobs=args.jobs, scheduler=args.scheduler,
+        assign_split=splits, header=header, retry_skipped=args.retry_skipped,
+    )  # fmt: skip
     print(preprocessing.report(manifest))
+
+
+def teacher_of(args: argparse.Namespace) -> TeacherForcing:
+    """The set and the synthesizer, found to fit."""
+    if len(args.corpora) != 1:
+        raise CloningError(f"--synthesizer takes one set of synthesizer_preprocess.py, got {len(args.corpora)} folders")
+    teacher = TeacherForcing(args.corpora[0].absolute(), args.synthesizer.absolute())
+    teacher.check()
+    return teacher
 
 
 def main(argv: Sequence[str] | None = None) -> int:

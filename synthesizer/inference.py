@@ -227,6 +227,59 @@ class Synthesizer:
                     )
         return [results[i] for i in range(len(texts))]
 
+    def teacher_forced(
+        self,
+        tokens: np.ndarray,
+        mel: np.ndarray,
+        speaker: np.ndarray,
+        *,
+        durations: np.ndarray | None = None,
+        prosody: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> np.ndarray:
+        """What the model predicts when it is led by a recording: mel (M, F) of tokens (N,) and the true mel (M, F).
+
+        Tacotron hears the true frame before each step; its attention finds the tokens. The parallel model takes the
+        true durations (N,) in frames and prosody (N, 3) (`synthesizer.data.prosody`), and draws the mel from `seed`.
+        Raises CloningError: nothing to lead it by, durations whose sum is not F, a speaker of another size.
+        """
+        frames = np.shape(mel)[1]
+        speakers = self._speakers(speaker, 1)
+        ids = torch.as_tensor(np.asarray(tokens, dtype=np.int64), device=self.device)[None]
+        lengths = torch.tensor([ids.shape[1]], device=self.device)
+        with torch.inference_mode():
+            if isinstance(self.network, Parallel):
+                if durations is None or prosody is None:
+                    raise CloningError("the parallel model is led by durations and prosody: neither may be left out")
+                if (total := int(np.sum(durations))) != frames:
+                    raise CloningError(f"durations sum to {total} frames, the mel has {frames}: they must be equal")
+                made = self._led_parallel(ids, lengths, speakers, durations, prosody, seed)
+            else:
+                made = self._led_tacotron(ids, lengths, speakers, mel, seed)
+        return made[0, :, :frames].clamp(-self.mel.max_abs, self.mel.max_abs).float().cpu().numpy()
+
+    def _led_parallel(
+        self, tokens: Tensor, lengths: Tensor, speakers: Tensor, durations: np.ndarray, prosody: np.ndarray, seed: int
+    ) -> Tensor:
+        speaker = self.network.condition(speakers)
+        encoding = self.network.encode(tokens, lengths, speaker)
+        frames = torch.as_tensor(np.asarray(durations, dtype=np.int64), device=self.device)[None]
+        spoken = torch.as_tensor(np.asarray(prosody, dtype=np.float32), device=self.device)[None]
+        return self.network.mels(encoding, frames, spoken, speaker, [seed])[0]
+
+    def _led_tacotron(self, tokens: Tensor, lengths: Tensor, speakers: Tensor, mel: np.ndarray, seed: int) -> Tensor:
+        target = torch.as_tensor(np.asarray(mel, dtype=np.float32), device=self.device)[None]
+        missing = -target.shape[2] % self.network.reduction  # the last step is a whole one
+        batch = {
+            "tokens": tokens,
+            "token_lengths": lengths,
+            "speaker": speakers,
+            "mel": F.pad(target, (0, missing), value=-self.mel.max_abs),
+            "mel_lengths": torch.tensor([target.shape[2]], device=self.device),
+            "seeds": torch.tensor([seed]),
+        }
+        return self.network(batch)["linear"]
+
     def tokens(self, text: str) -> list[int]:
         """The ids that the network reads. Models of aligned speech know one kind of pause, and silence at both ends."""
         if self.details.marks == "pauses":

@@ -33,7 +33,8 @@ class Processor:
     """Called with a clip in worker processes: (Utterance, arrays). Raises CloningError for what is to be skipped.
 
     arrays: tokens (N,) int16, mel (F, M) float16, pitch (F,) float16 (see `pitch`), embed (D,) float32 and, where
-    alignments are given, durations (N,) int16 in mel frames with sum F. `embed` must be picklable.
+    alignments are given, durations (N,) int16 in mel frames with sum F; with `keep_audio` also wav (T,) int16, what the
+    mel was computed from. `embed` must be picklable.
     """
 
     embed: Embed
@@ -43,6 +44,7 @@ class Processor:
     min_seconds: float = 0.8
     max_seconds: float = 20.0
     config: mel.MelConfig = mel.SYNTHESIZER_MEL
+    keep_audio: bool = False
     _processor: TextProcessor | None = dataclasses.field(default=None, repr=False, compare=False)
     _rows: dict[str, dict[str, Any]] | None = dataclasses.field(default=None, repr=False, compare=False)
 
@@ -70,7 +72,7 @@ class Processor:
             "marks": "pauses" if self.alignments else "all",
             "durations": bool(self.alignments),
             "level_dbfs": LEVEL_DBFS,
-        }
+        } | ({"audio": True} if self.keep_audio else {})  # sets that were made before it was stored still go on
 
     def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
         if not clip.text:
@@ -103,6 +105,8 @@ class Processor:
             "pitch": pitch(samples, config.sample_rate, config.hop_length)[: len(spectrogram)].astype(np.float16),
             "embed": np.asarray(self.embed(whole, config.sample_rate), dtype=np.float32),
         }
+        if self.keep_audio:
+            arrays["wav"] = audio.to_pcm16(samples)
         if symbols is None:
             tokens = self.processor.encode(clip.text)
         else:

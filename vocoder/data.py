@@ -120,8 +120,22 @@ def _slice(arrays: Arrays, utterance: Utterance, name: str, begin: int, end: int
     return arrays.read(utterance, name, max(begin, 0), min(end, arrays.length(utterance, name)))
 
 
-def held_out(manifest: Manifest, mel: MelConfig, config: DataConfig) -> list[np.ndarray]:
-    """Whole hops of held-out utterances (T,) float32, the same ones every time, spread over speakers."""
+@dataclass(frozen=True)
+class HeldOut:
+    """Whole hops of a held-out utterance: wav (T,) float32, and mel (M, 1 + T // hop) where it is teacher-forced."""
+
+    wav: np.ndarray
+    mel: np.ndarray | None = None
+
+    def tensors(self, config: MelConfig, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """mel (1, M, F), the teacher-forced one or that of the recording, and wav (1, T)."""
+        wav = torch.from_numpy(self.wav).to(device)[None]
+        mel = mel_spectrogram(wav, config) if self.mel is None else torch.from_numpy(self.mel).to(device)[None]
+        return mel, wav
+
+
+def held_out(manifest: Manifest, mel: MelConfig, config: DataConfig) -> list[HeldOut]:
+    """The same utterances every time, spread over the held-out speakers."""
     utterances = sorted(_usable(manifest, "validation", mel, config), key=lambda u: u.id)
     chosen: list[Utterance] = []
     by_speaker: dict[str, list[Utterance]] = {}
@@ -130,13 +144,15 @@ def held_out(manifest: Manifest, mel: MelConfig, config: DataConfig) -> list[np.
     for turn in range(max(map(len, by_speaker.values()))):
         chosen += [own[turn] for _, own in sorted(by_speaker.items()) if turn < len(own)]
     arrays = Arrays(manifest.root)
-    most = int(config.validation_seconds * mel.sample_rate) // mel.hop_length * mel.hop_length
-    wavs = []
+    most = int(config.validation_seconds * mel.sample_rate) // mel.hop_length
+    items = []
     for u in chosen[: config.validation_items]:
-        start = max(0, (arrays.length(u, "wav") - most) // 2)
-        wav = _slice(arrays, u, "wav", start, start + most).astype(np.float32) / 32768
-        wavs.append(wav[: len(wav) // mel.hop_length * mel.hop_length])
-    return wavs
+        whole = arrays.length(u, "wav") // mel.hop_length
+        frames, start = min(whole, most), max(0, (whole - most) // 2)
+        crop = Crop(u, start)
+        wav = read_wav(arrays, crop, frames, 0, mel)
+        items.append(HeldOut(wav, read_mel(arrays, crop, frames, 0, mel) if config.teacher_forced else None))
+    return items
 
 
 def _usable(manifest: Manifest, split: str, mel: MelConfig, config: DataConfig) -> list[Utterance]:
@@ -161,8 +177,14 @@ def _usable(manifest: Manifest, split: str, mel: MelConfig, config: DataConfig) 
     return usable
 
 
-def check_mel(manifest: Manifest, mel: MelConfig) -> None:
+def check_mel(manifest: Manifest, mel: MelConfig, teacher_forced: bool = False) -> None:
     """Refuse a set whose audio was prepared for another sampling rate, or whose stored mels are others."""
     rate = manifest.header.get("sample_rate")
     if rate is not None and rate != mel.sample_rate:
         raise CloningError(f"{manifest.root}: audio at {rate} Hz, the model wants {mel.sample_rate}: preprocess again")
+    if teacher_forced and (stored := manifest.header.get("mel")):
+        if different := mel.differences(MelConfig(**stored)):
+            raise CloningError(
+                f"{manifest.root}: the synthesizer's mel is another than this preset's ({different[0]}): "
+                "choose a preset that reads it"
+            )

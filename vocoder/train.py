@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from utils.config import to_dict
 from utils.manifest import Manifest
-from utils.mel import MelConfig, mel_spectrogram, preemphasis
+from utils.mel import MelConfig, preemphasis
 from utils.training import Batch, Task, TrainingConfig, Validation
 from vocoder.config import DataConfig, DiscriminatorConfig, LossConfig, VocoderConfig
 from vocoder.data import Crops, check_mel, crop_mel, edge_frames, held_out
@@ -44,7 +44,7 @@ class VocoderRun:
 
 def make_task(run: VocoderRun, manifest: Manifest) -> VocoderTask:
     """The task that a preset describes, on a set that vocoder_preprocess.py wrote."""
-    check_mel(manifest, run.model.mel)
+    check_mel(manifest, run.model.mel, run.data.teacher_forced)
     torch.manual_seed(run.training.seed)  # the fresh weights
     return (WaveRNNTask if run.model.architecture == "wavernn" else WaveformTask)(run, manifest)
 
@@ -116,9 +116,9 @@ class WaveformTask(VocoderTask):
         device = next(modules["generator"].parameters()).device
         to_db = -self.mel_config.min_db / (2 * self.mel_config.max_abs) if self.mel_config.scale == "db" else 1.0
         spectra, mels, audio = 0.0, 0.0, {}
-        for i, wav in enumerate(self.held_out):
-            target = torch.from_numpy(wav).to(device)[None]
-            made = modules["generator"](mel_spectrogram(target, self.mel_config)).float()
+        for i, item in enumerate(self.held_out):
+            mel, target = item.tensors(self.mel_config, device)
+            made = modules["generator"](mel).float()
             spectra += float(stft_loss(made, target, self.run.loss.resolutions, self.run.loss.stft_preemphasis))
             mels += to_db * float(mel_loss(made, target, self.mel_config))
             if i < 2:
@@ -165,13 +165,12 @@ class WaveRNNTask(VocoderTask):
         model, sizes = modules["generator"], self.run.model.wavernn
         device, hop = next(model.parameters()).device, self.mel_config.hop_length
         total = 0.0
-        for wav in self.held_out:
-            target = torch.from_numpy(wav).to(device)[None]
-            mel = mel_spectrogram(target, self.mel_config)  # F = whole hops + 1: one frame pays for the last sample
+        for item in self.held_out:
+            mel, target = item.tensors(self.mel_config, device)  # F = whole hops + 1: one pays for the last sample
             length = (mel.size(2) - 1 - 2 * sizes.pad) * hop
             total += float(self._likelihood(model, target, mel[:, :, :-1], sizes.pad * hop, length))
-        sample = mel_spectrogram(torch.from_numpy(self.held_out[0]), self.mel_config)[:, :80]
-        audio = generate(model, sample.to(device), seed=self.run.training.seed).clip(-1, 1)
+        sample = self.held_out[0].tensors(self.mel_config, device)[0][0, :, :80]
+        audio = generate(model, sample, seed=self.run.training.seed).clip(-1, 1)
         return Validation(total / len(self.held_out), audio={"held_out_0": (audio, self.mel_config.sample_rate)})
 
 
