@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from utils.mel import ENCODER_MEL, MelConfig
+
+Slices = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,21 @@ class PartialConfig:
     def step(self) -> int:
         """Frames from one window to the next."""
         return max(round(self.frames * (1 - self.overlap)), 1)
+
+
+def partial_slices(n_samples: int, config: PartialConfig, hop_length: int = 160) -> tuple[Slices, Slices]:
+    """Where the windows of an utterance lie: (start, stop) in samples, and the same in frames.
+
+    The last window may pass the end of the audio; one with too little audio is dropped, unless it is the only one.
+    """
+    frames = math.ceil((n_samples + 1) / hop_length)
+    starts = range(0, max(1, frames - config.frames + config.step + 1), config.step)
+    mel = [(i, i + config.frames) for i in starts]
+    wav = [(start * hop_length, stop * hop_length) for start, stop in mel]
+    coverage = (n_samples - wav[-1][0]) / (wav[-1][1] - wav[-1][0])
+    if coverage < config.min_coverage and len(mel) > 1:
+        mel, wav = mel[:-1], wav[:-1]
+    return wav, mel
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,34 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoder.config import EncoderConfig, PartialConfig
+from encoder.config import EncoderConfig, PartialConfig, Slices, partial_slices
 from encoder.model import load_network
+from encoder.streaming import VoiceStream
 from utils.audio import Source, Waveform, normalize_volume, read, resample
 from utils.checkpoint import load_weights
 from utils.errors import CloningError
 from utils.mel import mel_spectrogram
-from utils.vad import trim_silence
+from utils.vad import DEFAULT, VadConfig, trim_silence
 
 log = logging.getLogger(__name__)
 WINDOWS_AT_ONCE = 128  # bounds the memory of a pass, however many clips are asked for
 
-Slices = list[tuple[int, int]]
 Voice = Source  # what can be embedded: see `SpeakerEncoder`
-
-
-def partial_slices(n_samples: int, config: PartialConfig, hop_length: int = 160) -> tuple[Slices, Slices]:
-    """Where the windows of an utterance lie: (start, stop) in samples, and the same in frames.
-
-    The last window may pass the end of the audio; one with too little audio is dropped, unless it is the only one.
-    """
-    frames = math.ceil((n_samples + 1) / hop_length)
-    starts = range(0, max(1, frames - config.frames + config.step + 1), config.step)
-    mel = [(i, i + config.frames) for i in starts]
-    wav = [(start * hop_length, stop * hop_length) for start, stop in mel]
-    coverage = (n_samples - wav[-1][0]) / (wav[-1][1] - wav[-1][0])
-    if coverage < config.min_coverage and len(mel) > 1:
-        mel, wav = mel[:-1], wav[:-1]
-    return wav, mel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +72,22 @@ class SpeakerEncoder:
             f"{self.embedding_size} dimensions, {self.fingerprint or 'untrained'}, {self.device})"
         )
 
-    def preprocess(self, source: Source, *, trim: bool = True) -> Waveform:
-        """Read, bring to mono 16 kHz, raise quiet audio to a common volume, cut out silence."""
+    def preprocess(self, source: Source, *, trim: bool = True, vad: VadConfig = DEFAULT) -> Waveform:
+        """Read, bring to mono 16 kHz, raise quiet audio to a common volume, cut out silence.
+
+        `vad=utils.vad.SILERO` keeps faint speech that the default detector takes for silence.
+        """
         wav = read(source, sample_rate=self.config.mel.sample_rate)
         samples = normalize_volume(wav.samples, self.config.target_dbfs, increase_only=True)
-        return Waveform(trim_silence(samples, wav.sample_rate) if trim else samples, wav.sample_rate)
+        return Waveform(trim_silence(samples, wav.sample_rate, vad) if trim else samples, wav.sample_rate)
+
+    def stream(self, *, min_seconds: float = 1.6, gain: float | None = None, vad: VadConfig = DEFAULT) -> VoiceStream:
+        """Embed a voice while it is being heard, from pieces of any length (`encoder.streaming.VoiceStream`).
+
+        min_seconds: voice wanted before the first embedding; gain: a factor that stands for the volume normalisation
+        where the level is known; None follows the level of what was heard so far.
+        """
+        return VoiceStream(self, min_seconds, gain, vad)
 
     def embed(self, voices: Voice | Sequence[Voice]) -> np.ndarray:
         """The embedding (D,) of one speaker from one clip or several."""
@@ -115,30 +110,54 @@ class SpeakerEncoder:
             raise CloningError("no clip to embed: give at least one recording of the speaker")
         if partials:
             return np.stack([u.embedding for u in self.embed_windows(voices)])
-        mels = [self._mel(self._samples(voice)) for voice in voices]
-        return self._forward(mels, [mel.size(1) for mel in mels])
+        return self.embed_mels([self.mel(self._samples(voice)) for voice in voices])
 
     def embed_windows(self, voices: Sequence[Voice], windows: PartialConfig | None = None) -> list[UtteranceEmbedding]:
         """Embeddings with those of their windows; `windows` other than the model's own may be given."""
         windows = windows or self.config.partials
-        pieces, lengths, slices = [], [], []
+        pieces, slices = [], []
         for voice in voices:
             samples = self._samples(voice)
             wav_slices, mel_slices = partial_slices(len(samples), windows, self.config.mel.hop_length)
             slices.append(wav_slices)
             whole = self.config.mel.frames(len(samples))
-            mel = self._mel(np.pad(samples, (0, max(0, wav_slices[-1][1] - len(samples)))))
-            for start, stop in mel_slices:
-                pieces.append(mel[:, start:stop])
-                # The published network was trained on full windows and sees zeros past the end; ours see the end
-                padded = self.config.architecture == "lstm"
-                lengths.append(stop - start if padded else min(stop, whole) - start)
-        rows = iter(self._forward(pieces, lengths))
+            mel = self.mel(np.pad(samples, (0, max(0, wav_slices[-1][1] - len(samples)))))
+            pieces += [mel[:, start : self.window_end(stop, whole)] for start, stop in mel_slices]
+        rows = iter(self.embed_mels(pieces))
         found = [np.stack([next(rows) for _ in places]) for places in slices]
         return [
             UtteranceEmbedding(_unit(partials.mean(axis=0)), partials, places)
             for partials, places in zip(found, slices, strict=True)
         ]
+
+    def window_end(self, stop: int, frames: int) -> int:
+        """Where the network stops to look in a window up to frame `stop` of an utterance of so many frames.
+
+        The published network was trained on full windows and sees zeros past the end; ours see the end.
+        """
+        return stop if self.config.architecture == "lstm" else min(stop, frames)
+
+    def mel(self, samples: np.ndarray) -> Tensor:
+        """What the network sees of samples (T,): (M, F)"""
+        wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32)).to(self.device)
+        with torch.inference_mode():
+            return mel_spectrogram(wav, self.config.mel)
+
+    def embed_mels(self, mels: Sequence[Tensor]) -> np.ndarray:
+        """Mels (M, F), each of its own length, in one pass each over all of it -> (B, D) float32."""
+        lengths = [mel.size(1) for mel in mels]
+        embeddings = np.empty((len(mels), self.embedding_size), np.float32)
+        for rows in _chunks(sorted(range(len(mels)), key=lambda i: lengths[i])):  # similar lengths share a pass
+            longest = max(lengths[i] for i in rows)
+            batch = torch.zeros(len(rows), self.config.mel.n_mels, longest, device=self.device)
+            for row, i in enumerate(rows):
+                batch[row, :, : lengths[i]] = mels[i]
+            counts = None
+            if any(lengths[i] < longest for i in rows):
+                counts = torch.tensor([lengths[i] for i in rows], device=self.device)
+            with torch.inference_mode():
+                embeddings[rows] = self.network(batch, counts).float().cpu().numpy()
+        return embeddings
 
     def _samples(self, voice: Voice) -> np.ndarray:
         rate = self.config.mel.sample_rate
@@ -149,26 +168,6 @@ class SpeakerEncoder:
         if len(voice) == 0:
             raise CloningError("nothing to embed: the clip holds no samples (after cutting silence)")
         return voice.samples if voice.sample_rate == rate else resample(voice.samples, voice.sample_rate, rate)
-
-    def _mel(self, samples: np.ndarray) -> Tensor:
-        wav = torch.from_numpy(np.ascontiguousarray(samples, np.float32)).to(self.device)
-        with torch.inference_mode():
-            return mel_spectrogram(wav, self.config.mel)
-
-    def _forward(self, mels: list[Tensor], lengths: list[int]) -> np.ndarray:
-        """Mels (M, F) and their valid frames -> (B, D) float32; similar lengths share a pass."""
-        embeddings = np.empty((len(mels), self.embedding_size), np.float32)
-        for rows in _chunks(sorted(range(len(mels)), key=lambda i: lengths[i])):
-            longest = max(lengths[i] for i in rows)
-            batch = torch.zeros(len(rows), self.config.mel.n_mels, longest, device=self.device)
-            for row, i in enumerate(rows):
-                batch[row, :, : lengths[i]] = mels[i][:, : lengths[i]]
-            counts = None
-            if any(lengths[i] < longest for i in rows):
-                counts = torch.tensor([lengths[i] for i in rows], device=self.device)
-            with torch.inference_mode():
-                embeddings[rows] = self.network(batch, counts).float().cpu().numpy()
-        return embeddings
 
 
 def _chunks(items: list[int]) -> Iterator[list[int]]:

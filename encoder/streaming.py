@@ -1,0 +1,186 @@
+"""A voice while it is being heard: audio comes in pieces, silence is cut out on the way, the embedding is kept current.
+
+What a stream gives is what `SpeakerEncoder` gives for the whole recording, but for two things that need the future:
+
+Delay. The smoothing of the detector's flags looks `VadConfig.lookahead` windows ahead, so a window is kept or dropped
+that much later: 7 windows of 30 ms with the defaults, and up to one more until the window is full, 240 ms in all. In
+return the decisions are those of `utils.vad.voiced_mask`, flag for flag.
+
+Level. A recording is raised to a common volume by its level over all of its length. A stream goes by the level of
+what it has heard so far, silences included, which becomes the recording's at its end. So early windows may be judged
+and embedded at another volume. The difference in dB is that between the level so far and the level in the end. The
+transformer takes the mean off its log mel, so that a change of level reaches it only through the floor of the
+logarithm; the LSTM hears the level itself. Where the level is known beforehand (the same microphone and speaker as
+before), `gain` fixes it, and stream and recording are equal.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from encoder.config import partial_slices
+from utils.errors import CloningError
+from utils.vad import VadConfig, new_detector, smooth
+
+if TYPE_CHECKING:
+    from encoder.inference import SpeakerEncoder
+
+
+class VoiceStream:
+    """One speaker, heard piece by piece; made by `SpeakerEncoder.stream`.
+
+    >>> stream = encoder.stream()
+    >>> for piece in microphone:                   # 20 ms, or any length, of 16 kHz audio
+    ...     embedding = stream.feed(piece)         # None but when there is a new one
+    ...     if embedding is not None:
+    ...         print(stream.seconds, embedding @ known_voice)
+    >>> embedding = stream.finish()                # what the last, incomplete window adds
+
+    A window of the encoder (3 s every 1.5 s in the default model) is embedded once, when it is complete; the voice's
+    embedding is the mean over windows so far. Until the first is complete, what there is after `min_seconds` of voice
+    is embedded once. So nearly all pieces cost the detector's fraction of a millisecond, and one piece in 75 the pass
+    of one window. Memory does not grow, but for a byte a VAD window.
+    """
+
+    def __init__(self, encoder: SpeakerEncoder, min_seconds: float, gain: float | None, vad: VadConfig) -> None:
+        if min_seconds <= 0 or (gain is not None and gain <= 0):
+            raise ValueError(f"min_seconds {min_seconds} and gain {gain} must be above 0")
+        self.encoder, self.vad, self.fixed_gain = encoder, vad, gain
+        self.rate = encoder.config.mel.sample_rate
+        self.embedding: np.ndarray | None = None  # (D,), length 1, once there is enough voice
+        self._enough = round(min_seconds * self.rate)
+        self._detector, self._window = new_detector(self.rate, vad), vad.window_samples(self.rate)
+        self._rest = np.zeros(0, np.float32)  # less than a VAD window
+        self._heard, self._energy = 0, 0.0  # samples, and the sum of their squares
+        self._flags, self._mask = bytearray(), bytearray()  # a VAD window each
+        self._undecided: deque[np.ndarray] = deque()
+        self._voice = np.zeros(0, np.float32)  # the kept samples from `_dropped` on, at their own level
+        self._dropped = 0
+        self._total = np.zeros(encoder.embedding_size, np.float32)  # of the embeddings of the complete windows
+        self._windows, self._finished = 0, False
+
+    @property
+    def seconds(self) -> float:
+        """Voice heard so far: what the detector kept."""
+        return self._kept / self.rate
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Which VAD windows (W,) were kept, as bool; the last `lookahead` ones are decided later."""
+        return np.frombuffer(bytes(self._mask), bool)
+
+    @property
+    def gain(self) -> float:
+        """What audio is multiplied with before it is judged and embedded, as of now."""
+        if self.fixed_gain is not None:
+            return self.fixed_gain
+        if self._energy <= 0:
+            return 1.0
+        wanted = 10 ** (self.encoder.config.target_dbfs / 20)
+        return max(1.0, wanted / (self._energy / self._heard) ** 0.5)
+
+    def feed(self, piece: np.ndarray) -> np.ndarray | None:
+        """Hear a piece (n,) of mono audio, any n: floats in [-1, 1] or 16-bit integers at the encoder's rate.
+
+        Returns the embedding (D,) when there is a new one, else None; how the audio is cut into pieces changes
+        nothing. Raises ValueError for another shape, CloningError for samples that are not numbers.
+        """
+        if self._finished:
+            raise ValueError("the stream is finished: start another with SpeakerEncoder.stream()")
+        if piece.ndim != 1:
+            raise ValueError(f"a piece is mono, (n,), not {piece.shape}")
+        if piece.dtype == np.int16:
+            piece = piece.astype(np.float32) / 32768
+        if not np.isfinite(piece).all():
+            raise CloningError("a piece of the stream holds NaN or infinite samples: check what records it")
+        before = self.embedding
+        samples = np.concatenate([self._rest, piece.astype(np.float32, copy=False)])
+        whole = len(samples) // self._window * self._window
+        self._rest = samples[whole:].copy()
+        for start in range(0, whole, self._window):
+            self._judge(samples[start : start + self._window])
+        return None if self.embedding is before else self.embedding
+
+    def finish(self) -> np.ndarray | None:
+        """No more audio: decide and embed what waits. The embedding (D,), None with less voice than wanted."""
+        self._finished = True
+        while self._undecided:
+            self._decide(len(self._mask))
+        if self._kept < self._enough:
+            return None
+        total, windows = self._total.copy(), self._windows
+        slices = partial_slices(self._kept, self.encoder.config.partials, self.encoder.config.mel.hop_length)[1]
+        for start, stop in slices[self._windows :]:
+            total += self._embed(start, stop)
+            windows += 1
+        self.embedding = _unit(total / windows)
+        return self.embedding
+
+    @property
+    def _kept(self) -> int:
+        return self._dropped + len(self._voice)
+
+    def _judge(self, window: np.ndarray) -> None:
+        self._heard += len(window)
+        self._energy += float(np.sum(np.square(window), dtype=np.float64))
+        self._flags.append(bool(self._detector(window * np.float32(self.gain))[0]))
+        self._undecided.append(window)
+        if len(self._undecided) > self.vad.lookahead:
+            self._decide(len(self._mask))
+
+    def _decide(self, index: int) -> None:
+        """Smooth the flags around one VAD window; keep it or not."""
+        reach = self.vad.lookahead
+        first = max(0, index - reach)
+        around = np.frombuffer(bytes(self._flags[first : index + reach + 1]), bool)
+        keep = bool(smooth(around, self.vad)[index - first])
+        self._mask.append(keep)
+        window = self._undecided.popleft()
+        if keep:
+            self._voice = np.concatenate([self._voice, window])
+            self._update()
+
+    def _update(self) -> None:
+        """Embed the window that is complete now, if one is, and the first voice as soon as there is enough."""
+        mel, partials = self.encoder.config.mel, self.encoder.config.partials
+        fresh = self._kept - self._window < self._enough <= self._kept
+        start = self._windows * partials.step
+        while self._kept >= (start + partials.frames - 1) * mel.hop_length + mel.n_fft // 2:
+            self._total += self._embed(start, start + partials.frames)
+            self._windows += 1
+            start += partials.step
+            fresh = True
+            self._forget(start * mel.hop_length - self._context)
+        if fresh and self._kept >= self._enough:
+            self.embedding = _unit(self._total if self._windows else self._embed(start, start + partials.frames))
+
+    @property
+    def _context(self) -> int:
+        """Samples before a window that its first frame sees, in whole hops."""
+        mel = self.encoder.config.mel
+        return (mel.n_fft // 2 // mel.hop_length + 1) * mel.hop_length
+
+    def _embed(self, start: int, stop: int) -> np.ndarray:
+        """The embedding (D,) of frames start .. stop of the voice; where it ends before, of what there is."""
+        mel = self.encoder.config.mel
+        first = max(0, start * mel.hop_length - self._context)
+        last = min(self._kept, stop * mel.hop_length + mel.n_fft)
+        samples = self._voice[first - self._dropped : last - self._dropped] * np.float32(self.gain)
+        end = self.encoder.window_end(stop, mel.frames(self._kept))
+        samples = np.pad(samples, (0, max(0, end * mel.hop_length - last)))
+        offset = start - first // mel.hop_length
+        frames: Tensor = self.encoder.mel(samples)[:, offset : offset + end - start]
+        return self.encoder.embed_mels([frames])[0]
+
+    def _forget(self, before: int) -> None:
+        """Drop the samples that no window to come needs."""
+        drop = max(0, before - self._dropped)
+        self._voice, self._dropped = self._voice[drop:], self._dropped + drop
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / max(float(np.linalg.norm(x)), 1e-9)
