@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from utils import audio
+from utils import audio, vad
 from utils.errors import CloningError
-from utils.vad import VadConfig, require_voice, smooth, trim_silence, voiced_mask, window_flags
+from utils.vad import SILERO, VadConfig, new_detector, require_voice, smooth, trim_silence, voiced_mask, window_flags
 
 CLIPS = ["1320", "3575", "6829", "8230", "p240", "p260"]
 PUBLIC_DOMAIN = {"0870": "austen_0870.wav", "0890": "austen_0890.wav", "goforward": "goforward.wav"}
@@ -127,7 +128,13 @@ def test_room_noise_is_no_voice():
 
 @pytest.mark.parametrize(
     ("settings_", "message"),
-    [({"mode": 4}, "mode is 4"), ({"window_ms": 25}, "window_ms is 25"), ({"average_width": 0}, "average_width 0")],
+    [
+        ({"detector": "ear"}, "detector is 'ear'"),
+        ({"release": 0.6}, "release 0.6 and threshold 0.5"),
+        ({"mode": 4}, "mode is 4"),
+        ({"window_ms": 25}, "window_ms is 25"),
+        ({"average_width": 0}, "average_width 0"),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(settings_, message):
     with pytest.raises(ValueError, match=message):
@@ -142,3 +149,51 @@ def test_no_python_work_per_sample(speech):
     for _ in range(20):
         trim_silence(wav)
     assert (time.process_time() - start) / 20 < 0.004
+
+
+needs_silero = pytest.mark.skipif(find_spec("silero_vad") is None, reason="silero-vad is not installed")
+DETECTORS = [VadConfig(), pytest.param(SILERO, marks=needs_silero)]
+
+
+@pytest.mark.parametrize("config", DETECTORS)
+def test_a_detector_hears_the_same_in_one_piece_or_many(speech, config):
+    wav, window = speech[: 2 * 16000], config.window_samples()
+    detector = new_detector(16000, config)
+    one_by_one = [detector(wav[i : i + window])[0] for i in range(0, len(wav) // window * window, window)]
+    np.testing.assert_array_equal(one_by_one, window_flags(wav, config=config))
+    np.testing.assert_array_equal(one_by_one, window_flags(wav, config=config))  # nothing is left from before
+
+
+@pytest.mark.parametrize("config", DETECTORS)
+def test_both_detectors_find_the_voice_between_silences(speech, config):
+    hiss = np.random.default_rng(0).normal(0, 1e-4, 32000).astype(np.float32)
+    mask = voiced_mask(np.concatenate([hiss, speech, hiss]), config=config)
+    windows = 32000 // config.window_samples()
+    assert mask[: windows - 7].sum() == 0 and mask[8 - windows :].sum() == 0
+    assert mask[windows + 7 : 7 - windows].mean() > 0.85
+
+
+@needs_silero
+def test_silero_keeps_faint_speech(speech):
+    """Half of a recording far from the microphone: the level of the whole is no help to WebRTC's detector."""
+    wav = np.concatenate([speech, 0.02 * speech])
+    dropped = [1 - voiced_mask(wav, config=config)[-(len(speech) // 480) :].mean() for config in (VadConfig(), SILERO)]
+    assert dropped[1] < 0.5 * dropped[0]
+
+
+@needs_silero
+def test_silero_takes_two_rates_and_leaves_torchs_threads_alone(speech):
+    import torch
+
+    threads = torch.get_num_threads()
+    with pytest.raises(ValueError, match="8000, 16000 Hz, not 48000"):
+        trim_silence(speech, 48000, SILERO)
+    assert len(trim_silence(audio.resample(speech, 16000, 8000), 8000, SILERO)) > 8000
+    assert torch.get_num_threads() == threads
+
+
+def test_a_missing_detector_is_one_line(monkeypatch, speech):
+    vad._silero_network.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CloningError, match=r"^the voice detector silero needs the package silero-vad: pip install -r"):
+        trim_silence(speech, config=SILERO)
