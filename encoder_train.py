@@ -23,7 +23,6 @@ debug (a few seconds, to see that all works).
 examples:
   python encoder_train.py data/encoder --out runs/encoder --config small
   python encoder_train.py data/encoder --out runs/lstm --config published --set data.speakers=16 --steps 50000
-  accelerate launch --num_processes 2 encoder_train.py data/encoder --out runs/encoder --config small
 
 settings worth knowing (--set): data.speakers, data.utterances (a batch), data.min_seconds, data.max_seconds (crops),
 loss.distill_weight, loss.ge2e_weight, loss.aam_weight, loss.ge2e=softmax|contrast|angular, augment.noise and the like
@@ -35,9 +34,7 @@ figures/ and tensorboard/. The same command goes on where a run was stopped.
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
     training.add_arguments(parser, KIND, "small, lstm, published, debug")
     parser.add_argument(
         "--model", choices=["lstm", "transformer"], help="architecture, whatever the preset says (model.architecture)"
@@ -52,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     settings = load_config(EncoderSettings, KIND, args.config, assignments)
     task = EncoderTask(read_manifest(args.data, KIND), settings)
     best = training.train(task, settings.training, args.out, device=args.device, start_from=args.start_from)
-    print(f"best weights: {best}")
+    training.say(f"best weights: {best}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

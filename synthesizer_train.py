@@ -19,14 +19,14 @@ from utils.errors import exit_code
 from utils.mel import MelConfig
 from vocoder.griffin_lim import GriffinLimConfig, mel_to_waveform
 
+EPILOG = """
+The same command goes on where an interrupted run stopped. Fine-tuning on one person: preprocess a folder of wav and txt
+files, then --from the weights to start with.
+"""
+
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="The same command goes on where an interrupted run stopped. Fine-tuning on one person: preprocess a "
-        "folder of wav and txt files, then --from the weights to start with. Several processes: "
-        "accelerate launch synthesizer_train.py ...",
-    )
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
     training.add_arguments(parser, "synthesizer", "published, small, parallel, debug")
     return parser
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(RunConfig, "synthesizer", args.config, training.settings_of(args))
     task = build_task(args.data, config, griffin_lim)
     best = training.train(task, config.training, args.out, device=args.device, start_from=args.start_from)
-    print(f"best weights: {best}")
+    training.say(f"best weights: {best}")
     return 0
 
 

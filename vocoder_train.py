@@ -1,7 +1,7 @@
 """Train a vocoder: mel in, waveform out.
 
     python vocoder_train.py data/vocoder --out runs/vocos --config vocos
-    accelerate launch vocoder_train.py data/vocoder --out runs/hifigan --config hifigan_v2 --precision bf16
+    python vocoder_train.py data/vocoder --out runs/hifigan --config hifigan_v2 --precision bf16
 
 An interrupted run goes on with the same command. `best.safetensors` and `last.safetensors` are what
 `demo_cli.py --vocoder` takes.
@@ -23,7 +23,7 @@ from vocoder.train import VocoderRun, make_task
 
 def build_parser() -> argparse.ArgumentParser:
     presets = ", ".join(sorted(p.stem for p in (CONFIGS / "vocoder").glob("*.toml")))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     training.add_arguments(parser, "vocoder", presets)
     return parser
 
@@ -34,12 +34,12 @@ def run(args: argparse.Namespace) -> None:
     manifest = read_manifest(args.data, "vocoder")
     task = make_task(config, manifest)
     size = sum(p.numel() for p in task.modules["generator"].parameters()) / 1e6
-    print(
+    training.say(
         f"{config.model.architecture}, {size:.2f} M parameters; {manifest.header['hours']:.1f} h of "
         f"{manifest.header['speakers']} speakers, {len(task.crops)} stretches in the train split"
     )
     best = training.train(task, config.training, args.out, device=args.device, start_from=args.start_from)
-    print(f"best weights: {best}; as they were at the end: {best.with_name('last.safetensors')}")
+    training.say(f"best weights: {best}; as they were at the end: {best.with_name('last.safetensors')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -128,6 +128,7 @@ def gradients_of_a_process(rank: int, world: int, toy: str, model: str, out: str
     ).backward()
     if rank == 0:
         torch.save({name: p.grad for name, p in module.named_parameters()}, out)
+        Path(f"{out}.world").write_text(str(dist.get_world_size()), encoding="utf-8")
     dist.destroy_process_group()
 
 
@@ -136,6 +137,7 @@ def test_two_processes_equal_one(toy, tmp_path, model):
     """With layer norm in Tacotron; batch norm would take its statistics from each process's own rows."""
     out = tmp_path / "gradients"
     torch.multiprocessing.spawn(gradients_of_a_process, (2, str(toy), model, str(out)), nprocs=2)
+    assert Path(f"{out}.world").read_text(encoding="utf-8") == "2"
     task = build_task(toy, config(model, "data.batch_size=4"))
     module = task.modules["synthesizer"].train()
     sum(task.losses({"synthesizer": module}, task.batch(1), "synthesizer", 1).values()).backward()

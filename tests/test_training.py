@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.launching import launch_two
 from utils import checkpoint
 from utils.distributed import gather_rows, masked_mean
 from utils.errors import CloningError
@@ -137,22 +138,11 @@ def test_a_run_killed_without_warning_goes_on_from_its_last_save(tmp_path):
 
 def test_two_processes_equal_one_with_the_same_total_batch(tmp_path):
     train(Toy(dropout=0.0), settings_for(6), tmp_path / "one", device="cpu")
-    script = tmp_path / "two.py"
-    script.write_text(
+    body = (
         "import tests.test_training as t\n"
-        f"t.train(t.Toy(dropout=0.0), t.settings_for(6), r'{tmp_path / 'two'}', device='cpu')\n",
-        encoding="utf-8",
+        "t.train(t.Toy(dropout=0.0), t.settings_for(6), sys.argv[1], device='cpu')\n"
     )
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    done = subprocess.run(
-        [*launch, str(script)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    launch_two(tmp_path, body, tmp_path / "two")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5, msg=name)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that prints and writes; also before the processes have met."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank() == 0
+    return os.environ.get("RANK", "0") == "0"  # set by accelerate launch and torchrun
 
 
 def world_size() -> int:
@@ -16,11 +26,21 @@ def gather_rows(x: Tensor) -> Tensor:
 
     Process r holds rows r, r + world, ... (`Task.shard`), all processes equally many.
     """
-    if world_size() == 1:
-        return x
-    from torch.distributed.nn.functional import all_gather
+    return x if world_size() == 1 else _GatherRows.apply(x)
 
-    return torch.stack(all_gather(x), dim=1).flatten(0, 1)
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)  # each process has a loss of its own, all of which look at these rows
+        return gradient[dist.get_rank() :: world_size()]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

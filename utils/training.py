@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from utils import checkpoint
 from utils.config import to_dict
+from utils.distributed import is_main_process
 from utils.errors import CloningError
 from utils.files import write_text
 
@@ -435,7 +436,10 @@ class _Run:
     def _open_logs(self) -> None:
         if not self.main:
             return
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CloningError(f"{self.out}: cannot write here: {error.strerror}; choose another --out") from error
         settings = {"training": to_dict(self.config), "model": self.task.config, "mel": self.task.mel}
         write_text(self.out / "settings.json", json.dumps(settings, indent=1) + "\n")
         try:
@@ -510,8 +514,18 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
     return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
 
 
+SEVERAL_PROCESSES = """
+several processes (GPUs, or CPU processes) share the batch of a step, so that the result is that of one process:
+  accelerate launch --multi_gpu --num_processes 2 {stage}_train.py DATA --out RUN
+  accelerate launch --multi_gpu --num_processes 2 {stage}_train.py DATA --out RUN --device cpu --threads 1
+(--multi_gpu starts them on machines without a GPU too, while accelerate's own --cpu would start only one)
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser, stage: str, presets: str) -> None:
-    """The flags that the three train scripts share."""
+    """The flags that the three train scripts share, and how to start several processes."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (parser.epilog or "") + SEVERAL_PROCESSES.format(stage=stage)
     parser.add_argument("data", type=Path, help=f"a folder that {stage}_preprocess.py wrote")
     parser.add_argument(
         "--out",
@@ -536,10 +550,18 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str, presets: str) -> 
         metavar="CHECKPOINT",
         help="begin with the weights of a checkpoint (layers that match)",
     )
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument(
+        "--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU where there is one (default)"
+    )
     parser.add_argument("--precision", choices=["no", "bf16", "fp16"], help="mixed precision (training.precision)")
     parser.add_argument("--workers", type=int, help="processes that prepare batches (training.workers)")
     parser.add_argument("--threads", type=int, help="CPU threads of each process (default: all cores)")
+
+
+def say(text: str) -> None:
+    """Print a line of a script's report, once however many processes there are."""
+    if is_main_process():
+        print(text)
 
 
 def settings_of(args: argparse.Namespace) -> list[str]:

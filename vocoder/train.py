@@ -16,7 +16,7 @@ from utils.training import Batch, Task, TrainingConfig, Validation
 from vocoder.config import DataConfig, DiscriminatorConfig, LossConfig, VocoderConfig
 from vocoder.data import Crops, check_mel, crop_mel, edge_frames, held_out
 from vocoder.discriminators import Discriminators, Judgement
-from vocoder.generate import generate
+from vocoder.generate import Generation, generate
 from vocoder.loss import adversarial_loss, critic_loss, feature_loss, mel_loss, stft_loss
 from vocoder.model import build
 from vocoder.quantize import encode_mu_law, label_to_float
@@ -170,7 +170,8 @@ class WaveRNNTask(VocoderTask):
             length = (mel.size(2) - 1 - 2 * sizes.pad) * hop
             total += float(self._likelihood(model, target, mel[:, :, :-1], sizes.pad * hop, length))
         sample = self.held_out[0].tensors(self.mel_config, device)[0][0, :, :80]
-        audio = generate(model, sample, seed=self.run.training.seed).clip(-1, 1)
+        how = Generation(folded=sample.size(1) * hop > Generation.target)
+        audio = generate(model, sample, seed=self.run.training.seed, how=how).clip(-1, 1)
         return Validation(total / len(self.held_out), audio={"held_out_0": (audio, self.mel_config.sample_rate)})
 
 
