@@ -119,7 +119,8 @@ def read_manifest(root: str | Path, kind: str | None = None) -> Manifest:
     root = Path(root)
     path = root / "manifest.jsonl"
     if not path.is_file():
-        raise CloningError(f"{root}: no manifest.jsonl here; run the stage's preprocess script first")
+        script = f"{kind}_preprocess.py" if kind else "the stage's preprocess script"
+        raise CloningError(f"{root}: no manifest.jsonl here; run {script} first")
     rows = _read_lines(path)
     try:
         manifest = Manifest(root, rows[0], [Utterance(**row) for row in rows[1:]])
