@@ -18,9 +18,9 @@ WORLD = """
 import sys
 from pathlib import Path
 from accelerate import PartialState
-state = PartialState(cpu=True)
+state, written = PartialState(cpu=True), Path(sys.argv.pop(1))
 if state.is_main_process:
-    Path(sys.argv.pop(1)).write_text(f"{state.num_processes} {state.backend}", encoding="utf-8")
+    written.write_text(f"{state.num_processes} {state.backend}", encoding="utf-8")
 """
 
 
