@@ -181,7 +181,7 @@ def train(
     device: str = "auto",
     start_from: str | Path | None = None,
 ) -> Path:
-    """Train until `config.steps`; returns the path of the best weights (`best.safetensors`; `last.safetensors` beside).
+    """Train until `config.steps`; returns the path of the best weights (`best.safetensors`, or `last.safetensors` before any validation).
 
     Goes on by itself where `out_dir/state.pt` is. Raises CloningError: a loss that is not finite, memory that does
     not suffice, a state that belongs to another model.
@@ -196,7 +196,8 @@ def train(
         ) from error
     finally:
         run.close()
-    return run.out / "best.safetensors"
+    best, last = run.out / "best.safetensors", run.out / "last.safetensors"
+    return best if best.is_file() else last  # stopped before the first validation
 
 
 class _Run:
