@@ -181,7 +181,7 @@ def train(
     device: str = "auto",
     start_from: str | Path | None = None,
 ) -> Path:
-    """Train until `config.steps`; returns the path of the best weights (`best.safetensors`, or `last.safetensors` before any validation).
+    """Train until `config.steps`; returns the path of the best weights, or of the last before any validation.
 
     Goes on by itself where `out_dir/state.pt` is. Raises CloningError: a loss that is not finite, memory that does
     not suffice, a state that belongs to another model.
