@@ -20,6 +20,7 @@ from utils.checkpoint import load_weights
 from utils.config import CONFIGS, load_config
 from utils.errors import CloningError
 
+MODELS = ["tacotron", "parallel"]
 SETTINGS = [f"model.speaker_size={SPEAKER_SIZE}", "data.batch_size=3", "data.min_frames=1"]
 
 
@@ -39,7 +40,7 @@ def script(toy: Path, out: Path, model: str, *extra: str) -> int:
     )
 
 
-@pytest.mark.parametrize("model", ["tacotron", "parallel"])
+@pytest.mark.parametrize("model", MODELS)
 def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypatch, model):
     assert script(toy, tmp_path / "whole", model) == 0
     task = build_task(toy, config(model)).__class__
@@ -114,34 +115,41 @@ def test_masked_losses_do_not_see_padding(toy):
         torch.testing.assert_close(one[name], two[name], msg=name)
 
 
-def gradients_of_a_process(rank: int, world: int, toy: str, model: str, out: str) -> None:
-    """One process of several: the averaged gradients of its rows of the batch, written by the first."""
+def gradients_of_a_process(rank: int, world: int, toy: str, out: Path) -> None:
+    """One process of several: the averaged gradients of its rows of each model's batch, written by the first."""
     import torch.distributed as dist
 
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{out}.meet", rank=rank, world_size=world)
-    task = build_task(toy, config(model, "data.batch_size=4"))
-    module = task.modules["synthesizer"].train()
-    wrapped = torch.nn.parallel.DistributedDataParallel(module)
-    sum(
-        task.losses({"synthesizer": wrapped}, task.shard(task.batch(1), rank, world), "synthesizer", 1).values()
-    ).backward()
+    dist.init_process_group("gloo", init_method=(out / "meet").as_uri(), rank=rank, world_size=world)
+    for model in MODELS:
+        task = build_task(toy, config(model, "data.batch_size=4"))
+        module = task.modules["synthesizer"].train()
+        wrapped = torch.nn.parallel.DistributedDataParallel(module)
+        own = task.shard(task.batch(1), rank, world)
+        sum(task.losses({"synthesizer": wrapped}, own, "synthesizer", 1).values()).backward()
+        if rank == 0:
+            torch.save({name: p.grad for name, p in module.named_parameters()}, out / model)
     if rank == 0:
-        torch.save({name: p.grad for name, p in module.named_parameters()}, out)
-        Path(f"{out}.world").write_text(str(dist.get_world_size()), encoding="utf-8")
+        (out / "world").write_text(str(dist.get_world_size()), encoding="utf-8")
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("model", ["tacotron", "parallel"])
-def test_two_processes_equal_one(toy, tmp_path, model):
+@pytest.fixture(scope="module")
+def two_processes(toy, tmp_path_factory) -> Path:
+    """Gradients of each model, found by two processes together."""
+    out = tmp_path_factory.mktemp("gradients")
+    torch.multiprocessing.spawn(gradients_of_a_process, (2, str(toy), out), nprocs=2)
+    assert (out / "world").read_text(encoding="utf-8") == "2"
+    return out
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_two_processes_equal_one(toy, two_processes, model):
     """With layer norm in Tacotron; batch norm would take its statistics from each process's own rows."""
-    out = tmp_path / "gradients"
-    torch.multiprocessing.spawn(gradients_of_a_process, (2, str(toy), model, str(out)), nprocs=2)
-    assert Path(f"{out}.world").read_text(encoding="utf-8") == "2"
     task = build_task(toy, config(model, "data.batch_size=4"))
     module = task.modules["synthesizer"].train()
     sum(task.losses({"synthesizer": module}, task.batch(1), "synthesizer", 1).values()).backward()
-    found = torch.load(out, weights_only=True)
+    found = torch.load(two_processes / model, weights_only=True)
     for name, parameter in module.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
 

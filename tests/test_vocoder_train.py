@@ -75,15 +75,15 @@ def test_one_batch_can_be_learned(data, preset):
     run_settings = load_config(VocoderRun, "vocoder", preset, ["discriminator.start=1000000"])
     task = make_task(run_settings, read_manifest(data))
     model, batch = task.modules["generator"], task.batch(1)
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-2)
     totals = []
-    for _ in range(25):
+    for _ in range(14):
         total = sum(task.losses({"generator": model}, batch, "generator", 1).values())
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
         totals.append(total.item())
-    assert totals[-1] < 0.85 * totals[0]
+    assert totals[-1] < 0.9 * totals[0]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
