@@ -8,12 +8,15 @@ import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from synthesizer.teacher import TeacherForcing
 from utils import preprocessing
 from utils.corpora import Clip
 from utils.errors import CloningError, exit_code
 from vocoder.preprocess import KIND, Processor
+
+if TYPE_CHECKING:
+    from synthesizer.teacher import TeacherForcing
 
 EPILOG = """
 examples:
@@ -70,6 +73,8 @@ def teacher_of(args: argparse.Namespace) -> TeacherForcing:
     """The set and the synthesizer, found to fit."""
     if len(args.corpora) != 1:
         raise CloningError(f"--synthesizer takes one set of synthesizer_preprocess.py, got {len(args.corpora)} folders")
+    from synthesizer.teacher import TeacherForcing  # here, since every worker imports this script
+
     teacher = TeacherForcing(args.corpora[0].absolute(), args.synthesizer.absolute())
     teacher.check()
     return teacher
