@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.cache import plain
 from evaluation.metrics import Interval
+from utils.audio import Waveform, resample
+from utils.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from utils.files import write_text
-from utils.audio import Waveform
 
 PLAYER_BUDGET = 20_000_000  # bytes of audio in one page, before base64 makes it a third more
 STYLE = """
@@ -150,8 +149,6 @@ def opus_bytes(waveform: Waveform) -> bytes:
 
     rates = (8000, 12000, 16000, 24000, 48000)
     if waveform.sample_rate not in rates:
-        from utils.audio import Waveform, resample
-
         waveform = Waveform(resample(waveform.samples, waveform.sample_rate, 24000), 24000)
     buffer = io.BytesIO()
     samples = waveform.samples / max(1.0, float(abs(waveform.samples).max(initial=0)))
