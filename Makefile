@@ -15,7 +15,7 @@ demo: setup
 	$(BIN)/python demo_cli.py --reference samples/austen_0870.wav --text "The quick brown fox jumps over the lazy dog." --seed 1 --output out/demo.wav --plot out/demo.png --json out/demo.json
 
 test: $(VENV)/test.done lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
