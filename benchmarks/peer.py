@@ -1,10 +1,12 @@
 """Times another checkout of the Real-Time-Voice-Cloning code beside ours: same inputs, same weights, in turn (A B A B).
 
     python benchmarks/peer.py --peer ../Real-Time-Voice-Cloning [--threads 1] [--repeats 5] [--json ratios.json]
+    python benchmarks/peer.py --peer ../Real-Time-Voice-Cloning --only wavernn-folded --seconds 1 --repeats 1
 
 Each side lives in a process of its own. The other code needs names that numpy, scipy and librosa dropped since it was
 written; they are put back in its process before it is imported, and no file of its checkout is touched. Weights are
 random ones of the published size, made by the other code and read by both (the published encoder where it is found).
+Nobody would understand them, but the clock does not mind: both sides take the same number of steps.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -24,11 +28,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "If you hear the bell, leave the building at once and wait near the bridge."
 RATE, HOP, MELS = 16_000, 200, 80  # of the published models
-Job = Callable[[dict[str, Any]], dict[str, Any]]
+EMBEDDED_S = 5.0
+UNFOLDED_S = 0.5  # at most: it takes one step a sample
+SHORTEST_S = 0.3  # the other WaveRNN fades out over 20 frames and fails where there are fewer
+# part -> the most rounds: some take the other code a minute
+PARTS = {"import": 3, "load": 3, "preprocess": 99, "embed": 99, "tacotron": 99}
+SLOW = ("wavernn-folded", "wavernn-unfolded", "whole")
+PARTS |= dict.fromkeys(SLOW, 3)
+WARM_UP = ("preprocess", "embed", "tacotron", "wavernn-unfolded")
+Job = Callable[[float], int]  # seconds of audio -> how much was made
 
 
 # --- the two sides, each in its own process ---------------------------------------------------------------------------
@@ -36,8 +49,11 @@ Job = Callable[[dict[str, Any]], dict[str, Any]]
 
 def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
     """Loads our stages from the published-layout files in `weights`."""
+    import torch
+
     from encoder.inference import SpeakerEncoder
     from synthesizer.inference import Synthesizer
+    from synthesizer.layers import ItemDropout
     from utils.audio import Waveform
     from vocoder.generate import Generation
     from vocoder.inference import Vocoder
@@ -47,69 +63,68 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
     folded = Vocoder.load(weights / "vocoder.pt")
     unfolded = Vocoder.load(weights / "vocoder.pt", generation=Generation(folded=False))
 
-    def synthesize(speaker: np.ndarray) -> np.ndarray:
-        return np.asarray(synthesizer.synthesize([TEXT], speaker, seed=0)[0].mel)
+    @torch.inference_mode()
+    def synthesize(speaker: np.ndarray, seconds: float) -> np.ndarray:
+        # Not `synthesize`, which stops, trims and tries again by what it hears: the number of steps is given here
+        network, dropout = synthesizer.network, ItemDropout([0], synthesizer.device)
+        tokens = torch.tensor([synthesizer.tokens(TEXT)])
+        memory = network.remember(tokens, torch.tensor([tokens.shape[1]]), torch.from_numpy(speaker)[None], dropout)
+        steps = -(-frames_of(seconds) // network.reduction)
+        mel = network.generate(memory, dropout, lambda *_: False, steps)["mel"]
+        return network.post(mel, torch.tensor([mel.shape[2]]))[0].numpy()
 
-    def flow(_: dict[str, Any]) -> dict[str, Any]:
+    def whole(seconds: float) -> int:
         speaker = encoder.embed_utterance(encoder.preprocess(clip))
-        mel = synthesize(speaker)
-        folded.vocode(mel, seed=0)
-        return {"frames": mel.shape[1]}
+        return len(folded.vocode(synthesize(speaker, seconds), seed=0))
 
     return {
-        "preprocess": lambda job: {"samples": len(encoder.preprocess(clip))},
-        "embed": lambda job: {"size": len(encoder.embed_utterance(Waveform(speech(clip, job["seconds"]), RATE)))},
-        "synthesize": lambda job: {"frames": synthesize(unit_vector()).shape[1]},
-        "vocode folded": lambda job: {"samples": len(folded.vocode(any_mel(job["seconds"]), seed=0))},
-        "vocode unfolded": lambda job: {"samples": len(unfolded.vocode(any_mel(job["seconds"]), seed=0))},
-        "whole flow": flow,
+        "preprocess": lambda _: len(encoder.preprocess(clip)),
+        "embed": lambda seconds: len(encoder.embed_utterance(Waveform(speech(clip, seconds), RATE))),
+        "tacotron": lambda seconds: synthesize(unit_vector(), seconds).shape[1],
+        "wavernn-folded": lambda seconds: len(folded.vocode(any_mel(seconds), seed=0)),
+        "wavernn-unfolded": lambda seconds: len(unfolded.vocode(any_mel(seconds), seed=0)),
+        "whole": whole,
     }
 
 
-def their_jobs(weights: Path, clip: Path, checkout: Path) -> dict[str, Job]:
-    """Imports the checkout, with the missing names put back, and loads the same files."""
-    sys.path.insert(0, str(checkout))
-    restore_names()
+def their_jobs(weights: Path, clip: Path) -> dict[str, Job]:
+    """Loads the stages of the checkout in `sys.path` from the same files."""
+    import torch
+
     encoder = importlib.import_module("encoder.inference")
     synthesis = importlib.import_module("synthesizer.inference")
     text = importlib.import_module("synthesizer.utils.text")
     vocoder = importlib.import_module("vocoder.inference")
-    import torch
-
     encoder.load_model(weights / "encoder.pt", "cpu")
     synthesizer = synthesis.Synthesizer(weights / "synthesizer.pt", verbose=False)
     synthesizer.load()
     vocoder.load_model(weights / "vocoder.pt", verbose=False)
-    quiet = {"progress_callback": lambda *_: None}
 
-    def synthesize(speaker: np.ndarray, frames: int) -> np.ndarray:
-        symbols = torch.tensor([text.text_to_sequence(TEXT, ["english_cleaners"])])
-        _, mel, _ = synthesizer._model.generate(symbols, torch.from_numpy(speaker)[None].float(), steps=frames)
+    def synthesize(speaker: np.ndarray, seconds: float) -> np.ndarray:
+        tokens = torch.tensor([text.text_to_sequence(TEXT, ["english_cleaners"])])
+        voice = torch.from_numpy(speaker)[None].float()
+        _, mel, _ = synthesizer._model.generate(tokens, voice, steps=frames_of(seconds))
         return mel.detach().numpy()[0]
 
-    def flow(job: dict[str, Any]) -> dict[str, Any]:
-        speaker = encoder.embed_utterance(encoder.preprocess_wav(clip))
-        mel = synthesize(speaker, job["frames"])
-        vocoder.infer_waveform(mel, **quiet)
-        return {"frames": mel.shape[1]}
+    def vocode(mel: np.ndarray, folded: bool) -> int:
+        return len(vocoder.infer_waveform(mel, batched=folded, progress_callback=lambda *_: None))
 
-    def vocode(job: dict[str, Any], batched: bool) -> dict[str, Any]:
-        return {"samples": len(vocoder.infer_waveform(any_mel(job["seconds"]), batched=batched, **quiet))}
+    def whole(seconds: float) -> int:
+        speaker = encoder.embed_utterance(encoder.preprocess_wav(clip))
+        return vocode(synthesize(speaker, seconds), True)
 
     return {
-        "preprocess": lambda job: {"samples": len(encoder.preprocess_wav(clip))},
-        "embed": lambda job: {"size": len(encoder.embed_utterance(speech(clip, job["seconds"])))},
-        "synthesize": lambda job: {"frames": synthesize(unit_vector(), job["frames"]).shape[1]},
-        "vocode folded": lambda job: vocode(job, True),
-        "vocode unfolded": lambda job: vocode(job, False),
-        "whole flow": flow,
+        "preprocess": lambda _: len(encoder.preprocess_wav(clip)),
+        "embed": lambda seconds: len(encoder.embed_utterance(speech(clip, seconds))),
+        "tacotron": lambda seconds: synthesize(unit_vector(), seconds).shape[1],
+        "wavernn-folded": lambda seconds: vocode(any_mel(seconds), True),
+        "wavernn-unfolded": lambda seconds: vocode(any_mel(seconds), False),
+        "whole": whole,
     }
 
 
-def make_weights(weights: Path, checkout: Path) -> None:
+def make_weights(weights: Path) -> None:
     """Random weights of the published sizes, by the checkout's own classes; the stop token never fires."""
-    sys.path.insert(0, str(checkout))
-    restore_names()
     import torch
 
     torch.manual_seed(0)
@@ -163,25 +178,28 @@ def restore_names() -> None:
     for name, value in (("int", int), ("complex", complex), ("cumproduct", np.cumprod)):
         if name not in np.__dict__:
             setattr(np, name, value)
-    try:
-        importlib.import_module("scipy.ndimage.morphology")
-    except ModuleNotFoundError:
-        sys.modules["scipy.ndimage.morphology"] = importlib.import_module("scipy.ndimage")
+    sys.modules["scipy.ndimage.morphology"] = importlib.import_module("scipy.ndimage")
     import librosa
+    import librosa.filters  # as the other code does; the rest of librosa is loaded when it is first called
 
-    importlib.import_module("librosa.filters")
-    librosa.resample = _positional(librosa.resample, ("y", "orig_sr", "target_sr"))
-    librosa.load = _positional(librosa.load, ("path", "sr"))
-    librosa.core.load = librosa.load
-    feature = librosa.feature
-    feature.melspectrogram = _positional(feature.melspectrogram, ("y", "sr"))
-    librosa.filters.mel = _positional(librosa.filters.mel, ("sr", "n_fft"))
+    librosa.filters.mel = _positional("librosa.filters", "mel", ("sr", "n_fft"))
+    librosa.load = _positional("librosa.core.audio", "load", ("path", "sr"))
+    librosa.resample = _positional("librosa.core.audio", "resample", ("y", "orig_sr", "target_sr"))
+    mel = _positional("librosa.feature.spectral", "melspectrogram", ("y", "sr"))
+    librosa.feature = types.SimpleNamespace(melspectrogram=mel)
     _stand_in("unidecode", unidecode=lambda text: text)  # the benchmark's text is plain ASCII without numbers
     _stand_in("inflect", engine=lambda: None)
 
 
-def _positional(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
-    return lambda *values, **keywords: function(**dict(zip(names, values, strict=False)), **keywords)
+def _positional(module: str, name: str, names: tuple[str, ...]) -> Callable[..., Any]:
+    """A function of today's librosa that takes its first arguments by position again."""
+    present = vars(sys.modules[module])[name] if module in sys.modules else None
+
+    def call(*values: Any, **keywords: Any) -> Any:
+        function = present or getattr(importlib.import_module(module), name)
+        return function(**dict(zip(names, values, strict=False)), **keywords)
+
+    return call
 
 
 def _stand_in(name: str, **contents: Any) -> None:
@@ -197,16 +215,17 @@ def speech(clip: Path, seconds: float) -> np.ndarray:
     """(T,) at 16 kHz, repeated to the length."""
     import soundfile
 
-    samples, rate = soundfile.read(clip, dtype="float32")
-    if rate != RATE or samples.ndim != 1:
-        raise SystemExit(f"{clip}: the benchmark wants a mono clip at {RATE} Hz")
+    samples, _ = soundfile.read(clip, dtype="float32")
     return np.resize(samples, round(seconds * RATE))
 
 
 def any_mel(seconds: float) -> np.ndarray:
     """(M, F) in the published range; what it says does not matter to the clock."""
-    frames = round(seconds * RATE / HOP) + 1
-    return np.random.default_rng(0).uniform(-4, 4, (MELS, frames)).astype(np.float32)
+    return np.random.default_rng(0).uniform(-4, 4, (MELS, frames_of(seconds) + 1)).astype(np.float32)
+
+
+def frames_of(seconds: float) -> int:
+    return round(seconds * RATE / HOP)
 
 
 def unit_vector() -> np.ndarray:
@@ -214,93 +233,108 @@ def unit_vector() -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def serve(side: str, weights: Path, clip: Path, checkout: Path, threads: int) -> None:
-    """Answer JSON lines on stdin with JSON lines on stdout; whatever the code prints goes to stderr."""
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    with contextlib.redirect_stdout(sys.stderr):
-        if side == "weights":
-            make_weights(weights, checkout)
-            return
+def serve(args: argparse.Namespace) -> None:
+    """Answer JSON lines on stdin with JSON lines on stdout. What the code itself prints is dropped, errors are not."""
+    with contextlib.redirect_stdout(io.StringIO()):
         started = time.perf_counter()
+        if args.serve == "ours":
+            sys.path.insert(0, str(ROOT))
+        else:
+            sys.path.insert(0, str(args.peer))
+            restore_names()
+        if args.serve == "weights":
+            make_weights(args.weights)
+            return
         import torch
 
-        torch.set_num_threads(threads)
-        if side == "ours":
-            sys.path.insert(0, str(ROOT))
-            jobs = our_jobs(weights, clip)
-        else:
-            jobs = their_jobs(weights, clip, checkout)
-        print(json.dumps({"seconds": time.perf_counter() - started}), file=replies, flush=True)
+        torch.set_num_threads(args.threads)
+        for stage in ("encoder", "synthesizer", "vocoder"):
+            importlib.import_module(f"{stage}.inference")
+        imported = time.perf_counter()
+        jobs = (our_jobs if args.serve == "ours" else their_jobs)(args.weights, args.clip)
+        _answer({"import": imported - started, "load": time.perf_counter() - imported})
         for line in sys.stdin:
             job = json.loads(line)
             started = time.perf_counter()
-            facts = jobs[job["name"]](job)
-            print(json.dumps({"seconds": time.perf_counter() - started, **facts}), file=replies, flush=True)
+            made = jobs[job["part"]](job["seconds"])
+            _answer({"taken": time.perf_counter() - started, "made": made})
+
+
+def _answer(facts: dict[str, Any]) -> None:
+    print(json.dumps(facts), file=sys.__stdout__, flush=True)
 
 
 # --- the parent -------------------------------------------------------------------------------------------------------
 
 
 class Side:
-    """A serving process; `ask` times one job in it."""
+    """A serving process; `ask` times one part in it, "import" and "load" in a fresh one."""
 
     def __init__(self, name: str, args: argparse.Namespace, weights: Path) -> None:
         self.name = name
-        environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "PYTHONPATH": ""}
-        command = [sys.executable, str(Path(__file__).resolve()), "--serve", name, "--weights", str(weights)]
-        command += ["--peer", str(args.peer), "--clip", str(args.clip), "--threads", str(args.threads)]
-        folder = args.peer if name == "peer" else ROOT
+        self._again = lambda: Side(name, args, weights)
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder, env=environment, encoding="utf-8"
+            [*command(name, args, weights), "--threads", str(args.threads), "--clip", str(args.clip)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": str(args.threads)},
+            encoding="utf-8",
         )
-        self.start_seconds = self._reply()["seconds"]
+        self._started = self._reply()
 
-    def ask(self, **job: Any) -> dict[str, Any]:
-        self._process.stdin.write(json.dumps(job) + "\n")
+    def ask(self, part: str, seconds: float) -> float:
+        if part in self._started:
+            fresh = self._again()
+            fresh.close()
+            return fresh._started[part]
+        self._process.stdin.write(json.dumps({"part": part, "seconds": seconds}) + "\n")
         self._process.stdin.flush()
-        return self._reply()
+        return self._reply()["taken"]
 
     def close(self) -> None:
-        self._process.stdin.close()
+        self._process.terminate()
         self._process.wait()
 
-    def _reply(self) -> dict[str, Any]:
+    def _reply(self) -> dict[str, float]:
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit(f"error: {self.name} stopped with code {self._process.wait()}; its last words are above")
         return json.loads(line)
 
 
-def compare(sides: list[Side], repeats: int, quick: bool, only: list[str]) -> dict[str, dict[str, Any]]:
-    """Every job in turn on both sides, the first round thrown away; frames of ours set the length of theirs."""
-    ours, theirs = sides
-    frames = ours.ask(name="synthesize")["frames"]
-    jobs = [
-        ("preprocess", {}, repeats),
-        ("embed", {"seconds": 5}, repeats),
-        ("synthesize", {"frames": frames}, repeats),
-        ("vocode unfolded", {"seconds": 0.5}, 1 if quick else min(repeats, 3)),
-        ("vocode folded", {"seconds": 3}, 1 if quick else min(repeats, 3)),
-        ("whole flow", {"frames": frames}, 1 if quick else min(repeats, 3)),
-    ]
-    results = {"start: import and load": _row([ours.start_seconds], [theirs.start_seconds])}
-    for name, details, rounds in jobs:
-        if only and name not in only:
-            continue
-        times: tuple[list[float], list[float]] = ([], [])
-        for round_number in range(rounds + (rounds > 1)):
-            for side, seconds in zip(sides, times, strict=True):
-                taken = side.ask(name=name, **details)["seconds"]
-                if round_number or rounds == 1:
-                    seconds.append(taken)
-        label = f"{name} {details['seconds']:g} s" if "seconds" in details else name
-        label = f"{label}, {frames * HOP / RATE:.1f} s of speech" if "frames" in details else label
-        results[label] = _row(*times)
-        print(line(label, results[label]), flush=True)
+def command(name: str, args: argparse.Namespace, weights: Path) -> list[str]:
+    script = [sys.executable, str(Path(__file__).resolve()), "--serve", name]
+    return [*script, "--weights", str(weights), "--peer", str(args.peer)]
+
+
+def compare(sides: list[Side], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Every chosen part in turn on both sides; each row of the table is printed as soon as it is known."""
+    wanted = [part for part in PARTS if not args.only or part in args.only]
+    lengths = {"import": 0, "load": 0, "preprocess": 0, "embed": EMBEDDED_S}
+    lengths["wavernn-unfolded"] = min(UNFOLDED_S, args.seconds)
+    rounds = {part: max(1, min(args.repeats, PARTS[part])) for part in wanted}
+    for side in sides:  # kernels and lazy imports: no round is charged for them
+        for part in WARM_UP if set(wanted) & set(SLOW) else WARM_UP[:-1]:
+            side.ask(part, EMBEDDED_S if part == "embed" else SHORTEST_S)
+    results: dict[str, dict[str, Any]] = {}
+    print(f"{'':28s}{'ours, s':>10s}{'peer, s':>10s}{'times faster':>14s}   lowest to highest", flush=True)
+    with tqdm(total=2 * sum(rounds.values()), disable=None, leave=False) as progress:
+        for part in wanted:
+            seconds = lengths.get(part, args.seconds)
+            times: tuple[list[float], list[float]] = ([], [])
+            for _ in range(rounds[part]):
+                for side, taken in zip(sides, times, strict=True):
+                    progress.set_postfix_str(f"{part}, {side.name}")
+                    taken.append(side.ask(part, seconds))
+                    progress.update()
+            label = f"{part}, {seconds:g} s" if seconds else part
+            results[label] = row(*times)
+            progress.write(line(label, results[label]))
+            sys.stdout.flush()
     return results
 
 
-def _row(ours: list[float], theirs: list[float]) -> dict[str, Any]:
+def row(ours: list[float], theirs: list[float]) -> dict[str, Any]:
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     medians = float(np.median(ours)), float(np.median(theirs))
     return {
@@ -314,61 +348,81 @@ def _row(ours: list[float], theirs: list[float]) -> dict[str, Any]:
     }
 
 
-def line(label: str, row: dict[str, Any]) -> str:
-    spread = f"{row['lowest_ratio']:.2f} to {row['highest_ratio']:.2f}"
-    return (
-        f"{label:42s} ours {row['ours_median_s']:9.4f} s   peer {row['peer_median_s']:9.4f} s   "
-        f"{row['times_faster']:6.2f} times faster ({spread})"
-    )
+def line(label: str, found: dict[str, Any]) -> str:
+    spread = f"{found['lowest_ratio']:.2f} to {found['highest_ratio']:.2f} ({len(found['ours_s'])})"
+    ours, theirs = found["ours_median_s"], found["peer_median_s"]
+    return f"{label:28s}{ours:10.4f}{theirs:10.4f}{found['times_faster']:14.2f}   {spread}"
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", type=Path, required=True, metavar="CHECKOUT")
-    parser.add_argument("--clip", type=Path, default=ROOT / "samples" / "austen_0870.wav", help="mono, 16 kHz")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=[], metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--seconds", type=float, default=3.0, help="audio that Tacotron and WaveRNN make")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds; at most 3 of the parts that take long")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one round of what takes long")
-    parser.add_argument("--only", nargs="+", default=[], metavar="JOB", help="preprocess, embed, synthesize, ...")
+    parser.add_argument("--clip", type=Path, default=ROOT / "samples" / "austen_0870.wav", help="mono, 16 kHz")
+    parser.add_argument(
+        "--encoder", type=Path, metavar="PATH", help="published encoder.pt (default: where it is found)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--serve", choices=("ours", "peer", "weights"), help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--weights", type=Path, help="folder with encoder.pt to use (default: the published one, if found)"
-    )
+    parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
     return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    from evaluation.judges import find_published_encoder
+    from utils.errors import CloningError
+    from utils.files import write_text
+
+    if not (args.peer / "encoder" / "inference.py").is_file():
+        raise CloningError(f"{args.peer}: no checkout of Real-Time-Voice-Cloning here")
+    if args.seconds < SHORTEST_S:
+        raise CloningError(f"--seconds {args.seconds:g}: the other code makes no less than {SHORTEST_S:g} s")
+    check_clip(args.clip)
+    encoder = args.encoder or find_published_encoder()
+    if encoder and not encoder.is_file():
+        raise CloningError(f"{encoder}: no such file")
+    if importlib.util.find_spec("webrtcvad") is None:
+        print("webrtcvad is not installed: the peer's preprocess looks for no silences and does less than ours")
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        weights = Path(folder)
+        if encoder:
+            (weights / "encoder.pt").write_bytes(encoder.read_bytes())
+        subprocess.run(command("weights", args, weights), check=True)
+        sides = []
+        for name in ("ours", "peer"):
+            sides.append(Side(name, args, weights))
+            stack.callback(sides[-1].close)
+        results = compare(sides, args)
+    if args.json:
+        write_text(args.json, json.dumps({"threads": args.threads, "results": results}, indent=1))
+
+
+def check_clip(clip: Path) -> None:
+    """CloningError unless both sides read it alike."""
+    import soundfile
+
+    from utils.errors import CloningError
+
+    if not clip.is_file():
+        raise CloningError(f"{clip}: no such file")
+    info = soundfile.info(clip)
+    if (info.samplerate, info.channels) != (RATE, 1):
+        raise CloningError(f"{clip}: {info.samplerate} Hz, {info.channels} channels; wanted: {RATE} Hz, mono")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     args.peer, args.clip = args.peer.resolve(), args.clip.resolve()
-    if not (args.peer / "encoder" / "inference.py").is_file():
-        print(f"error: {args.peer}: no checkout of Real-Time-Voice-Cloning here", file=sys.stderr)
-        return 2
     if args.serve:
-        serve(args.serve, args.weights, args.clip, args.peer, args.threads)
+        serve(args)
         return 0
     sys.path.insert(0, str(ROOT))
-    from evaluation.judges import find_published_encoder
+    from utils.errors import exit_code
 
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder)
-        published = args.weights / "encoder.pt" if args.weights else find_published_encoder()
-        if published:
-            (weights / "encoder.pt").write_bytes(published.read_bytes())
-        command = [sys.executable, __file__, "--serve", "weights", "--weights", folder, "--peer", str(args.peer)]
-        subprocess.run(command, check=True, cwd=args.peer)
-        sides = [Side("ours", args, weights), Side("peer", args, weights)]
-        try:
-            results = compare(sides, args.repeats, args.quick, args.only)
-        finally:
-            for side in sides:
-                side.close()
-    start = "start: import and load"
-    print(line(start, results[start]))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"threads": args.threads, "results": results}, indent=1), encoding="utf-8")
-    return 0
+    return exit_code(lambda: run(args))
 
 
 if __name__ == "__main__":

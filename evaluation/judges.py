@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +51,8 @@ class DistillMos:
             import distillmos
         except ModuleNotFoundError as error:
             raise require_package("distillmos", self.name, REQUIREMENTS) from error
-        self._model = distillmos.ConvTransformerSQAModel().eval()
+        with contextlib.redirect_stdout(io.StringIO()):  # it says where its weights lie
+            self._model = distillmos.ConvTransformerSQAModel().eval()
 
     def measure(self, waveform: Waveform) -> dict[str, float]:
         import torch

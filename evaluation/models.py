@@ -50,10 +50,15 @@ def vocoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
 
 def chain_columns(folders: list[Path]) -> list[Column]:
     """Folders that hold at least a synthesizer; CloningError when there is none."""
-    columns = [Column(folder.name, folder) for folder in _folders(folders) if find(folder, "synthesizer")]
+    columns = [column for column in folder_columns(folders) if find(column.path, "synthesizer")]
     if not columns:
         raise CloningError(f"no synthesizer in {', '.join(map(str, _folders(folders)))}: give --models DIR")
-    return unique(columns)
+    return columns
+
+
+def folder_columns(folders: list[Path]) -> list[Column]:
+    """One column a folder, whatever is in it."""
+    return unique([Column(folder.name, folder) for folder in _folders(folders)])
 
 
 def unique(columns: list[Column]) -> list[Column]:

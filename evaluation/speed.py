@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from evaluation.models import DEFAULT_MODELS, facts_of, find, unique
-from evaluation.models import Column as ModelColumn
+from evaluation.models import facts_of, find, folder_columns
 from evaluation.report import Cell, Report, Table
 from utils.errors import CloningError
 
@@ -33,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """One process for each folder and number of threads; a table each."""
-    folders = args.models or [DEFAULT_MODELS]
-    columns = unique([ModelColumn(folder.name, folder) for folder in folders])
-    report = Report("speed", facts_of(args, columns))
+    columns = folder_columns(args.models)
+    facts = facts_of(args, columns)
+    report = Report("speed", {name: fact for name, fact in facts.items() if name not in ("corpus", "limit", "threads")})
     lengths, repeats = (args.seconds[:2], 2) if args.quick else (args.seconds, args.repeats)
     for column in columns:
         if find(column.path, "synthesizer") is None and find(column.path, "encoder") is None:
@@ -51,13 +50,14 @@ def run(args: argparse.Namespace) -> Report:
                 "device": args.device,
             }
             result = measure(job)
-            table = Table(f"{column.name}, {threads} threads", COLUMNS, note=_note(result))
+            unit = "thread" if threads == 1 else "threads"
+            table = Table(f"{column.name}, {threads} {unit}", COLUMNS, note=_note(result))
             for name, row in result["stages"].items():
                 table.add(name, _cells(row))
             report.parts.append(table)
             report.details[f"{column.name}/{threads}"] = result
     if not report.tables:
-        raise CloningError(f"{', '.join(map(str, folders))}: no models to time here; give --models DIR")
+        raise CloningError(f"{report.facts['columns']}: no models to time here; give --models DIR")
     return report
 
 

@@ -26,7 +26,6 @@ Stages = dict[str, dict[str, Any]]
 def work(job: dict[str, Any]) -> dict[str, Any]:
     """job: models, vocoder, threads, repeats, seconds, device -> stages (seconds of every run), missing, peak_mib."""
     stages: Stages = {}
-    missing: dict[str, str] = {}
     started = time.perf_counter()
     import torch
 
@@ -37,16 +36,16 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     from utils.errors import CloningError
 
     try:
-        stages["load all (cold)"] = _once(lambda: VoiceCloner.load(**_paths(job)))
-        cloner = VoiceCloner.load(**_paths(job))
+        seconds, cloner = timed(lambda: VoiceCloner.load(**_paths(job)), 0)
     except CloningError as error:
         return {"stages": stages, "missing": {"chain": str(error)}, "peak_mib": peak_mib()}
+    stages["load all (cold)"] = {"seconds": seconds}
     clip = _clip()
     stages["clone, first (cold)"] = _clone(cloner, clip, TEXTS["sentence"], 0)
     for name, text in TEXTS.items():
         stages[f"clone {name}"] = _clone(cloner, clip, text, job["repeats"])
     _stages(stages, cloner, clip, job)
-    return {"stages": stages, "missing": missing, "peak_mib": peak_mib()}
+    return {"stages": stages, "missing": {}, "peak_mib": peak_mib()}
 
 
 def timed(function: Callable[[], Any], repeats: int) -> tuple[list[float], Any]:
@@ -104,10 +103,6 @@ def _stages(stages: Stages, cloner: Any, clip: Any, job: dict[str, Any]) -> None
 def _clone(cloner: Any, clip: Any, text: str, repeats: int) -> dict[str, Any]:
     seconds, cloning = timed(lambda: cloner.clone(clip, text, seed=SEED), repeats)
     return {"seconds": seconds, "audio_seconds": cloning.audio.seconds, "samples": len(cloning.audio)}
-
-
-def _once(function: Callable[[], Any]) -> dict[str, Any]:
-    return {"seconds": timed(function, 0)[0]}
 
 
 def _paths(job: dict[str, Any]) -> dict[str, Any]:
