@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from encoder.data import KIND
-from encoder.preprocess import EncoderItem, write_noise
+from encoder.preprocess import EncoderItem, write_noise, write_rooms
 from utils import preprocessing
 from utils.errors import exit_code
 
@@ -38,6 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--noise", type=Path, nargs="+", default=[], metavar="DIR", help="folders of recorded noise for augmentation"
     )
     parser.add_argument(
+        "--rooms",
+        type=int,
+        default=0,
+        metavar="N",
+        help="simulate so many rooms for augmentation (100 are plenty; needs pyroomacoustics)",
+    )
+    parser.add_argument(
         "--min-seconds", type=float, default=0.8, help="leave out clips with less voice than this (default 0.8)"
     )
     parser.add_argument(
@@ -57,6 +64,8 @@ def run(args: argparse.Namespace) -> None:
     header = item.header()
     if args.noise:
         header["noise"] = write_noise(args.noise, args.out)
+    if args.rooms:
+        header["rooms"] = write_rooms(args.rooms, args.out)
     manifest = preprocessing.run(
         selection.clips,
         args.out,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoder.augment import augment, draw_mask
+from encoder.augment import augment, change_speed, draw_mask
 from encoder.settings import AugmentConfig, EncoderSettings
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance
@@ -18,6 +18,7 @@ from utils.training import Cycler, rng
 
 KIND = "encoder"
 NOISE_SHARD = "noise.safetensors"  # recorded noise, where preprocessing was given some
+ROOM_SHARD = "rooms.safetensors"  # impulse responses of simulated rooms, where preprocessing made some
 PCM = np.float32(1 / 32767)  # features hold int16
 
 
@@ -78,6 +79,7 @@ class TrainingBatches:
         self.all = [u for row in rows for u in row]
         self.cycler = SpeakerCycler(rows, [self._turns(row) for row in rows], self.seed)
         self.noise: int = manifest.header.get("noise", 0)  # recordings
+        self.rooms: int = manifest.header.get("rooms", 0)  # impulse responses
         self.targets = self._targets(rows) if settings.loss.distill_weight else None
 
     def _turns(self, utterances: list[Utterance]) -> int:
@@ -86,15 +88,22 @@ class TrainingBatches:
         return max(1, round(math.sqrt(sum(u.seconds for u in utterances) / 10)))
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """wav (B, T) float32, lengths (B,) samples, speaker (B,), mask (B, 4); with a teacher: target (B, D)."""
+        """wav (B, T) float32, lengths (B,) samples, speaker (B,), mask (B, 4); with a teacher: target (B, D).
+
+        A speaker at another speed is a speaker of its own (`speaker` >= the number of speakers) without a target (0).
+        """
         seconds = rng(self.seed, 3, step).uniform(self.data.min_seconds, self.data.max_seconds)
         samples = int(seconds * self.rate)
         draws = self.cycler.draw(step, self.data.speakers, self.data.utterances)
-        rows = [self._row(draw, samples, rng(self.seed, 4, step, i)) for i, draw in enumerate(draws)]
+        voices = [self._voice(draw, step) for draw in draws]
+        rows = [
+            self._row(draw, voice, samples, rng(self.seed, 4, step, i))
+            for i, (draw, voice) in enumerate(zip(draws, voices, strict=True))
+        ]
         batch = {
             "wav": torch.from_numpy(np.stack([row["wav"] for row in rows])),
             "lengths": torch.tensor([row["length"] for row in rows]),
-            "speaker": torch.tensor([draw.speaker for draw in draws]),
+            "speaker": torch.tensor([d.speaker + v * len(self.speakers) for d, v in zip(draws, voices, strict=True)]),
             "mask": torch.from_numpy(np.stack([row["mask"] for row in rows])),
         }
         if self.targets is not None:
@@ -104,20 +113,33 @@ class TrainingBatches:
     def names(self, step: int) -> list[str]:
         return [d.utterance.id for d in self.cycler.draw(step, self.data.speakers, self.data.utterances)]
 
-    def _row(self, draw: Draw, samples: int, random: np.random.Generator) -> dict:
-        wav, start = read_crop(self.arrays, draw.utterance, samples, random)
-        length = len(wav)
+    def _voice(self, draw: Draw, step: int) -> int:
+        """0 for the speaker as it is, 1 .. for the speeds; the same for all crops of a speaker in a step."""
+        config = self.settings.augment
+        if not config.speed:
+            return 0
+        random = rng(self.seed, 5, step, draw.speaker)
+        return 1 + int(random.integers(len(config.speeds))) if random.random() < config.speed else 0
+
+    def _row(self, draw: Draw, voice: int, samples: int, random: np.random.Generator) -> dict:
         config: AugmentConfig = self.settings.augment
+        speed = config.speeds[voice - 1] if voice else 1.0
+        wav, start = read_crop(self.arrays, draw.utterance, int(samples * speed), random)
+        if voice:
+            wav = change_speed(wav, speed)
+        length = len(wav)
         if config.any:
             noise = (lambda n: self._noise(n, random)) if self.noise else None
-            wav = augment(wav, config, random, self.rate, lambda n: self._other(n, random), noise)
+            room = (lambda: self._room(random)) if self.rooms else None
+            wav = augment(wav, config, random, self.rate, lambda n: self._other(n, random), noise, room)
         row = {
             "wav": np.pad(wav, (0, samples - length)),
             "length": length,
             "mask": draw_mask(config, random, self.mel.n_mels, self.mel.frames(length)),
         }
         if self.targets is not None:
-            row["target"] = self._target(draw, start, start + length)
+            target = self._target(draw, start, start + length)
+            row["target"] = np.zeros_like(target) if voice else target
         return row
 
     def _other(self, samples: int, random: np.random.Generator) -> np.ndarray:
@@ -129,6 +151,10 @@ class TrainingBatches:
         sound = Utterance(id=noise_name(int(random.integers(self.noise))), speaker="", shard=NOISE_SHARD)
         wav, _ = read_crop(self.arrays, sound, samples, random)
         return np.resize(wav, samples)
+
+    def _room(self, random: np.random.Generator) -> np.ndarray:
+        room = Utterance(id=room_name(int(random.integers(self.rooms))), speaker="", shard=ROOM_SHARD)
+        return self.arrays.read(room, "wav").astype(np.float32)
 
     # -- the teacher ---------------------------------------------------------------------------------------------------
 
@@ -222,6 +248,11 @@ def read_crop(
 def noise_name(index: int) -> str:
     """Name of a recording in the noise file."""
     return f"noise{index:05d}"
+
+
+def room_name(index: int) -> str:
+    """Name of an impulse response in the file of rooms."""
+    return f"room{index:05d}"
 
 
 def _teacher(arrays: Arrays, utterance: Utterance, field: str) -> np.ndarray:

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
+from tqdm import tqdm
 
 from encoder.config import PartialConfig
-from encoder.data import NOISE_SHARD, noise_name
+from encoder.data import NOISE_SHARD, ROOM_SHARD, noise_name, room_name
 from encoder.inference import SpeakerEncoder
 from utils.audio import normalize_volume, read, to_pcm16
 from utils.corpora import Clip
-from utils.errors import CloningError
+from utils.errors import CloningError, require_package
 from utils.files import atomic_path
 from utils.manifest import Utterance
 from utils.preprocessing import describe
@@ -94,3 +95,41 @@ def write_noise(folders: list[Path], out: Path) -> int:
     with atomic_path(out / NOISE_SHARD) as partial:
         save_file(arrays, partial)
     return len(arrays)
+
+
+def write_rooms(count: int, out: Path, seed: int = 0) -> int:
+    """Simulate `count` shoebox rooms and keep their impulse responses beside the shards (`room_name`).
+
+    Offices to halls, reverberation of 0.15 to 0.7 s; float16 (R,), the direct sound first and 1. Raises CloningError
+    without pyroomacoustics.
+    """
+    try:
+        import pyroomacoustics
+    except ImportError as error:
+        raise require_package("pyroomacoustics", "--rooms", "requirements-rooms.txt") from error
+    random = np.random.default_rng(seed)
+    arrays = {}
+    for index in tqdm(range(count), desc="rooms", disable=None):
+        arrays[f"{room_name(index)}/wav"] = _impulse_response(pyroomacoustics, random)
+    with atomic_path(out / ROOM_SHARD) as partial:
+        save_file(arrays, partial)
+    return count
+
+
+def _impulse_response(pyroomacoustics: Any, random: np.random.Generator) -> np.ndarray:
+    while True:
+        size = random.uniform((2.5, 2.5, 2.2), (10.0, 8.0, 4.0))  # m
+        try:
+            absorption, _ = pyroomacoustics.inverse_sabine(random.uniform(0.15, 0.7), size)
+            break
+        except ValueError:  # a large room cannot be that dry
+            continue
+    room = pyroomacoustics.ShoeBox(
+        size, fs=SAMPLE_RATE, materials=pyroomacoustics.Material(absorption), max_order=20, air_absorption=True
+    )
+    room.add_source(random.uniform(0.3, size - 0.3))
+    room.add_microphone(random.uniform(0.3, size - 0.3))
+    room.compute_rir()
+    response = np.asarray(room.rir[0][0])
+    direct = int(np.abs(response).argmax())
+    return (response[direct : direct + SAMPLE_RATE // 2] / response[direct]).astype(np.float16)

@@ -43,17 +43,34 @@ class AugmentConfig:
     babble_snr_db: tuple[float, float] = (8.0, 25.0)
     reverb: float = 0.2  # a room's decay, made of shaped noise
     reverb_seconds: tuple[float, float] = (0.1, 0.6)  # RT60
+    reverb_rooms: float = 0.5  # share of the reverbs that is a simulated room of the feature set, if it holds some
     band_limit: float = 0.2  # a low-pass and a high-pass of random corner
     telephone: float = 0.1  # 300-3400 Hz and 8-bit mu-law
+    codec: float = 0.0  # there and back through MP3 or Opus at a random rate; 10 to 35 ms a crop in the loader
     gain: float = 0.5
     gain_db: tuple[float, float] = (-6.0, 6.0)
     mask: float = 0.3  # one band of mel channels and one stretch of frames (SpecAugment, arXiv 1904.08779)
     mask_channels: int = 8  # at most
     mask_share: float = 0.15  # of the frames, at most
+    mask_by: Literal["ours", "torchaudio"] = "ours"  # who draws the mask; ours where torchaudio does not load
+    # A speaker's crops of a batch, played faster or slower: another voice, so another speaker (x-vector recipes of
+    # Kaldi's SRE; arXiv 2010.12468, sec. 2.2). It has no teacher's embedding: the distillation leaves it out.
+    speed: float = 0.0
+    speeds: tuple[float, ...] = (0.9, 1.1)
+
+    def __post_init__(self) -> None:
+        if self.speed and (not self.speeds or not all(0.5 <= s <= 2 and s != 1 for s in self.speeds)):
+            raise ValueError(f"speeds must lie in 0.5 .. 2 and not be 1, got {self.speeds}")
 
     @property
     def any(self) -> bool:
-        return any((self.noise, self.babble, self.reverb, self.band_limit, self.telephone, self.gain, self.mask))
+        sounds = (self.noise, self.babble, self.reverb, self.band_limit, self.telephone, self.codec, self.gain)
+        return any(sounds) or bool(self.mask)
+
+    @property
+    def voices(self) -> int:
+        """How many voices one speaker makes: its own, and one a speed."""
+        return 1 + len(self.speeds) if self.speed else 1
 
 
 @dataclass(frozen=True)
@@ -90,5 +107,7 @@ class EncoderSettings:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
+        if self.augment.speed and not self.loss.ge2e_weight + self.loss.aam_weight:
+            raise ValueError("augment.speed makes new speakers, which only GE2E and AAM learn from: set it to 0")
         if self.loss.ge2e_weight and self.data.utterances < 2:
             raise ValueError("GE2E compares utterances of one speaker: data.utterances must be at least 2")

@@ -46,7 +46,7 @@ class EncoderTask(Task):
         torch.manual_seed(settings.training.seed)
         network = build_network(settings.model)
         if self.loss.aam_weight:
-            count, size = len(self.batches.speakers), settings.model.embedding_size
+            count, size = len(self.batches.speakers) * settings.augment.voices, settings.model.embedding_size
             network.register_parameter(PROTOTYPES, nn.Parameter(torch.randn(count, size) / size**0.5))
         self.modules = {"encoder": network}
         self.config, self.mel = to_dict(settings.model), to_dict(settings.model.mel)
@@ -84,8 +84,11 @@ class EncoderTask(Task):
         weight, bias = slow(network.similarity_weight), slow(network.similarity_bias)
         values: dict[str, Tensor] = {}
         if loss.distill_weight:
-            cosine = (embeddings * batch["target"]).sum(dim=1)
-            values["distill"] = loss.distill_weight * (1 - cosine).mean()
+            target = batch["target"]
+            distance = (1 - (embeddings * target).sum(dim=1)) * target.any(dim=1)  # voices at another speed: no target
+            # Divided by the share that is expected, not found: so that processes agree
+            share = max(1 - self.settings.augment.speed, 1e-3)
+            values["distill"] = loss.distill_weight * distance.mean() / share
         if loss.ge2e_weight:
             every = gather_rows(embeddings).unflatten(0, (data.speakers, data.utterances))
             value, eer = ge2e_loss(every, weight, bias, loss.ge2e)

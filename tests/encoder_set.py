@@ -29,7 +29,13 @@ def voice(speaker: int, seconds: float, seed: int = 0) -> np.ndarray:
 
 
 def write_set(
-    root: Path, speakers: int = 6, utterances: int = 3, held_out: int = 2, teacher: int = 0, noise: int = 0
+    root: Path,
+    speakers: int = 6,
+    utterances: int = 3,
+    held_out: int = 2,
+    teacher: int = 0,
+    noise: int = 0,
+    rooms: int = 0,
 ) -> Manifest:
     """Speakers 0 .. with `utterances` each (the first has one); the last `held_out` are for validation."""
     random = np.random.default_rng(1)
@@ -55,4 +61,11 @@ def write_set(
         sounds = {f"noise{i:05d}/wav": random.integers(-999, 999, 30000).astype(np.int16) for i in range(noise)}
         save_file(sounds, root / "noise.safetensors")
         header["noise"] = noise
+    if rooms:
+        from safetensors.numpy import save_file
+
+        echo = np.zeros(200, np.float16)
+        echo[0], echo[100] = 1, 0.5
+        save_file({f"room{i:05d}/wav": echo for i in range(rooms)}, root / "rooms.safetensors")
+        header["rooms"] = rooms
     return write_manifest(root, "encoder", rows, [], **header)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections import Counter
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -24,8 +26,8 @@ QUIET = AugmentConfig(noise=0, babble=0, reverb=0, band_limit=0, telephone=0, ga
 LOUD = AugmentConfig(noise=1, babble=1, reverb=1, band_limit=1, telephone=0.5, gain=1, mask=1)
 
 
-def make(root, augment=QUIET, seed=0, loss=None, **data) -> TrainingBatches:
-    manifest = write_set(root, teacher=8, noise=2)
+def make(root, augment=QUIET, seed=0, loss=None, rooms=0, **data) -> TrainingBatches:
+    manifest = write_set(root, teacher=8, noise=2, rooms=rooms)
     data = {"speakers": 3, "utterances": 2, "max_seconds": 1.5, **data}
     return TrainingBatches(
         manifest,
@@ -68,7 +70,10 @@ def test_a_speakers_utterances_come_in_turn():
     assert set(counts.values()) == {2} and len(counts) == 20
 
 
-@pytest.mark.parametrize("augment", [QUIET, LOUD])
+EVERYTHING = dataclasses.replace(LOUD, codec=1.0, speed=0.5)
+
+
+@pytest.mark.parametrize("augment", [QUIET, LOUD, EVERYTHING])
 def test_a_batch_depends_on_seed_and_step_alone(tmp_path, augment):
     batches = make(tmp_path, augment)
     third = batches.batch(3)
@@ -120,6 +125,39 @@ def test_targets(tmp_path):
         0
     ).max()
     assert "target" not in make(tmp_path, loss=LossConfig()).batch(1)
+
+
+def test_a_speaker_at_another_speed_is_another_speaker_without_a_target(tmp_path):
+    still, batches = make(tmp_path), make(tmp_path, dataclasses.replace(QUIET, speed=0.6))
+    seen: set[int] = set()
+    for step in range(8):
+        batch, plain = batches.batch(step), still.batch(step)
+        shift = batch["speaker"] - plain["speaker"]
+        assert batch["speaker"].tolist() == [s for s in batch["speaker"][::2].tolist() for _ in range(2)]
+        assert set(shift.tolist()) <= {0, 4, 8}
+        sped = shift > 0
+        assert not batch["target"][sped].any() and torch.equal(batch["target"][~sped], plain["target"][~sped])
+        assert torch.equal(batch["wav"][~sped], plain["wav"][~sped])
+        seen |= set(batch["speaker"].tolist())
+    assert {s // 4 for s in seen} == {0, 1, 2} and batches.settings.augment.voices == 3
+    assert QUIET.voices == 1
+
+
+def test_speed_without_a_loss_that_knows_speakers_is_refused():
+    with pytest.raises(ValueError, match="only GE2E and AAM learn from"):
+        EncoderSettings(augment=AugmentConfig(speed=0.1), loss=LossConfig(1.0, ge2e_weight=0.0))
+    with pytest.raises(ValueError, match="not be 1"):
+        AugmentConfig(speed=0.1, speeds=(1.0,))
+
+
+def test_simulated_rooms_are_used_where_the_set_has_some(tmp_path):
+    dry, wet = QUIET, dataclasses.replace(QUIET, reverb=1.0, reverb_rooms=1.0)
+    quiet, heard = make(tmp_path, dry, rooms=2).batch(1), make(tmp_path, wet, rooms=2).batch(1)
+    # The room of the toy set is an echo after 100 samples
+    for before, after, length in zip(quiet["wav"], heard["wav"], quiet["lengths"], strict=True):
+        echo = before.clone()
+        echo[100:length] += 0.5 * before[: length - 100]
+        assert torch.nn.functional.cosine_similarity(echo, after, dim=0) > 0.9999
 
 
 def test_too_few_speakers_are_refused(tmp_path):
@@ -195,20 +233,67 @@ def test_fast_length_is_enough_and_not_wasteful(samples):
     assert samples <= size < 1.35 * samples + 2
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 300))
-def test_masks_stay_inside(seed, frames):
-    config = AugmentConfig(mask=1.0)
+def test_codecs_keep_length_and_voice(random):
+    for samples in (8000, 24001):
+        for wav in (voice(1, samples / RATE)[:samples], 20 * voice(1, samples / RATE)[:samples]):
+            heard = [effects.lossy(wav, random, RATE) for _ in range(5)]
+            assert all(h.shape == wav.shape and h.dtype == np.float32 for h in heard)
+            levels = [np.sqrt(np.mean(h**2) / np.mean(wav**2)) for h in heard]
+            assert min(levels) > 0.5 and max(levels) < 1.5 and len(set(levels)) > 2
+    assert effects.lossy(np.zeros(9, np.float32), random, RATE).shape == (9,)
+
+
+def test_a_soundfile_that_knows_no_rates_is_one_line(random, monkeypatch):
+    def old(file, data, samplerate, subtype=None, format=None):
+        raise AssertionError
+
+    monkeypatch.setattr("soundfile.write", old)
+    with pytest.raises(CloningError, match=r"^augment\.codec: soundfile .* --set augment\.codec=0$"):
+        effects.lossy(voice(1, 0.2), random, RATE)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_speed_moves_pitch_and_length_and_keeps_the_level(factor):
+    time = np.arange(RATE) / RATE
+    played = effects.change_speed(np.sin(2 * np.pi * 1000 * time).astype(np.float32), factor)
+    assert len(played) == int(RATE / factor) and played.dtype == np.float32
+    middle = played[2000:12000] * np.hanning(10000)
+    assert np.abs(np.fft.rfft(middle)).argmax() * RATE / 10000 == pytest.approx(1000 * factor, abs=2)
+    assert np.sqrt(np.mean(played[2000:12000] ** 2)) == pytest.approx(0.5**0.5, rel=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 300), st.sampled_from(["ours", "torchaudio"]))
+def test_masks_stay_inside(seed, frames, by):
+    config = AugmentConfig(mask=1.0, mask_by=by)
     channel, channel_stop, frame, frame_stop = effects.draw_mask(config, np.random.default_rng(seed), 40, frames)
     assert 0 <= channel <= channel_stop <= 40 and channel_stop - channel <= config.mask_channels
     assert 0 <= frame <= frame_stop <= frames and frame_stop - frame <= config.mask_share * frames
     assert not effects.draw_mask(QUIET, np.random.default_rng(seed), 40, frames).any()
 
 
-@pytest.mark.parametrize("name", ["noise", "babble", "reverb", "band_limit", "telephone", "gain"])
-def test_each_effect_answers_to_its_setting(name, random):
-    import dataclasses
+def test_masks_by_torchaudio_draw_from_the_given_generator(random, monkeypatch):
+    if find_spec("torchaudio") is None:
+        pytest.skip("torchaudio is not installed")
+    config = AugmentConfig(mask=1.0, mask_by="torchaudio")
+    state = torch.get_rng_state()
+    bounds = [effects.draw_mask(config, np.random.default_rng(i), 40, 200).tolist() for i in range(20)]
+    assert bounds == [effects.draw_mask(config, np.random.default_rng(i), 40, 200).tolist() for i in range(20)]
+    assert torch.equal(state, torch.get_rng_state()) and len({tuple(b) for b in bounds}) > 15
+    assert max(b[1] - b[0] for b in bounds) > 4 and max(b[3] - b[2] for b in bounds) > 15
 
+    def missing():
+        raise CloningError("this needs the package torchaudio")
+
+    effects._mask_along_axis.cache_clear()
+    monkeypatch.setattr("utils.torchaudio_compat.import_torchaudio", missing)
+    ours = effects.draw_mask(dataclasses.replace(config, mask_by="ours"), np.random.default_rng(1), 40, 200)
+    np.testing.assert_array_equal(effects.draw_mask(config, np.random.default_rng(1), 40, 200), ours)
+    effects._mask_along_axis.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["noise", "babble", "reverb", "band_limit", "telephone", "codec", "gain"])
+def test_each_effect_answers_to_its_setting(name, random):
     wav = voice(1, 0.8)
     crop = lambda n: np.resize(voice(4, 0.5), n)  # noqa: E731
     on = dataclasses.replace(QUIET, **{name: 1.0})
