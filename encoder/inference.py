@@ -72,6 +72,18 @@ class SpeakerEncoder:
             f"{self.embedding_size} dimensions, {self.fingerprint or 'untrained'}, {self.device})"
         )
 
+    def _repr_html_(self) -> str:
+        windows, hop = self.config.partials, self.config.mel.frame_seconds
+        rows = {
+            "architecture": self.config.architecture,
+            "parameters": f"{sum(p.numel() for p in self.network.parameters()):,}",
+            "embedding": f"{self.embedding_size} dimensions, length 1",
+            "windows": f"{windows.frames * hop:g} s every {windows.step * hop:g} s",
+            "fingerprint": self.fingerprint or "untrained",
+        }
+        cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
+        return f"<table><caption>SpeakerEncoder</caption>{cells}</table>"
+
     def preprocess(self, source: Source, *, trim: bool = True, vad: VadConfig = DEFAULT) -> Waveform:
         """Read, bring to mono 16 kHz, raise quiet audio to a common volume, cut out silence.
 

@@ -137,6 +137,7 @@ def test_loading_keeps_weights_settings_and_fingerprint(encoder, tmp_path):
     again = SpeakerEncoder.load(path)
     assert again.fingerprint == name and again.config == encoder.config and again.embedding_size == 12
     assert encoder.config.architecture in repr(again) and name in repr(again)
+    assert "1.2 s every 0.6 s" in again._repr_html_() and name in again._repr_html_()
     np.testing.assert_array_equal(again.embed(voice(1, 2.0)), encoder.embed(voice(1, 2.0)))
 
 
