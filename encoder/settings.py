@@ -53,8 +53,8 @@ class AugmentConfig:
     mask_channels: int = 8  # at most
     mask_share: float = 0.15  # of the frames, at most
     mask_by: Literal["ours", "torchaudio"] = "ours"  # who draws the mask; ours where torchaudio does not load
-    # A speaker's crops of a batch, played faster or slower: another voice, so another speaker (x-vector recipes of
-    # Kaldi's SRE; arXiv 2010.12468, sec. 2.2). It has no teacher's embedding: the distillation leaves it out.
+    # A speaker's crops of a batch, played faster or slower: another voice, so another speaker.
+    # It has no teacher's embedding: the distillation leaves it out.
     speed: float = 0.0
     speeds: tuple[float, ...] = (0.9, 1.1)
 
