@@ -56,8 +56,8 @@ class ParallelConfig:
     expansion: int = 4
     dropout: float = 0.1
     decoder: Literal["flow", "l1"] = "flow"  # l1: the mean mel, over-smooth but quick
-    flow_steps: int = 8  # Euler steps at inference
-    temperature: float = 0.7  # of the noise at inference: 1 as in training, lower is calmer
+    flow_steps: int = 4  # Euler steps at inference: 8 measured no better
+    temperature: float = 0.5  # of the noise at inference: 1 as in training, lower is calmer
     sigma_min: float = 1e-4
 
     def __post_init__(self) -> None:

@@ -247,5 +247,7 @@ def test_an_exported_checkpoint_says_the_same_in_half_the_size(tmp_path, data_di
     torch.testing.assert_close(two.state["weight"], one.state["weight"], rtol=1e-3, atol=1e-6)
     assert torch.equal(two.state["count"], state["count"])
     assert two.path.stat().st_size < 0.6 * one.path.stat().st_size
+    export.export(tmp_path / "run.safetensors", tmp_path / "set.safetensors", ["layers=4"])
+    assert load_weights(tmp_path / "set.safetensors").config == {**one.config, "layers": 4}
     with pytest.raises(CloningError, match="only ours are exported"):
         export.export(data_dir / "encoder_tiny.pt", tmp_path / "x.safetensors")

@@ -62,7 +62,7 @@ def load_config(cls: type[T], stage: str, preset: str | Path | None, assignments
             raise CloningError(f"no preset {str(preset)!r}: give a .toml file or one of {known}")
         data = read_toml(path)
     for assignment in assignments:
-        _assign(data, assignment)
+        assign(data, assignment)
     return from_dict(cls, data)
 
 
@@ -74,7 +74,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise CloningError(f"{path}: not TOML: {error}") from error
 
 
-def _assign(data: dict[str, Any], assignment: str) -> None:
+def assign(data: dict[str, Any], assignment: str) -> None:
+    """Put `a.b=value` into nested dictionaries; CloningError for what is not of that form."""
     name, equals, text = assignment.partition("=")
     if not equals or not name.strip():
         raise CloningError(f"{assignment!r} is not name=value, such as training.steps=1000")

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from utils.checkpoint import load_weights, save_weights
+from utils.config import assign
 from utils.errors import CloningError, exit_code
 
 
-def export(source: Path, target: Path) -> str:
-    """Copy one of our checkpoints with its floating point stored as float16; returns its fingerprint."""
+def export(source: Path, target: Path, settings: Sequence[str] = ()) -> str:
+    """Copy one of our checkpoints with its floating point stored as float16; returns its fingerprint.
+
+    `settings` (`a.b=value`) change what its config says of inference, such as parallel.temperature=0.5.
+    """
     found = load_weights(source)
     if found.published:
         raise CloningError(f"{source}: a published checkpoint; only ours are exported")
+    config = copy.deepcopy(found.config)
+    for setting in settings:
+        assign(config, setting)
     return save_weights(
         target,
         kind=found.kind,
         state=found.state,
-        config=found.config,
+        config=config,
         mel=found.mel,
         step=found.step,
         metrics=found.metrics,
@@ -33,8 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m utils.export", description=__doc__)
     parser.add_argument("source", type=Path, help="best.safetensors or last.safetensors of a run")
     parser.add_argument("target", type=Path, help="such as saved_models/mine/synthesizer.safetensors")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
+        help="change a setting of inference that the checkpoint carries, such as parallel.temperature=0.5 (repeatable)",
+    )  # fmt: skip
     args = parser.parse_args(argv)
-    return exit_code(lambda: print(f"{args.target}: fingerprint {export(args.source, args.target)}"))
+    return exit_code(lambda: print(f"{args.target}: fingerprint {export(args.source, args.target, args.settings)}"))
 
 
 if __name__ == "__main__":
