@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import importlib.util
 import io
@@ -61,7 +62,7 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
     encoder = SpeakerEncoder.load(weights / "encoder.pt")
     synthesizer = Synthesizer.load(weights / "synthesizer.pt")
     folded = Vocoder.load(weights / "vocoder.pt")
-    unfolded = Vocoder.load(weights / "vocoder.pt", generation=Generation(folded=False))
+    unfolded = functools.cache(lambda: Vocoder.load(weights / "vocoder.pt", generation=Generation(folded=False)))
 
     @torch.inference_mode()
     def synthesize(speaker: np.ndarray, seconds: float) -> np.ndarray:
@@ -82,7 +83,7 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
         "embed": lambda seconds: len(encoder.embed_utterance(Waveform(speech(clip, seconds), RATE))),
         "tacotron": lambda seconds: synthesize(unit_vector(), seconds).shape[1],
         "wavernn-folded": lambda seconds: len(folded.vocode(any_mel(seconds), seed=0)),
-        "wavernn-unfolded": lambda seconds: len(unfolded.vocode(any_mel(seconds), seed=0)),
+        "wavernn-unfolded": lambda seconds: len(unfolded().vocode(any_mel(seconds), seed=0)),
         "whole": whole,
     }
 
@@ -182,24 +183,28 @@ def restore_names() -> None:
     import librosa
     import librosa.filters  # as the other code does; the rest of librosa is loaded when it is first called
 
-    librosa.filters.mel = _positional("librosa.filters", "mel", ("sr", "n_fft"))
-    librosa.load = _positional("librosa.core.audio", "load", ("path", "sr"))
-    librosa.resample = _positional("librosa.core.audio", "resample", ("y", "orig_sr", "target_sr"))
-    mel = _positional("librosa.feature.spectral", "melspectrogram", ("y", "sr"))
-    librosa.feature = types.SimpleNamespace(melspectrogram=mel)
+    librosa.filters.mel = _positional(librosa.filters.mel, ("sr", "n_fft"))
+    librosa.load = _late("librosa.core.audio", "load", ("path", "sr"))
+    librosa.resample = _late("librosa.core.audio", "resample", ("y", "orig_sr", "target_sr"))
+
+    def melspectrogram(*values: Any, **keywords: Any) -> Any:
+        feature = importlib.import_module("librosa.feature")  # which takes the stand-in's place
+        feature.melspectrogram = _positional(feature.melspectrogram, ("y", "sr"))
+        return feature.melspectrogram(*values, **keywords)
+
+    librosa.feature = types.SimpleNamespace(melspectrogram=melspectrogram)
     _stand_in("unidecode", unidecode=lambda text: text)  # the benchmark's text is plain ASCII without numbers
     _stand_in("inflect", engine=lambda: None)
 
 
-def _positional(module: str, name: str, names: tuple[str, ...]) -> Callable[..., Any]:
-    """A function of today's librosa that takes its first arguments by position again."""
-    present = vars(sys.modules[module])[name] if module in sys.modules else None
+def _positional(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
+    return lambda *values, **keywords: function(**dict(zip(names, values, strict=False)), **keywords)
 
-    def call(*values: Any, **keywords: Any) -> Any:
-        function = present or getattr(importlib.import_module(module), name)
-        return function(**dict(zip(names, values, strict=False)), **keywords)
 
-    return call
+def _late(module: str, name: str, names: tuple[str, ...]) -> Callable[..., Any]:
+    """The same for a function whose module is imported when it is first called."""
+    found = functools.cache(lambda: _positional(getattr(importlib.import_module(module), name), names))
+    return lambda *values, **keywords: found()(*values, **keywords)
 
 
 def _stand_in(name: str, **contents: Any) -> None:

@@ -47,6 +47,15 @@ COLUMNS: dict[str, tuple[int, str, float]] = {
     "pause s": (2, "pause_s", 1),
     "RTF": (3, "rtf", 1),
 }
+# why a cell stays empty, where it is not for want of a judge
+EMPTY = {
+    "to other speakers": "needs a second speaker",
+    "right voice of all %": "needs a second speaker",
+    "mel dB, aligned": "wants another recording of the same words",
+    "F0 off, semitones": "wants recordings of the speaker",
+    "rate / real": "wants recordings of the speaker",
+    "RTF": "nothing was made",
+}
 HEALTH = {
     "coverage %": 1,
     "skips": 2,
@@ -232,7 +241,7 @@ def cells(rows: list[Numbers]) -> dict[str, Cell]:
         result[heading] = Cell.of(rate and type(rate)(*(100 * x for x in rate)), "no recogniser")
     for heading, (_, name, factor) in COLUMNS.items():
         values = [factor * row[name] for row in rows if row.get(name) is not None]
-        result[heading] = Cell.of(bootstrap(values) if values else None, "no judge, or nothing to compare with")
+        result[heading] = Cell.of(bootstrap(values) if values else None, EMPTY.get(heading, "its judge is missing"))
     return result
 
 

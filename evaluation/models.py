@@ -12,6 +12,7 @@ from typing import Any
 from utils.errors import CloningError
 
 DEFAULT_MODELS = Path(__file__).resolve().parent.parent / "saved_models" / "default"
+GRIFFIN_LIM = "griffin-lim"
 SUFFIXES = (".safetensors", ".pt")
 
 
@@ -44,8 +45,13 @@ def vocoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
     for folder in _folders(folders):
         files = sorted(p for p in folder.glob("vocoder*") if p.suffix in SUFFIXES)
         columns += [Column(f"{folder.name}/{p.stem}", p) for p in files]
-    columns += [Column(f"{path.parent.name}/{path.stem}", path) for path in extra]
-    return unique([*columns, Column("griffin-lim", Path("griffin-lim"))])
+    for path in extra:
+        if str(path) == GRIFFIN_LIM:
+            continue
+        if not path.is_file():
+            raise CloningError(f"{path}: no such vocoder; give a checkpoint")
+        columns.append(Column(f"{path.parent.name}/{path.stem}", path))
+    return unique([*columns, Column(GRIFFIN_LIM, Path(GRIFFIN_LIM))])
 
 
 def chain_columns(folders: list[Path]) -> list[Column]:

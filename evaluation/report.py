@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 PLAYER_BUDGET = 20_000_000  # bytes of audio in one page, before base64 makes it a third more
 STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1200px;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:.6em 0 1.6em}
-td,th{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:right}
-td:first-child,th:first-child{text-align:left}th{background:#f4f4f4}small{color:#777}.empty{color:#a55}
+body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1500px;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:.6em 0}
+td,th{padding:.25em .6em;border-bottom:1px solid #ddd;text-align:right}
+td:first-child,th:first-child,.facts td{text-align:left}th{background:#f4f4f4;vertical-align:bottom}
+small{color:#777;white-space:nowrap}p small{white-space:normal}.empty{color:#a55}.players td:first-child{min-width:16em}
+.numbers td:first-child,.facts td:first-child{white-space:nowrap}
 .wide{overflow-x:auto}img{max-width:100%}audio{width:190px;height:32px}h2{margin-top:2em}
 """
 
@@ -157,7 +159,7 @@ def opus_bytes(waveform: Waveform) -> bytes:
 
 
 def _players(players: Players, budget: int) -> tuple[str, int]:
-    lines = _opening(players.title, players.columns)
+    lines = _opening(players.title, players.columns, "players")
     for name, sounds in players.rows:
         lines.append(f"<tr><td>{_esc(name)}</td>")
         for column in players.columns:
@@ -175,25 +177,29 @@ def _players(players: Players, budget: int) -> tuple[str, int]:
 
 
 def _table(table: Table) -> str:
-    lines = _opening(table.title, table.columns)
+    lines = _opening(table.title, table.columns, "numbers")
+    reasons: dict[str, int] = {}  # of empty cells: said once, under the table
     for name, cells in table.rows:
         lines.append(f"<tr><td>{_esc(name)}</td>")
         for column, digits in table.columns.items():
             cell = cells.get(column, Cell(None, reason="not measured"))
-            if cell.value is None:
-                lines.append(f'<td class="empty">–<br><small>{_esc(cell.reason)}</small></td>')
-                continue
             value, _, interval = cell.text(digits).partition(" [")
-            interval = f"<br><small>[{interval}</small>" if interval and not isinstance(cell.value, str) else ""
-            lines.append(f"<td>{_esc(cell.text(digits) if isinstance(cell.value, str) else value)}{interval}</td>")
+            if cell.value is None:
+                number = reasons.setdefault(cell.reason, len(reasons) + 1)
+                lines.append(f'<td class="empty" title="{_esc(cell.reason)}">–<sup>{number}</sup></td>')
+            elif interval and not isinstance(cell.value, str):
+                lines.append(f"<td>{_esc(value)}<br><small>[{_esc(interval)}</small></td>")
+            else:
+                lines.append(f"<td>{_esc(cell.text(digits))}</td>")
         lines.append("</tr>")
-    note = f"<p><small>{_esc(table.note)}</small></p>" if table.note else ""
-    return "".join([*lines, "</table></div>", note])
+    notes = [table.note] if table.note else []
+    notes += [f"{number}: {reason}" for reason, number in reasons.items()]
+    return "".join([*lines, "</table></div>", f"<p><small>{'<br>'.join(map(_esc, notes))}</small></p>"])
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
     rows = "".join(f"<tr><td>{_esc(k)}</td><td>{_esc(v)}</td></tr>" for k, v in facts.items())
-    return f"<table>{rows}</table>"
+    return f'<table class="facts">{rows}</table>'
 
 
 def _figure(figure: Figure) -> str:
@@ -202,9 +208,9 @@ def _figure(figure: Figure) -> str:
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
-def _opening(title: str, columns: Iterable[str]) -> list[str]:
+def _opening(title: str, columns: Iterable[str], kind: str) -> list[str]:
     headings = "".join(f"<th>{_esc(name)}</th>" for name in columns)
-    return [f'<h2>{_esc(title)}</h2><div class="wide"><table><tr><th></th>{headings}</tr>']
+    return [f'<h2>{_esc(title)}</h2><div class="wide"><table class="{kind}"><tr><th></th>{headings}</tr>']
 
 
 def _esc(value: Any) -> str:

@@ -38,6 +38,7 @@ COLUMNS: dict[str, tuple[int, str]] = {
     "voicing error %": (1, "voicing"),
     "RTF": (3, "rtf"),
 }
+JUDGED = ("DistillMOS", "DNSMOS")
 
 
 class Resynthesizer:
@@ -70,10 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Report:
     """Resynthesise the set-aside recordings by every vocoder and compare, clip by clip."""
     columns = vocoder_columns(args.models, args.vocoder)
-    plan = load_plan(args.corpus, quick=args.quick, limit=args.limit)
+    plan = load_plan(args.corpus, quick=args.quick)
     clips = {item.id: item.real for item in plan.items if item.real}
     if not clips:  # bundled clips without transcripts
         clips = {path.stem: path for paths in plan.enrolment.values() for path in paths}
+    clips = dict(list(clips.items())[: args.limit])
     report = Report("vocoder", facts_of(args, columns), missing=list(plan.missing))
     cache = Cache(args.report / "cache" / "vocoder.jsonl")
     panel = Panel.load(cache, judge=args.judge, recognizer="none", spoken=[])
@@ -87,11 +89,11 @@ def run(args: argparse.Namespace) -> Report:
         original = real_waveform(path, RATE)
         sounds[name] = {"real": original}
         real_rows.append(panel.measure(original, "", ""))
-    table.add("real", _cells(real_rows))
+    table.add("real", _cells(real_rows, "the recording itself"))
     for column in columns:
         rows = _one_vocoder(column, clips, sounds, panel, report, args)
         report.details[column.name] = rows
-        table.add(column.name, _cells(list(rows.values())))
+        table.add(column.name, _cells(list(rows.values()), "not installed, not voiced or not made: see Missing"))
     players.rows = list(sounds.items())
     report.parts += [table, players]
     return report
@@ -164,9 +166,11 @@ def _one_vocoder(
     return rows
 
 
-def _cells(rows: list[Numbers]) -> dict[str, Cell]:
+def _cells(rows: list[Numbers], reason: str) -> dict[str, Cell]:
+    """`reason`: why a number is missing that no judge gives."""
     result = {"n": Cell(float(len(rows)))}
     for heading, (_, name) in COLUMNS.items():
         values = [row[name] for row in rows if row.get(name) is not None]
-        result[heading] = Cell.of(bootstrap(values) if values else None, "no judge, or nothing to compare with")
+        why = "its judge is missing" if heading in JUDGED else reason
+        result[heading] = Cell.of(bootstrap(values) if values else None, why)
     return result

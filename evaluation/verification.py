@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from encoder.inference import SpeakerEncoder
 from evaluation.cache import Cache
-from evaluation.metrics import det_points, verification_intervals
+from evaluation.metrics import Interval, det_points, verification_intervals
 from evaluation.models import encoder_columns, facts_of
 from evaluation.report import Cell, Report, Table
 from evaluation.trials import CUTS, TrialList, bundled_list, find_audio, middle, pairs_of, trial_lists
@@ -23,6 +23,7 @@ from utils.errors import CloningError
 logger = logging.getLogger(__name__)
 QUICK_UTTERANCES = 120  # of a list, spread over its speakers
 PLOT_SPEAKERS = 30
+LEAST_SPEAKERS = 3  # to say how much the draw of speakers matters
 COLUMNS = {"EER %": 2, "minDCF (p 0.01)": 3, "cosine, same": 3, "cosine, other": 3, "target pairs": 0, "impostors": 0}
 
 
@@ -147,8 +148,10 @@ def _cells(result: Scored) -> dict[str, Cell]:
     if not _complete(result):
         return {**counts, "EER %": Cell(None, reason="needs target and impostor pairs")}
     error, cost = verification_intervals(result.scores, targets, result.speakers)
+    if len(np.unique(result.speakers)) < LEAST_SPEAKERS:
+        error, cost = Interval(error.value, np.nan, np.nan), Interval(cost.value, np.nan, np.nan)
     return {
-        "EER %": Cell.of(type(error)(*(100 * x for x in error))),
+        "EER %": Cell.of(Interval(*(100 * x for x in error))),
         "minDCF (p 0.01)": Cell.of(cost),
         "cosine, same": Cell.of(float(result.scores[targets].mean())),
         "cosine, other": Cell.of(float(result.scores[~targets].mean())),
@@ -189,6 +192,8 @@ def draw_det(axis: object, results: dict[str, Scored]) -> None:
         x, y = norm.ppf(alarms[inside]), norm.ppf(misses[inside])
         step = max(1, len(x) // 500)
         axis.plot(x[::step], y[::step], label=name, linewidth=1.2)
+    if not any(len(curve.get_xdata()) for curve in axis.lines):
+        axis.text(0.5, 0.4, "no errors, or too few trials", ha="center", transform=axis.transAxes, color="#777")
     axis.plot(norm.ppf(ticks), norm.ppf(ticks), color="#ccc", linewidth=0.8)
     labels = [f"{100 * t:g}" for t in ticks]
     axis.set_xticks(norm.ppf(ticks), labels)
