@@ -35,6 +35,9 @@ def test_detection_cost_is_relative_to_always_saying_no():
     # one target of two below an impostor: accept only the best: misses 1/2, no alarm -> 0.01 * 0.5 / 0.01
     assert metrics.min_dcf(np.array([0.9, 0.3, 0.6, 0.1]), targets) == pytest.approx(0.5)
     assert metrics.min_dcf(np.array([0.1, 0.2, 0.8, 0.9]), targets) == pytest.approx(1.0)
+    # a false alarm in three costs far more than a miss in two where targets are rare
+    targets = np.array([True, True, False, False, False])
+    assert metrics.min_dcf(np.array([0.9, 0.3, 0.6, 0.1, 0.05]), targets) == pytest.approx(0.5)
 
 
 def test_verification_intervals_hold_their_value_and_are_repeatable():
@@ -62,6 +65,20 @@ def test_speakers_drawn_once_each_give_the_plain_rate(monkeypatch):
     error, cost = metrics.verification_intervals(scores, targets, speakers, resamples=3)
     assert error.low == pytest.approx(error.value) == pytest.approx(error.high)
     assert cost.low == pytest.approx(cost.value) == pytest.approx(cost.high)
+
+
+def test_a_speaker_drawn_twice_weighs_double_and_one_not_drawn_nothing(monkeypatch):
+    class FirstTwiceThirdNever:
+        def integers(self, n, size):
+            return np.array([0, 0, 1])
+
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: FirstTwiceThirdNever())
+    speakers = np.array([[1, 2], [0, 0], [0, 1], [1, 1], [2, 2], [0, 2]])
+    scores, targets = np.array([0.95, 0.9, 0.6, 0.3, 0.2, 0.05]), np.array([False, True, False, True, True, False])
+    # what counts: target 0.9 twice, impostor 0.6, target 0.3 once: a third is missed before the first alarm
+    error, cost = metrics.verification_intervals(scores, targets, speakers, resamples=3)
+    assert error.low == pytest.approx(1 / 3) == error.high
+    assert cost.low == pytest.approx(1 / 3) == cost.high
 
 
 def test_bootstrap_leaves_out_what_is_missing_and_says_when_it_cannot_tell():
@@ -106,6 +123,19 @@ def test_a_skip_a_repeat_and_an_early_stop_are_seen():
     health = alignment_health(np.eye(10)[[0, 1, 2, 3, 1, 2, 3]])  # back by two
     assert (health.repeats, health.early_stop) == (1, True)
     assert alignment_health(np.eye(10)[[0, 1, 2, 1, 2, 3]]).repeats == 0  # one back is a wobble
+
+
+def test_a_token_is_left_out_by_steps_of_four_and_more_from_the_first_frame_on():
+    assert alignment_health(np.eye(10)[[0, 3, 6, 9]]).skips == 0
+    assert alignment_health(np.eye(10)[[0, 4, 7, 9]]).skips == 3
+    assert alignment_health(np.eye(10)[[5, 6, 7, 8, 9]]).skips == 4
+
+
+def test_a_glance_does_not_cover_and_the_last_token_but_one_is_the_end():
+    glance = np.array([[0.9, 0.1, 0.0], [0.7, 0.3, 0.0], [0.0, 0.0, 1.0]])
+    assert alignment_health(glance).coverage == pytest.approx(2 / 3)
+    assert not alignment_health(np.eye(5)[[0, 1, 2, 3]]).early_stop
+    assert alignment_health(np.eye(5)[[0, 1, 2, 2]]).early_stop
 
 
 def test_tokens_that_take_no_time_are_not_missed():
@@ -174,6 +204,13 @@ def test_longest_pause_is_inside_and_silence_has_none():
     quiet = signals.quiet_frames(np.concatenate([silence, tone(150), silence, tone(150), silence]), RATE)
     assert signals.longest_pause(quiet) == pytest.approx(0.5, abs=0.02)
     assert signals.speech_seconds(quiet) == pytest.approx(2.5, abs=0.03)
+    hum = 0.3 * 10 ** (-60 / 20) * np.ones(RATE // 2, np.float32)  # as quiet as a room
+    noisy = signals.quiet_frames(np.concatenate([tone(150), hum, tone(150)]), RATE)
+    assert signals.longest_pause(noisy) == pytest.approx(0.5, abs=0.02)
+    by_hand = np.array([1, 1, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 1], bool)
+    assert signals.longest_pause(by_hand) == pytest.approx(0.02) and signals.speech_seconds(by_hand) == pytest.approx(
+        0.07
+    )
     nothing = signals.quiet_frames(np.zeros(RATE, np.float32), RATE)
     assert signals.longest_pause(nothing) == 0 and signals.speech_seconds(nothing) == 0
     assert len(signals.quiet_frames(np.zeros(3, np.float32), RATE)) == 0
