@@ -80,10 +80,9 @@ def _cells(row: dict[str, Any]) -> dict[str, Cell]:
         "highest": Cell(float(seconds.max())),
         "runs": Cell(float(len(seconds))),
     }
-    if row.get("audio_seconds"):
-        cells["per audio second"] = Cell(median / row["audio_seconds"])
-    if row.get("samples"):
-        cells["samples/s"] = Cell(row["samples"] / max(median, 1e-9))
+    audio_seconds, samples = row.get("audio_seconds"), row.get("samples")
+    cells["per audio second"] = Cell(median / audio_seconds) if audio_seconds else Cell(None, reason="no audio in it")
+    cells["samples/s"] = Cell(samples / max(median, 1e-9)) if samples else Cell(None, reason="makes no samples")
     return cells
 
 
