@@ -26,7 +26,8 @@ body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1500px;paddin
 table{border-collapse:collapse;margin:.6em 0}
 td,th{padding:.25em .6em;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child,.facts td{text-align:left}th{background:#f4f4f4;vertical-align:bottom}
-small{color:#777;white-space:nowrap}p small{white-space:normal}.empty{color:#a55}sup{line-height:0}.players td:first-child{min-width:16em}
+small{color:#777;white-space:nowrap}p small{white-space:normal}.empty{color:#a55}
+sup{line-height:0}.players td:first-child{min-width:16em}
 .numbers td:first-child,.facts td:first-child{white-space:nowrap}
 .wide{overflow-x:auto}img{max-width:100%}audio{width:190px;height:32px}h2{margin-top:2em}
 """
