@@ -126,7 +126,11 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, ou
     from utils.files import write_text
 
     tell = None if args.quiet else (lambda stage: print(f"{stage} ...", end=" ", flush=True))
-    cloning = cloner.clone(reference, text, seed=args.seed, rate=args.rate, pause=args.pause, progress=tell)
+    try:
+        cloning = cloner.clone(reference, text, seed=args.seed, rate=args.rate, pause=args.pause, progress=tell)
+    finally:
+        if tell:
+            print(flush=True)
     report = cloning.report()
     audio.write(output, cloning.audio, metadata={"comment": f"synthetic speech, seed {cloning.seed}, {cloning.models}"})
     if args.json:
@@ -140,7 +144,7 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, ou
     if args.quiet:
         return
     stages = ", ".join(f"{name} {value:.2f} s" for name, value in cloning.seconds.items())
-    print(f"\n{output}: {cloning.audio.seconds:.2f} s of speech in {sum(cloning.seconds.values()):.2f} s ({stages})")
+    print(f"{output}: {cloning.audio.seconds:.2f} s of speech in {sum(cloning.seconds.values()):.2f} s ({stages})")
     factor, similarity = f"{cloning.real_time_factor:.3f}", f"{cloning.similarity:.3f}"
     print(f"real-time factor {factor}, similarity to the reference {similarity}, seed {cloning.seed}")
     for note in cloning.notes:
