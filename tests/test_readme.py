@@ -1,0 +1,54 @@
+"""The README's commands: every flag exists, and the first one speaks, with the weights that the repository carries."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import lru_cache
+
+import pytest
+import soundfile
+
+import demo_cli
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
+COMMANDS = re.findall(r"(?:^|\s)python (\w+\.py|-m utils\.\w+)([^\n#|]*)", BLOCKS)
+
+
+@lru_cache
+def help_of(script: str) -> str:
+    words = [sys.executable, *script.split(), "--help"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@lru_cache
+def help_with_subcommands(script: str, subcommand: str) -> str:
+    return help_of(f"{script} {subcommand}") if script == "evaluate.py" else help_of(script)
+
+
+@pytest.mark.parametrize(("script", "arguments"), sorted(set(COMMANDS)))
+def test_every_flag_in_the_readme_exists(script, arguments):
+    words = shlex.split(arguments)
+    text = help_with_subcommands(script, words[0] if words else "")
+    for flag in (word for word in words if word.startswith("--")):
+        assert re.search(rf"{flag}\b", text), f"{script} has no {flag}"
+
+
+def test_the_readme_names_commands_at_all():
+    assert len(COMMANDS) > 12 and "make demo" in BLOCKS and "make test" in BLOCKS
+
+
+def test_the_first_command_speaks(tmp_path):
+    if not (ROOT / "saved_models" / "default" / "synthesizer.safetensors").is_file():
+        pytest.skip("no default weights here")
+    line = next(line for line in BLOCKS.splitlines() if "demo_cli.py --reference samples/" in line)
+    words = shlex.split(line)
+    arguments = [str(ROOT / w) if w.startswith("samples/") else w.replace("out/", f"{tmp_path}/", 1) for w in words[2:]]
+    assert demo_cli.main(arguments) == 0
+    samples, rate = soundfile.read(tmp_path / "demo.wav")
+    assert rate == 16000 and 1.5 < len(samples) / rate < 6 and abs(samples).max() > 0.05
+    assert (tmp_path / "demo.png").is_file()
