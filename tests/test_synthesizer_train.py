@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +133,9 @@ def gradients_of_a_process(rank: int, world: int, toy: str, out: Path) -> None:
             torch.save({name: p.grad for name, p in module.named_parameters()}, out / model)
     if rank == 0:
         (out / "world").write_text(str(dist.get_world_size()), encoding="utf-8")
-    dist.destroy_process_group()
+    dist.barrier()
+    time.sleep(0.5)  # until the other has left the barrier too
+    os._exit(0)  # gloo's threads may abort a process that is torn down while the other still talks
 
 
 @pytest.fixture(scope="module")
