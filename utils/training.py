@@ -222,6 +222,7 @@ class _Run:
         self.step, self.best, self.since_best, self.seconds = 0, math.inf, 0, 0.0
         self.primary = next(iter(task.modules))
         self.ema: dict[str, Tensor] = {}
+        self.wrapped: dict[str, nn.Module] = {}  # for several processes
         self.stop_requested = False
         self.board: Any = None
 
@@ -252,7 +253,6 @@ class _Run:
             kept = checkpoint.warm_start(self.task.modules[self.primary], source.state)
             if self.main:
                 log.info("starting from %s; %d tensors keep fresh values: %s", start_from, len(kept), kept[:8])
-        self.wrapped = {}
         for name, module in self.task.modules.items():
             self.wrapped[name], self.optimizers[name] = self.accelerator.prepare(module, self.optimizers[name])
         if self.config.ema_decay and not self.ema:
@@ -480,6 +480,7 @@ class _Run:
     def close(self) -> None:
         if self.board is not None:
             self.board.close()
+        self.wrapped.clear()  # before the process group that they talk through is taken down
         self.accelerator.end_training()
 
 
