@@ -12,7 +12,7 @@ from pathlib import Path
 from encoder.data import KIND
 from encoder.preprocess import EncoderItem, write_noise, write_rooms
 from utils import preprocessing
-from utils.errors import exit_code
+from utils.errors import CloningError, exit_code
 
 EPILOG = """
 examples:
@@ -33,6 +33,14 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="CHECKPOINT",
         help="an encoder (ours or the published encoder.pt) whose embeddings training may imitate",
+    )
+    parser.add_argument(
+        "--speeds",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="FACTOR",
+        help="let the teacher hear every clip at these speeds too, such as 0.85 1.15: more voices to imitate",
     )
     parser.add_argument(
         "--noise", type=Path, nargs="+", default=[], metavar="DIR", help="folders of recorded noise for augmentation"
@@ -58,7 +66,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    item = EncoderItem(args.min_seconds, args.teacher)
+    if args.speeds and args.teacher is None:
+        raise CloningError("--speeds is for the teacher's embeddings: give --teacher CHECKPOINT too")
+    if any(not 0.5 <= speed <= 2 or speed == 1 for speed in args.speeds):
+        raise CloningError(f"--speeds {' '.join(f'{s:g}' for s in args.speeds)}: factors lie in 0.5 .. 2 and are not 1")
+    item = EncoderItem(args.min_seconds, args.teacher, tuple(args.speeds))
     selection = preprocessing.select(args, lambda clip: not any(fnmatchcase(clip.speaker, p) for p in args.exclude))
     print(selection.scan.report())
     header = item.header()

@@ -20,6 +20,7 @@ KIND = "encoder"
 NOISE_SHARD = "noise.safetensors"  # recorded noise, where preprocessing was given some
 ROOM_SHARD = "rooms.safetensors"  # impulse responses of simulated rooms, where preprocessing made some
 PCM = np.float32(1 / 32767)  # features hold int16
+SPEAKER = "speaker:"  # the mean of a speaker's utterances, among the teacher's embeddings
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class TrainingBatches:
         self.cycler = SpeakerCycler(rows, [self._turns(row) for row in rows], self.seed)
         self.noise: int = manifest.header.get("noise", 0)  # recordings
         self.rooms: int = manifest.header.get("rooms", 0)  # impulse responses
+        teacher = manifest.header.get("teacher") or {}
+        self.taught = set(teacher.get("speeds", [])) | {1.0}  # speeds at which the teacher has heard the clips
         self.targets = self._targets(rows) if settings.loss.distill_weight else None
 
     def _turns(self, utterances: list[Utterance]) -> int:
@@ -90,7 +93,8 @@ class TrainingBatches:
     def batch(self, step: int) -> dict[str, Tensor]:
         """wav (B, T) float32, lengths (B,) samples, speaker (B,), mask (B, 4); with a teacher: target (B, D).
 
-        A speaker at another speed is a speaker of its own (`speaker` >= the number of speakers) without a target (0).
+        A speaker at another speed is a speaker of its own (`speaker` >= the number of speakers), without a target (0)
+        where the teacher has not heard it so.
         """
         seconds = rng(self.seed, 3, step).uniform(self.data.min_seconds, self.data.max_seconds)
         samples = int(seconds * self.rate)
@@ -138,8 +142,7 @@ class TrainingBatches:
             "mask": draw_mask(config, random, self.mel.n_mels, self.mel.frames(length)),
         }
         if self.targets is not None:
-            target = self._target(draw, start, start + length)
-            row["target"] = np.zeros_like(target) if voice else target
+            row["target"] = self._target(draw, speed, start, start + int(samples * speed))
         return row
 
     def _other(self, samples: int, random: np.random.Generator) -> np.ndarray:
@@ -158,26 +161,40 @@ class TrainingBatches:
 
     # -- the teacher ---------------------------------------------------------------------------------------------------
 
-    def _targets(self, rows: list[list[Utterance]]) -> dict[str, np.ndarray]:
-        """Embeddings that stay as they are: of every utterance, every speaker, and the mean over all."""
-        whole = {u.id: _teacher(self.arrays, u, "teacher") for row in rows for u in row}
-        speaker = np.stack([_unit(np.mean([whole[u.id] for u in row], axis=0)) for row in rows])
-        center = speaker.mean(axis=0) if self.settings.loss.center else np.zeros_like(speaker[0])
-        return {"speaker": speaker, "center": center, **whole}
+    @property
+    def taught_share(self) -> float:
+        """The share of rows with a target that is expected."""
+        config = self.settings.augment
+        untaught = sum(speed not in self.taught for speed in config.speeds) / max(len(config.speeds), 1)
+        return 1 - config.speed * untaught
 
-    def _target(self, draw: Draw, start: int, stop: int) -> np.ndarray:
+    def _targets(self, rows: list[list[Utterance]]) -> dict[tuple[str, float], np.ndarray]:
+        """Embeddings that stay as they are: of every utterance and speaker by speed, and the mean over all speakers."""
+        targets: dict[tuple[str, float], np.ndarray] = {}
+        for speed in self.taught & {1.0, *self.settings.augment.speeds}:
+            field = "teacher" if speed == 1 else teacher_at(speed)
+            for name, row in zip(self.speakers, rows, strict=True):
+                whole = [_teacher(self.arrays, u, field) for u in row]
+                targets |= {(u.id, speed): target for u, target in zip(row, whole, strict=True)}
+                targets[SPEAKER + name, speed] = _unit(np.mean(whole, axis=0))
+        speakers = np.stack([targets[SPEAKER + name, 1.0] for name in self.speakers])
+        self.center = speakers.mean(axis=0) if self.settings.loss.center else np.zeros_like(speakers[0])
+        return targets
+
+    def _target(self, draw: Draw, speed: float, start: int, stop: int) -> np.ndarray:
         assert self.targets is not None
         loss = self.settings.loss
-        target = self.targets[draw.utterance.id]
-        if loss.target == "partials":
+        if speed not in self.taught:
+            return np.zeros_like(self.center, dtype=np.float32)
+        target = self.targets[draw.utterance.id, speed]
+        if loss.target == "partials" and speed == 1:
             target = self._partials(draw.utterance, start, stop)
-        target = (1 - loss.speaker_share) * target + loss.speaker_share * self.targets["speaker"][draw.speaker]
-        return self.centered(target)
+        speaker = self.targets[SPEAKER + self.speakers[draw.speaker], speed]
+        return self.centered((1 - loss.speaker_share) * target + loss.speaker_share * speaker)
 
     def centered(self, target: np.ndarray) -> np.ndarray:
         """Teacher's embeddings (..., D) as the student is to give them: less the center, length 1."""
-        assert self.targets is not None
-        moved = target - self.targets["center"]
+        moved = target - self.center
         return (moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
 
     def _partials(self, utterance: Utterance, start: int, stop: int) -> np.ndarray:
@@ -253,6 +270,11 @@ def noise_name(index: int) -> str:
 def room_name(index: int) -> str:
     """Name of an impulse response in the file of rooms."""
     return f"room{index:05d}"
+
+
+def teacher_at(speed: float) -> str:
+    """Name of the teacher's embedding of a clip played at this speed."""
+    return f"teacher_at_{speed:g}"
 
 
 def _teacher(arrays: Arrays, utterance: Utterance, field: str) -> np.ndarray:

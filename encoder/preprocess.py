@@ -12,8 +12,9 @@ import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
+from encoder.augment import change_speed
 from encoder.config import PartialConfig
-from encoder.data import NOISE_SHARD, ROOM_SHARD, noise_name, room_name
+from encoder.data import NOISE_SHARD, ROOM_SHARD, noise_name, room_name, teacher_at
 from encoder.inference import SpeakerEncoder
 from utils.audio import normalize_volume, read, to_pcm16
 from utils.corpora import Clip
@@ -33,11 +34,12 @@ class EncoderItem:
     """Turns one clip into features; travels to worker processes, where each loads the teacher for itself.
 
     Arrays: "wav" (T,) int16; with a teacher "teacher" (D,) float16 and "teacher_partials" (P, D) float16, the
-    embeddings of the whole and of its windows of 1.6 s.
+    embeddings of the whole and of its windows of 1.6 s, and `encoder.data.teacher_at` a speed (D,) float16.
     """
 
     min_seconds: float = 0.8  # of voice; less is left out
     teacher: Path | None = None
+    speeds: tuple[float, ...] = ()  # at which the teacher hears the clip too: other voices to imitate
 
     def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
         """Raises CloningError for a clip that cannot be read or holds too little voice."""
@@ -47,9 +49,12 @@ class EncoderItem:
         pcm = to_pcm16(samples)
         arrays = {"wav": pcm}
         if self._teacher is not None:
-            found = self._teacher.embed_windows([samples], PartialConfig())[0]
+            played = [samples, *(change_speed(samples, speed) for speed in self.speeds)]
+            found, *others = self._teacher.embed_windows(played, PartialConfig())
             arrays["teacher"] = found.embedding.astype(np.float16)
             arrays["teacher_partials"] = found.partials.astype(np.float16)
+            for speed, other in zip(self.speeds, others, strict=True):
+                arrays[teacher_at(speed)] = other.embedding.astype(np.float16)
         return describe(clip, seconds=len(pcm) / SAMPLE_RATE), arrays
 
     @cached_property
@@ -57,7 +62,7 @@ class EncoderItem:
         return None if self.teacher is None else SpeakerEncoder.load(self.teacher)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"min_seconds": self.min_seconds, "teacher": self.teacher}
+        return {"min_seconds": self.min_seconds, "teacher": self.teacher, "speeds": self.speeds}
 
     def header(self) -> dict[str, Any]:
         """What the manifest says of the features; CloningError when the teacher cannot be loaded."""
@@ -70,6 +75,7 @@ class EncoderItem:
             header["teacher"] = {
                 "fingerprint": self._teacher.fingerprint,
                 "embedding_size": self._teacher.embedding_size,
+                "speeds": list(self.speeds),
             }
         return header
 

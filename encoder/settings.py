@@ -54,7 +54,7 @@ class AugmentConfig:
     mask_share: float = 0.15  # of the frames, at most
     mask_by: Literal["ours", "torchaudio"] = "ours"  # who draws the mask; ours where torchaudio does not load
     # A speaker's crops of a batch, played faster or slower: another voice, so another speaker.
-    # It has no teacher's embedding: the distillation leaves it out.
+    # Where preprocessing had the teacher hear these speeds (--speeds) they are distilled too, else left out of it.
     speed: float = 0.0
     speeds: tuple[float, ...] = (0.9, 1.1)
 
@@ -107,7 +107,5 @@ class EncoderSettings:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        if self.augment.speed and not self.loss.ge2e_weight + self.loss.aam_weight:
-            raise ValueError("augment.speed makes new speakers, which only GE2E and AAM learn from: set it to 0")
         if self.loss.ge2e_weight and self.data.utterances < 2:
             raise ValueError("GE2E compares utterances of one speaker: data.utterances must be at least 2")

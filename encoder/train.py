@@ -85,9 +85,9 @@ class EncoderTask(Task):
         values: dict[str, Tensor] = {}
         if loss.distill_weight:
             target = batch["target"]
-            distance = (1 - (embeddings * target).sum(dim=1)) * target.any(dim=1)  # voices at another speed: no target
+            distance = (1 - (embeddings * target).sum(dim=1)) * target.any(dim=1)  # some speeds: no target
             # Divided by the share that is expected, not found: so that processes agree
-            share = max(1 - self.settings.augment.speed, 1e-3)
+            share = max(self.batches.taught_share, 1e-3)
             values["distill"] = loss.distill_weight * distance.mean() / share
         if loss.ge2e_weight:
             every = gather_rows(embeddings).unflatten(0, (data.speakers, data.utterances))
@@ -174,6 +174,13 @@ def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
 
 def _require_teacher(manifest: Manifest, settings: EncoderSettings) -> None:
     teacher = manifest.header.get("teacher")
+    augment, loss = settings.augment, settings.loss
+    untaught = set(augment.speeds) - set((teacher or {}).get("speeds", []))
+    if augment.speed and untaught and not loss.ge2e_weight + loss.aam_weight:
+        raise CloningError(
+            f"augment.speed makes new voices, but nothing learns from those at {min(untaught):g}: preprocess with "
+            f"--speeds, or set it to 0"
+        )
     if not settings.loss.distill_weight:
         return
     if teacher is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from encoder.data import teacher_at
 from utils.manifest import Manifest, Utterance, write_manifest, write_shard
 
 RATE = 16_000
@@ -36,6 +37,7 @@ def write_set(
     teacher: int = 0,
     noise: int = 0,
     rooms: int = 0,
+    speeds: tuple[float, ...] = (),
 ) -> Manifest:
     """Speakers 0 .. with `utterances` each (the first has one); the last `held_out` are for validation."""
     random = np.random.default_rng(1)
@@ -51,10 +53,13 @@ def write_set(
                 whole = partials.mean(axis=0)
                 arrays[f"{name}/teacher"] = (whole / np.linalg.norm(whole)).astype(np.float16)
                 arrays[f"{name}/teacher_partials"] = partials.astype(np.float16)
+                for speed in speeds:
+                    other = np.roll(whole, 1) * speed
+                    arrays[f"{name}/{teacher_at(speed)}"] = (other / np.linalg.norm(other)).astype(np.float16)
             split = "validation" if s >= speakers - held_out else "train"
             rows.append(Utterance(name, f"toy-{s}", seconds=seconds, split=split, shard="shards/a.safetensors"))
     write_shard(root, "a", rows, arrays, [])
-    header = {"teacher": {"fingerprint": "0", "embedding_size": teacher}} if teacher else {}
+    header = {"teacher": {"fingerprint": "0", "embedding_size": teacher, "speeds": list(speeds)}} if teacher else {}
     if noise:
         from safetensors.numpy import save_file
 

@@ -26,8 +26,8 @@ QUIET = AugmentConfig(noise=0, babble=0, reverb=0, band_limit=0, telephone=0, ga
 LOUD = AugmentConfig(noise=1, babble=1, reverb=1, band_limit=1, telephone=0.5, gain=1, mask=1)
 
 
-def make(root, augment=QUIET, seed=0, loss=None, rooms=0, **data) -> TrainingBatches:
-    manifest = write_set(root, teacher=8, noise=2, rooms=rooms)
+def make(root, augment=QUIET, seed=0, loss=None, rooms=0, speeds=(), **data) -> TrainingBatches:
+    manifest = write_set(root, teacher=8, noise=2, rooms=rooms, speeds=speeds)
     data = {"speakers": 3, "utterances": 2, "max_seconds": 1.5, **data}
     return TrainingBatches(
         manifest,
@@ -143,9 +143,24 @@ def test_a_speaker_at_another_speed_is_another_speaker_without_a_target(tmp_path
     assert QUIET.voices == 1
 
 
-def test_speed_without_a_loss_that_knows_speakers_is_refused():
-    with pytest.raises(ValueError, match="only GE2E and AAM learn from"):
-        EncoderSettings(augment=AugmentConfig(speed=0.1), loss=LossConfig(1.0, ge2e_weight=0.0))
+def test_a_speed_that_the_teacher_heard_has_a_target_of_its_own(tmp_path):
+    augment = dataclasses.replace(QUIET, speed=0.6)
+    batches = make(tmp_path, augment, speeds=(0.9,), loss=LossConfig(1.0, center=True, speaker_share=0.5))
+    assert batches.taught_share == pytest.approx(1 - 0.6 / 2)
+    assert make(tmp_path, augment, speeds=(0.9, 1.1)).taught_share == 1
+    count, plain = len(batches.speakers), make(tmp_path, speeds=(0.9,), loss=LossConfig(1.0, center=True))
+    seen: set[int] = set()
+    for step in range(8):
+        batch, still = batches.batch(step), plain.batch(step)
+        for speaker, target, usual in zip(batch["speaker"].tolist(), batch["target"], still["target"], strict=True):
+            seen.add(speaker // count)
+            assert bool(target.any()) == (speaker // count < 2)  # 1.1 was not heard
+            if speaker // count == 1:
+                assert target @ usual < 0.9 and target.norm() == pytest.approx(1, abs=1e-3)
+    assert seen == {0, 1, 2}
+
+
+def test_a_speed_of_1_is_refused():
     with pytest.raises(ValueError, match="not be 1"):
         AugmentConfig(speed=0.1, speeds=(1.0,))
 

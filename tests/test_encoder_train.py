@@ -12,6 +12,8 @@ import torch
 
 import encoder_preprocess
 import encoder_train
+from encoder.augment import change_speed
+from encoder.data import teacher_at
 from encoder.inference import SpeakerEncoder
 from encoder.settings import AugmentConfig, EncoderSettings
 from encoder.train import EncoderTask, blank_out, ge2e_loss
@@ -189,6 +191,12 @@ def test_distillation_without_a_teacher_is_refused(tmp_path, capsys):
     assert "preprocess with --teacher" in capsys.readouterr().err
 
 
+def test_speeds_that_nothing_learns_from_are_refused(data, tmp_path, capsys):
+    more = [f"--set={s}" for s in ("augment.speed=0.5", "loss.distill_weight=1", "loss.ge2e_weight=0")]
+    assert train(data, tmp_path, *more) == 2
+    assert "preprocess with --speeds" in capsys.readouterr().err
+
+
 # -- preprocessing -----------------------------------------------------------------------------------------------------
 
 
@@ -238,7 +246,24 @@ def test_preprocessing_keeps_speech_and_counts_the_rest(corpus, data_dir, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in (out / "shards").iterdir()} == before
 
 
+def test_a_teacher_hears_other_speeds(corpus, data_dir, tmp_path):
+    teacher = data_dir / "encoder_tiny.pt"
+    assert preprocess(corpus, tmp_path, "--teacher", str(teacher), "--speeds", "0.9", "1.25") == 0
+    manifest = read_manifest(tmp_path, "encoder")
+    assert manifest.header["teacher"]["speeds"] == [0.9, 1.25]
+    arrays, encoder = Arrays(tmp_path), SpeakerEncoder.load(teacher)
+    utterance = manifest.utterances[0]
+    wav = (arrays.read(utterance, "wav") / 32767).astype(np.float32)
+    for speed in (0.9, 1.25):
+        expected = encoder.embed_utterance(change_speed(wav, speed))
+        np.testing.assert_allclose(arrays.read(utterance, teacher_at(speed)), expected, atol=2e-3)
+
+
 def test_preprocessing_refuses_what_cannot_work(corpus, tmp_path, capsys):
+    assert preprocess(corpus, tmp_path / "s", "--speeds", "0.9") == 2
+    assert "give --teacher" in capsys.readouterr().err
+    assert preprocess(corpus, tmp_path / "s", "--speeds", "1", "--teacher", "x.pt") == 2
+    assert "are not 1" in capsys.readouterr().err
     assert preprocess(corpus, tmp_path / "a", "--teacher", str(tmp_path / "none.pt")) == 2
     assert "no such checkpoint" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
