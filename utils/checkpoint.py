@@ -94,6 +94,24 @@ def load_weights(path: str | Path, kind: str | None = None) -> Checkpoint:
     return checkpoint
 
 
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What a file of ours says of itself (kind, config, fingerprint, ...), its tensors left alone.
+
+    {} for any other file, such as a published `.pt`. Raises CloningError: missing, damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CloningError(f"{path}: no such checkpoint")
+    if not _looks_like_safetensors(path):
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return {name: json.loads(value) for name, value in metadata.items()} if "kind" in metadata else {}
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise CloningError(f"{path}: damaged or cut off: {error}") from error
+
+
 def fingerprint(state: Mapping[str, Tensor]) -> str:
     """Names a set of weights by content: 16 hex digits, the same whether stored in float32 or float16."""
     digest = hashlib.sha256()

@@ -1,0 +1,25 @@
+"""What becomes of errors: one line on the page, whatever happened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from web.work import explain
+
+
+@contextmanager
+def errors_as_lines() -> Iterator[None]:
+    """Whatever goes wrong inside becomes one line on the page; the details go to the log."""
+    try:
+        yield
+    except Exception as error:
+        st.error(plain(explain(error)), icon=":material/error:")
+
+
+def plain(text: str) -> str:
+    """Text that Markdown leaves as it is."""
+    return re.sub(r"([\\`*_\[\]$~<>:#|])", r"\\\1", text)

@@ -1,0 +1,48 @@
+"""The weights that the page offers: every checkpoint in the folders below `saved_models/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from utils.checkpoint import read_header
+from utils.errors import CloningError
+from vocoder.inference import GRIFFIN_LIM
+from voice_cloner import DEFAULT_MODELS, SUFFIXES
+
+SAVED_MODELS = DEFAULT_MODELS.parent
+NAMES = {"lstm": "LSTM", "transformer": "Transformer", "wavernn": "WaveRNN", "hifigan": "HiFi-GAN", "vocos": "Vocos"}
+
+
+def find(stage: str) -> dict[str, str]:
+    """Checkpoints of `stage`: what the page calls them -> their paths; those of the folder `default` come first.
+
+    A file belongs to the stage that its name begins with: `encoder.safetensors`, `encoder_lstm.safetensors`.
+    Raises CloningError when there is none.
+    """
+    paths = [path for path in SAVED_MODELS.glob(f"*/{stage}*") if path.suffix in SUFFIXES]
+    paths.sort(key=lambda path: (path.parent.name != DEFAULT_MODELS.name, path.parent.name, path.stem))
+    found = {label(path, stage): str(path) for path in paths}
+    if not found:
+        raise CloningError(
+            f"{SAVED_MODELS}: no {stage} in any folder below: put {stage}{SUFFIXES[0]} into {DEFAULT_MODELS.name}/"
+        )
+    if stage == "vocoder":
+        found["Griffin-Lim (no weights)"] = GRIFFIN_LIM
+    return found
+
+
+def label(path: Path, stage: str) -> str:
+    """`Transformer (default)`, `LSTM (default/encoder_lstm)`: the kind of network and where it lies."""
+    place = path.parent.name if path.stem == stage else f"{path.parent.name}/{path.stem}"
+    try:
+        config = read_header(path).get("config", {})
+    except CloningError:
+        return f"damaged file ({place})"
+    published = {"encoder": "lstm", "synthesizer": "tacotron", "vocoder": "wavernn"}[stage]
+    kind = config.get("architecture") or config.get("model") or published
+    return f"{NAMES.get(kind, kind.capitalize())} ({place})"
+
+
+def stamp(path: str) -> float:
+    """Changes when the file does, so that a cache does not serve replaced weights."""
+    return 0.0 if path == GRIFFIN_LIM else Path(path).stat().st_mtime
