@@ -27,6 +27,15 @@ _EMOTION_NAMES = {
     "surprised": "surprised", "surprise": "surprised", "ps": "surprised",
     "fear": "fear", "fearful": "fear", "fea": "fear",
 }  # fmt: skip
+# Corpora in which every clip is acted: one without a label is none of the six. All others are read or spoken plainly.
+# What each calls the labels, for the report of a scan.
+ACTED = {
+    "cremad": ("NEU", "HAP", "SAD", "ANG", "FEA", "DIS"),
+    "ravdess": ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"),
+    "esd": ("Neutral", "Happy", "Sad", "Angry", "Surprise"),
+    "emovdb": ("Neutral", "Amused", "Angry", "Disgusted", "Sleepy"),
+    "tess": ("neutral", "happy", "sad", "angry", "ps", "fear", "disgust"),
+}
 _RAVDESS_EMOTIONS = (None, "neutral", None, "happy", "sad", "angry", "fear", None, "surprised")
 _RAVDESS_TEXTS = (None, "Kids are talking by the door.", "Dogs are sitting by the door.")
 _CREMAD_TEXTS = {
@@ -43,6 +52,22 @@ _CREMAD_TEXTS = {
     "TSI": "The surface is slick.",
     "WSI": "We'll stop in a couple of minutes.",
 }
+
+
+def emotion_of(speaker: str, label: str | None) -> str | None:
+    """The emotion to learn from a clip: its label; without one, neutral unless its corpus is acted."""
+    if label is not None:
+        return label
+    return None if speaker.partition("-")[0] in ACTED else "neutral"
+
+
+def describe_labels(corpus: str) -> str:
+    """How an acted corpus's labels are read: "angry <- ANG; ... ; none of the six: DIS"; "" for other corpora."""
+    read: dict[str | None, list[str]] = {}
+    for name in ACTED.get(corpus, ()):
+        read.setdefault(_EMOTION_NAMES.get(name.lower()), []).append(name)
+    parts = [f"{emotion} <- {', '.join(read[emotion])}" for emotion in EMOTIONS if emotion in read]
+    return "; ".join(parts + ([f"none of the six: {', '.join(read[None])}"] if None in read else []))
 
 
 class Found(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utils.corpora.layouts import File, Found, Layout, recognise
+from utils.corpora.layouts import File, Found, Layout, describe_labels, recognise
 from utils.corpora.transcripts import Transcripts
 from utils.errors import CloningError
 
@@ -50,11 +50,12 @@ class Scan:
     not_understood: list[tuple[Path, str]] = field(repr=False)
 
     def report(self, examples: int = 3) -> str:
-        """Counts of each corpus, then the reasons for leaving files out with a few examples each, as lines."""
+        """Counts of each corpus, how its labels of emotions are read, then the reasons for leaving files out with a few examples each, as lines."""
         speakers: dict[str, set[str]] = {}
         for clip in self.clips:
             speakers.setdefault(clip.corpus, set()).add(clip.speaker)
         lines = [f"{name}: {n} clips, {len(speakers[name])} speakers" for name, n in self.layouts.items()]
+        lines += [f"{name}: emotions {labels}" for name in self.layouts if (labels := describe_labels(name))]
         reasons: dict[str, list[Path]] = {}
         for path, reason in self.not_understood:
             reasons.setdefault(reason.partition(":")[0], []).append(path)
