@@ -38,7 +38,26 @@ def parallel_losses(
     if "velocity" in output:
         error = (output["velocity"].float() - output["velocity_target"]).square()
         losses["flow"] = config.flow * mean(error, mask)
-    return losses
+    return losses | emotion_losses(output, batch, config, mean)
+
+
+def emotion_losses(
+    output: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig, mean: Mean = masked_mean
+) -> dict[str, Tensor]:
+    """What a clip's embedding owes to its label; nothing for a model without emotions.
+
+    output: emotion_logits (B, L), emotion_clip (B, E), emotion_table (B, E); what has no label does not count.
+    """
+    if "emotion_logits" not in output:
+        return {}
+    labels = batch["emotion"]
+    known = labels >= 0
+    wrong = F.cross_entropy(output["emotion_logits"].float(), labels.clamp(min=0), reduction="none")
+    apart = (output["emotion_clip"].float() - output["emotion_table"].detach().float()).square().mean(dim=1)
+    return {
+        "emotion_class": config.emotion * mean(wrong, known),
+        "emotion_agreement": config.emotion * mean(apart, known),
+    }
 
 
 def attention_weight(config: LossConfig, step: int) -> float:
