@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -61,9 +62,14 @@ def save_weights(
     metrics: dict[str, Any] | None = None,
     extra: dict[str, Any] | None = None,
     half: bool = False,
+    base: Checkpoint | None = None,
 ) -> str:
-    """Write one `.safetensors` file atomically; `half` stores floating point as float16. Returns its fingerprint."""
-    tensors = {name: _stored(tensor, half) for name, tensor in state.items()}
+    """Write one `.safetensors` file atomically; `half` stores floating point as float16. Returns its fingerprint.
+
+    With `base`, only what differs from that checkpoint (in float16) is stored, and where it lies from here.
+    """
+    path = Path(path)
+    tensors = {name: _stored(tensor, half) for name, tensor in state.items() if not _held(base, name, tensor)}
     header = {
         "kind": kind,
         "format": FORMAT,
@@ -74,6 +80,9 @@ def save_weights(
         "extra": extra or {},
         "fingerprint": fingerprint(state),
     }
+    if base is not None:
+        place = os.path.relpath(base.path.resolve(), path.resolve().parent)
+        header["base"] = {"path": Path(place).as_posix(), "fingerprint": base.fingerprint}
     with atomic_path(path) as partial:
         save_file(tensors, partial, metadata={name: json.dumps(value) for name, value in header.items()})
     return header["fingerprint"]
@@ -186,9 +195,10 @@ def _load_ours(path: Path) -> Checkpoint:
         )
     if header["format"] > FORMAT:
         raise CloningError(f"{path}: format {header['format']}, this version reads up to {FORMAT}: update the project")
+    state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     return Checkpoint(
         kind=header["kind"],
-        state={name: t.float() if t.is_floating_point() else t for name, t in state.items()},
+        state={**_base_state(path, header["base"]), **state} if "base" in header else state,
         config=header.get("config", {}),
         mel=header.get("mel"),
         step=header.get("step", 0),
@@ -198,6 +208,26 @@ def _load_ours(path: Path) -> Checkpoint:
         published=False,
         path=path,
     )
+
+
+def _held(base: Checkpoint | None, name: str, tensor: Tensor) -> bool:
+    """Whether `base` holds the same tensor, as float16."""
+    own = None if base is None else base.state.get(name)
+    return own is not None and own.shape == tensor.shape and torch.equal(own.half(), tensor.detach().cpu().half())
+
+
+def _base_state(path: Path, base: dict[str, str]) -> dict[str, Tensor]:
+    """The tensors that a file of differences leaves to another; CloningError when that one is gone or has changed."""
+    found = path.parent / base["path"]
+    if not found.is_file():
+        raise CloningError(f"{path}: holds only what differs from {found}, which is missing: put it back")
+    checkpoint = _load_ours(found)
+    if checkpoint.fingerprint != base["fingerprint"]:
+        raise CloningError(
+            f"{path}: holds only what differs from weights {base['fingerprint']}, but {found} is now "
+            f"{checkpoint.fingerprint}: train and export it again, or put the former back"
+        )
+    return checkpoint.state
 
 
 def _load_published(path: Path) -> Checkpoint:

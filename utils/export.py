@@ -13,10 +13,11 @@ from utils.config import assign
 from utils.errors import CloningError, exit_code
 
 
-def export(source: Path, target: Path, settings: Sequence[str] = ()) -> str:
+def export(source: Path, target: Path, settings: Sequence[str] = (), base: Path | None = None) -> str:
     """Copy one of our checkpoints with its floating point stored as float16; returns its fingerprint.
 
-    `settings` (`a.b=value`) change what its config says of inference, such as parallel.temperature=0.5.
+    `settings` (`a.b=value`) change what its config says of inference, such as parallel.temperature=0.5. With `base`,
+    only what differs from that checkpoint is stored: it must stay where it is.
     """
     found = load_weights(source)
     if found.published:
@@ -34,6 +35,7 @@ def export(source: Path, target: Path, settings: Sequence[str] = ()) -> str:
         metrics=found.metrics,
         extra=found.extra,
         half=True,
+        base=None if base is None else load_weights(base, found.kind),
     )
 
 
@@ -45,8 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
         help="change a setting of inference that the checkpoint carries, such as parallel.temperature=0.5 (repeatable)",
     )  # fmt: skip
+    parser.add_argument("--base", type=Path, metavar="FILE", help="store only what differs from this checkpoint")
     args = parser.parse_args(argv)
-    return exit_code(lambda: print(f"{args.target}: fingerprint {export(args.source, args.target, args.settings)}"))
+    return exit_code(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    print(f"{args.target}: fingerprint {export(args.source, args.target, args.settings, args.base)}")
 
 
 if __name__ == "__main__":
