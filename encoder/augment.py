@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from encoder.settings import AugmentConfig
+from utils.audio import resample
 from utils.errors import CloningError
 
 log = logging.getLogger(__name__)
@@ -139,12 +140,8 @@ def lossy(wav: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.nda
 
 
 def change_speed(wav: np.ndarray, factor: float) -> np.ndarray:
-    """Played `factor` times as fast, pitch and all: (T,) -> (T / factor,), resampled in the frequency domain."""
-    samples = max(1, int(len(wav) / factor))
-    spectrum = np.fft.rfft(wav)
-    bins = samples // 2 + 1
-    spectrum = np.pad(spectrum[:bins], (0, max(0, bins - len(spectrum))))
-    return (np.fft.irfft(spectrum, samples) * (samples / len(wav))).astype(np.float32)
+    """Played `factor` times as fast, pitch and all: (T,) -> (T / factor,)"""
+    return resample(wav, round(1000 * factor), 1000)[: max(1, int(len(wav) / factor))]
 
 
 def draw_mask(config: AugmentConfig, rng: np.random.Generator, channels: int, frames: int) -> np.ndarray:
