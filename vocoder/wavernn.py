@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from utils.errors import CloningError
 from vocoder.config import WaveRNNConfig
+from vocoder.gru import GRU
 
 
 class Conditioning(NamedTuple):
@@ -103,8 +104,8 @@ class WaveRNN(nn.Module):
         aux, size = config.res_out_size // 4, config.rnn_size
         self.upsample = UpsampleNetwork(config, n_mels)
         self.I = nn.Linear(1 + n_mels + aux, size)
-        self.rnn1 = nn.GRU(size, size, batch_first=True)
-        self.rnn2 = nn.GRU(size + aux, size, batch_first=True)
+        self.rnn1 = GRU(size, size)
+        self.rnn2 = GRU(size + aux, size)
         self.fc1 = nn.Linear(size + aux, config.fc_size)
         self.fc2 = nn.Linear(config.fc_size + aux, config.fc_size)
         self.fc3 = nn.Linear(config.fc_size, config.outputs)
