@@ -1,4 +1,4 @@
-# Two commands: `make demo` speaks a sentence in a sample's voice, `make test` proves that all is well.
+# `make demo` speaks a sentence in a sample's voice, `make app` opens a page for it, `make test` proves that all is well.
 PYTHON ?= python3
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -7,12 +7,15 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo app test lint clean
 
 setup: $(VENV)/setup.done
 
 demo: setup
 	$(BIN)/python demo_cli.py --reference samples/austen_0870.wav --text "The quick brown fox jumps over the lazy dog." --seed 1 --output out/demo.wav --plot out/demo.png --json out/demo.json
+
+app: $(VENV)/app.done
+	$(BIN)/python -m streamlit run app.py
 
 test: $(VENV)/test.done lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
@@ -30,7 +33,11 @@ $(VENV)/setup.done: requirements.txt $(VENV)/python.done
 	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
-$(VENV)/test.done: requirements-dev.txt requirements-cluster.txt $(VENV)/setup.done
+$(VENV)/app.done: requirements-app.txt $(VENV)/setup.done
+	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements-app.txt
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+$(VENV)/test.done: requirements-dev.txt requirements-cluster.txt requirements-app.txt $(VENV)/setup.done
 	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements-dev.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 

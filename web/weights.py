@@ -10,17 +10,21 @@ from vocoder.inference import GRIFFIN_LIM
 from voice_cloner import DEFAULT_MODELS, SUFFIXES
 
 SAVED_MODELS = DEFAULT_MODELS.parent
+PUBLISHED = {"encoder": "lstm", "synthesizer": "tacotron", "vocoder": "wavernn"}
+STAGES = tuple(PUBLISHED)
 NAMES = {"lstm": "LSTM", "transformer": "Transformer", "wavernn": "WaveRNN", "hifigan": "HiFi-GAN", "vocos": "Vocos"}
 
 
 def find(stage: str) -> dict[str, str]:
     """Checkpoints of `stage`: what the page calls them -> their paths; those of the folder `default` come first.
 
-    A file belongs to the stage that its name begins with: `encoder.safetensors`, `encoder_lstm.safetensors`.
+    Files of ours say what they are; others belong to the stage that their name begins with.
     Raises CloningError when there is none.
     """
-    paths = [path for path in SAVED_MODELS.glob(f"*/{stage}*") if path.suffix in SUFFIXES]
-    paths.sort(key=lambda path: (path.parent.name != DEFAULT_MODELS.name, path.parent.name, path.stem))
+    paths = [path for path in SAVED_MODELS.glob("*/*") if path.suffix in SUFFIXES and kind(path) == stage]
+    paths.sort(
+        key=lambda path: (path.parent.name != DEFAULT_MODELS.name, path.parent.name, path.stem != stage, path.stem)
+    )
     found = {label(path, stage): str(path) for path in paths}
     if not found:
         raise CloningError(
@@ -31,6 +35,15 @@ def find(stage: str) -> dict[str, str]:
     return found
 
 
+def kind(path: Path) -> str:
+    """The stage that a checkpoint is of, as it says itself or else by its name; "" for neither."""
+    by_name = next((stage for stage in STAGES if path.stem.startswith(stage)), "")
+    try:
+        return read_header(path).get("kind", by_name)
+    except CloningError:
+        return by_name
+
+
 def label(path: Path, stage: str) -> str:
     """`Transformer (default)`, `LSTM (default/encoder_lstm)`: the kind of network and where it lies."""
     place = path.parent.name if path.stem == stage else f"{path.parent.name}/{path.stem}"
@@ -38,9 +51,8 @@ def label(path: Path, stage: str) -> str:
         config = read_header(path).get("config", {})
     except CloningError:
         return f"damaged file ({place})"
-    published = {"encoder": "lstm", "synthesizer": "tacotron", "vocoder": "wavernn"}[stage]
-    kind = config.get("architecture") or config.get("model") or published
-    return f"{NAMES.get(kind, kind.capitalize())} ({place})"
+    network = config.get("architecture") or config.get("model") or PUBLISHED[stage]
+    return f"{NAMES.get(network, network.capitalize())} ({place})"
 
 
 def stamp(path: str) -> float:

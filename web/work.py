@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import secrets
 import tempfile
 from collections.abc import Callable
@@ -25,6 +26,10 @@ SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 MAX_MEGABYTES = 25
 MAX_SECONDS = 120.0  # of a reference; 5 to 15 are enough
 MAX_CHARACTERS = 1000
+FLAGS = {  # what the library's lines call by the command line's names
+    "--allow-mismatch": "'Allow stages that do not fit' in the advanced settings",
+    "--seed": "seed",
+}
 TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
     "Good morning! The kettle is on, and the bread is still warm.",
@@ -131,7 +136,7 @@ def draw(cloner: VoiceCloner, voice: Waveform, cloning: Cloning) -> dict[str, by
 def png(figure) -> bytes:
     """A matplotlib figure as the bytes of a picture."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=110, transparent=True)
     return buffer.getvalue()
 
 
@@ -147,7 +152,7 @@ def cross_similarity(cloners: list[VoiceCloner], voice: Waveform, results: list[
 def explain(error: Exception) -> str:
     """One line for the page: the library's own words for what a visitor can mend, a log reference for the rest."""
     if isinstance(error, CloningError):
-        return str(error)
+        return re.sub("|".join(FLAGS), lambda flag: FLAGS[flag[0]], str(error))
     reference = secrets.token_hex(3)
     log.error("page error %s", reference, exc_info=error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
