@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from encoder.inference import SpeakerEncoder
-from synthesizer.preprocess import KIND, Processor, outliers, write_speaker_means
+from synthesizer.preprocess import KIND, Processor, outliers, speaker_levels, write_speaker_means
 from utils import preprocessing
 from utils.audio import Waveform
 from utils.errors import exit_code
@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     )
     header = process.header() | {"encoder": embedder.encoder.fingerprint}
     chosen = preprocessing.select(args, keep=lambda clip: bool(clip.text))
+    process.levels = speaker_levels(chosen.clips, process.config.sample_rate)
     found = preprocessing.run(
         chosen.clips, args.out, KIND, process, jobs=args.jobs, scheduler=args.scheduler,
         assign_split=chosen.splits, header=header, retry_skipped=args.retry_skipped,

@@ -55,6 +55,10 @@ class ParallelConfig:
     kernel: int = 7  # tokens or frames
     expansion: int = 4
     dropout: float = 0.1
+    predictor_dropout: float = 0.0  # of what durations and prosody are predicted from; the frames see all of it
+    clauses: bool = False  # the predictor is told which mark ends each clause, so that questions rise
+    speaker_dropout: float = 0.0  # part of the items that are learned without their voice, so that guidance can be used
+    guidance: float = 0.0  # at inference, how far past the voice, seen from nobody's voice (arXiv 2207.12598); 0: off
     decoder: Literal["flow", "l1"] = "flow"  # l1: the mean mel, over-smooth but quick
     flow_steps: int = 4  # Euler steps at inference: 8 measured no better
     temperature: float = 0.5  # of the noise at inference: 1 as in training, lower is calmer
@@ -65,16 +69,65 @@ class ParallelConfig:
             raise ValueError(f"kernel {self.kernel} must be odd")
         if self.flow_steps < 1 or self.temperature < 0:
             raise ValueError(f"need flow_steps >= 1 and temperature >= 0, got {self.flow_steps}, {self.temperature}")
+        if not all(0 <= p < 1 for p in (self.dropout, self.predictor_dropout, self.speaker_dropout)):
+            raise ValueError("dropout, predictor_dropout and speaker_dropout must be in [0, 1)")
+        if self.guidance and not (self.speaker_dropout and self.decoder == "flow"):
+            raise ValueError(f'guidance {self.guidance} needs decoder "flow" and training with speaker_dropout')
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """An autoregressive Transformer. Sizes are channels unless said otherwise."""
+
+    width: int = 384
+    heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    feedforward: int = 1536
+    prenet: int = 256
+    postnet: int = 256
+    reduction: int = 3  # mel frames that one decoder step makes
+    guided_heads: int = 2  # of each decoder layer, which learn where in the text the voice is
+    dropout: float = 0.1
+    prenet_dropout: float = 0.5  # always on, as in Tacotron 2: what is heard must not be copied
+    reach: int = 4  # tokens forward that the voice may move in one step
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of twice the heads {self.heads}")
+        if not 1 <= self.guided_heads <= self.heads:
+            raise ValueError(f"guided_heads is {self.guided_heads}; it must be 1 to heads, {self.heads}")
+        if min(self.encoder_layers, self.decoder_layers, self.reduction, self.reach) < 1:
+            raise ValueError("encoder_layers, decoder_layers, reduction and reach must be at least 1")
+        if not 0 <= self.dropout < 1 or not 0 <= self.prenet_dropout < 1:
+            raise ValueError(f"dropout {self.dropout} and prenet_dropout {self.prenet_dropout} must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class EmotionConfig:
+    """What a model can express; without labels it knows nothing of emotions."""
+
+    labels: tuple[str, ...] = ()
+    size: int = 128  # of the embedding
+    channels: int = 64  # of the network that finds it in a clip
+    blocks: int = 3
+    adapt: bool = False  # learn emotions alone: what the condition passes through; the rest of the network stays
 
 
 @dataclass(frozen=True)
 class SynthesizerConfig:
     """What a checkpoint says of its network."""
 
-    model: Literal["tacotron", "parallel"] = "tacotron"
+    model: Literal["tacotron", "parallel", "transformer"] = "tacotron"
     speaker_size: int = 256  # numbers in a speaker embedding
     tacotron: TacotronConfig = field(default_factory=TacotronConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    emotion: EmotionConfig = field(default_factory=EmotionConfig)
+
+    def __post_init__(self) -> None:
+        if self.model == "tacotron" and self.emotion.labels:
+            raise ValueError("tacotron knows no emotions: model must be parallel or transformer, or emotion.labels []")
 
 
 @dataclass(frozen=True)
@@ -86,7 +139,12 @@ class DataConfig:
     crop: int = 0  # Tacotron: learn stretches of whole words of at most so many frames (needs durations); 0: all of it
     max_frames: int = 900  # longer utterances are left out
     min_frames: int = 40
-    embedding: Literal["utterance", "speaker", "mixed"] = "mixed"  # mixed: one or the other, by chance
+    # mixed: the utterance's own or the speaker's mean, by chance. other: another utterance's or the mean, so that it
+    # tells nothing of this one's emotion
+    embedding: Literal["utterance", "speaker", "mixed", "other"] = "mixed"
+    emotional: int = 1  # how often an utterance with an emotion other than neutral comes in a round
+    marks_withheld: float = 0.3  # part of the items whose punctuation is not told, so that it stands for no voice
+    hold_out: int = 2  # utterances of each training speaker with at least ten, for validation beside unseen speakers
     embedding_noise: float = 0.2  # norm of the noise on an embedding of norm 1, so that unseen voices fit
     bucket: int = 16  # batches that are sorted by length together
 
@@ -104,6 +162,7 @@ class LossConfig:
     attention: float = 1.0  # at the first step
     attention_floor: float = 0.1  # of its weight that stays
     attention_steps: int = 20_000  # until only the floor is left
+    emotion: float = 0.3  # of the network that finds an emotion in a clip
     guide_width: float = 0.3  # of the diagonal, where no durations are known (arXiv 1710.08969, sec. 4.1)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +13,61 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from synthesizer.config import DataConfig
+from utils.corpora import emotion_of
 from utils.errors import CloningError
-from utils.manifest import Arrays, Utterance, read_manifest
+from utils.manifest import Arrays, Manifest, Utterance, read_manifest
 from utils.training import rng
 
 KIND = "synthesizer"
+TO_SPARE = 10  # utterances that a speaker must have for some to be held out
 
 
 class SynthesisData:
     """The train or validation part of a set that `synthesizer_preprocess.py` wrote."""
 
-    def __init__(self, root: str | Path, config: DataConfig, split: str, seed: int = 0) -> None:
-        """Raises CloningError when there is no set, or nothing of it fits between min_frames and max_frames."""
+    def __init__(
+        self, root: str | Path, config: DataConfig, split: str, seed: int = 0, emotions: Sequence[str] = ()
+    ) -> None:
+        """With `emotions`, only utterances of these are taken, and batches tell which.
+
+        Raises CloningError when there is no set, or nothing of it fits between min_frames and max_frames.
+        """
         self.manifest = read_manifest(root, KIND)
         self.header: dict[str, Any] = self.manifest.header
         self.config, self.seed = config, seed
         self.arrays = Arrays(root)
-        inside = [u for u in self.manifest.split(split) if config.min_frames <= u.frames <= config.max_frames]
+        found = part(self.manifest, split, config.hold_out)
+        inside = [u for u in found if config.min_frames <= u.frames <= config.max_frames]
         if not inside:
             raise CloningError(
                 f"{root}: no {split} utterance of {config.min_frames} to {config.max_frames} frames among "
-                f"{len(self.manifest.split(split))}: preprocess more speakers or set data.min_frames, data.max_frames"
+                f"{len(found)}: preprocess more speakers or set data.min_frames, data.max_frames"
             )
-        self.utterances = inside
-        self.frames = np.array([u.frames for u in inside])
+        self.emotions = tuple(emotions)
+        self.utterances = self._expressive(inside, split) if emotions else inside
+        self.frames = np.array([u.frames for u in self.utterances])
+        self._of_speaker: dict[str, list[Utterance]] = {}
+        for utterance in inside:
+            self._of_speaker.setdefault(utterance.speaker, []).append(utterance)
         self._turn, self._batches = -1, []  # the round that was asked for last; follows from (seed, step)
         path = Path(root) / "speakers.safetensors"
         if not path.is_file():
             raise CloningError(f"{path}: missing; run synthesizer_preprocess.py again, it finishes what is not done")
         self.speakers = load_file(path)
+
+    def _expressive(self, inside: list[Utterance], split: str) -> list[Utterance]:
+        """Those whose emotion is known; in training, others than neutral ones as often as configured."""
+        known = [(u, emotion_of(u.speaker, u.emotion)) for u in inside]
+        missing = set(self.emotions) - {emotion for _, emotion in known}
+        if missing and split == "train":
+            raise CloningError(
+                f"{self.manifest.root}: no {split} utterance is {' or '.join(sorted(missing))}: preprocess a corpus of "
+                "acted speech too, or set model.emotion.labels to what is there"
+            )
+        repeats = self.config.emotional if split == "train" else 1
+        return [
+            u for u, emotion in known if emotion in self.emotions for _ in range(1 if emotion == "neutral" else repeats)
+        ]
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -67,6 +94,10 @@ class SynthesisData:
         use_mean = self.config.embedding == "speaker"
         if self.config.embedding == "mixed":
             use_mean = draw is None or draw.random() < 0.5
+        if self.config.embedding == "other":
+            others = [u for u in self._of_speaker[utterance.speaker] if u.id != utterance.id]
+            use_mean = draw is None or not others or draw.random() < 0.5
+            utterance = utterance if use_mean else others[int(draw.integers(len(others)))]
         embed = self.speakers[utterance.speaker] if use_mean else self.arrays.read(utterance, "embed")
         if draw is not None and self.config.embedding_noise:
             noise = draw.standard_normal(len(embed)) * self.config.embedding_noise / np.sqrt(len(embed))
@@ -80,7 +111,7 @@ class SynthesisData:
     def common(
         self, chosen: Sequence[Utterance], draw: np.random.Generator | None, tokens: list[np.ndarray] | None = None
     ) -> dict[str, Tensor]:
-        """tokens (B, N), token_lengths (B,), speaker (B, D), seeds (B,)"""
+        """tokens (B, N), token_lengths (B,), speaker (B, D), seeds (B,); with emotions, emotion (B,), their places"""
         tokens = [self.tokens(u) for u in chosen] if tokens is None else tokens
         seeds = np.arange(len(chosen)) if draw is None else draw.integers(0, 2**31, len(chosen))
         return {
@@ -88,15 +119,26 @@ class SynthesisData:
             "token_lengths": torch.tensor([len(t) for t in tokens]),
             "speaker": torch.from_numpy(np.stack([self.speaker(u, draw) for u in chosen])),
             "seeds": torch.from_numpy(seeds.astype(np.int64)),
-        }
+        } | self._emotion(chosen)
+
+    def _emotion(self, chosen: Sequence[Utterance]) -> dict[str, Tensor]:
+        if not self.emotions:
+            return {}
+        return {"emotion": torch.tensor([self.emotions.index(emotion_of(u.speaker, u.emotion)) for u in chosen])}
 
     def tokens(self, utterance: Utterance) -> np.ndarray:
         """(N,) int64"""
         return self.arrays.read(utterance, "tokens").astype(np.int64)
 
+    def marks(self, utterance: Utterance) -> np.ndarray:
+        """(N,) int64, see `synthesizer.clauses`; zeros in sets that were made without."""
+        if not self.header.get("clauses"):
+            return np.zeros(utterance.extra["tokens"], dtype=np.int64)
+        return self.arrays.read(utterance, "marks").astype(np.int64)
+
     def windows(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, width: int) -> dict[str, Tensor]:
         """A batch for `Parallel.forward`; without `draw`, windows begin at 0 and noise and times are fixed."""
-        batch = self.common(chosen, draw)
+        batch, learning = self.common(chosen, draw), draw is not None
         draw = rng(self.seed) if draw is None else draw
         mels = [self.mel(u) for u in chosen]
         width = min(width, max(len(m) for m in mels))
@@ -107,14 +149,20 @@ class SynthesisData:
         ]
         cut = [m[s : s + width] for m, s in zip(mels, starts, strict=True)]
         shape = (len(chosen), width, mels[0].shape[1])
+        noise = draw.standard_normal(shape, dtype=np.float32)
+        time = draw.random(len(chosen), dtype=np.float32)
+        marks = [self.marks(u) for u in chosen]
+        if learning:
+            marks = [m * (draw.random() >= self.config.marks_withheld) for m in marks]
         return batch | {
             "durations": torch.from_numpy(pad(durations)),
             "prosody": torch.from_numpy(pad(prosodies)),
             "window_start": torch.tensor(starts),
             "window_lengths": torch.tensor([len(m) for m in cut]),
             "mel": torch.from_numpy(pad(cut, width, self.floor)).transpose(1, 2),
-            "noise": torch.from_numpy(draw.standard_normal(shape, dtype=np.float32)),
-            "time": torch.from_numpy(draw.random(len(chosen), dtype=np.float32)),
+            "marks": torch.from_numpy(pad(marks)),
+            "noise": torch.from_numpy(noise),
+            "time": torch.from_numpy(time),
         }
 
     def whole(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, reduction: int) -> dict[str, Tensor]:
@@ -129,8 +177,7 @@ class SynthesisData:
         targets = np.full((len(chosen), longest // reduction), -1, dtype=np.int64)
         for row, (_, _, durations) in enumerate(parts):
             if durations is not None:
-                spoken = np.repeat(np.arange(len(durations)), durations)[reduction // 2 :: reduction]
-                targets[row, : len(spoken)] = spoken
+                targets[row] = step_targets(durations, reduction, targets.shape[1])
         return self.common(chosen, draw, [tokens for _, tokens, _ in parts]) | {
             "mel": torch.from_numpy(pad(mels, longest, self.floor)).transpose(1, 2),
             "mel_lengths": torch.tensor([len(m) for m in mels]),
@@ -168,6 +215,34 @@ class SynthesisData:
         step = max(1, len(self) // sample)
         mels = np.concatenate([self.mel(u) for u in self.utterances[::step]])
         return torch.from_numpy(mels.mean(axis=0)), torch.from_numpy(mels.std(axis=0).clip(0.1))
+
+
+def part(manifest: Manifest, split: str, hold_out: int) -> list[Utterance]:
+    """The utterances to train on; or, of "validation", those of unseen speakers and `hold_out` of each other speaker
+    with at least TO_SPARE, chosen by their names alone: whoever is added, they stay the same.
+    """
+    if split == "test":
+        return manifest.split(split)
+    of_speaker: dict[str, list[str]] = {}
+    for utterance in manifest.split("train"):
+        of_speaker.setdefault(utterance.speaker, []).append(utterance.id)
+    kept = {name for names in of_speaker.values() if len(names) >= TO_SPARE for name in by_chance(names)[:hold_out]}
+    return [
+        u
+        for u in manifest.utterances
+        if (u.split == "train" and (u.id in kept) == (split == "validation")) or u.split == split == "validation"
+    ]
+
+
+def by_chance(names: Iterable[str]) -> list[str]:
+    """Names in an order that has nothing to do with their contents, the same everywhere."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+
+
+def step_targets(durations: np.ndarray, reduction: int, steps: int) -> np.ndarray:
+    """durations (N,) in frames -> the token spoken in the middle of each decoder step (S,), -1 after the end."""
+    spoken = np.repeat(np.arange(len(durations)), durations)[reduction // 2 :: reduction]
+    return np.concatenate([spoken, np.full(steps - len(spoken), -1)]).astype(np.int64)
 
 
 def batches_of_round(frames: np.ndarray, size: int, bucket: int, seed: int, turn: int) -> list[np.ndarray]:

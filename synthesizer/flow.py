@@ -19,6 +19,7 @@ class FlowDecoder(nn.Module):
         super().__init__()
         channels = config.flow_channels
         self.steps, self.temperature, self.sigma_min = config.flow_steps, config.temperature, config.sigma_min
+        self.guidance = config.guidance
         self.enter = nn.Linear(2 * n_mels + config.channels, channels)
         self.time = nn.Sequential(nn.Linear(TIME_SIZE, channels), nn.SiLU(), nn.Linear(channels, channels))
         self.speaker = nn.Linear(config.channels, channels)
@@ -31,12 +32,26 @@ class FlowDecoder(nn.Module):
         y = self.enter(torch.cat([x, mean, hidden], dim=-1))
         return self.leave(self.stack(y, condition, mask)) * mask
 
-    def sample(self, noise: Tensor, mean: Tensor, hidden: Tensor, speaker: Tensor, mask: Tensor) -> Tensor:
-        """Follow the velocity from noise (B, F, M) at time 0 to a mel (B, F, M) at time 1 in `steps` Euler steps."""
+    def sample(
+        self,
+        noise: Tensor,
+        mean: Tensor,
+        hidden: Tensor,
+        speaker: Tensor,
+        mask: Tensor,
+        away: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Follow the velocity from noise (B, F, M) at time 0 to a mel (B, F, M) at time 1 in `steps` Euler steps.
+
+        away: mean, hidden and speaker of nobody's voice, to go `guidance` further away from (arXiv 2207.12598).
+        """
         x = noise * self.temperature
         for step in range(self.steps):
             time = x.new_full((len(x),), step / self.steps)
-            x = x + self.velocity(x, time, mean, hidden, speaker, mask) / self.steps
+            velocity = self.velocity(x, time, mean, hidden, speaker, mask)
+            if away is not None:
+                velocity = velocity + self.guidance * (velocity - self.velocity(x, time, *away, mask))
+            x = x + velocity / self.steps
         return x
 
     def path(self, mel: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Text and a voice to a mel: `Synthesizer`, the same for Tacotron, the parallel model and published checkpoints."""
+"""Text and a voice to a mel: `Synthesizer`, the same for all models and published checkpoints."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import math
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from synthesizer.align import PAUSE
+from synthesizer.clauses import mark_ids, marks_of_words
 from synthesizer.config import SynthesizerConfig
+from synthesizer.data import step_targets
+from synthesizer.emotion import Feeling, embed_emotion, neutral
 from synthesizer.health import Health, health
 from synthesizer.layers import ItemDropout
 from synthesizer.parallel import Parallel, upsampling, whole_durations
@@ -23,6 +27,7 @@ from synthesizer.stopping import EachByItself, frame_limit
 from synthesizer.tacotron import Tacotron, published_config, published_state
 from synthesizer.text import PUBLISHED, TextProcessor, split_sentences
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
+from synthesizer.transformer import Transformer
 from utils.checkpoint import Checkpoint, load_into, load_weights
 from utils.config import from_dict
 from utils.errors import CloningError
@@ -31,8 +36,10 @@ from utils.mel import SYNTHESIZER_MEL, MelConfig
 log = logging.getLogger(__name__)
 BATCH = 8  # sentences at once
 RATES = (0.25, 4.0)
-MAX_CHARACTERS = {"parallel": 200, "tacotron": 130}  # of a sentence; longer ones are said in clauses
+# of a sentence; longer ones are said in clauses
+MAX_CHARACTERS = {"parallel": 200, "tacotron": 130, "transformer": 130}
 MAX_TOKENS = 600
+NETWORKS = {"tacotron": Tacotron, "parallel": Parallel, "transformer": Transformer}
 LONGEST_TOKEN_SECONDS = 0.75
 SILENCE_AT_ENDS_SECONDS = 0.1  # that models of marks "pauses" say at both ends (synthesizer.preprocess)
 SILENT = 3.4  # published inference cuts trailing frames whose loudest channel is below -3.4
@@ -65,6 +72,13 @@ class Speech:
     notes: list[str]  # what was left out of the text, what went wrong
 
 
+class Reading(NamedTuple):
+    """What the network reads: ids of symbols, and of the mark of each (`synthesizer.clauses`)."""
+
+    tokens: list[int]
+    marks: list[int]
+
+
 @dataclasses.dataclass(frozen=True)
 class Details:
     """What a checkpoint says beside its network."""
@@ -87,7 +101,7 @@ class Synthesizer:
 
     def __init__(
         self,
-        network: Tacotron | Parallel,
+        network: Tacotron | Parallel | Transformer,
         config: SynthesizerConfig,
         text: TextProcessor,
         details: Details | None = None,
@@ -108,7 +122,7 @@ class Synthesizer:
         config = from_dict(SynthesizerConfig, checkpoint.config, "synthesizer")
         text = TextProcessor.from_description(checkpoint.extra["text"], lexicon=lexicon)
         mel = from_dict(MelConfig, checkpoint.mel, "mel")
-        network = (Parallel if config.model == "parallel" else Tacotron)(config, len(text), mel.n_mels)
+        network = NETWORKS[config.model](config, len(text), mel.n_mels)
         load_into(network, checkpoint)
         details = Details(
             mel=mel,
@@ -157,6 +171,11 @@ class Synthesizer:
         return self.config.speaker_size
 
     @property
+    def emotions(self) -> tuple[str, ...]:
+        """What `emotion` may be; () for a synthesizer that knows none."""
+        return self.config.emotion.labels
+
+    @property
     def symbols(self) -> tuple[str, ...]:
         return self.text.symbols
 
@@ -171,9 +190,12 @@ class Synthesizer:
         rate: float = 1.0,
         pause: float = 1.0,
         seed: int | None = None,
+        emotion: Feeling = None,
         attempts: int = 2,
     ) -> Speech:
         """A text of any length, split at sentences; `pause` scales the silences between them.
+
+        `emotion`: one of `emotions`, or a recording that carries one; neutral if None.
 
         A sentence whose alignment failed is tried again with the next seeds, `attempts` times in all; the best is kept.
         """
@@ -182,12 +204,13 @@ class Synthesizer:
             raise CloningError(f"the text holds nothing that can be spoken: {text[:40]!r}: give it a word to say")
         texts = [s.text for s in sentences]
         seed = secrets.randbelow(2**31) if seed is None else seed
-        pieces = self.synthesize(texts, speaker, rate=rate, seed=seed)
+        pieces = self.synthesize(texts, speaker, rate=rate, seed=seed, emotion=emotion)
         for attempt in range(1, attempts):
             failed = [i for i, piece in enumerate(pieces) if not piece.good]
             if not failed:
                 break
-            again = self.synthesize([texts[i] for i in failed], speaker, rate=rate, seed=seed + attempt)
+            wanted = [texts[i] for i in failed]
+            again = self.synthesize(wanted, speaker, rate=rate, seed=seed + attempt, emotion=emotion)
             for i, piece in zip(failed, again, strict=True):
                 pieces[i] = max(pieces[i], piece, key=lambda p: (p.stop_reason != "limit", p.health.number))
         own = 2 * SILENCE_AT_ENDS_SECONDS if self.details.marks == "pauses" else 0.0
@@ -197,24 +220,33 @@ class Synthesizer:
         return Speech(self._join(pieces, silences), pieces, notes)
 
     def synthesize(
-        self, texts: Sequence[str], speaker: np.ndarray, *, rate: float = 1.0, seed: int | None = None
+        self,
+        texts: Sequence[str],
+        speaker: np.ndarray,
+        *,
+        rate: float = 1.0,
+        seed: int | None = None,
+        emotion: Feeling = None,
     ) -> list[Synthesis]:
         """Each text, one sentence, in the voice `speaker` (D,), or each in its own (B, D).
 
         `rate` 2 is twice as fast. The same seed gives the same mels, whatever else is in the batch (but for rounding
-        errors). Raises CloningError: nothing to say, a text that is too long, a speaker or rate that makes no sense.
+        errors). Raises CloningError: nothing to say, a text that is too long, a speaker, rate or emotion that makes no
+        sense.
         """
         if not RATES[0] <= rate <= RATES[1]:
             raise CloningError(f"rate is {rate:g}; it must be {RATES[0]:g} to {RATES[1]:g}")
         speakers = self._speakers(speaker, len(texts))
         seed = secrets.randbelow(2**31) if seed is None else seed
-        tokens = [self.tokens(text) for text in texts]
+        readings = [self.read(text) for text in texts]
+        tokens = [reading.tokens for reading in readings]
         order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
         results: dict[int, Synthesis] = {}
         with torch.inference_mode():
+            feeling = embed_emotion(self.network, self.emotions, self.mel, emotion)
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]
-                found = self._batch([tokens[i] for i in chosen], speakers[chosen], rate, seed)
+                found = self._batch([readings[i] for i in chosen], speakers[chosen], rate, seed, feeling)
                 for i, (mel, alignment, reason) in zip(chosen, found, strict=True):
                     results[i] = Synthesis(
                         mel=mel.float().cpu().numpy(),
@@ -248,26 +280,36 @@ class Synthesizer:
         ids = torch.as_tensor(np.asarray(tokens, dtype=np.int64), device=self.device)[None]
         lengths = torch.tensor([ids.shape[1]], device=self.device)
         with torch.inference_mode():
-            if isinstance(self.network, Parallel):
+            if not isinstance(self.network, Tacotron):
                 if durations is None or prosody is None:
-                    raise CloningError("the parallel model is led by durations and prosody: neither may be left out")
+                    raise CloningError(f"{self.name} is led by durations and prosody: neither may be left out")
                 if (total := int(np.sum(durations))) != frames:
                     raise CloningError(f"durations sum to {total} frames, the mel has {frames}: they must be equal")
+            if isinstance(self.network, Parallel):
                 made = self._led_parallel(ids, lengths, speakers, durations, prosody, seed)
             else:
-                made = self._led_tacotron(ids, lengths, speakers, mel, seed)
+                made = self._led_step_by_step(ids, lengths, speakers, mel, durations, seed)
         return made[0, :, :frames].clamp(-self.mel.max_abs, self.mel.max_abs).float().cpu().numpy()
 
     def _led_parallel(
         self, tokens: Tensor, lengths: Tensor, speakers: Tensor, durations: np.ndarray, prosody: np.ndarray, seed: int
     ) -> Tensor:
-        speaker = self.network.condition(speakers)
+        emotion = embed_emotion(self.network, self.emotions, self.mel, None)
+        speaker = self.network.condition(speakers, emotion)
         encoding = self.network.encode(tokens, lengths, speaker)
         frames = torch.as_tensor(np.asarray(durations, dtype=np.int64), device=self.device)[None]
         spoken = torch.as_tensor(np.asarray(prosody, dtype=np.float32), device=self.device)[None]
         return self.network.mels(encoding, frames, spoken, speaker, [seed])[0]
 
-    def _led_tacotron(self, tokens: Tensor, lengths: Tensor, speakers: Tensor, mel: np.ndarray, seed: int) -> Tensor:
+    def _led_step_by_step(
+        self,
+        tokens: Tensor,
+        lengths: Tensor,
+        speakers: Tensor,
+        mel: np.ndarray,
+        durations: np.ndarray | None,
+        seed: int,
+    ) -> Tensor:
         target = torch.as_tensor(np.asarray(mel, dtype=np.float32), device=self.device)[None]
         missing = -target.shape[2] % self.network.reduction  # the last step is a whole one
         batch = {
@@ -278,22 +320,35 @@ class Synthesizer:
             "mel_lengths": torch.tensor([target.shape[2]], device=self.device),
             "seeds": torch.tensor([seed]),
         }
+        if isinstance(self.network, Transformer):
+            steps = batch["mel"].shape[2] // self.network.reduction
+            batch["targets"] = torch.from_numpy(step_targets(durations, self.network.reduction, steps))[None]
+            if self.emotions:
+                batch["emotion"] = torch.tensor([neutral(self.emotions)])
         return self.network(batch)["linear"]
 
     def tokens(self, text: str) -> list[int]:
         """The ids that the network reads. Models of aligned speech know one kind of pause, and silence at both ends."""
+        return self.read(text).tokens
+
+    def read(self, text: str) -> Reading:
+        """Tokens and the marks at which clauses end; CloningError when there are too many for one sentence."""
         if self.details.marks == "pauses":
-            inner = ["," if s in PAUSES else s for s in self.text.phonemes(text)]
-            while inner and inner[-1] in (",", WORD_BOUNDARY):
-                inner.pop()
-            ids = self.text.table.encode([SILENCE, *inner, SILENCE])
+            words = self.text.words(text)
+            symbols, marks = [SILENCE], [""]
+            for word, mark in zip(words, marks_of_words(words, self.text.language), strict=True):
+                symbols += [*word.phones, PAUSE if mark else WORD_BOUNDARY]
+                marks += [*[""] * len(word.phones), mark]
+            symbols[-1] = SILENCE  # what ends the text is no pause
+            reading = Reading(self.text.table.encode(symbols), mark_ids(marks, self.text.table))
         else:
             ids = self.text.encode(text)
-        if len(ids) > MAX_TOKENS:
+            reading = Reading(ids, [0] * len(ids))
+        if (count := len(reading.tokens)) > MAX_TOKENS:
             raise CloningError(
-                f"{text[:40]!r}...: {len(ids)} symbols, at most {MAX_TOKENS} in a sentence: `speak` splits texts"
+                f"{text[:40]!r}...: {count} symbols, at most {MAX_TOKENS} in a sentence: `speak` splits texts"
             )
-        return ids
+        return reading
 
     def _speakers(self, speaker: np.ndarray, count: int) -> Tensor:
         speakers = torch.as_tensor(np.asarray(speaker, dtype=np.float32))
@@ -307,25 +362,35 @@ class Synthesizer:
             raise CloningError("the speaker embedding is zero or not finite: embed a clip with voice in it")
         return speakers.to(self.device)
 
-    def _batch(self, tokens: list[list[int]], speakers: Tensor, rate: float, seed: int) -> list[tuple]:
+    def _batch(
+        self, readings: list[Reading], speakers: Tensor, rate: float, seed: int, emotion: Tensor | None
+    ) -> list[tuple]:
         """Per item mel (M, F), alignment (F, N), stop reason."""
-        lengths = torch.tensor([len(t) for t in tokens], device=self.device)
-        padded = nn.utils.rnn.pad_sequence([torch.tensor(t) for t in tokens], batch_first=True).to(self.device)
+        lengths = torch.tensor([len(r.tokens) for r in readings], device=self.device)
+        padded, marks = (
+            nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in rows], batch_first=True).to(self.device)
+            for rows in zip(*readings, strict=True)
+        )
+        if isinstance(self.network, Tacotron):
+            return self._tacotron(padded, lengths, speakers, rate, seed)
+        condition = self.network.condition(speakers, emotion)
         if isinstance(self.network, Parallel):
-            return self._parallel(padded, lengths, speakers, rate, seed)
-        return self._tacotron(padded, lengths, speakers, rate, seed)
+            return self._parallel(padded, marks, lengths, condition, rate, seed)
+        return self._transformer(padded, lengths, condition, rate, seed)
 
-    def _parallel(self, tokens: Tensor, lengths: Tensor, speakers: Tensor, rate: float, seed: int) -> list[tuple]:
+    def _parallel(
+        self, tokens: Tensor, marks: Tensor, lengths: Tensor, speaker: Tensor, rate: float, seed: int
+    ) -> list[tuple]:
         model: Parallel = self.network
-        speaker = model.condition(speakers)
-        encoding = model.encode(tokens, lengths, speaker)
+        encoding = model.encode(tokens, lengths, speaker, marks=marks)
+        nobody = model.encode(tokens, lengths, torch.zeros_like(speaker)) if model.config.guidance else None
         frames = torch.expm1(encoding.durations_log) * min(max(self.details.tempo, 0.7), 1.5)
         timeless = torch.tensor([s in (END, WORD_BOUNDARY) for s in self.text.symbols], device=tokens.device)
         silent = torch.tensor([s in (SILENCE, *PAUSES) for s in self.text.symbols], device=tokens.device)
         frames = frames.clamp(max=LONGEST_TOKEN_SECONDS / self.mel.frame_seconds)
         frames = torch.where(silent[tokens], frames.clamp(min=0), frames.clamp(min=1)) * ~timeless[tokens]
         durations = whole_durations(frames, lengths, rate)
-        mels, frame_counts = model.mels(encoding, durations, encoding.prosody, speaker, [seed] * len(tokens))
+        mels, frame_counts = model.mels(encoding, durations, encoding.prosody, speaker, [seed] * len(tokens), nobody)
         index, _ = upsampling(durations)
         mels = mels.clamp(-self.mel.max_abs, self.mel.max_abs)
         return [
@@ -351,6 +416,26 @@ class Synthesizer:
                 loud = (mel.amax(dim=0) >= -SILENT).nonzero()
                 kept = int(loud[-1]) + 1 if len(loud) else 1
                 mel, alignment = mel[:, :kept], alignment[:kept]
+            found.append((_resample(mel, rate), _resample(alignment.t(), rate).t(), stopper.reasons[i] or "limit"))
+        return found
+
+    def _transformer(
+        self, tokens: Tensor, lengths: Tensor, condition: Tensor, rate: float, seed: int
+    ) -> list[tuple]:
+        model: Transformer = self.network
+        timed = (lengths - 1).tolist()  # the end symbol takes no time
+        limits = [frame_limit(n, self.text.config.symbol_set) for n in timed]
+        stopper = EachByItself(timed, limits, model.reduction, self.mel.frame_seconds)
+        memory = model.remember(tokens, lengths, condition)
+        dropout = ItemDropout([seed] * len(tokens), self.device)
+        output = model.generate(memory, dropout, stopper, math.ceil(max(limits) / model.reduction))
+        found = []
+        for i, frames in enumerate(stopper.frames):
+            length = torch.tensor([frames], device=self.device)
+            mel = model.post(output["mel"][i : i + 1, :, :frames], length, condition[i : i + 1])[0]
+            mel = mel.clamp(-self.mel.max_abs, self.mel.max_abs)
+            alignment = output["attention"][i, : frames // model.reduction, : int(lengths[i])]
+            alignment = alignment.repeat_interleave(model.reduction, dim=0)
             found.append((_resample(mel, rate), _resample(alignment.t(), rate).t(), stopper.reasons[i] or "limit"))
         return found
 

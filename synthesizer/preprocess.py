@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from synthesizer import align
+from synthesizer import align, clauses
 from synthesizer.text import TextProcessor
 from utils import audio, manifest, mel, preprocessing
-from utils.corpora import Clip
+from utils.corpora import ACTED, Clip
 from utils.errors import CloningError
 from utils.files import atomic_path
 from utils.manifest import Utterance
 
+log = logging.getLogger(__name__)
 KIND = "synthesizer"
 LEVEL_DBFS = -22.0  # of the loud parts
 PEAK = 0.95
 MARGIN_SECONDS = 0.1  # of silence at both ends
 LONGEST_PAUSE_SECONDS = 0.3
+HIGHEST_HZ, HIGHEST_ACTED_HZ = 400.0, 600.0  # of the voice; higher limits make more octave errors
 CHARACTERS_PER_SECOND = (5.0, 25.0)  # outside, the transcript hardly fits
 
 Embed = Callable[[np.ndarray, int], np.ndarray]  # samples (T,), Hz -> (D,)
@@ -33,8 +36,8 @@ class Processor:
     """Called with a clip in worker processes: (Utterance, arrays). Raises CloningError for what is to be skipped.
 
     arrays: tokens (N,) int16, mel (F, M) float16, pitch (F,) float16 (see `pitch`), embed (D,) float32 and, where
-    alignments are given, durations (N,) int16 in mel frames with sum F; with `keep_audio` also wav (T,) int16, what the
-    mel was computed from. `embed` must be picklable.
+    alignments are given, durations (N,) int16 in mel frames with sum F, and marks (N,) int16 (see `clauses`); with
+    `keep_audio` also wav (T,) int16, what the mel was computed from. `embed` must be picklable.
     """
 
     embed: Embed
@@ -45,6 +48,7 @@ class Processor:
     max_seconds: float = 20.0
     config: mel.MelConfig = mel.SYNTHESIZER_MEL
     keep_audio: bool = False
+    levels: dict[str, float] = dataclasses.field(default_factory=dict)  # of `speaker_levels`
     _processor: TextProcessor | None = dataclasses.field(default=None, repr=False, compare=False)
     _rows: dict[str, dict[str, Any]] | None = dataclasses.field(default=None, repr=False, compare=False)
 
@@ -71,6 +75,7 @@ class Processor:
             "text": self.processor.describe(),
             "marks": "pauses" if self.alignments else "all",
             "durations": bool(self.alignments),
+            "clauses": bool(self.alignments),
             "level_dbfs": LEVEL_DBFS,
         } | ({"audio": True} if self.keep_audio else {})  # sets that were made before it was stored still go on
 
@@ -83,7 +88,7 @@ class Processor:
         if row is not None and row.get("score", 1.0) < self.min_score:
             raise CloningError(f"poor alignment: {clip.id}: score {row['score']}, limit {self.min_score}")
         whole = audio.read(clip.path, sample_rate=self.config.sample_rate).samples
-        samples = level(whole, self.config.sample_rate)
+        samples = level(whole, self.config.sample_rate, self.levels.get(clip.speaker))
         if row is None:
             samples, symbols = self._trimmed(samples), None
         else:
@@ -93,16 +98,22 @@ class Processor:
             raise CloningError(f"too short: {clip.id}: {seconds:.1f} s, limit {self.min_seconds:g} s")
         if seconds > self.max_seconds:
             raise CloningError(f"too long: {clip.id}: {seconds:.1f} s, limit {self.max_seconds:g} s")
-        return self._features(clip, whole, samples, symbols)
+        marks = [] if row is None else self._marks(symbols, row, clip.text)
+        return self._features(clip, whole, samples, symbols, marks)
+
+    def _marks(self, aligned: align.Aligned, row: dict[str, Any], text: str) -> list[str]:
+        spoken = [word for word, _, _ in row["words"]]
+        return clauses.marks_of_recording(aligned.symbols, spoken, text, self.processor)
 
     def _features(
-        self, clip: Clip, whole: np.ndarray, samples: np.ndarray, symbols: align.Aligned | None
+        self, clip: Clip, whole: np.ndarray, samples: np.ndarray, symbols: align.Aligned | None, marks: list[str]
     ) -> tuple[Utterance, dict[str, np.ndarray]]:
         config, seconds = self.config, len(samples) / self.config.sample_rate
         spectrogram = mel.mel_spectrogram(torch.from_numpy(samples), config).T.numpy()
+        highest = HIGHEST_ACTED_HZ if clip.corpus in ACTED else HIGHEST_HZ
         arrays = {
             "mel": spectrogram.astype(np.float16),
-            "pitch": pitch(samples, config.sample_rate, config.hop_length)[: len(spectrogram)].astype(np.float16),
+            "pitch": pitch(samples, config.sample_rate, config.hop_length, high=highest).astype(np.float16),
             "embed": np.asarray(self.embed(whole, config.sample_rate), dtype=np.float32),
         }
         if self.keep_audio:
@@ -112,6 +123,7 @@ class Processor:
         else:
             tokens = self.processor.table.encode(symbols.symbols)
             lengths = align.frame_durations(symbols, config.sample_rate, config.hop_length, len(spectrogram))
+            arrays["marks"] = np.array(clauses.mark_ids(marks, self.processor.table), dtype=np.int16)
             arrays["durations"] = np.append(lengths, 0).astype(np.int16)  # the end symbol takes no time
         arrays["tokens"] = np.array(tokens, dtype=np.int16)
         utterance = preprocessing.describe(
@@ -136,17 +148,46 @@ class Processor:
         return samples[start : round((last + MARGIN_SECONDS) * rate)]
 
 
-def level(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Scale so that the loud parts have LEVEL_DBFS (equal loudness across speakers), but no peak passes PEAK."""
-    levels = align.frame_levels(samples, rate)
-    loud = levels[levels > levels.max() - 30]
-    if levels.max() < -80:
-        raise CloningError(f"silence only: the loudest 10 ms have {levels.max():.0f} dBFS")
-    gain = 10 ** ((LEVEL_DBFS - 10 * np.log10(np.mean(10 ** (loud / 10)))) / 20)
+def level(samples: np.ndarray, rate: int, usual: float | None = None) -> np.ndarray:
+    """Scale so that the loud parts have LEVEL_DBFS (equal loudness across speakers), but no peak passes PEAK.
+
+    `usual`: what the speaker's loud parts have as a rule; what is louder or softer than that stays so.
+    """
+    gain = 10 ** ((LEVEL_DBFS - (loud_dbfs(samples, rate) if usual is None else usual)) / 20)
     return samples * np.float32(min(gain, PEAK / np.abs(samples).max()))
 
 
-def pitch(samples: np.ndarray, rate: int, hop: int, low: float = 65.0, high: float = 400.0) -> np.ndarray:
+def loud_dbfs(samples: np.ndarray, rate: int) -> float:
+    """Level of the loud parts; CloningError for silence."""
+    levels = align.frame_levels(samples, rate)
+    if levels.max() < -80:
+        raise CloningError(f"silence only: the loudest 10 ms have {levels.max():.0f} dBFS")
+    return float(10 * np.log10(np.mean(10 ** (levels[levels > levels.max() - 30] / 10))))
+
+
+def speaker_levels(clips: Sequence[Clip], rate: int, count: int = 48) -> dict[str, float]:
+    """The usual level in dBFS of each actor, over at most `count` clips: in acted speech, loudness is a part of it.
+
+    Speakers of other corpora are left out: their clips are made equally loud.
+    """
+    of_speaker: dict[str, list[Clip]] = {}
+    for clip in clips:
+        if clip.corpus in ACTED:
+            of_speaker.setdefault(clip.speaker, []).append(clip)
+    found: dict[str, float] = {}
+    for speaker, own in of_speaker.items():
+        levels = []
+        for clip in own[:: max(1, len(own) // count)]:
+            try:
+                levels.append(loud_dbfs(audio.read(clip.path, sample_rate=rate).samples, rate))
+            except CloningError as error:  # told again when the clip's turn comes
+                log.debug("%s", error)
+        if levels:
+            found[speaker] = float(np.mean(levels))
+    return found
+
+
+def pitch(samples: np.ndarray, rate: int, hop: int, low: float = 65.0, high: float = HIGHEST_HZ) -> np.ndarray:
     """Fundamental frequency of each mel frame as log2(Hz / 150), 0 where unvoiced: (1 + T // hop,) float32.
 
     The first strong peak of the normalised autocorrelation of 64 ms (Boersma 1993, without the interpolation).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from synthesizer.config import RunConfig
-from synthesizer.data import SynthesisData
+from synthesizer.config import RunConfig, SynthesizerConfig
+from synthesizer.data import SynthesisData, by_chance
 from synthesizer.loss import local_mean, parallel_losses
 from synthesizer.parallel import Parallel, upsampling, whole_durations
 from utils import plots
@@ -21,7 +21,8 @@ from utils.errors import CloningError
 from utils.manifest import Utterance
 from utils.training import Task, Validation, rng
 
-N_VALIDATION = 32  # utterances, spread over the validation speakers
+N_VALIDATION = 32  # utterances that Tacotron speaks, which takes time; as many speakers as there are
+N_PREDICTED = 96  # utterances that the parallel model is compared with
 
 
 Vocode = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # mel (M, F), settings of the mel -> samples (T,)
@@ -34,9 +35,23 @@ def build_task(data_dir: str, config: RunConfig, vocode: Vocode | None = None) -
     """
     if config.model.model == "parallel":
         return ParallelTask(data_dir, config, vocode)
+    if config.model.model == "transformer":
+        from synthesizer.train_transformer import TransformerTask
+
+        return TransformerTask(data_dir, config, vocode)
     from synthesizer.train_tacotron import TacotronTask
 
     return TacotronTask(data_dir, config, vocode)
+
+
+def described(model: SynthesizerConfig) -> dict[str, Any]:
+    """What checkpoints and states say of a model: what it has no part in is left out, so that older runs go on."""
+    config = to_dict(model)
+    if model.model != "transformer":
+        del config["transformer"]
+    if not model.emotion.labels:
+        del config["emotion"]
+    return config
 
 
 class SynthesizerTask(Task):
@@ -46,10 +61,11 @@ class SynthesizerTask(Task):
 
     def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
         self.run, self.vocode = config, vocode
-        self.train = SynthesisData(data_dir, config.data, "train", config.training.seed)
-        self.held_out = SynthesisData(data_dir, config.data, "validation", config.training.seed)
+        settings = (config.training.seed, config.model.emotion.labels)
+        self.train = SynthesisData(data_dir, config.data, "train", *settings)
+        self.held_out = SynthesisData(data_dir, config.data, "validation", *settings)
         header = self.train.header
-        self.config: dict[str, Any] = to_dict(config.model)
+        self.config: dict[str, Any] = described(config.model)
         self.mel = header["mel"]
         self.extra = {name: header.get(name) for name in ("text", "marks", "encoder", "level_dbfs")}
         self.n_symbols = len(header["text"]["symbols"])
@@ -68,11 +84,18 @@ class SynthesizerTask(Task):
     def names(self, step: int) -> list[str]:
         return [u.id for u in self.train.choose(step)]
 
-    def validation_batches(self) -> list[list[Any]]:
-        """The same utterances each time, spread over the held-out speakers, in batches of like length."""
-        utterances = self.held_out.utterances
-        chosen = [utterances[i] for i in np.linspace(0, len(utterances) - 1, N_VALIDATION).astype(int)]
-        chosen = sorted({u.id: u for u in chosen}.values(), key=lambda u: (u.frames, u.id))
+    def validation_batches(self, count: int = N_VALIDATION) -> list[list[Any]]:
+        """The same utterances each time, one of each speaker before a second of any, in batches of like length."""
+        of_speaker: dict[str, dict[str, Utterance]] = {}
+        for utterance in self.held_out.utterances:
+            of_speaker.setdefault(utterance.speaker, {})[utterance.id] = utterance
+        turns = [
+            (turn, speaker, found[name])
+            for speaker, found in of_speaker.items()
+            for turn, name in enumerate(by_chance(found))
+        ]
+        chosen = [u for _, _, u in sorted(turns, key=lambda item: item[:2])[:count]]
+        chosen.sort(key=lambda u: (u.frames, u.id))
         size = self.run.data.batch_size
         return [chosen[i : i + size] for i in range(0, len(chosen), size)]
 
@@ -106,34 +129,53 @@ class ParallelTask(SynthesizerTask):
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
         model: Parallel = modules["synthesizer"]
         sums: dict[str, float] = {}
-        spoken = planned = 0.0
-        batches = self.validation_batches()
+        tempos: dict[str, list[Tensor]] = {}
+        batches = self.validation_batches(N_PREDICTED)
         for chosen in batches:
             batch = to_device(self.held_out.windows(chosen, None, self.run.data.window), model.mel_mean.device)
             output = model(batch)
             values = parallel_losses(output, batch, self.run.loss, local_mean)
-            spoken += float(batch["durations"].sum())
-            planned += float((torch.expm1(output["durations_log"].float()) * (batch["durations"] > 0)).sum())
+            planned = torch.expm1(output["durations_log"].float()).clamp(min=0) * (batch["durations"] > 0)
+            for utterance, real, made in zip(chosen, batch["durations"].sum(dim=1), planned.sum(dim=1), strict=True):
+                tempos.setdefault(utterance.speaker, []).append(torch.stack([real, made]))
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
         count = sum(map(len, batches))
         metrics = {name: value / count for name, value in sums.items()}
         mel, alignment = self._example(model, batches[0][0])
         pictures = {"mel": partial(plots.plot_mel, mel), "durations": partial(plots.plot_alignment, alignment)}
-        score = sum(metrics.values())
+        score = sum(value for name, value in metrics.items() if name != "emotion_accuracy")
         # a mean of log durations is too short by half its error's variance: inference multiplies by this
-        metrics["tempo"] = spoken / max(planned, 1.0)
+        metrics["tempo"] = tempo(tempos)
         return Validation(score=score, metrics=metrics, figures=pictures, audio=self.sample(mel))
 
     def _example(self, model: Parallel, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
         """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""
         batch = to_device(self.held_out.common([utterance], None), model.mel_mean.device)
-        speaker = model.condition(batch["speaker"])
-        encoding = model.encode(batch["tokens"], batch["token_lengths"], speaker)
+        emotion = model.emotion.label(batch["emotion"]) if model.emotion is not None else None
+        speaker = model.condition(batch["speaker"], emotion)
+        marks = torch.from_numpy(self.held_out.marks(utterance))[None].to(speaker.device)
+        encoding = model.encode(batch["tokens"], batch["token_lengths"], speaker, marks=marks)
         durations = whole_durations(torch.expm1(encoding.durations_log), batch["token_lengths"]).clamp(max=100)
         mel, _ = model.mels(encoding, durations, encoding.prosody, speaker, [0])
         index, _ = upsampling(durations)
         return mel[0].cpu().numpy(), F.one_hot(index[0], durations.shape[1]).float().cpu().numpy()
+
+
+def tempo(frames: Mapping[str, Sequence[Tensor]]) -> float:
+    """By how much predicted durations are too short: the geometric mean over speakers of spoken by planned frames.
+
+    frames: of each speaker, pairs (2,) of the frames of an utterance as spoken and as planned.
+    """
+    ratios = [torch.stack(tuple(pairs)).sum(dim=0).clamp(min=1.0).double() for pairs in frames.values()]
+    return float(torch.stack([(real / planned).log() for real, planned in ratios]).mean().exp())
+
+
+def emotion_accuracy(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """How often a clip's emotion is found; nothing for a model without emotions."""
+    if "emotion_logits" not in output:
+        return {}
+    return {"emotion_accuracy": (output["emotion_logits"].argmax(dim=1) == batch["emotion"]).float().mean()}
 
 
 def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

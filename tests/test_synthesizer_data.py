@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ import soundfile
 import synthesizer_preprocess
 from synthesizer import align
 from synthesizer.config import DataConfig
-from synthesizer.data import SynthesisData, crop, pad, prosody
+from synthesizer.data import SynthesisData, crop, pad, part, prosody
 from synthesizer.preprocess import LEVEL_DBFS, Processor, level, outliers, pitch, write_speaker_means
 from synthesizer.text import TextProcessor
 from utils import preprocessing
 from utils.corpora import scan
 from utils.errors import CloningError
-from utils.manifest import Utterance, read_manifest, write_manifest, write_shard
+from utils.manifest import Manifest, Utterance, read_manifest, write_manifest, write_shard
 from utils.mel import SYNTHESIZER_MEL
 from utils.training import rng
 
@@ -51,6 +52,8 @@ def make_set(root: Path, count: int = 10, durations: bool = True) -> Path:
         }
         if durations:
             fields["durations"] = lengths.astype(np.int16)
+            fields["marks"] = np.zeros(len(tokens), np.int16)
+            fields["marks"][-2] = text.table.ids["?" if i % 2 else "."]
         arrays |= {f"{name}/{field}": value for field, value in fields.items()}
         split = "validation" if i < 2 else "train"
         utterances.append(
@@ -66,7 +69,8 @@ def make_set(root: Path, count: int = 10, durations: bool = True) -> Path:
             )
         )
     write_shard(root, "0", utterances, arrays, [])
-    header = {"mel": MEL, "text": text.describe(), "marks": "pauses", "durations": durations, "encoder": "toy"}
+    header = {"mel": MEL, "text": text.describe(), "marks": "pauses", "durations": durations, "clauses": durations}
+    header["encoder"] = "toy"
     write_speaker_means(write_manifest(root, "synthesizer", utterances, [], **header))
     return root
 
@@ -312,3 +316,31 @@ def test_what_does_not_suit_is_one_line(toy, tmp_path):
         data(toy, min_frames=500)
     with pytest.raises(CloningError, match="no manifest.jsonl"):
         data(tmp_path)
+
+
+# -- what is held out --------------------------------------------------------------------------------------------------
+
+
+def test_some_utterances_of_speakers_with_enough_are_held_out_whoever_else_is_there():
+    def manifest(*speakers: tuple[str, int, str]) -> Manifest:
+        found = [Utterance(f"{s}/{i}", s, split=split) for s, count, split in speakers for i in range(count)]
+        return Manifest(Path(), {}, found)
+
+    few = manifest(("much", 30, "train"), ("little", 9, "train"), ("unseen", 3, "validation"), ("set_aside", 4, "test"))
+    train, validation = part(few, "train", 2), part(few, "validation", 2)
+    assert Counter(u.speaker for u in validation) == {"much": 2, "unseen": 3}
+    assert Counter(u.speaker for u in train) == {"much": 28, "little": 9}
+    assert not {u.id for u in train} & {u.id for u in validation}
+    more = manifest(("another", 12, "train"), ("much", 30, "train"))
+    assert {u.id for u in part(more, "validation", 2)} >= {u.id for u in validation if u.speaker == "much"}
+    assert len(part(few, "validation", 0)) == 3 and len(part(few, "test", 2)) == 4
+
+
+def test_marks_are_withheld_from_some_items_in_training_only(toy):
+    def told(withheld: float, learning: bool) -> list[bool]:
+        found = data(toy, marks_withheld=withheld, batch_size=8)
+        batch = found.windows(found.choose(1), rng(1) if learning else None, 40)
+        return batch["marks"].any(dim=1).tolist()
+
+    assert all(told(0.0, True)) and not any(told(1.0, True)) and all(told(1.0, False))
+    assert 0 < sum(told(0.5, True)) < 8

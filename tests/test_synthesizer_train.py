@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -15,7 +16,7 @@ import synthesizer_train
 from synthesizer.config import LossConfig, RunConfig
 from synthesizer.inference import Synthesizer
 from synthesizer.loss import local_mean, tacotron_losses
-from synthesizer.train import build_task
+from synthesizer.train import build_task, tempo
 from synthesizer.train_tacotron import alignment_warnings
 from tests.test_synthesizer_data import MEL, SPEAKER_SIZE, make_set
 from utils.checkpoint import load_weights
@@ -198,3 +199,18 @@ def test_settings_that_make_no_sense_are_refused():
     for setting in ("reduction=[[50, 10]]", "model.tacotron.norm=group", "data.batchsize=3", "model.parallel.kernel=4"):
         with pytest.raises(CloningError):
             config("tacotron", setting)
+
+
+def test_the_tempo_weighs_speakers_alike():
+    slow, fast = torch.tensor([200.0, 100.0]), torch.tensor([50.0, 100.0])
+    assert tempo({"a": [slow]}) == pytest.approx(2)
+    assert tempo({"a": [slow, slow, slow], "b": [fast]}) == pytest.approx(1)
+
+
+def test_validation_takes_one_utterance_of_each_speaker_before_a_second(toy):
+    task = build_task(toy, config("parallel", "data.hold_out=0"))
+    of_set = task.held_out.utterances
+    task.held_out.utterances = [*of_set, *(dataclasses.replace(u, id=f"{u.id}-{i}") for u in of_set[:1] for i in "abc")]
+    chosen = [u for batch in task.validation_batches(3) for u in batch]
+    assert len({u.speaker for u in chosen[:3]}) == 2 and len(chosen) == 3
+    assert len({u.id for batch in task.validation_batches() for u in batch}) == 5

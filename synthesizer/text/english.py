@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synthesizer.text import normalize, phonemes
+from synthesizer.text import normalize, phonemes, questions
 from synthesizer.text.languages import Language
 from synthesizer.text.symbols import ARPABET, ARPABET_STRESSED
 from synthesizer.text.vocabulary import names
@@ -14,6 +14,7 @@ LANGUAGE = Language(
     pronounce=phonemes.pronounce,
     is_known=phonemes.is_known,
     without_stress=phonemes.without_stress,
+    melody=questions.melody,
     abbreviations=normalize.SENTENCE_ABBREVIATIONS,
     sentence_starters=names("starters"),
 )

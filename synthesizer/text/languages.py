@@ -34,6 +34,7 @@ class Language:
       user's lexicon pronounces them.
     pronounce(words, lexicon): the phones of each word of one sentence, with stress where the language marks it; marks
       (`, . ? !` ...) stand among the words for context and give an empty list.
+    melody(words): how the words of a question are said: "?" rising, "." falling, "" when they are not put as one.
     is_known(word): whether its pronunciation is looked up rather than guessed.
     """
 
@@ -43,6 +44,7 @@ class Language:
     pronounce: Callable[[Sequence[str], Lexicon], list[list[str]]]
     is_known: Callable[[str], bool]
     without_stress: Callable[[str], str] = lambda phone: phone
+    melody: Callable[[Sequence[str]], str] = lambda words: ""
     abbreviations: frozenset[str] = field(default_factory=frozenset)  # lower case, no dot; no sentence ends there,
     sentence_starters: frozenset[str] = field(default_factory=frozenset)  # ... unless one of these words follows
 
