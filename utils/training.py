@@ -112,6 +112,12 @@ class Task(ABC):
         """The modules to update at this step, in order."""
         return list(self.modules)
 
+    def constrain(self, weights: Mapping[str, Tensor], step: int) -> None:  # noqa: B027 (nothing unless overridden)
+        """Change weights of the first module in place after its step, such as pruned ones to 0.
+
+        Called for the trained ones, and then for their moving average where there is one.
+        """
+
     def shard(self, batch: Batch, rank: int, world: int) -> Batch:
         """The rows of one process: rank, rank + world, ..."""
         return {
@@ -384,10 +390,13 @@ class _Run:
             optimizer.step()
             values |= {name.lstrip("_"): float(value.detach()) for name, value in losses.items()}
             values[f"gradient_norm/{phase}" if len(phases) > 1 else "gradient_norm"] = float(norm)
+        weights = self._weights()
+        self.task.constrain(weights, self.step)
         if self.ema:
             decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-            for name, value in self._weights().items():
+            for name, value in weights.items():
                 self.ema[name].lerp_(value, 1 - decay) if value.is_floating_point() else self.ema[name].copy_(value)
+            self.task.constrain(self.ema, self.step)
         return values
 
     def _refuse_non_finite(self, losses: Mapping[str, Tensor], total: Tensor) -> None:

@@ -129,6 +129,35 @@ class DiscriminatorConfig:
 
 
 @dataclass(frozen=True)
+class PruningConfig:
+    """Gradual pruning of a WaveRNN's recurrent part; `sparsity` 0: none."""
+
+    sparsity: float = 0.0  # part of the blocks that is zero in the end
+    start: int = 0  # step before the first pruning
+    stop: int = 1000  # step of the last one
+    every: int = 20  # steps between
+    block: int = 16  # rows that go together, in one column
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sparsity < 1:
+            raise ValueError(f"sparsity {self.sparsity:g} must lie in [0, 1)")
+        if not 0 <= self.start < self.stop or self.every < 1 or self.block < 1:
+            raise ValueError(
+                f"need 0 <= start < stop, every and block at least 1, got {self.start}, {self.stop}, {self.every}, "
+                f"{self.block}"
+            )
+
+    def due(self, step: int) -> bool:
+        """Whether blocks go at this step."""
+        return self.start < step <= self.stop and ((step - self.start) % self.every == 0 or step == self.stop)
+
+    def sparsity_at(self, step: int) -> float:
+        """The cubic from 0 at `start` to `sparsity` at `stop` (arXiv 1710.01878, eq. 1)."""
+        left = 1 - min(max((step - self.start) / (self.stop - self.start), 0.0), 1.0)
+        return self.sparsity * (1 - left**3)
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """Weights of the terms; one of 0 switches its term off."""
 

@@ -13,12 +13,13 @@ from utils.config import to_dict
 from utils.manifest import Manifest
 from utils.mel import MelConfig, preemphasis
 from utils.training import Batch, Task, TrainingConfig, Validation
-from vocoder.config import DataConfig, DiscriminatorConfig, LossConfig, VocoderConfig
+from vocoder.config import DataConfig, DiscriminatorConfig, LossConfig, PruningConfig, VocoderConfig
 from vocoder.data import Crops, check_mel, crop_mel, edge_frames, held_out
 from vocoder.discriminators import Discriminators, Judgement
 from vocoder.generate import Generation, generate
 from vocoder.loss import adversarial_loss, critic_loss, feature_loss, mel_loss, stft_loss
 from vocoder.model import build
+from vocoder.pruning import Pruner
 from vocoder.quantize import encode_mu_law, label_to_float
 from vocoder.wavernn import mixture_loss
 
@@ -34,12 +35,22 @@ class VocoderRun:
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    pruning: PruningConfig = PruningConfig()
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self) -> None:
-        context = 2 * self.model.wavernn.pad
-        if self.model.architecture == "wavernn" and self.data.crop_frames < context:
-            raise ValueError(f"data.crop_frames {self.data.crop_frames} must be at least {context} for this WaveRNN")
+        sizes, block = self.model.wavernn, self.pruning.block
+        recurrent = self.model.architecture == "wavernn"
+        if recurrent and self.data.crop_frames < 2 * sizes.pad:
+            frames = self.data.crop_frames
+            raise ValueError(f"data.crop_frames {frames} must be at least {2 * sizes.pad} for this WaveRNN")
+        if self.pruning.sparsity and not recurrent:
+            raise ValueError(f"pruning is for architecture 'wavernn', not {self.model.architecture!r}")
+        if self.pruning.sparsity and any(n % block for n in (sizes.rnn_size, sizes.fc_size, sizes.outputs)):
+            raise ValueError(
+                f"pruning.block {block} must divide rnn_size {sizes.rnn_size}, fc_size {sizes.fc_size} and the "
+                f"{sizes.outputs} outputs"
+            )
 
 
 def make_task(run: VocoderRun, manifest: Manifest) -> VocoderTask:
@@ -131,7 +142,12 @@ class WaveformTask(VocoderTask):
 
 
 class WaveRNNTask(VocoderTask):
-    """Cross entropy (or the mixture's likelihood) of the next sample, as published."""
+    """Cross entropy (or the mixture's likelihood) of the next sample, as published; pruned on the way if so set."""
+
+    def __init__(self, run: VocoderRun, manifest: Manifest) -> None:
+        super().__init__(run, manifest)
+        model = self.modules["generator"]
+        self.pruner = Pruner(run.pruning, run.model.wavernn, model) if run.pruning.sparsity else None
 
     @staticmethod
     def margin_of(run: VocoderRun) -> int:
@@ -143,7 +159,15 @@ class WaveRNNTask(VocoderTask):
         hop = self.mel_config.hop_length
         start = self.margin_of(self.run) * hop
         length = self.run.data.crop_frames * hop
-        return {"nll": self._likelihood(modules["generator"], wav, mel[:, :, :-1], start, length)}
+        if self.pruner is None:
+            return {"nll": self._likelihood(modules["generator"], wav, mel[:, :, :-1], start, length)}
+        self.pruner.read(self.modules["generator"])
+        likelihood = self._likelihood(modules["generator"], wav, mel[:, :, :-1], start, length)
+        return {"nll": likelihood, "_sparsity": torch.tensor(self.pruner.sparsity)}
+
+    def constrain(self, weights: Mapping[str, Tensor], step: int) -> None:
+        if self.pruner is not None:
+            self.pruner.constrain(weights, step)
 
     def _likelihood(self, model: nn.Module, wav: Tensor, mel: Tensor, start: int, length: int) -> Tensor:
         """Negative log likelihood a sample; `mel` begins `pad` frames before sample `start` of `wav`.
