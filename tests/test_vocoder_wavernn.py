@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from utils.checkpoint import load_into, load_weights
 from utils.errors import CloningError
 from vocoder.config import WaveRNNConfig
 from vocoder.fold import crossfade, fold_starts
-from vocoder.generate import Folds, Generation, Stepper, Weights, draw_label, finish, fold, generate, generate_samples
+from vocoder.generate import Folds, Generation, best_kernel, finish, fold, generate, generate_samples
 from vocoder.quantize import label_to_float
+from vocoder.recurrent import Frames, TorchLoop, Weights, draw_label
 from vocoder.wavernn import Conditioning, WaveRNN, config_of, mixture_loss, published_state
 
 RECORDED = {
@@ -49,6 +51,27 @@ def load(path) -> WaveRNN:
 @pytest.fixture(scope="module")
 def tiny(data_dir):
     return load(data_dir / "wavernn_tiny.pt").requires_grad_(False)
+
+
+def frames_of(model: WaveRNN, mel: torch.Tensor) -> Frames:
+    """mel (M, F + 2 * pad) as the network reads it"""
+    with torch.no_grad():
+        return Weights.of(model).frames(mel, model.upsample.resnet(mel[None])[0])
+
+
+def samples_of(model: WaveRNN, frames: Frames, folds: Folds, seed: int, *, greedy: bool = False, progress=None):
+    return generate_samples(
+        TorchLoop(Weights.of(model), len(folds.starts), greedy=greedy), frames, folds, seed, progress
+    )
+
+
+def stepped_logits(model: WaveRNN, frames: Frames, start: int, x: torch.Tensor) -> torch.Tensor:
+    """The loop's logits (T, outputs) where the samples before are x (T,), from sample `start` of the frames on."""
+    loop, logits = TorchLoop(Weights.of(model), 1), []
+    for t in range(len(x)):
+        loop.x = x[t].view(1, 1)
+        logits.append(loop.step(frames, torch.tensor([start]))[0])
+    return torch.stack(logits)
 
 
 def close(a, b, tolerance):
@@ -88,13 +111,14 @@ def test_recorded_conditioning(tiny, recorded):
 @pytest.mark.parametrize("kind", ["sampled", "greedy"])
 def test_recorded_posteriors(tiny, recorded, kind):
     labels = recorded[f"{kind}/labels"].long()
-    conditioning = tiny.upsample(F.pad(recorded["mel"], (2, 2)))
-    folds = fold(conditioning.mel.size(1), RECORDED[kind])
+    folds = fold(recorded["mel"].size(2) * 200, RECORDED[kind])
     assert (len(folds.starts), folds.steps) == tuple(labels.shape)
-    stepper, x = Stepper(conditioning, Weights.of(tiny), folds), torch.zeros(len(labels), 1)
+    frames = frames_of(tiny, F.pad(recorded["mel"][0], (2, 2)))
+    loop = TorchLoop(Weights.of(tiny), len(labels))
     for step in range(20):
-        close(stepper.step(x).softmax(dim=1), recorded[f"{kind}/posterior_first20"][step], 1e-5)
-        x = label_to_float(labels[:, step], 512).unsqueeze(1)
+        posterior = loop.step(frames, torch.tensor(folds.starts)).softmax(dim=1)
+        close(posterior, recorded[f"{kind}/posterior_first20"][step], 1e-5)
+        loop.x = label_to_float(labels[:, step], 512).unsqueeze(1)
 
 
 @pytest.mark.parametrize("kind", RECORDED)
@@ -102,8 +126,12 @@ def test_recorded_waveform_from_labels(tiny, recorded, kind):
     close(finish(recorded[f"{kind}/labels"].long(), tiny, 4600, RECORDED[kind]), recorded[f"{kind}/wav"], 2e-5)
 
 
-def test_recorded_greedy_generation_end_to_end(tiny, recorded):
-    wav = generate(tiny, recorded["mel"][0] * 4, seed=5, how=RECORDED["greedy"])
+@pytest.mark.parametrize("kernel", ["torch", "fp32"])
+def test_recorded_greedy_generation_end_to_end(tiny, recorded, kernel):
+    if kernel == "fp32" and best_kernel() == "torch":
+        pytest.skip("no C compiler here")
+    how = replace(RECORDED["greedy"], kernel=kernel)
+    wav = generate(tiny, recorded["mel"][0] * 4, seed=5, how=how)
     np.testing.assert_allclose(wav, recorded["greedy/wav"], atol=2e-5)
 
 
@@ -155,51 +183,68 @@ def test_folds_cover_everything_and_join_without_a_trace(total, target, overlap)
 
 @pytest.mark.parametrize("config, n_mels", [(None, 80), (ODD, 13)])
 def test_free_running_equals_teacher_forcing(tiny, config, n_mels):
-    """The loop with its folded input layer computes what `forward` does when it is fed the same samples."""
+    """The loop, with its folded input layer and mels mixed from frames, is `forward` fed with the same samples."""
     torch.manual_seed(3)
     model = tiny if config is None else WaveRNN(config, n_mels).eval().requires_grad_(False)
-    levels = 2**model.config.bits
-    mel = torch.randn(1, n_mels, 5 + 2 * model.config.pad)
-    conditioning = model.upsample(mel)
-    folds = Folds([0], 5 * conditioning.hop_length)
-    labels = generate_samples(conditioning, Weights.of(model), folds, seed=1, greedy=True)
+    levels, hop = 2**model.config.bits, math.prod(model.config.upsample)
+    mel = torch.randn(n_mels, 5 + 2 * model.config.pad)
+    frames = frames_of(model, mel)
+    labels = samples_of(model, frames, Folds([0], 5 * hop), seed=1, greedy=True)
     x = label_to_float(F.pad(labels, (1, 0))[:, :-1], levels)
     x[:, 0] = 0  # nothing comes before the first sample
-    logits = model(x, mel)
-    stepper = Stepper(conditioning, Weights.of(model), folds)
-    stepped = torch.stack([stepper.step(x[:, t : t + 1]) for t in range(labels.size(1))], dim=1)
-    close(stepped, logits, 1e-5)
+    logits = model(x, mel[None])
+    close(stepped_logits(model, frames, 0, x[0]), logits[0], 1e-5)
     assert torch.equal(logits.argmax(dim=2).short(), labels)
 
 
+@pytest.mark.parametrize("factors, pad", [((5, 5, 8), 2), ((3, 4), 1), ((2, 1, 3), 3), ((6,), 1), ((1, 4), 2)])
+def test_mels_mixed_from_frames_are_the_upsampled_ones(factors, pad):
+    config = WaveRNNConfig(
+        rnn_size=4, fc_size=4, pad=pad, upsample=factors, compute_size=4, res_out_size=4, res_blocks=1
+    )
+    torch.manual_seed(2)
+    model = WaveRNN(config, 5).requires_grad_(False)
+    for layer in model.upsample.up_layers[1::2]:
+        torch.nn.init.normal_(layer.weight)
+    mel, weights = torch.randn(5, 6 + 2 * pad), Weights.of(model)
+    rows = weights.frames(mel, torch.zeros(4, 6)).mel  # (6 + 2 * reach, 4H)
+    around = rows.unfold(0, 2 * weights.reach + 1, 1)  # (6, 4H, 2 * reach + 1)
+    mixed = torch.einsum("pk,fhk->fph", weights.taps, around).flatten(0, 1)
+    expected = model.upsample(mel[None]).mel[0] @ weights.mel_in.t()
+    torch.testing.assert_close(mixed, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_a_fold_hears_its_own_stretch(tiny):
-    """Fold n of several is what that stretch gives alone, for the same draws."""
-    conditioning = tiny.upsample(torch.randn(1, 80, 9))
-    weights = Weights.of(tiny)
-    both = generate_samples(conditioning, weights, Folds([0, 350], 500), seed=4, greedy=True)
+    """Fold n of several is what that stretch gives alone."""
+    frames = frames_of(tiny, torch.randn(80, 9))
+    both = samples_of(tiny, frames, Folds([0, 350], 500), seed=4, greedy=True)
     for n, start in enumerate((0, 350)):
-        assert torch.equal(both[n], generate_samples(conditioning, weights, Folds([start], 500), 9, greedy=True)[0])
+        assert torch.equal(both[n], samples_of(tiny, frames, Folds([start], 500), 9, greedy=True)[0])
 
 
-def test_past_the_end_folds_hear_zeros(tiny):
-    conditioning, weights = tiny.upsample(torch.randn(1, 80, 6)), Weights.of(tiny)
-    padded = Conditioning(F.pad(conditioning.mel, (0, 0, 0, 200)), F.pad(conditioning.aux, (0, 0, 0, 1)))
-    x, folds = torch.rand(1, 400), Folds([200], 400)
-    ours, theirs = (Stepper(c, weights, folds) for c in (conditioning, padded))
-    for step in range(400):
-        close(ours.step(x[:, step : step + 1]), theirs.step(x[:, step : step + 1]), 1e-6)
+def test_past_the_end_folds_hear_zeros(tiny, monkeypatch):
+    mel, x = torch.randn(80, 6), torch.rand(400)
+    heard = tiny.upsample(mel[None])  # of two frames
+    zeros = Conditioning(F.pad(heard.mel[:, 200:], (0, 0, 0, 200)), F.pad(heard.aux[:, 1:], (0, 0, 0, 1)))
+    monkeypatch.setattr(type(tiny.upsample), "forward", lambda *_: zeros)
+    close(stepped_logits(tiny, frames_of(tiny, mel), 200, x), tiny(x[None], mel[None])[0], 1e-5)
 
 
 def test_seed_law_and_progress(tiny):
-    conditioning, weights = tiny.upsample(torch.randn(1, 80, 6)), Weights.of(tiny)
-    seen = []
+    frames, seen = frames_of(tiny, torch.randn(80, 6)), []
 
     def run(seed):
-        return generate_samples(conditioning, weights, Folds([0, 100], 400), seed, progress=lambda *a: seen.append(a))
+        return samples_of(tiny, frames, Folds([0, 100], 400), seed, progress=lambda *a: seen.append(a))
 
     assert torch.equal(run(1), run(1)) and not torch.equal(run(1), run(2))
     assert not torch.equal(*run(1))  # the folds draw for themselves
     assert seen[:2] == [(200, 400), (400, 400)]
+
+
+def test_a_fold_draws_the_same_however_many_there_are(tiny):
+    frames = frames_of(tiny, torch.randn(80, 6))
+    one, two = (samples_of(tiny, frames, Folds(starts, 300), seed=6) for starts in ([0], [0, 100]))
+    assert torch.equal(one[0], two[0])
 
 
 def test_draws_follow_the_distribution():
