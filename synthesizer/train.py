@@ -134,7 +134,7 @@ class ParallelTask(SynthesizerTask):
         for chosen in batches:
             batch = to_device(self.held_out.windows(chosen, None, self.run.data.window), model.mel_mean.device)
             output = model(batch)
-            values = parallel_losses(output, batch, self.run.loss, local_mean)
+            values = parallel_losses(output, batch, self.run.loss, local_mean) | emotion_accuracy(output, batch)
             planned = torch.expm1(output["durations_log"].float()).clamp(min=0) * (batch["durations"] > 0)
             for utterance, real, made in zip(chosen, batch["durations"].sum(dim=1), planned.sum(dim=1), strict=True):
                 tempos.setdefault(utterance.speaker, []).append(torch.stack([real, made]))

@@ -32,7 +32,7 @@ class TransformerTask(SynthesizerTask):
         super().__init__(data_dir, config, vocode)
         if not self.train.has_durations:
             raise CloningError(
-                f"{data_dir}: holds no durations, which lead the transformer's attention: run synthesizer_preprocess.py "
+                f"{data_dir}: holds no durations, which lead the attention: run synthesizer_preprocess.py "
                 "with alignments, or train --set model.model=tacotron"
             )
         torch.manual_seed(config.training.seed)
@@ -81,9 +81,7 @@ class TransformerTask(SynthesizerTask):
         pictures = {"mel": partial(plots.plot_mel, mel), "alignment": partial(plots.plot_alignment, picture)}
         return Validation(score, metrics, pictures, self.sample(mel), alignment_warnings(metrics))
 
-    def _speak(
-        self, model: Transformer, chosen: list[Utterance]
-    ) -> tuple[list[Health], np.ndarray, np.ndarray, float]:
+    def _speak(self, model: Transformer, chosen: list[Utterance]) -> tuple[list[Health], np.ndarray, np.ndarray, float]:
         """Free running on some held-out texts: health of each, mel and attention of one, part that stopped by token."""
         device = model.mel.weight.device
         batch = to_device(self.held_out.common(chosen, None), device)

@@ -75,8 +75,10 @@ class Layer(nn.Module):
         self.up = nn.Linear(config.width, config.feedforward)
         self.down = nn.Linear(config.feedforward, config.width)
 
-    def look_back(self, x: Tensor, angles: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None = None):
-        """Self-attention of x (B, S, C) at rotary `angles` (S, D) of its places; also keys and values, past ones first."""
+    def look_back(
+        self, x: Tensor, angles: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Self-attention of x (B, S, C) at rotary `angles` (S, D); also keys and values, past ones first."""
         y = self.self_norm(x)
         key, value = self.own.pairs(y)
         key = rotate(key, angles)
