@@ -38,16 +38,19 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder of checkpoints; 'default': ours; 'published': the SV2TTS weights, fetched at first use",
     )
     for stage in ("encoder", "synthesizer", "vocoder"):
-        also = " or griffin-lim" if stage == "vocoder" else ""
-        parser.add_argument(
-            f"--{stage}", metavar="FILE", help=f"checkpoint{also} in place of the folder's {stage} (ours or published)"
-        )
+        also = {"vocoder": " or griffin-lim", "synthesizer": ", or transformer or parallel, which know emotions,"}
+        what = f"checkpoint{also.get(stage, '')} in place of the folder's {stage} (ours or published)"
+        parser.add_argument(f"--{stage}", metavar="FILE", help=what)
     parser.add_argument(
         "--allow-mismatch", action="store_true", help="go on with stages that were not trained for each other"
     )
     parser.add_argument("--seed", type=int, help="same seed, same audio (default: a random one, which is printed)")
     parser.add_argument("--rate", type=float, default=1.0, help="speed of speech (default 1; 1.2 is 20%% faster)")
     parser.add_argument("--pause", type=float, default=1.0, help="factor of the silences between sentences (default 1)")
+    parser.add_argument("--emotion", help="such as happy; an unknown one is refused with the list")
+    parser.add_argument(
+        "--emotion-reference", type=Path, metavar="CLIP", help="a recording, of anybody, whose emotion is taken"
+    )
     parser.add_argument(
         "--lexicon", type=Path, metavar="FILE", help="pronunciations of your own: lines of 'word  PH PH PH'"
     )
@@ -127,7 +130,10 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, ou
 
     tell = None if args.quiet else (lambda stage: print(f"{stage} ...", end=" ", flush=True))
     try:
-        cloning = cloner.clone(reference, text, seed=args.seed, rate=args.rate, pause=args.pause, progress=tell)
+        cloning = cloner.clone(
+            reference, text, seed=args.seed, rate=args.rate, pause=args.pause,
+            emotion=args.emotion, emotion_reference=args.emotion_reference, progress=tell,
+        )  # fmt: skip
     finally:
         if tell:
             print(flush=True)

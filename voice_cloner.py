@@ -31,6 +31,7 @@ from vocoder.inference import Vocoder
 
 log = logging.getLogger(__name__)
 DEFAULT_MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
+EMOTIONAL_MODELS = DEFAULT_MODELS.parent / "emotional"  # synthesizers by name; not for commercial use
 PUBLISHED_ENCODER = "173bdb63c1714ecc"  # fingerprint of the encoder that published synthesizers were trained with
 MIN_REFERENCE_SECONDS = 1.0  # of voice
 MAX_REFERENCE_SECONDS = 600.0
@@ -49,6 +50,7 @@ class Cloning:
     seed: int
     models: dict[str, str]
     notes: list[str]
+    emotion: str = ""  # asked for: a label, or "as in the clip"
 
     @property
     def stop_reasons(self) -> list[str]:
@@ -69,6 +71,7 @@ class Cloning:
             "similarity": round(self.similarity, 4),
             "sentences": [{"text": p.text, "stop_reason": p.stop_reason} for p in self.pieces],
             "seed": self.seed,
+            "emotion": self.emotion,
             "models": self.models,
             "notes": self.notes,
         }
@@ -100,14 +103,15 @@ class VoiceCloner:
     ) -> VoiceCloner:
         """Load `encoder`, `synthesizer` and `vocoder` from a folder, each replaceable by a path of its own.
 
-        `vocoder` may be "griffin-lim"; `lexicon` is a file of pronunciations; `device`: auto, cpu, cuda or mps.
+        `synthesizer` may name one with emotions, "transformer" or "parallel"; `vocoder` may be "griffin-lim"; `lexicon`
+        is a file of pronunciations; `device`: auto, cpu, cuda or mps.
         Raises CloningError: a file is missing or is not a checkpoint; stages that do not fit together (unless
         `allow_mismatch`).
         """
         models, target = Path(models), pick_device(device)
         return cls(
-            SpeakerEncoder.load(encoder or find_model(models, "encoder"), target),
-            Synthesizer.load(synthesizer or find_model(models, "synthesizer"), target, lexicon=lexicon),
+            SpeakerEncoder.load(encoder or find_encoder(models, synthesizer), target),
+            Synthesizer.load(find_synthesizer(models, synthesizer), target, lexicon=lexicon),
             Vocoder.load(vocoder or find_model(models, "vocoder"), target),
             allow_mismatch=allow_mismatch,
         )
@@ -138,18 +142,24 @@ class VoiceCloner:
         seed: int | None = None,
         rate: float = 1.0,
         pause: float = 1.0,
+        emotion: str | None = None,
+        emotion_reference: Any = None,
         progress: Callable[[str], None] | None = None,
     ) -> Cloning:
         """Speak `text` in the voice of `reference` (a clip, or several of the same person).
 
         `rate`: speed of speech (2 is twice as fast); `pause`: factor of the silences between sentences; the same
-        `seed` gives the same samples. `progress` is called with the name of each stage as it begins. Raises
-        CloningError for a reference without enough voice and a text with nothing to say.
+        `seed` gives the same samples. `emotion`: one of `synthesizer.emotions`; or `emotion_reference`: a clip, of
+        anybody, whose emotion is taken (neutral without either). `progress` is called with the name of each stage as
+        it begins. Raises CloningError for a reference without enough voice and a text with nothing to say.
         """
         if not 0.25 <= rate <= 4 or not 0 <= pause <= 10:
             raise CloningError(
                 f"rate {rate:g} and pause {pause:g}: rate must be within 0.25 to 4, pause within 0 to 10"
             )
+        if emotion is not None and emotion_reference is not None:
+            raise CloningError("an emotion and an emotion reference exclude each other: give one of them")
+        feeling = emotion if emotion_reference is None else read(emotion_reference, max_seconds=MAX_REFERENCE_SECONDS)
         seed = secrets.randbelow(2**31) if seed is None else seed
         tell = progress or (lambda stage: None)
         clock = _Clock()
@@ -157,7 +167,7 @@ class VoiceCloner:
         speaker = self.embed_reference(reference)
         clock.lap("encoder")
         tell("synthesizer")
-        spoken = self.synthesizer.speak(text, speaker, rate=rate, pause=pause, seed=seed)
+        spoken = self.synthesizer.speak(text, speaker, rate=rate, pause=pause, seed=seed, emotion=feeling)
         clock.lap("synthesizer")
         tell("vocoder")
         audio = self.vocoder.vocode(spoken.mel, seed=seed)
@@ -171,6 +181,7 @@ class VoiceCloner:
             seed=seed,
             models=self.describe(),
             notes=spoken.notes,
+            emotion="as in the clip" if emotion_reference is not None else emotion or "",
         )
 
     def similarity(self, speaker: np.ndarray, audio: Waveform) -> float:
@@ -217,6 +228,25 @@ def find_model(folder: Path, stage: str) -> Path:
     raise CloningError(
         f"{folder}: no {stage}{' or '.join(SUFFIXES)} in it: give --models a folder of checkpoints or --{stage} a file"
     )
+
+
+def find_synthesizer(folder: Path, choice: str | Path | None) -> Path:
+    """The folder's synthesizer; or, by `choice`, a file, or the one of that name in the folder or with emotions."""
+    if choice is None:
+        return find_model(folder, "synthesizer")
+    if not Path(choice).exists():
+        for place in (folder, EMOTIONAL_MODELS):
+            if (path := place / f"{choice}.safetensors").is_file():
+                return path
+    return Path(choice)
+
+
+def find_encoder(folder: Path, synthesizer: str | Path | None) -> Path:
+    """The folder's encoder; beside a synthesizer with emotions, the one that it was trained with, if it lies there."""
+    beside = EMOTIONAL_MODELS / "encoder.safetensors"
+    if beside.is_file() and find_synthesizer(folder, synthesizer or "").parent == EMOTIONAL_MODELS:
+        return beside
+    return find_model(folder, "encoder")
 
 
 def _mismatches(encoder: SpeakerEncoder, synthesizer: Synthesizer, vocoder: Vocoder) -> list[str]:

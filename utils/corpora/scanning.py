@@ -50,7 +50,7 @@ class Scan:
     not_understood: list[tuple[Path, str]] = field(repr=False)
 
     def report(self, examples: int = 3) -> str:
-        """Counts of each corpus, how its labels of emotions are read, then the reasons for leaving files out with a few examples each, as lines."""
+        """Counts of each corpus, how its emotions are read, why files were left out with a few examples: as lines."""
         speakers: dict[str, set[str]] = {}
         for clip in self.clips:
             speakers.setdefault(clip.corpus, set()).add(clip.speaker)
