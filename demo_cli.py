@@ -54,6 +54,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--lexicon", type=Path, metavar="FILE", help="pronunciations of your own: lines of 'word  PH PH PH'"
     )
+    parser.add_argument(
+        "--no-watermark",
+        action="store_true",
+        help="leave out the inaudible mark of cloned speech that 'evaluate.py watermark FILE' finds again",
+    )
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="also draw the mel and the alignment")
@@ -121,6 +126,7 @@ def _load(args: argparse.Namespace):
         lexicon=args.lexicon,
         device=args.device,
         allow_mismatch=args.allow_mismatch,
+        watermark=not args.no_watermark,
     )
 
 
@@ -138,7 +144,7 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, ou
         if tell:
             print(flush=True)
     report = cloning.report()
-    audio.write(output, cloning.audio, metadata={"comment": f"synthetic speech, seed {cloning.seed}, {cloning.models}"})
+    audio.write(output, cloning.audio, metadata=cloning.tags())
     if args.json:
         write_text(args.json, json.dumps({**report, "reference": reference, "output": str(output)}, indent=2) + "\n")
     if args.plot:

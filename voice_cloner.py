@@ -27,6 +27,7 @@ from synthesizer.inference import Synthesis, Synthesizer
 from utils.audio import Waveform, normalize_volume, read
 from utils.errors import CloningError
 from utils.vad import require_voice
+from utils.watermark import mark
 from vocoder.inference import Vocoder
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Cloning:
     models: dict[str, str]
     notes: list[str]
     emotion: str = ""  # asked for: a label, or "as in the clip"
+    watermark: bool = False  # whether `audio` carries the mark of utils.watermark
 
     @property
     def stop_reasons(self) -> list[str]:
@@ -60,6 +62,11 @@ class Cloning:
     def real_time_factor(self) -> float:
         """Seconds of work for a second of audio."""
         return sum(self.seconds.values()) / self.audio.seconds
+
+    def tags(self) -> dict[str, str]:
+        """What a file of this audio must say of itself: the `metadata` of utils.audio.write."""
+        facts = ["synthetic speech", f"seed {self.seed}", *(f"{name} {which}" for name, which in self.models.items())]
+        return {"comment": "; ".join([*facts, "watermarked" if self.watermark else "no watermark"])}
 
     def report(self) -> dict[str, Any]:
         """For machines: what `demo_cli.py --json` writes."""
@@ -72,6 +79,7 @@ class Cloning:
             "sentences": [{"text": p.text, "stop_reason": p.stop_reason} for p in self.pieces],
             "seed": self.seed,
             "emotion": self.emotion,
+            "watermark": self.watermark,
             "models": self.models,
             "notes": self.notes,
         }
@@ -81,9 +89,16 @@ class VoiceCloner:
     """The three stages, checked against each other."""
 
     def __init__(
-        self, encoder: SpeakerEncoder, synthesizer: Synthesizer, vocoder: Vocoder, *, allow_mismatch: bool = False
+        self,
+        encoder: SpeakerEncoder,
+        synthesizer: Synthesizer,
+        vocoder: Vocoder,
+        *,
+        allow_mismatch: bool = False,
+        watermark: bool = True,
     ) -> None:
         self.encoder, self.synthesizer, self.vocoder = encoder, synthesizer, vocoder
+        self.watermark = watermark
         for problem in _mismatches(encoder, synthesizer, vocoder):
             if not allow_mismatch:
                 raise CloningError(f"{problem}; --allow-mismatch goes on all the same")
@@ -100,11 +115,13 @@ class VoiceCloner:
         lexicon: str | Path | None = None,
         device: str = "auto",
         allow_mismatch: bool = False,
+        watermark: bool = True,
     ) -> VoiceCloner:
         """Load `encoder`, `synthesizer` and `vocoder` from a folder, each replaceable by a path of its own.
 
         `synthesizer` may name one with emotions, "transformer" or "parallel"; `vocoder` may be "griffin-lim"; `lexicon`
-        is a file of pronunciations; `device`: auto, cpu, cuda or mps.
+        is a file of pronunciations; `device`: auto, cpu, cuda or mps; `watermark`: whether cloned speech is marked,
+        inaudibly, as such (utils.watermark).
         Raises CloningError: a file is missing or is not a checkpoint; stages that do not fit together (unless
         `allow_mismatch`).
         """
@@ -114,6 +131,7 @@ class VoiceCloner:
             Synthesizer.load(find_synthesizer(models, synthesizer), target, lexicon=lexicon),
             Vocoder.load(vocoder or find_model(models, "vocoder"), target),
             allow_mismatch=allow_mismatch,
+            watermark=watermark,
         )
 
     def embed_reference(self, reference: Any) -> np.ndarray:
@@ -171,6 +189,8 @@ class VoiceCloner:
         clock.lap("synthesizer")
         tell("vocoder")
         audio = self.vocoder.vocode(spoken.mel, seed=seed)
+        if self.watermark:
+            audio = Waveform(mark(audio.samples, audio.sample_rate), audio.sample_rate)
         clock.lap("vocoder")
         return Cloning(
             audio=audio,
@@ -182,6 +202,7 @@ class VoiceCloner:
             models=self.describe(),
             notes=spoken.notes,
             emotion="as in the clip" if emotion_reference is not None else emotion or "",
+            watermark=self.watermark,
         )
 
     def similarity(self, speaker: np.ndarray, audio: Waveform) -> float:
@@ -244,7 +265,7 @@ def find_synthesizer(folder: Path, choice: str | Path | None) -> Path:
 def find_encoder(folder: Path, synthesizer: str | Path | None) -> Path:
     """The folder's encoder; beside a synthesizer with emotions, the one that it was trained with, if it lies there."""
     beside = EMOTIONAL_MODELS / "encoder.safetensors"
-    if beside.is_file() and find_synthesizer(folder, synthesizer or "").parent == EMOTIONAL_MODELS:
+    if beside.is_file() and find_synthesizer(folder, synthesizer or "").resolve().parent == EMOTIONAL_MODELS:
         return beside
     return find_model(folder, "encoder")
 
