@@ -1,13 +1,134 @@
-"""The tab that tells who speaks when."""
+"""The tab that tells who speaks when: a recording in, turns and a page that plays them out."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import streamlit as st
+
+from utils.audio import Waveform
+from utils.errors import CloningError
+from web import weights, work
+from web.clone_tab import SUFFIXES, UPLOAD
+
+EXAMPLE = "An example"
+TURNS = (("austen_0870", 0.0, 3.5), ("goforward", 0.0, 2.8), ("austen_0890", 0.0, 5.3), ("goforward", 0.3, 2.6))
+MAX_SECONDS = 1800.0
+AUTO = "as many as are found"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the page shows and hands out of a recording."""
+
+    name: str
+    table: dict[str, list]
+    html: str
+    rttm: str
+    report: str
 
 
 def show() -> None:
-    if find_spec("diarization") is None:
-        st.info("This part is not installed here: the package diarization is missing.")
+    try:
+        from diarization.pipeline import Diarizer
+    except ImportError as error:
+        missing = (error.name or "").partition(".")[0]
+        st.info(f"This part is not installed here: the package {missing} is missing.", icon=":material/info:")
         return
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("1. A recording", anchor=False)
+        name, audio = _recording()
+    with right:
+        st.subheader("2. Who may speak", anchor=False)
+        hint = "Clips of the people you know, one or more each: ann.wav is Ann's. Without any, voices are numbered."
+        clips = st.file_uploader(hint, type=SUFFIXES, accept_multiple_files=True, key="people")
+        count = st.selectbox("How many speak", [AUTO, *range(1, 11)], disabled=bool(clips), key="speakers")
+    if st.button("Find out", type="primary", icon=":material/groups:", width="stretch", key="diarize"):
+        st.session_state.pop("turns", None)
+        if audio is None:
+            raise CloningError("There is no recording yet: choose the example or a file above.")
+        references = _references(clips)
+        with st.spinner("Listening ..."):
+            encoder = Path(weights.default("encoder"))
+            diarizer = _diarizer(Diarizer, encoder.parent, weights.stamp(str(encoder)))
+            result = diarizer.diarize(audio, references, None if references or count == AUTO else count)
+            st.session_state.turns = _found(name, result)
+    if "turns" in st.session_state:
+        _show(st.session_state.turns)
+
+
+def _recording() -> tuple[str, Waveform | None]:
+    source = st.radio("Where from", [EXAMPLE, UPLOAD], horizontal=True, key="conversation")
+    if source == EXAMPLE:
+        audio = _example()
+        st.audio(audio.wav_bytes(), format="audio/wav")
+        st.caption("Two men of the samples in turn.")
+        return "example", audio
+    upload = st.file_uploader("Recording of several people, up to half an hour", type=SUFFIXES, key="meeting")
+    if upload is None:
+        return "", None
+    audio = work.read_upload(upload.getvalue(), upload.name, MAX_SECONDS)
+    st.audio(upload.getvalue())
+    return Path(upload.name).stem, audio
+
+
+def _example() -> Waveform:
+    """A conversation cut together from the bundled clips."""
+    clips = work.samples()
+    read = {name: work.read_upload(clips[name].read_bytes(), name) for name, _, _ in TURNS}
+    rate = 16000
+    parts = []
+    for name, start, stop in TURNS:
+        samples = read[name].samples[int(start * rate) : int(stop * rate)]
+        parts += [0.1 * samples / np.abs(samples).max(), np.zeros(rate // 3, np.float32)]
+    return Waveform(np.concatenate(parts), rate)
+
+
+def _references(uploads: list[Any]) -> dict[str, list[Waveform]]:
+    """Clips by the name of their file: `ann.wav` and `ann.mp3` are both Ann's."""
+    found: dict[str, list[Waveform]] = {}
+    for upload in uploads:
+        name = Path(upload.name).stem.strip()[:60]
+        found.setdefault(name, []).append(work.read_upload(upload.getvalue(), upload.name))
+    return found
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _diarizer(_kind: type, folder: Path, stamp: float) -> Any:
+    return _kind.load(folder)
+
+
+def _found(name: str, result: Any) -> Found:
+    from diarization.page import to_html
+    from diarization.turns import to_rttm
+
+    talk = result.talk_time()
+    table = {
+        "speaker": list(talk),
+        "seconds": [round(seconds, 1) for seconds, _ in talk.values()],
+        "share": [f"{seconds / result.audio.seconds:.0%}" for seconds, _ in talk.values()],
+        "turns": [turns for _, turns in talk.values()],
+    }
+    report = json.dumps({"recording": name, **result.as_json()}, indent=1)
+    return Found(name, table, to_html(result, name), to_rttm(result.turns, name), report)
+
+
+def _show(found: Found) -> None:
+    st.divider()
+    st.dataframe(found.table, hide_index=True, width="stretch")
+    st.iframe(found.html, height=720)
+    columns = st.columns(3)
+    files = (
+        ("Turns (RTTM)", found.rttm, "rttm"),
+        ("Report (JSON)", found.report, "json"),
+        ("Page", found.html, "html"),
+    )
+    for column, (label, data, suffix) in zip(columns, files, strict=True):
+        column.download_button(
+            label, data, f"{found.name}.{suffix}", on_click="ignore", icon=":material/download:", width="stretch"
+        )

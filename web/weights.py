@@ -35,6 +35,11 @@ def find(stage: str) -> dict[str, str]:
     return found
 
 
+def default(stage: str) -> str:
+    """The path of the checkpoint that stands first."""
+    return next(iter(find(stage).values()))
+
+
 def kind(path: Path) -> str:
     """The stage that a checkpoint is of, as it says itself or else by its name; "" for neither."""
     by_name = next((stage for stage in STAGES if path.stem.startswith(stage)), "")
