@@ -52,6 +52,7 @@ class HifiGan(nn.Module):
                 nn.ModuleList(ResidualBlock(channels, k, config.resblock_dilations) for k in config.resblock_kernels)
             )
         self.conv_out = _normed(nn.Conv1d(channels, 1, 7, padding=3))
+        self.reach = _reach(config)
 
     def forward(self, mel: Tensor) -> Tensor:
         x = self.conv_in(mel)
@@ -68,6 +69,17 @@ class HifiGan(nn.Module):
         for module in self.modules():
             if is_parametrized(module, "weight"):
                 remove_parametrizations(module, "weight")
+
+
+def _reach(config: HifiGanConfig) -> int:
+    """Frames beyond its two neighbours that a hop of audio depends on, rounded up."""
+    frames, rate = 3.0, 1  # the first convolution's; samples a frame at each stage
+    for factor, kernel in zip(config.upsample_rates, config.upsample_kernels, strict=True):
+        frames += (kernel - 1) / 2 / (rate * factor) + 1 / rate
+        rate *= factor
+        # a dilated and a plain convolution for each dilation
+        frames += max(k // 2 * sum(d + 1 for d in config.resblock_dilations) for k in config.resblock_kernels) / rate
+    return math.ceil(frames + 3 / rate)
 
 
 def _normed(conv: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:

@@ -1,14 +1,15 @@
 """One face for all vocoders: `Vocoder.load(path)`, then `vocode(mel)`.
 
-    vocoder = Vocoder.load("saved_models/default/vocoder.safetensors")   # or a published vocoder.pt, or "griffin-lim"
-    wav = vocoder.vocode(mel)                                            # (M, F) -> Waveform of (F - 1) * hop samples
+vocoder = Vocoder.load("saved_models/default/vocoder.safetensors")   # or a published vocoder.pt, or "griffin-lim"
+wav = vocoder.vocode(mel)                                            # (M, F) -> Waveform of (F - 1) * hop samples
+for samples in vocoder.stream(mels): ...                             # the same, while the mels still come
 """
 
 from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from vocoder.generate import Generation, generate
 from vocoder.griffin_lim import GriffinLimConfig, mel_to_waveform
 from vocoder.hifigan import HifiGan
 from vocoder.model import build
+from vocoder.streaming import Render, StreamedWaveRNN, stream
 from vocoder.wavernn import config_of, published_state
 
 GRIFFIN_LIM = "griffin-lim"
@@ -73,15 +75,32 @@ class Vocoder(ABC):
         samples = self._render(frames.contiguous(), secrets.randbelow(2**31) if seed is None else seed, progress)
         return Waveform(samples, self.mel.sample_rate)
 
+    def stream(self, mels: Iterable[np.ndarray | Tensor], *, seed: int | None = None) -> Iterator[np.ndarray]:
+        """Pieces of a mel (M, f), f any, as they come -> pieces of its waveform (t,) float32, as early as may be.
+
+        Joined, they are what `vocode` makes of the whole mel (of a WaveRNN: in one stream, unfolded). Raises
+        CloningError for what `vocode` refuses, for no frames at all, and, at once, where a vocoder cannot stream.
+        """
+        reach, render = self._streamed(secrets.randbelow(2**31) if seed is None else seed)
+        return self._pieces(mels, reach, render)
+
+    @torch.inference_mode()
+    def _pieces(self, mels: Iterable[np.ndarray | Tensor], reach: int, render: Render) -> Iterator[np.ndarray]:
+        yield from stream((self._checked(mel, least=0) for mel in mels), reach, render)
+
+    @abstractmethod
+    def _streamed(self, seed: int) -> tuple[int, Render]:
+        """`reach` and `render` of `vocoder.streaming.stream`, for one utterance. Raises CloningError: not possible."""
+
     @abstractmethod
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
         """mel (M, F), F >= 2, on the device -> ((F - 1) * hop,) float32"""
 
-    def _checked(self, mel: np.ndarray | Tensor) -> Tensor:
+    def _checked(self, mel: np.ndarray | Tensor, least: int = 1) -> Tensor:
         frames = torch.as_tensor(mel).detach().to(self.device, torch.float32)
-        if frames.ndim != 2 or frames.size(0) != self.mel.n_mels or frames.size(1) < 1:
+        if frames.ndim != 2 or frames.size(0) != self.mel.n_mels or frames.size(1) < least:
             raise CloningError(
-                f"a mel of shape {tuple(frames.shape)}: {self.name} wants ({self.mel.n_mels}, F), F at least 1"
+                f"a mel of shape {tuple(frames.shape)}: {self.name} wants ({self.mel.n_mels}, F), F at least {least}"
             )
         if bad := int((~torch.isfinite(frames)).any(dim=0).sum()):
             raise CloningError(
@@ -101,6 +120,14 @@ class WaveformVocoder(Vocoder):
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
         return self.model(mel[None])[0].float().cpu().numpy()
 
+    def _streamed(self, seed: int) -> tuple[int, Render]:
+        hop = self.mel.hop_length
+
+        def render(mel: Tensor, first: int, count: int) -> np.ndarray:
+            return self._render(mel, seed, None)[first * hop : (first + count) * hop]
+
+        return self.model.reach, render
+
 
 class WaveRNNVocoder(Vocoder):
     """A network that makes one sample after the other."""
@@ -119,18 +146,25 @@ class WaveRNNVocoder(Vocoder):
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
         return generate(self.model, mel, seed=seed, how=self.generation, progress=progress)
 
+    def _streamed(self, seed: int) -> tuple[int, Render]:
+        if self.generation.published:
+            raise CloningError("a WaveRNN cannot stream as published, where the end fades out: leave `published` out")
+        running = StreamedWaveRNN(self.model, seed, self.generation)
+        return running.reach, running.render
+
 
 class GriffinLimVocoder(Vocoder):
     """No network: phases found by iteration."""
 
-    def __init__(
-        self, mel: MelConfig, how: GriffinLimConfig | None = None, device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, mel: MelConfig, how: GriffinLimConfig | None = None, device: str | torch.device = "cpu") -> None:
         super().__init__(GRIFFIN_LIM, mel, "", device)
         self.how = how or GriffinLimConfig()
 
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
         return mel_to_waveform(mel, self.mel, self.how, seed).float().cpu().numpy()
+
+    def _streamed(self, seed: int) -> tuple[int, Render]:
+        raise CloningError("griffin-lim cannot stream: its phases depend on the whole mel; take a trained vocoder")
 
 
 def _published_config(checkpoint: Checkpoint) -> VocoderConfig:

@@ -6,6 +6,8 @@ runs at sample rate. Published at 29 times the CPU speed of HiFi-GAN V1.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,6 +52,8 @@ class Vocos(nn.Module):
         self.final_norm = nn.LayerNorm(config.dim)
         self.head = nn.Linear(config.dim, config.n_fft + 2)  # n_fft / 2 + 1 log magnitudes, as many phases
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        # frames beyond its two neighbours that a hop of audio depends on: of the convolutions, of the synthesis windows
+        self.reach = (1 + config.blocks) * (config.kernel // 2) + math.ceil(config.n_fft / 2 / hop_length) - 1
         self.apply(_initialise)
 
     def forward(self, mel: Tensor) -> Tensor:

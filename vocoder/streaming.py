@@ -1,0 +1,80 @@
+"""Audio while the mel still comes: a vocoder looks no further than its `reach`, so every hop can be made for good as
+soon as that many frames after it are there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from utils.errors import CloningError
+from vocoder.generate import Generation, finish, make_loop, uniform_draws
+from vocoder.recurrent import Weights
+from vocoder.wavernn import WaveRNN
+
+FIRST, LARGEST = 8, 64  # hops made at a time: few at first, to be heard early; then more, to spend less on the overlap
+
+# (frames (M, F), first hop wanted, hops wanted) -> (hops * hop_length,): hop k lies between frames k and k + 1
+Render = Callable[[Tensor, int, int], np.ndarray]
+
+
+def stream(chunks: Iterable[Tensor], reach: int, render: Render) -> Iterator[np.ndarray]:
+    """The waveform of all chunks (M, f) together, in pieces, each as early as may be.
+
+    `reach`: hop k depends on the frames k - reach .. k + 1 + reach; `render` gets these, or the ends of the mel where
+    there are fewer. Raises CloningError where there are no frames at all.
+    """
+    frames: Tensor | None = None  # from frame `first` on
+    first = done = 0  # frames let go, hops made
+    size = FIRST
+    for chunk, ended in _marked(chunks):
+        if chunk is not None:
+            frames = chunk if frames is None else torch.cat([frames, chunk], dim=1)
+        if frames is None or frames.size(1) == 0:
+            continue
+        if ended and first + frames.size(1) == 1:
+            frames = frames.expand(-1, 2)  # as `Vocoder.vocode` does
+        hops = first + frames.size(1) - 1 - (0 if ended else reach)
+        while hops - done >= (1 if ended else FIRST):
+            count = min(size, hops - done)
+            end = done + count + 1 + reach - first
+            yield render(frames[:, :end].contiguous(), done - first, count)
+            done, size = done + count, min(2 * size, LARGEST)
+            gone = max(0, done - reach - first)
+            frames, first = frames[:, gone:], first + gone
+    if frames is None or first + frames.size(1) == 0:
+        raise CloningError("no mel to make audio of: the stream ended before its first frame")
+
+
+class StreamedWaveRNN:
+    """A WaveRNN's single, unfolded stream, hop by hop: `render` must be asked for all hops in order."""
+
+    def __init__(self, model: WaveRNN, seed: int, how: Generation) -> None:
+        self.model, self.how = model, dataclasses.replace(how, folded=False)
+        self.weights = Weights.of(model)
+        self.reach = max(model.config.pad, self.weights.reach)
+        self.loop = make_loop(self.weights, 1, self.how)
+        self.draws = uniform_draws(seed, 0, self.loop.mode)
+        self.last = 0.0  # the sample before, which de-emphasis goes on from
+
+    def render(self, mel: Tensor, first: int, count: int) -> np.ndarray:
+        config, hop = self.model.config, self.weights.hop_length
+        # silence where the mel ends; where only this piece of it does, the hops wanted do not hear it
+        scaled = F.pad(mel[None] * config.mel_scale, (config.pad, config.pad), value=-1.0)
+        frames = self.weights.frames(scaled[0], self.model.upsample.resnet(scaled)[0])
+        labels = self.loop.run(frames, [first * hop - self.loop.t], self.draws(count * hop)[None])
+        samples = finish(labels, self.model, count * hop, self.how).cpu().numpy()
+        samples += self.last * config.preemphasis ** np.arange(1, len(samples) + 1)
+        self.last = samples[-1]
+        return samples.astype(np.float32)
+
+
+def _marked(chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor | None, bool]]:
+    """Every chunk, then the end."""
+    for chunk in chunks:
+        yield chunk, False
+    yield None, True
