@@ -15,6 +15,7 @@ SUBCOMMANDS = {
     "encoder": ("verification", "does it tell voices apart? EER and minDCF on frozen trials"),
     "vocoder": ("resynthesis", "how close is a real mel's resynthesis to its recording?"),
     "chain": ("cloning", "is cloned speech understood, natural and alike?"),
+    "emotion": ("emotion", "does an emotion that is asked for show?"),
     "speed": ("speed", "seconds of every stage, by threads and length"),
 }
 
