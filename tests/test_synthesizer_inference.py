@@ -122,10 +122,10 @@ def test_a_sentence_that_failed_is_tried_with_other_seeds(tmp_path, voice, monke
     found = Synthesizer.load(save(tmp_path / "s.safetensors", "tacotron"))
     plain, seeds = Synthesizer.synthesize, []
 
-    def failing_at_first(self, texts, speaker, *, rate=1.0, seed=None):
+    def failing_at_first(self, texts, speaker, *, rate=1.0, seed=None, emotion=None):
         seeds.append((seed, list(texts)))
         health = Health(1.0, 0.9 if seed == 6 else 0.1, 0, 0, 10)
-        spoken = plain(self, texts, speaker, rate=rate, seed=seed)
+        spoken = plain(self, texts, speaker, rate=rate, seed=seed, emotion=emotion)
         return [
             replace(s, health=health, stop_reason="limit" if "One" in s.text and seed == 5 else "token") for s in spoken
         ]
