@@ -15,7 +15,9 @@ SUBCOMMANDS = {
     "encoder": ("verification", "does it tell voices apart? EER and minDCF on frozen trials"),
     "vocoder": ("resynthesis", "how close is a real mel's resynthesis to its recording?"),
     "chain": ("cloning", "is cloned speech understood, natural and alike?"),
+    "diarization": ("diarization", "who speaks when? error rates with references and without"),
     "emotion": ("emotion", "does an emotion that is asked for show?"),
+    "watermark": ("watermark", "is a FILE cloned speech? Without a file: how sure is that answer?"),
     "speed": ("speed", "seconds of every stage, by threads and length"),
 }
 
@@ -49,7 +51,7 @@ def run(argv: Sequence[str] | None) -> int:
     for name, reason in report.missing:
         print(f"missing: {name}: {reason}")
     print(f"\n{page}\n{data}")
-    return 0
+    return report.exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -100,6 +100,7 @@ class Report:
     missing: list[tuple[str, str]] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)  # per-item numbers: JSON only
     parts: list[Table | Players | tuple[str, Figure]] = field(default_factory=list)
+    exit_code: int = 0  # of evaluate.py, where the answer is yes or no
 
     @property
     def tables(self) -> list[Table]:

@@ -38,7 +38,8 @@ MIN_SECONDS = 1.0  # below, nothing is said about a recording
 
 _WINDOW, _HOP, _SPREAD = 1024, 512, 6  # samples, samples, bins on either side
 _BINS = slice(math.ceil(BAND[0] / RATE * _WINDOW), math.floor(BAND[1] / RATE * _WINDOW) + 1)
-_SEGMENT = 8 * PERIOD  # 2.05 s: the detector tries all pairs of neighbours, and the whole
+_SEGMENT = 8 * PERIOD
+STRIDE_SECONDS = _SEGMENT / RATE  # 2.05: the detector tries all pairs of neighbouring segments, and the whole
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Detection:
     score: float
     threshold: float
     chance: float  # upper bound of the probability of such a score in a recording without the mark
-    scores: np.ndarray  # (S,) of each stretch of 4.1 s, one every 2.05 s; the whole where it is shorter
+    scores: (
+        np.ndarray
+    )  # (S,) of each stretch of two segments, one every STRIDE_SECONDS; of the only one if there is one
 
 
 def mark(samples: np.ndarray, sample_rate: int, start: int = 0) -> np.ndarray:
@@ -72,7 +75,9 @@ def detect(samples: np.ndarray, sample_rate: int) -> Detection:
     """Look for the mark in samples (T,). Raises CloningError for less than MIN_SECONDS."""
     seconds = len(samples) / sample_rate
     if seconds < MIN_SECONDS:
-        raise CloningError(f"{seconds:.2f} s are too short to tell a mark: give at least {MIN_SECONDS:g} s")
+        raise CloningError(
+            f"{seconds:.2f} s are too short to tell whether it is marked: give at least {MIN_SECONDS:g} s"
+        )
     folded = _limited(_fold(resample(samples, sample_rate, RATE)))
     stretches = folded[:-1] + folded[1:] if len(folded) > 1 else folded
     tried = np.concatenate([stretches, folded.sum(axis=0, keepdims=True)])
