@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,13 +171,7 @@ class VoiceCloner:
         anybody, whose emotion is taken (neutral without either). `progress` is called with the name of each stage as
         it begins. Raises CloningError for a reference without enough voice and a text with nothing to say.
         """
-        if not 0.25 <= rate <= 4 or not 0 <= pause <= 10:
-            raise CloningError(
-                f"rate {rate:g} and pause {pause:g}: rate must be within 0.25 to 4, pause within 0 to 10"
-            )
-        if emotion is not None and emotion_reference is not None:
-            raise CloningError("an emotion and an emotion reference exclude each other: give one of them")
-        feeling = emotion if emotion_reference is None else read(emotion_reference, max_seconds=MAX_REFERENCE_SECONDS)
+        feeling = _checked(rate, pause, emotion, emotion_reference)
         seed = secrets.randbelow(2**31) if seed is None else seed
         tell = progress or (lambda stage: None)
         clock = _Clock()
@@ -205,6 +199,35 @@ class VoiceCloner:
             watermark=self.watermark,
         )
 
+    def stream(
+        self,
+        reference: Any,
+        text: str,
+        *,
+        seed: int | None = None,
+        rate: float = 1.0,
+        pause: float = 1.0,
+        emotion: str | None = None,
+        emotion_reference: Any = None,
+    ) -> Iterator[Waveform]:
+        """What `clone` says, in pieces of up to a second, each as soon as it is made; the arguments are `clone`'s.
+
+        Joined, the pieces are `clone(...).audio`, but for the watermark, which is laid into each piece by itself, and
+        for a WaveRNN, which streams unfolded. Raises CloningError at once for what `clone` refuses, and for a vocoder
+        that cannot stream (griffin-lim).
+        """
+        feeling = _checked(rate, pause, emotion, emotion_reference)
+        seed = secrets.randbelow(2**31) if seed is None else seed
+        speaker = self.embed_reference(reference)
+        mels = self.synthesizer.stream(text, speaker, rate=rate, pause=pause, seed=seed, emotion=feeling)
+        return self._pieces(self.vocoder.stream(mels, seed=seed))
+
+    def _pieces(self, sounds: Iterable[np.ndarray]) -> Iterator[Waveform]:
+        done, sample_rate = 0, self.vocoder.mel.sample_rate
+        for samples in sounds:
+            yield Waveform(mark(samples, sample_rate, done) if self.watermark else samples, sample_rate)
+            done += len(samples)
+
     def similarity(self, speaker: np.ndarray, audio: Waveform) -> float:
         """Cosine of an embedding (D,) of norm 1 with the embedding of `audio`."""
         voice = self.encoder.preprocess(audio)
@@ -217,6 +240,15 @@ class VoiceCloner:
             "synthesizer": f"{self.synthesizer.name} {self.synthesizer.fingerprint}",
             "vocoder": f"{self.vocoder.name} {self.vocoder.fingerprint}",
         }
+
+
+def _checked(rate: float, pause: float, emotion: str | None, emotion_reference: Any) -> str | Waveform | None:
+    """The emotion asked for, as a label or as a clip that has it; CloningError for what contradicts itself."""
+    if not 0.25 <= rate <= 4 or not 0 <= pause <= 10:
+        raise CloningError(f"rate {rate:g} and pause {pause:g}: rate must be within 0.25 to 4, pause within 0 to 10")
+    if emotion is not None and emotion_reference is not None:
+        raise CloningError("an emotion and an emotion reference exclude each other: give one of them")
+    return emotion if emotion_reference is None else read(emotion_reference, max_seconds=MAX_REFERENCE_SECONDS)
 
 
 class _Clock:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from synthesizer.layers import ItemDropout
 from synthesizer.parallel import Parallel, upsampling, whole_durations
 from synthesizer.stopping import EachByItself, frame_limit
 from synthesizer.tacotron import Tacotron, published_config, published_state
-from synthesizer.text import PUBLISHED, TextProcessor, split_sentences
+from synthesizer.text import PUBLISHED, Sentence, TextProcessor, split_sentences
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
 from synthesizer.transformer import Transformer
 from utils.checkpoint import Checkpoint, load_into, load_weights
@@ -199,11 +199,54 @@ class Synthesizer:
 
         A sentence whose alignment failed is tried again with the next seeds, `attempts` times in all; the best is kept.
         """
+        sentences, silences = self._plan(text, rate, pause)
+        texts = [s.text for s in sentences]
+        seed = secrets.randbelow(2**31) if seed is None else seed
+        pieces = self._spoken(texts, speaker, rate, seed, emotion, attempts)
+        notes = list(dict.fromkeys(note for s in texts for note in self.text.read(s).notes))
+        notes += [f"{p.text[:40]!r}: {_complaint(p)}" for p in pieces if not p.good]
+        mels = [self._after(before, s, p) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
+        return Speech(np.concatenate(mels, axis=1), pieces, notes)
+
+    def stream(
+        self,
+        text: str,
+        speaker: np.ndarray,
+        *,
+        rate: float = 1.0,
+        pause: float = 1.0,
+        seed: int | None = None,
+        emotion: Feeling = None,
+        attempts: int = 2,
+    ) -> Iterator[np.ndarray]:
+        """What `speak` makes, sentence by sentence: mels (M, f), all but the first with the pause before them.
+
+        Raises CloningError at once for a text with nothing to say.
+        """
+        sentences, silences = self._plan(text, rate, pause)
+        seed = secrets.randbelow(2**31) if seed is None else seed
+
+        def mels() -> Iterator[np.ndarray]:
+            before = None
+            for sentence, silence in zip(sentences, silences, strict=True):
+                (piece,) = self._spoken([sentence.text], speaker, rate, seed, emotion, attempts)
+                yield self._after(before, silence, piece)
+                before = piece
+
+        return mels()
+
+    def _plan(self, text: str, rate: float, pause: float) -> tuple[list[Sentence], list[float]]:
+        """The sentences, and the silence in seconds before each."""
         sentences = split_sentences(text, MAX_CHARACTERS[self.config.model], self.text.config.language)
         if not sentences:
             raise CloningError(f"the text holds nothing that can be spoken: {text[:40]!r}: give it a word to say")
-        texts = [s.text for s in sentences]
-        seed = secrets.randbelow(2**31) if seed is None else seed
+        own = 2 * SILENCE_AT_ENDS_SECONDS if self.details.marks == "pauses" else 0.0
+        return sentences, [0.0, *(max(0.0, s.pause_s - own) * pause / rate for s in sentences[:-1])]
+
+    def _spoken(
+        self, texts: list[str], speaker: np.ndarray, rate: float, seed: int, emotion: Feeling, attempts: int
+    ) -> list[Synthesis]:
+        """Each sentence, the failed ones tried again."""
         pieces = self.synthesize(texts, speaker, rate=rate, seed=seed, emotion=emotion)
         for attempt in range(1, attempts):
             failed = [i for i, piece in enumerate(pieces) if not piece.good]
@@ -213,11 +256,7 @@ class Synthesizer:
             again = self.synthesize(wanted, speaker, rate=rate, seed=seed + attempt, emotion=emotion)
             for i, piece in zip(failed, again, strict=True):
                 pieces[i] = max(pieces[i], piece, key=lambda p: (p.stop_reason != "limit", p.health.number))
-        own = 2 * SILENCE_AT_ENDS_SECONDS if self.details.marks == "pauses" else 0.0
-        silences = [max(0.0, s.pause_s - own) * pause / rate for s in sentences[:-1]]
-        notes = list(dict.fromkeys(note for s in texts for note in self.text.read(s).notes))
-        notes += [f"{p.text[:40]!r}: {_complaint(p)}" for p in pieces if not p.good]
-        return Speech(self._join(pieces, silences), pieces, notes)
+        return pieces
 
     def synthesize(
         self,
@@ -419,9 +458,7 @@ class Synthesizer:
             found.append((_resample(mel, rate), _resample(alignment.t(), rate).t(), stopper.reasons[i] or "limit"))
         return found
 
-    def _transformer(
-        self, tokens: Tensor, lengths: Tensor, condition: Tensor, rate: float, seed: int
-    ) -> list[tuple]:
+    def _transformer(self, tokens: Tensor, lengths: Tensor, condition: Tensor, rate: float, seed: int) -> list[tuple]:
         model: Transformer = self.network
         timed = (lengths - 1).tolist()  # the end symbol takes no time
         limits = [frame_limit(n, self.text.config.symbol_set) for n in timed]
@@ -439,16 +476,14 @@ class Synthesizer:
             found.append((_resample(mel, rate), _resample(alignment.t(), rate).t(), stopper.reasons[i] or "limit"))
         return found
 
-    def _join(self, pieces: list[Synthesis], silences: list[float]) -> np.ndarray:
-        """Mels with silences of so many seconds between: from the last frame to the next, but quiet."""
-        parts = [pieces[0].mel]
-        quiet = -self.mel.max_abs + 0.5
-        for seconds, piece in zip(silences, pieces[1:], strict=True):
-            count = round(seconds / self.mel.frame_seconds)
-            slope = (np.arange(count, dtype=np.float32) + 0.5) / max(1, count)
-            between = parts[-1][:, -1:] * (1 - slope) + piece.mel[:, :1] * slope
-            parts += [np.minimum(between, quiet), piece.mel]
-        return np.concatenate(parts, axis=1)
+    def _after(self, before: Synthesis | None, seconds: float, piece: Synthesis) -> np.ndarray:
+        """The mel of a sentence after so many seconds of silence: from the last frame to the next, but quiet."""
+        if before is None:
+            return piece.mel
+        count = round(seconds / self.mel.frame_seconds)
+        slope = (np.arange(count, dtype=np.float32) + 0.5) / max(1, count)
+        between = before.mel[:, -1:] * (1 - slope) + piece.mel[:, :1] * slope
+        return np.concatenate([np.minimum(between, -self.mel.max_abs + 0.5), piece.mel], axis=1)
 
 
 def _resample(frames: Tensor, rate: float) -> Tensor:

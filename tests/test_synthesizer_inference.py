@@ -151,12 +151,21 @@ def test_long_text_is_split_and_joined_with_pauses(parallel, voice):
 
 def test_pauses_are_quiet_and_go_from_one_end_to_the_next(parallel, voice):
     one, two = parallel.synthesize(["Go.", "Now."], voice, seed=1)
-    joined = parallel._join([one, two], [0.1])
-    between = joined[:, one.mel.shape[1] : -two.mel.shape[1]]
+    between = parallel._after(one, 0.1, two)[:, : -two.mel.shape[1]]
     assert between.shape == (80, 8) and between.max() <= -3.5
     weights = (np.arange(8) + 0.5) / 8
     wanted = one.mel[:, -1:] * (1 - weights) + two.mel[:, :1] * weights
     np.testing.assert_allclose(between, np.minimum(wanted, -3.5), atol=1e-5)
+
+
+def test_a_stream_says_the_same_sentence_by_sentence(parallel, voice):
+    text = "First sentence here. Second sentence there. And a third."
+    spoken = parallel.speak(text, voice, seed=1, pause=2.0, rate=1.1)
+    mels = list(parallel.stream(text, voice, seed=1, pause=2.0, rate=1.1))
+    assert len(mels) == 3 and mels[0].shape == spoken.pieces[0].mel.shape
+    np.testing.assert_allclose(np.concatenate(mels, axis=1), spoken.mel, atol=1e-4)
+    with pytest.raises(CloningError, match="nothing that can be spoken"):
+        parallel.stream("  ", voice)
 
 
 def test_five_hundred_words_come_out_whole(parallel, voice):

@@ -12,6 +12,7 @@ from tests.tiny import save_tiny_models
 from utils.audio import Waveform, read
 from utils.errors import CloningError
 from utils.mel import SYNTHESIZER_MEL
+from utils.watermark import mark
 from voice_cloner import VoiceCloner, pick_device
 
 CLIP = ROOT / "samples" / "austen_0890.wav"
@@ -32,6 +33,54 @@ def test_the_same_seed_gives_the_same_samples(cloner):
     first, again, other = (cloner.clone(CLIP, TEXT, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.audio.samples, again.audio.samples)
     assert not np.array_equal(first.audio.samples, other.audio.samples)
+
+
+def test_a_stream_is_the_cloning_in_pieces(models):
+    text = "Hello there. And good morning to you all! Goodbye."
+    plain = VoiceCloner.load(models, device="cpu", watermark=False)
+    whole = plain.clone(CLIP, text, seed=1, rate=0.8).audio.samples
+    pieces = list(plain.stream(CLIP, text, seed=1, rate=0.8))
+    assert len(pieces) > 1 and {piece.sample_rate for piece in pieces} == {16000}
+    joined = np.concatenate([piece.samples for piece in pieces])
+    np.testing.assert_allclose(joined, whole, rtol=0, atol=1e-3 * np.abs(whole).max())
+
+
+def test_a_stream_begins_before_the_second_sentence_is_made(models, monkeypatch):
+    cloner = VoiceCloner.load(models, device="cpu")
+    made = []
+    synthesize = type(cloner.synthesizer).synthesize
+
+    def counted(self, texts, *args, **named):
+        made.extend(texts)
+        return synthesize(self, texts, *args, **named)
+
+    monkeypatch.setattr(type(cloner.synthesizer), "synthesize", counted)
+    stream = cloner.stream(CLIP, "Hello there, and good morning to you all! Goodbye.", seed=1, rate=0.5)
+    next(stream)
+    assert made == ["Hello there, and good morning to you all!"]
+    list(stream)
+    assert made[1:] == ["Goodbye."]
+
+
+def test_a_stream_is_marked(models):
+    text = "Hello there, and good morning to all of you who came. Goodbye to all of you who came."
+    loud = VoiceCloner.load(models, device="cpu")
+    pieces = [piece.samples for piece in loud.stream(CLIP, text, seed=1, rate=0.5)]
+    plain = VoiceCloner.load(models, device="cpu", watermark=False)
+    unmarked = [piece.samples for piece in plain.stream(CLIP, text, seed=1, rate=0.5)]
+    start = 0
+    for with_mark, without in zip(pieces, unmarked, strict=True):
+        np.testing.assert_array_equal(with_mark, mark(without, 16000, start))
+        start += len(without)
+
+
+def test_a_stream_refuses_at_once(cloner, models):
+    with pytest.raises(CloningError, match="nothing that can be spoken"):
+        cloner.stream(CLIP, " ")
+    with pytest.raises(CloningError, match="rate must be within"):
+        cloner.stream(CLIP, "Hello.", rate=9)
+    with pytest.raises(CloningError, match="griffin-lim cannot stream"):
+        VoiceCloner.load(models, vocoder="griffin-lim", device="cpu").stream(CLIP, "Hello.")
 
 
 def test_a_seed_is_drawn_and_told_when_none_is_given(cloner):
