@@ -1,0 +1,195 @@
+"""Which windows are one voice: agglomerative clustering makes many small clusters, a hidden Markov model joins them.
+
+The model is VBx (Landini et al. 2020, arXiv 2012.14952, sec. II): a state a speaker, whose place is a hidden variable;
+variational Bayes finds places and turns together, and empties states that the evidence does not need. Here a window
+counts by the seconds of speech that it stands for, so that the result does not hang on the hop, and a change of
+speaker is likelier after a pause.
+
+Letters: W windows, L directions of `Calibration.project`, S speakers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.errors import CloningError
+
+AT_MOST = 2000  # windows that are clustered pair by pair; of more, as many evenly spread ones
+START_CLUSTERS = 12  # more voices than this are not found without being asked for
+EVIDENCE = 0.5  # independent windows that a second of speech is worth ("Fa" a second in the paper)
+PRUNING = 10.0  # weight of the prior over places: the larger, the fewer speakers ("Fb")
+ROUNDS = 40
+ENOUGH = 1e-4  # of a speaker's share of the time, to go on with him
+
+
+@dataclass(frozen=True)
+class Voices:
+    """place (S, L) and spread (S, L) of each speaker in the projected space, share (S,) of the time."""
+
+    place: np.ndarray
+    spread: np.ndarray
+    share: np.ndarray
+
+    def evidence(self, points: np.ndarray, between: np.ndarray) -> np.ndarray:
+        """Log likelihood of points (W, L) by speaker (W, S), up to what is the same for all."""
+        scaled = points * np.sqrt(between)
+        return scaled @ self.place.T - 0.5 * (self.spread + self.place**2) @ between
+
+
+def start(points: np.ndarray, clusters: int) -> np.ndarray:
+    """Points (W, L) -> labels (W,) of at most `clusters` clusters by average linkage of cosines."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    chosen = np.unique(np.linspace(0, len(points) - 1, min(len(points), AT_MOST)).astype(int))
+    if len(chosen) <= clusters:
+        clusters = len(chosen)
+    if clusters < 2:
+        return np.zeros(len(points), int)
+    units = _unit(points)
+    labels = AgglomerativeClustering(clusters, metric="cosine", linkage="average").fit_predict(units[chosen])
+    centres = _unit(np.stack([units[chosen][labels == k].mean(axis=0) for k in range(clusters)]))
+    return np.argmax(units @ centres.T, axis=1)
+
+
+def cluster(
+    points: np.ndarray, seconds: np.ndarray, stay: np.ndarray, between: np.ndarray, speakers: int | None = None
+) -> tuple[np.ndarray, Voices]:
+    """Posterior of every window (W, S), and the voices.
+
+    seconds (W,): speech that each window stands for; stay (W,): probability that its speaker is the window's before.
+    `speakers`: how many there are, if that is known. Raises CloningError when there are fewer windows than speakers.
+    """
+    if speakers is not None and speakers > len(points):
+        raise CloningError(f"--speakers {speakers}: only {len(points)} windows of speech; give fewer speakers")
+    if speakers == 1:
+        posterior = np.ones((len(points), 1))
+        return posterior, places(posterior, seconds, points, between)
+    labels = start(points, START_CLUSTERS if speakers is None else max(START_CLUSTERS, 2 * speakers))
+    posterior, voices = refine(_soft(labels), points, seconds, stay, between)
+    if speakers is None or posterior.shape[1] == speakers:
+        return posterior, voices
+    if posterior.shape[1] > speakers:
+        labels = _merge(voices, speakers)[np.argmax(posterior, axis=1)]
+    else:
+        from sklearn.cluster import KMeans
+
+        labels = KMeans(speakers, n_init=10, random_state=0).fit_predict(points, sample_weight=seconds)
+    return refine(_soft(labels), points, seconds, stay, between, prune=False)
+
+
+def refine(
+    posterior: np.ndarray,
+    points: np.ndarray,
+    seconds: np.ndarray,
+    stay: np.ndarray,
+    between: np.ndarray,
+    *,
+    prune: bool = True,
+) -> tuple[np.ndarray, Voices]:
+    """Variational Bayes from a first guess (W, S); speakers left without windows are dropped if `prune`."""
+    voices = places(posterior, seconds, points, between)
+    before = -np.inf
+    for _ in range(ROUNDS):
+        log_likelihood = EVIDENCE * seconds[:, None] * voices.evidence(points, between)
+        posterior, total, started = forward_backward(log_likelihood, stay, voices.share)
+        kept = started > ENOUGH if prune else np.ones(len(started), bool)
+        kept[np.argmax(started)] = True
+        posterior = posterior[:, kept] / np.maximum(posterior[:, kept].sum(axis=1, keepdims=True), 1e-30)
+        voices = places(posterior, seconds, points, between, started[kept])
+        cost = PRUNING * 0.5 * (np.log(voices.spread) - voices.spread - voices.place**2 + 1).sum()
+        if abs(total + cost - before) < 1e-3 and kept.all():
+            break
+        before = total + cost
+    if prune:
+        kept = np.bincount(np.argmax(posterior, axis=1), minlength=posterior.shape[1]) > 0
+        posterior = posterior[:, kept] / np.maximum(posterior[:, kept].sum(axis=1, keepdims=True), 1e-30)
+        voices = Voices(voices.place[kept], voices.spread[kept], voices.share[kept] / voices.share[kept].sum())
+    return posterior, voices
+
+
+def forward_backward(
+    log_likelihood: np.ndarray, stay: np.ndarray, share: np.ndarray
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Posterior (W, S), log probability of all, and expected starts of turns (S,), of a chain that stays or redraws.
+
+    At window t the speaker of t - 1 goes on with probability stay[t]; else one is drawn by `share` (S,).
+    """
+    count, speakers = log_likelihood.shape
+    peak = log_likelihood.max(axis=1)
+    likelihood = np.maximum(np.exp(log_likelihood - peak[:, None]), 1e-300)
+    forward = np.empty((count, speakers))
+    scale = np.empty(count)
+    state = share
+    for t in range(count):
+        if t:
+            state = stay[t] * forward[t - 1] + (1 - stay[t]) * share
+        state = state * likelihood[t]
+        scale[t] = state.sum()
+        forward[t] = state / scale[t]
+    backward = np.ones(speakers)
+    posterior = np.empty_like(forward)
+    starts = np.zeros(speakers)
+    for t in range(count - 1, -1, -1):
+        posterior[t] = forward[t] * backward
+        weighted = likelihood[t] * backward / scale[t]
+        drawn = share * weighted
+        starts += drawn * (1 - stay[t] if t else 1.0)
+        if t:
+            backward = stay[t] * weighted + (1 - stay[t]) * drawn.sum()
+    return posterior, float(np.log(scale).sum() + peak.sum()), starts / starts.sum()
+
+
+def viterbi(log_likelihood: np.ndarray, stay: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """The likeliest speaker of every frame (F,) of log_likelihood (F, S), for the chain of `forward_backward`."""
+    count, speakers = log_likelihood.shape
+    log_share = np.log(np.maximum(share, 1e-30))
+    came = np.empty((count, speakers), int)
+    own = np.arange(speakers)
+    best = log_share + log_likelihood[0]
+    for t in range(1, count):
+        go_on = best + np.log(stay[t] + (1 - stay[t]) * share)
+        origin = int(np.argmax(best))
+        change = best[origin] + np.log(1 - stay[t]) + log_share
+        came[t] = np.where(go_on >= change, own, origin)
+        best = np.maximum(go_on, change) + log_likelihood[t]
+    path = np.empty(count, int)
+    path[-1] = int(np.argmax(best))
+    for t in range(count - 1, 0, -1):
+        path[t - 1] = came[t, path[t]]
+    return path
+
+
+def stay_probability(times: np.ndarray, stretch: np.ndarray, mean_turn: float, change_at_pause: float) -> np.ndarray:
+    """(W,) for points in time (W,) in stretches of speech (W,): turns end at random, and oftener at a pause."""
+    stay = np.exp(-np.diff(times, prepend=times[:1]) / mean_turn)
+    stay[np.diff(stretch, prepend=stretch[:1]) > 0] = 1 - change_at_pause
+    return np.clip(stay, 1e-6, 1 - 1e-6)
+
+
+def places(
+    posterior: np.ndarray, seconds: np.ndarray, points: np.ndarray, between: np.ndarray, share: np.ndarray | None = None
+) -> Voices:
+    """Where the speakers lie given who speaks: eq. 16 and 17 of the paper."""
+    weights = posterior.T * seconds * (EVIDENCE / PRUNING)  # (S, W)
+    spread = 1 / (1 + weights.sum(axis=1)[:, None] * between)
+    place = spread * (weights @ (points * np.sqrt(between)))
+    if share is None:
+        share = np.full(len(place), 1 / len(place))
+    return Voices(place, spread, share / share.sum())
+
+
+def _merge(voices: Voices, speakers: int) -> np.ndarray:
+    """New label of each speaker (S,): the nearest are taken together until so many are left."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    return AgglomerativeClustering(speakers, linkage="ward").fit_predict(voices.place)
+
+
+def _soft(labels: np.ndarray) -> np.ndarray:
+    return np.eye(labels.max() + 1)[labels] * 0.9 + 0.1 / (labels.max() + 1)
+
+
+def _unit(points: np.ndarray) -> np.ndarray:
+    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)

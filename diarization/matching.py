@@ -1,0 +1,24 @@
+"""Voices found in a recording against named references, with an answer for "none of these".
+
+Windows of one recording are compared with each other much more surely than with a clip of another day, room and
+microphone. So voices are found first (`diarization.clustering`), and then each as a whole is named: by the reference
+that its mean is most like, if it is more like it than `Calibration.threshold`. Two that get one name become one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+NONE = -1  # of these
+
+
+def name_voices(means: np.ndarray, references: np.ndarray, threshold: float) -> np.ndarray:
+    """Of each voice (S, D) the index of its reference (R, D) or NONE: (S,). All have norm 1."""
+    cosines = means @ references.T
+    return np.where(cosines.max(axis=1) >= threshold, cosines.argmax(axis=1), NONE)
+
+
+def gather(posterior: np.ndarray, named: np.ndarray, references: int) -> np.ndarray:
+    """Posterior (W, S) of voices -> (W, R + N): of each reference, then of each of N voices that are none of them."""
+    columns = [posterior[:, named == r].sum(axis=1) for r in range(references)]
+    return np.column_stack([*columns, posterior[:, named == NONE]])

@@ -1,0 +1,119 @@
+"""From a recording to embeddings along its time: stretches of speech, and windows that slide over each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from diarization.settings import DiarizationSettings
+from encoder.inference import WINDOWS_AT_ONCE, SpeakerEncoder
+from utils.vad import VadConfig, voiced_mask
+
+_CHUNK = 32  # windows whose mel is made in one go: bounds the memory of speech without a pause
+_LONG = 1000  # windows worth a progress bar
+
+
+@dataclass(frozen=True)
+class SpeechWindows:
+    """W windows over the speech of a recording of `seconds`.
+
+    speech (K, 2): stretches of speech, in seconds; spans (W, 2): the windows; segment (W,): the stretch that a window
+    lies in; owned (W,): seconds of speech that are nearer to its centre than to another's; embeddings (W, D), norm 1.
+    """
+
+    seconds: float
+    speech: np.ndarray
+    spans: np.ndarray
+    segment: np.ndarray
+    owned: np.ndarray
+    embeddings: np.ndarray
+
+    @property
+    def centres(self) -> np.ndarray:
+        return self.spans.mean(axis=1)
+
+
+def find_speech(samples: np.ndarray, rate: int, settings: DiarizationSettings) -> np.ndarray:
+    """Stretches of speech (K, 2) in seconds of samples (T,) of a usual level; pauses up to `max_pause` are inside."""
+    return join(voiced_spans(samples, rate, settings.vad), settings.max_pause)
+
+
+def voiced_spans(samples: np.ndarray, rate: int, config: VadConfig) -> np.ndarray:
+    """(K, 2) in seconds: runs of windows that the voice detector keeps."""
+    flags = voiced_mask(samples, rate, config).astype(np.int8)
+    edges = np.flatnonzero(np.diff(flags, prepend=0, append=0))
+    return edges.reshape(-1, 2) * (config.window_samples(rate) / rate)
+
+
+def join(spans: np.ndarray, gap: float) -> np.ndarray:
+    """Sorted spans (K, 2), those with at most `gap` seconds between them made one."""
+    if not len(spans):
+        return spans.reshape(0, 2)
+    apart = np.flatnonzero(spans[1:, 0] - spans[:-1, 1] > gap + 1e-6)
+    return np.stack([spans[np.r_[0, apart + 1], 0], spans[np.r_[apart, len(spans) - 1], 1]], axis=1)
+
+
+def slide(span: tuple[float, float], window: float, hop: float) -> np.ndarray:
+    """Windows (N, 2) over one stretch: every `hop` seconds, the last one ending with it; a short one has one window."""
+    start, stop = span
+    if stop - start <= window:
+        return np.array([[start, stop]])
+    starts = np.arange(start, stop - window, hop)
+    starts = np.append(starts, stop - window)
+    return np.stack([starts, starts + window], axis=1)
+
+
+def owned_seconds(windows: np.ndarray, span: tuple[float, float]) -> np.ndarray:
+    """Of windows (N, 2) over one stretch: how many of its seconds are nearest to the centre of each (N,)"""
+    centres = windows.mean(axis=1)
+    edges = np.r_[span[0], (centres[1:] + centres[:-1]) / 2, span[1]]
+    return np.diff(edges)
+
+
+def embed_speech(
+    encoder: SpeakerEncoder, samples: np.ndarray, rate: int, speech: np.ndarray, settings: DiarizationSettings
+) -> SpeechWindows:
+    """Embeddings of all windows over stretches of speech (K, 2); memory is bounded however long the recording is."""
+    per_stretch = [slide(tuple(span), settings.window, settings.hop) for span in speech]
+    spans = np.concatenate(per_stretch) if per_stretch else np.zeros((0, 2))
+    owned = [owned_seconds(windows, tuple(span)) for windows, span in zip(per_stretch, speech, strict=True)]
+    segment = np.repeat(np.arange(len(per_stretch)), [len(windows) for windows in per_stretch])
+    return SpeechWindows(
+        seconds=len(samples) / rate,
+        speech=speech,
+        spans=spans,
+        segment=segment,
+        owned=np.concatenate(owned) if owned else np.zeros(0),
+        embeddings=_embed(encoder, samples, rate, per_stretch, len(spans)),
+    )
+
+
+def _embed(
+    encoder: SpeakerEncoder, samples: np.ndarray, rate: int, per_stretch: list[np.ndarray], count: int
+) -> np.ndarray:
+    found = np.empty((count, encoder.embedding_size), np.float32)
+    pending: list[Tensor] = []
+    done = 0
+    hop = encoder.config.mel.hop_length
+    quiet = True if count < _LONG else None
+    with tqdm(total=count, desc="listening", unit="window", disable=quiet) as progress:
+        for windows in per_stretch:
+            for first in range(0, len(windows), _CHUNK):
+                places = np.rint(windows[first : first + _CHUNK] * rate).astype(int)
+                begin = places[0, 0]
+                mel = encoder.mel(samples[begin : places[-1, 1]])
+                pending += [
+                    mel[:, (a - begin) // hop : max((b - begin) // hop, (a - begin) // hop + 1)] for a, b in places
+                ]
+                if len(pending) >= WINDOWS_AT_ONCE:
+                    found[done : done + len(pending)] = encoder.embed_mels(pending)
+                    done += len(pending)
+                    progress.update(len(pending))
+                    pending = []
+        if pending:
+            found[done:] = encoder.embed_mels(pending)
+            progress.update(len(pending))
+    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)

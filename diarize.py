@@ -1,0 +1,150 @@
+"""Say who speaks when in a recording: turns of each speaker, talk time, a picture, and a page that plays it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.errors import CloningError, exit_code
+
+MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
+EXAMPLE = (
+    "example: python diarize.py meeting.wav --reference Ann=ann.wav --reference Ben=ben.wav --html out/meeting.html"
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__}\nWith --reference, speakers are recognised; without, voices are found and numbered.",
+        epilog=f"{EXAMPLE}\nRecord and analyse people only if they agree.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("audio", metavar="AUDIO", help="the recording (wav, flac, ogg, opus, mp3), up to four hours")
+    parser.add_argument(
+        "--reference",
+        action="append",
+        default=[],
+        metavar="NAME=CLIP",
+        help="a clip of one speaker, 1 s of speech at least (5 s or more do better); once for every speaker",
+    )
+    parser.add_argument(
+        "--speakers",
+        default=None,
+        metavar="N|auto",
+        help="how many speak, where there are no references (default: auto)",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("out/turns.rttm"), metavar="RTTM", help="turns; default: %(default)s"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write turns, talk time and similarity curves")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="also draw similarity curves and turns")
+    parser.add_argument("--html", type=Path, metavar="HTML", help="also write a page that plays the recording")
+    parser.add_argument(
+        "--models", type=Path, default=MODELS, metavar="DIR", help="folder of encoder.safetensors and diarization.json"
+    )
+    parser.add_argument("--hop", type=float, metavar="S", help="seconds from one window to the next (default: 0.4)")
+    parser.add_argument("--window", type=float, metavar="S", help="seconds of a window (default: 1.6)")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="%(levelname)s: %(message)s")
+    return exit_code(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    references = _references(args.reference)
+    speakers = _speakers(args.speakers)
+    if references and speakers is not None:
+        raise CloningError(f"--speakers {speakers} does not go with --reference: the references say who may speak")
+    _outputs(args)
+    import torch
+
+    from diarization.pipeline import Diarizer
+    from diarization.settings import DiarizationSettings
+    from diarization.turns import to_rttm
+    from utils.config import override
+    from utils.files import write_text
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    chosen = {name: value for name in ("hop", "window") if (value := getattr(args, name)) is not None}
+    diarizer = Diarizer.load(args.models, override(DiarizationSettings(), **chosen), args.device)
+    result = diarizer.diarize(args.audio, references, speakers)
+    name = Path(args.audio).stem
+    written = [args.output]
+    write_text(args.output, to_rttm(result.turns, name))
+    if args.json:
+        write_text(args.json, json.dumps({"recording": name, **result.as_json()}, indent=1) + "\n")
+    if args.plot:
+        from diarization.plots import plot_diarization
+        from utils import plots
+
+        plots.save(plot_diarization(result, name), args.plot)
+    if args.html:
+        from diarization.page import to_html
+
+        write_text(args.html, to_html(result, name))
+    if not args.quiet:
+        _print_talk_time(result)
+        print(*[*written, *(path for path in (args.json, args.plot, args.html) if path)], sep="\n")
+
+
+def _references(given: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for item in given:
+        name, equals, clip = item.partition("=")
+        name = name.strip()
+        if not equals or not name or not clip:
+            raise CloningError(f"--reference {item}: NAME=CLIP is wanted, as in Ann=ann.wav")
+        if not name.isprintable() or len(name) > 60:
+            raise CloningError(f"--reference {item[:60]!r}: a name is one line of at most 60 characters")
+        if name in found:
+            raise CloningError(f"--reference {name}=... is given twice: one clip a name; two people need two names")
+        if not Path(clip).is_file():
+            raise CloningError(f"--reference {item}: there is no file {clip}")
+        found[name] = [clip]
+    fields = {"_".join(name.split()) for name in found}
+    if len(fields) < len(found):
+        raise CloningError("--reference: two names that differ in white space only; RTTM has none, rename one")
+    return found
+
+
+def _speakers(text: str | None) -> int | None:
+    if text is None or text == "auto":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 50:
+        raise CloningError(f"--speakers {text}: a number from 1 to 50 is wanted, or auto")
+    return int(text)
+
+
+def _outputs(args: argparse.Namespace) -> None:
+    """What is asked for is written to files of their own, and not over what is read."""
+    read = {Path(args.audio).resolve(), *(Path(item.partition("=")[2]).resolve() for item in args.reference)}
+    taken: set[Path] = set()
+    for path in filter(None, (args.output, args.json, args.plot, args.html)):
+        if path.is_dir():
+            raise CloningError(f"{path} is a folder: give a file's name")
+        if path.resolve() in read | taken:
+            raise CloningError(f"{path} is read or written already: give another name")
+        taken.add(path.resolve())
+
+
+def _print_talk_time(result) -> None:
+    table = result.talk_time()
+    width = max(map(len, table), default=7)
+    print(f"{'speaker':{max(width, 7)}}  seconds  share  turns")
+    for name, (seconds, turns) in table.items():
+        print(f"{name:{max(width, 7)}}  {seconds:7.1f}  {seconds / result.audio.seconds:5.0%}  {turns:5d}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
