@@ -132,8 +132,8 @@ class SpeakerEncoder:
             samples = self._samples(voice)
             wav_slices, mel_slices = partial_slices(len(samples), windows, self.config.mel.hop_length)
             slices.append(wav_slices)
-            whole = self.config.mel.frames(len(samples))
-            mel = self.mel(np.pad(samples, (0, max(0, wav_slices[-1][1] - len(samples)))))
+            whole, missing = self.config.mel.frames(len(samples)), wav_slices[-1][1] - len(samples)
+            mel = self.mel(np.pad(samples, (0, missing)) if missing > 0 else samples)
             pieces += [mel[:, start : self.window_end(stop, whole)] for start, stop in mel_slices]
         rows = iter(self.embed_mels(pieces))
         found = [np.stack([next(rows) for _ in places]) for places in slices]
@@ -170,6 +170,20 @@ class SpeakerEncoder:
             with torch.inference_mode():
                 embeddings[rows] = self.network(batch, counts).float().cpu().numpy()
         return embeddings
+
+    def embed_in_steps(self, samples: np.ndarray, first: int, stop: int) -> Iterator[np.ndarray | None]:
+        """The embedding (D,) of frames first .. stop of samples (T,), a few milliseconds' work a step.
+
+        Gives None after every step but the last. Equal to `embed_mels` but for rounding.
+        """
+        steps = self.network.in_steps(self.mel(samples)[None, :, first:stop])
+        while True:
+            with torch.inference_mode():
+                found = next(steps)
+            if found is not None:
+                yield found[0].float().cpu().numpy()
+                return
+            yield None
 
     def _samples(self, voice: Voice) -> np.ndarray:
         rate = self.config.mel.sample_rate

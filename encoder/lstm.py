@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from encoder.config import EncoderConfig
 
 NORM_EPSILON = 1e-5  # of the published network; keeps silence from dividing by zero
+STEP_FRAMES = 32  # of `in_steps`
 
 
 class LstmEncoder(nn.Module):
@@ -34,5 +37,17 @@ class LstmEncoder(nn.Module):
             outputs, _ = self.lstm(frames)
             rows = torch.arange(mel.size(0), device=mel.device)
             last = outputs[rows, lengths.clamp(min=1) - 1]
+        return self._project(last)
+
+    def in_steps(self, mel: Tensor) -> Iterator[Tensor | None]:
+        """`forward` of full rows in steps of a like cost: None after each, the result at last."""
+        state = None
+        for frames in mel.transpose(1, 2).split(STEP_FRAMES, dim=1):
+            if state is not None:
+                yield None
+            state = self.lstm(frames, state)[1]
+        yield self._project(state[0][-1])
+
+    def _project(self, last: Tensor) -> Tensor:
         raw = torch.relu(self.linear(last))
         return raw / (raw.norm(dim=1, keepdim=True) + NORM_EPSILON)

@@ -19,10 +19,10 @@ same microphone and speaker as before), `gain` fixes it, and stream and recordin
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from encoder.config import partial_slices
 from utils.errors import CloningError
@@ -44,10 +44,12 @@ class VoiceStream:
     ...         print(stream.seconds, embedding @ known_voice)
     >>> embedding = stream.finish()                # what the last, incomplete window adds
 
-    A window of the encoder (3 s every 1.5 s in the default model) is embedded once, when it is complete; the voice's
+    A window of the encoder (5 s every 2.5 s in the default model) is embedded once, when it is complete; the voice's
     embedding is the mean over windows so far. Until the first is complete, what there is after `min_seconds` of voice
-    is embedded once. So nearly all pieces cost the detector's fraction of a millisecond, and one piece in 75 the pass
-    of one window. Memory does not grow, but for a byte a VAD window.
+    is embedded, and again every second. A pass through the network is spread over the VAD windows that follow, one
+    step each, so that no piece of 20 ms costs more than a step; the embedding comes up to 0.2 s later for it, and
+    `embedded_seconds` says of how much voice it is. Where windows follow each other faster than that, the pass in hand
+    is brought to its end at once. Memory does not grow, but for a byte a VAD window.
     """
 
     def __init__(self, encoder: SpeakerEncoder, min_seconds: float, gain: float | None, vad: VadConfig) -> None:
@@ -56,6 +58,7 @@ class VoiceStream:
         self.encoder, self.vad, self.fixed_gain = encoder, vad, gain
         self.rate = encoder.config.mel.sample_rate
         self.embedding: np.ndarray | None = None  # (D,), length 1, once there is enough voice
+        self.embedded_seconds = 0.0  # of voice that it stands for
         self._enough = round(min_seconds * self.rate)
         self._detector, self._window = new_detector(self.rate, vad), vad.window_samples(self.rate)
         self._rest = np.zeros(0, np.float32)  # less than a VAD window
@@ -65,7 +68,9 @@ class VoiceStream:
         self._voice = np.zeros(0, np.float32)  # the kept samples from `_dropped` on, at their own level
         self._dropped = 0
         self._total = np.zeros(encoder.embedding_size, np.float32)  # of the embeddings of the complete windows
-        self._windows, self._finished = 0, False
+        self._begun, self._finished = 0, False  # complete windows
+        self._next = self._enough  # samples of voice at which an incomplete first window is embedded
+        self._pass: Iterator[None] | None = None  # through the network, in hand
 
     @property
     def seconds(self) -> float:
@@ -114,14 +119,13 @@ class VoiceStream:
         self._finished = True
         while self._undecided:
             self._decide(len(self._mask))
+        self._end_pass()
         if self._kept < self._enough:
             return None
-        total, windows = self._total.copy(), self._windows
         slices = partial_slices(self._kept, self.encoder.config.partials, self.encoder.config.mel.hop_length)[1]
-        for start, stop in slices[self._windows :]:
-            total += self._embed(start, stop)
-            windows += 1
-        self.embedding = _unit(total / windows)
+        for start, stop in slices[self._begun :]:
+            self._begin_pass(start, stop, complete=True)
+            self._end_pass()
         return self.embedding
 
     @property
@@ -133,6 +137,8 @@ class VoiceStream:
         self._energy += float(np.sum(np.square(window), dtype=np.float64))
         self._flags.append(bool(self._detector(window * np.float32(self.gain))[0]))
         self._undecided.append(window)
+        if self._pass is not None:
+            next(self._pass, None)
         if len(self._undecided) > self.vad.lookahead:
             self._decide(len(self._mask))
 
@@ -149,18 +155,19 @@ class VoiceStream:
             self._update()
 
     def _update(self) -> None:
-        """Embed the window that is complete now, if one is, and the first voice as soon as there is enough."""
+        """Begin to embed the window that is complete now, if one is, or the first voice as soon as there is enough."""
         mel, partials = self.encoder.config.mel, self.encoder.config.partials
-        fresh = self._kept - self._window < self._enough <= self._kept
-        start = self._windows * partials.step
+        start = self._begun * partials.step
         while self._kept >= (start + partials.frames - 1) * mel.hop_length + mel.n_fft // 2:
-            self._total += self._embed(start, start + partials.frames)
-            self._windows += 1
+            self._begin_pass(start, start + partials.frames, complete=True)
             start += partials.step
-            fresh = True
             self._forget(start * mel.hop_length - self._context)
-        if fresh and self._kept >= self._enough:
-            self.embedding = _unit(self._total if self._windows else self._embed(start, start + partials.frames))
+        if self._kept >= self._next:
+            self._next += self.rate
+            if not self._begun:
+                self._begin_pass(0, partials.frames, complete=False)
+            elif self.embedding is None and self._pass is None:  # more voice is wanted than a window holds
+                self.embedding = _unit(self._total)
 
     @property
     def _context(self) -> int:
@@ -168,8 +175,10 @@ class VoiceStream:
         mel = self.encoder.config.mel
         return (mel.n_fft // 2 // mel.hop_length + 1) * mel.hop_length
 
-    def _embed(self, start: int, stop: int) -> np.ndarray:
-        """The embedding (D,) of frames start .. stop of the voice; where it ends before, of what there is."""
+    def _begin_pass(self, start: int, stop: int, *, complete: bool) -> None:
+        """Get ready to embed frames start .. stop of the voice; where it ends before, what there is."""
+        if self._begun:
+            self._end_pass()  # else it was of an incomplete window, and this one says more
         mel = self.encoder.config.mel
         first = max(0, start * mel.hop_length - self._context)
         last = min(self._kept, stop * mel.hop_length + mel.n_fft)
@@ -177,8 +186,26 @@ class VoiceStream:
         end = self.encoder.window_end(stop, mel.frames(self._kept))
         samples = np.pad(samples, (0, max(0, end * mel.hop_length - last)))
         offset = start - first // mel.hop_length
-        frames: Tensor = self.encoder.mel(samples)[:, offset : offset + end - start]
-        return self.encoder.embed_mels([frames])[0]
+        self._begun += complete
+        steps = self.encoder.embed_in_steps(samples, offset, offset + end - start)
+        self._pass = self._follow(steps, complete, self._kept / self.rate)
+
+    def _follow(self, steps: Iterator[np.ndarray | None], complete: bool, seconds: float) -> Iterator[None]:
+        """Take the steps one by one, and the embedding they end with."""
+        for found in steps:
+            if found is None:
+                yield
+                continue
+            if complete:
+                self._total += found
+            if self._kept >= self._enough:
+                self.embedding = _unit(self._total if complete else found)
+            self.embedded_seconds = seconds
+            self._pass = None
+
+    def _end_pass(self) -> None:
+        for _ in self._pass or ():
+            pass
 
     def _forget(self, before: int) -> None:
         """Drop the samples that no window to come needs."""

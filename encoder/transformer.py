@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from encoder.config import EncoderConfig, TransformerConfig
+from utils.linear import Linear
 
 LOG_FLOOR = 1e-6  # of the power mel; about -60 dB under the speech that the volume normalisation leaves
 
@@ -29,10 +31,10 @@ class TransformerEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.blocks))
         # The outputs of all blocks together tell more of a voice than the last alone (MFA-Conformer, arXiv 2203.15249)
         self.merge = nn.Sequential(
-            nn.LayerNorm(sizes.width * sizes.blocks), nn.Linear(sizes.width * sizes.blocks, sizes.pooled), nn.ReLU()
+            nn.LayerNorm(sizes.width * sizes.blocks), Linear(sizes.width * sizes.blocks, sizes.pooled), nn.ReLU()
         )
         self.pool = AttentivePooling(sizes.pooled) if sizes.pooling == "attentive" else MeanPooling()
-        self.project = nn.Sequential(nn.LayerNorm(2 * sizes.pooled), nn.Linear(2 * sizes.pooled, config.embedding_size))
+        self.project = nn.Sequential(nn.LayerNorm(2 * sizes.pooled), Linear(2 * sizes.pooled, config.embedding_size))
         self.dropout = nn.Dropout(sizes.dropout)
         self.similarity_weight = nn.Parameter(torch.tensor([10.0]))
         self.similarity_bias = nn.Parameter(torch.tensor([-5.0]))
@@ -42,6 +44,11 @@ class TransformerEncoder(nn.Module):
 
         Without `lengths` every row is F frames long. Frames after a row's length change nothing.
         """
+        *_, embeddings = self.in_steps(mel, lengths)
+        return embeddings
+
+    def in_steps(self, mel: Tensor, lengths: Tensor | None = None) -> Iterator[Tensor | None]:
+        """`forward` in steps of a like cost, for who has little time at once: None after each, the result at last."""
         full = lengths is None
         if lengths is None:
             lengths = torch.full((mel.size(0),), mel.size(2), device=mel.device)
@@ -55,10 +62,12 @@ class TransformerEncoder(nn.Module):
         x = self.dropout(x + positions(x.size(1), x.size(2), x.device, x.dtype))
         outputs = []
         for block in self.blocks:
+            yield None
             x = block(x, None if full else valid)
             outputs.append(x)
+        yield None
         pooled = self.pool(self.merge(torch.cat(outputs, dim=2)), valid)
-        return F.normalize(self.project(pooled), dim=1)
+        yield F.normalize(self.project(pooled), dim=1)
 
 
 class Block(nn.Module):
@@ -70,12 +79,10 @@ class Block(nn.Module):
         width, kernel = sizes.width, sizes.block_kernel
         self.convolution = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width) if kernel else None
         self.norm_attention = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
         self.norm_feedforward = nn.LayerNorm(width)
-        self.feedforward = nn.Sequential(
-            nn.Linear(width, sizes.feedforward), nn.ReLU(), nn.Linear(sizes.feedforward, width)
-        )
+        self.feedforward = nn.Sequential(Linear(width, sizes.feedforward), nn.ReLU(), Linear(sizes.feedforward, width))
         self.dropout = nn.Dropout(sizes.dropout)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
@@ -102,7 +109,7 @@ class AttentivePooling(nn.Module):
 
     def __init__(self, channels: int, hidden: int = 64) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(channels, hidden), nn.Tanh(), nn.Linear(hidden, channels))
+        self.score = nn.Sequential(Linear(channels, hidden), nn.Tanh(), Linear(hidden, channels))
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """x (B, F, C), valid (B, F) -> (B, 2 C)"""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from encoder.config import EncoderConfig, LstmConfig, PartialConfig, TransformerConfig
 from encoder.inference import SpeakerEncoder
+from encoder.lstm import STEP_FRAMES
 from encoder.model import build_network
 from utils.audio import normalize_volume, read
 from utils.errors import CloningError
@@ -69,13 +70,42 @@ def test_every_update_is_the_embedding_of_the_voice_until_then(encoder, speech):
     for start in range(0, len(speech), PIECE):
         embedding = stream.feed(speech[start : start + PIECE])
         if embedding is not None:
-            updates.append(stream.seconds)
-            offline = encoder.embed_utterance(voice[: round(stream.seconds * RATE)])
+            updates.append(stream.embedded_seconds)
+            offline = encoder.embed_utterance(voice[: round(stream.embedded_seconds * RATE)])
             np.testing.assert_allclose(embedding, offline, atol=1e-4)
-            assert embedding is stream.embedding
-    step = encoder.config.partials.step / 100
-    assert 1.6 <= updates[0] < 1.63 and len(updates) >= 3
-    assert np.diff(updates)[1:] == pytest.approx(step, abs=0.03)
+            assert embedding is stream.embedding and 0 <= stream.seconds - stream.embedded_seconds < 0.25
+    complete = encoder.config.partials.frames / 100 + encoder.config.partials.step / 100 * np.arange(3)
+    early = [1.6, 2.6] if complete[0] > 2.6 else []  # every second until a window is complete
+    assert updates[: len(early) + 3] == pytest.approx([*early, *complete], abs=0.04)
+
+
+def test_more_voice_may_be_wanted_than_a_window_holds(encoder, speech):
+    stream = encoder.stream(min_seconds=4.0, gain=gain_of(speech))
+    found = heard(stream, speech)
+    assert stream.seconds > 4 and found[0] @ encoder.embed_utterance(trim_silence(normalize_volume(speech))) > 0.99
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+def test_no_piece_costs_more_than_one_step_of_the_network(architecture, speech):
+    encoder, calls = small(architecture, 160), []
+    parts = [encoder.network.lstm] if architecture == "lstm" else [*encoder.network.blocks, encoder.network.project]
+    for part in parts:
+        part.register_forward_hook(lambda part, inputs, output: calls.append(inputs[0].shape[1]))
+    stream, windows = encoder.stream(), 0
+    for start in range(0, len(speech), PIECE):
+        calls.clear()
+        stream.feed(speech[start : start + PIECE])
+        assert len(calls) <= 1 and (architecture == "transformer" or sum(calls) <= STEP_FRAMES)
+        windows += len(calls)
+    assert windows > 10
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+def test_a_pass_in_steps_is_the_pass(architecture):
+    network, mel = small(architecture).network, torch.rand(2, 40, 150)
+    *before, result = network.in_steps(mel)
+    assert len(before) >= 2 and all(step is None for step in before)
+    torch.testing.assert_close(result, network(mel))
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.75, 0.9])

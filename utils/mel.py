@@ -89,6 +89,20 @@ SYNTHESIZER_MEL = MelConfig(
     scale="db",
     preemphasis=0.97,
 )
+SYNTHESIZER_MEL_22K = MelConfig(
+    sample_rate=22050,
+    n_fft=2048,
+    win_length=2048,
+    hop_length=512,
+    n_mels=80,
+    fmin=0.0,
+    fmax=8000.0,
+    power=1.0,
+    scale="db",
+    preemphasis=0.0,
+)
+# What a synthesizer and its vocoder can be trained at, by name
+SYNTHESIZER_MELS = {"16k": SYNTHESIZER_MEL, "22k": SYNTHESIZER_MEL_22K}
 
 
 def mel_spectrogram(wav: Tensor, config: MelConfig) -> Tensor:
@@ -106,8 +120,11 @@ def mel_spectrogram(wav: Tensor, config: MelConfig) -> Tensor:
     if wav.dtype in (torch.float16, torch.bfloat16):
         wav = wav.float()
     with torch.autocast(wav.device.type, enabled=False):
-        magnitude = stft(preemphasis(wav, config.preemphasis), config).abs()
-        spectrogram = magnitude.square() if config.power == 2 else magnitude
+        spectrum = stft(preemphasis(wav, config.preemphasis), config)
+        if config.power == 2:  # without the root of abs(), which costs more than the transform
+            spectrogram = spectrum.real.square() + spectrum.imag.square()
+        else:
+            spectrogram = spectrum.abs()
         mel = mel_filterbank(config, wav.device, wav.dtype) @ spectrogram
         return amplitude_to_db(mel, config) if config.scale == "db" else mel
 
