@@ -16,6 +16,7 @@ from synthesizer.preprocess import KIND, Processor, outliers, speaker_levels, wr
 from utils import preprocessing
 from utils.audio import Waveform
 from utils.errors import exit_code
+from utils.mel import SYNTHESIZER_MELS
 
 
 @dataclasses.dataclass
@@ -64,6 +65,12 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="store the waveforms too, so that vocoder_preprocess.py --synthesizer can use the set",
     )
+    parser.add_argument(
+        "--mel",
+        default="16k",
+        choices=sorted(SYNTHESIZER_MELS),
+        help="sample rate and mel: 22k has a hop of 512 samples",
+    )
     parser.add_argument("--max-seconds", type=float, default=20.0, help="longer clips are left out (default: 20)")
     return parser
 
@@ -72,8 +79,9 @@ def run(args: argparse.Namespace) -> int:
     embedder = Embedder(args.encoder)
     symbols = "phonemes" if args.alignments else args.symbols
     process = Processor(
-        embedder, symbols, tuple(args.alignments), max_seconds=args.max_seconds, keep_audio=args.keep_audio
-    )
+        embedder, symbols, tuple(args.alignments), max_seconds=args.max_seconds, keep_audio=args.keep_audio,
+        config=SYNTHESIZER_MELS[args.mel],
+    )  # fmt: skip
     header = process.header() | {"encoder": embedder.encoder.fingerprint}
     chosen = preprocessing.select(args, keep=lambda clip: bool(clip.text))
     process.levels = speaker_levels(chosen.clips, process.config.sample_rate)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from utils import preprocessing
 from utils.corpora import Clip
 from utils.errors import CloningError, exit_code
+from utils.mel import SYNTHESIZER_MELS
 from vocoder.preprocess import KIND, Processor
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--exclude", nargs="+", default=[], metavar="SPEAKER",
         help="speakers to leave out altogether; * and ? are wildcards, such as 'ravdess-*'",
     )
+    parser.add_argument(
+        "--mel", default="16k", choices=sorted(SYNTHESIZER_MELS),
+        help="sample rate of the waveforms: 22k is 22.05 kHz, as the preset hifigan_22k wants",
+    )  # fmt: skip
     return parser
 
 
@@ -60,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         selection = preprocessing.select(args, keep)
         print(selection.scan.report())
-        processor, clips, splits = Processor(), selection.clips, selection.splits
+        processor, clips, splits = Processor(SYNTHESIZER_MELS[args.mel]), selection.clips, selection.splits
         header = processor.header()
     manifest = preprocessing.run(
         clips, args.out, KIND, processor, jobs=args.jobs, scheduler=args.scheduler,
