@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import shutil
@@ -26,7 +27,7 @@ import demo_cli
 from utils.errors import CloningError
 from utils.plots import new_figure
 from voice_cloner import VoiceCloner
-from web import clone_tab, weights, work
+from web import clone_tab, speakers_tab, weights, work
 
 CLIP = ROOT / "samples" / "austen_0890.wav"
 M4A = b"\0\0\0\x20ftypM4A " + bytes(64)
@@ -125,7 +126,7 @@ def test_the_download_is_what_the_command_line_writes(page, models, tmp_path):
                    "--rate", "0.8", "--output", str(path), "--device", "cpu", "--quiet"])  # fmt: skip
     assert results(page)[0].wav == path.read_bytes()
     with soundfile.SoundFile(path) as file:
-        assert "synthetic" in file.comment
+        assert "synthetic speech" in file.comment and "watermarked" in file.comment
 
 
 def test_rate_and_seed_reach_the_library(page):
@@ -355,3 +356,61 @@ def test_run_as_a_script_it_says_how_to_start_it():
     done = subprocess.run([sys.executable, "app.py"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].endswith("streamlit run app.py")
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def real_page(monkeypatch):
+    """With the default weights, as diarisation wants an encoder that knows voices, and its calibration."""
+    for name in ("encoder.safetensors", "diarization.json"):
+        if not (ROOT / "saved_models" / "default" / name).is_file():
+            pytest.skip(f"no saved_models/default/{name}")
+    pytest.importorskip("sklearn")
+    speakers_tab._diarizer.clear()
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+
+
+def find_out(page: AppTest) -> AppTest:
+    page.button(key="diarize").click().run()
+    assert not page.exception
+    return page
+
+
+def test_who_speaks_when_in_the_example(real_page):
+    found = find_out(real_page).session_state["turns"]
+    assert not real_page.error and len(found.table["speaker"]) == 2 and found.table["turns"] == [2, 2]
+    assert found.rttm.count("SPEAKER example 1 ") == 4 and json.loads(found.report)["recording"] == "example"
+    assert list(real_page.dataframe[0].value["speaker"]) == ["S1", "S2"]
+    assert [b.label for b in real_page.get("download_button")] == ["Turns (RTTM)", "Report (JSON)", "Page"]
+    assert "<audio" in found.html
+
+
+def test_people_are_recognised_by_their_clips(real_page):
+    clips = [("Reader.wav", (ROOT / "samples" / "austen_0920.wav").read_bytes(), "audio/wav"),
+             ("Other man.wav", (ROOT / "samples" / "goforward.wav").read_bytes(), "audio/wav")]  # fmt: skip
+    real_page.file_uploader(key="people").set_value(clips).run()
+    found = find_out(real_page).session_state["turns"]
+    assert not real_page.error and found.table["speaker"] == ["Reader", "Other man"]
+
+
+def test_how_many_speak_can_be_said(real_page):
+    real_page.selectbox(key="speakers").set_value(1)
+    assert find_out(real_page).session_state["turns"].table["speaker"] == ["S1"]
+
+
+def test_a_recording_is_asked_for_and_a_bad_one_is_a_line(real_page):
+    real_page.radio(key="conversation").set_value(clone_tab.UPLOAD).run()
+    assert "no recording yet" in lines(find_out(real_page))
+    real_page.file_uploader(key="meeting").set_value(("m.m4a", M4A, "audio/mp4")).run()
+    assert "m.m4a is m4a/mp4/aac" in lines(real_page)
+
+
+def test_without_its_calibration_diarisation_is_a_line(page):
+    speakers_tab._diarizer.clear()
+    assert "no calibration" in lines(find_out(page))
+
+
+def test_without_its_packages_diarisation_is_a_line(models, monkeypatch):
+    monkeypatch.setattr(weights, "SAVED_MODELS", models)
+    monkeypatch.setitem(sys.modules, "diarization.pipeline", None)
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    assert not page.exception and not page.error and "package diarization is missing" in page.info[0].value

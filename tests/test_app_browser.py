@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from tests.conftest import ROOT
+from utils import watermark
 
 pytest.importorskip("streamlit", reason="the page is optional: pip install -r requirements-app.txt")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
@@ -78,6 +79,7 @@ def test_one_click_through(address, browser_page, tmp_path):
         page.get_by_role("button", name="Download").click()
     with soundfile.SoundFile(io.BytesIO(download.value.path().read_bytes())) as wav:
         assert wav.samplerate == 16000 and 1 < wav.frames / wav.samplerate < 8 and "synthetic" in wav.comment
+        assert watermark.detect(wav.read(), wav.samplerate).found
     players = page.locator("audio")
     players.nth(2).wait_for()
     lengths = [players.nth(i).evaluate(SECONDS) for i in range(3)]

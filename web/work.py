@@ -112,8 +112,7 @@ def wav_file(cloning: Cloning) -> bytes:
     """The bytes of the file that demo_cli.py would write."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clone.wav"
-        comment = f"synthetic speech, seed {cloning.seed}, {cloning.models}"
-        return audio.write(path, cloning.audio, metadata={"comment": comment}).read_bytes()
+        return audio.write(path, cloning.audio, metadata=cloning.tags()).read_bytes()
 
 
 def draw(cloner: VoiceCloner, voice: Waveform, cloning: Cloning) -> dict[str, bytes]:
