@@ -136,8 +136,8 @@ class Parallel(nn.Module):
 
     def condition(self, speaker: Tensor, emotion: Tensor | None = None) -> Tensor:
         """Speaker embeddings (B, D) of norm 1, emotions (B, E) if any -> what conditions every block (B, C)."""
-        hidden = self.speaker(speaker * math.sqrt(speaker.shape[1]))
-        return F.silu(hidden if emotion is None else hidden + self.feel(emotion))
+        voice = F.silu(self.speaker(speaker * math.sqrt(speaker.shape[1])))
+        return voice if emotion is None else voice + self.feel(emotion)  # a sum: it goes over to voices never acted
 
     def encode(
         self,
