@@ -117,7 +117,7 @@ def make_loop(weights: Weights, folds: int, how: Generation) -> TorchLoop | Nati
 def best_kernel() -> Kernel:
     """What "auto" stands for on this machine; found out once a process."""
     try:
-        return "int8" if b"VNNI" in library().variant() else "fp32"
+        return "fp32" if library().variant() == b"plain C" else "int8"  # the faster one in each variant
     except NoCompiler as error:
         log.warning("WaveRNN runs in torch, many times slower than native code: %s", error)
         return "torch"

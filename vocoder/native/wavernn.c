@@ -99,13 +99,8 @@ INLINE ints dot(ints acc, const int8_t *w, const activation *x) {
 #endif
 
 /* Blocks of rows and folds that share one pass over the weights: as many sums as registers hold */
-#if LANES == 16
-#define BLOCKS 4
+#define BLOCKS (LANES == 16 ? 4 : 1)
 #define FOLDS 5
-#else
-#define BLOCKS 1
-#define FOLDS 4
-#endif
 
 enum { FLOAT32, INT8, SPARSE };
 
@@ -273,15 +268,14 @@ static void linear(const Matrix *m, const float *x, int folds, Scratch *s, float
     for (int b = 0, blocks; b < m->blocks; b += blocks) {
         blocks = m->blocks - b < BLOCKS ? 1 : BLOCKS;
         for (int t = 0; t < folds; t += FOLDS) /* the second pass finds the weights in the cache */
-            switch (10 * (blocks == BLOCKS) + (folds - t < FOLDS ? folds - t : FOLDS)) {
-#define CASE(B, N, LABEL)                                                                                  \
-    case LABEL:                                                                                            \
+            switch (10 * blocks + (folds - t < FOLDS ? folds - t : FOLDS)) {
+#define CASE(B, N)                                                                                 \
+    case 10 * B + N:                                                                               \
         multiply(m, x + t * cols, s->q + t * cols, s->scale + t, b, out + (size_t)t * rows, B, N); \
         break;
-#define CASES(N) CASE(1, N, N) CASE(BLOCKS, N, 10 + N)
-                CASES(1) CASES(2) CASES(3) CASES(4)
-#if FOLDS == 5
-                CASES(5)
+                CASE(1, 1) CASE(1, 2) CASE(1, 3) CASE(1, 4) CASE(1, 5)
+#if BLOCKS > 1
+                CASE(BLOCKS, 1) CASE(BLOCKS, 2) CASE(BLOCKS, 3) CASE(BLOCKS, 4) CASE(BLOCKS, 5)
 #endif
             }
     }
