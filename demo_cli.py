@@ -47,6 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="same seed, same audio (default: a random one, which is printed)")
     parser.add_argument("--rate", type=float, default=1.0, help="speed of speech (default 1; 1.2 is 20%% faster)")
     parser.add_argument("--pause", type=float, default=1.0, help="factor of the silences between sentences (default 1)")
+    parser.add_argument(
+        "--monotonic", action="store_true", help="Tacotron: hold the attention to the text's order, should it skip"
+    )
     parser.add_argument("--emotion", help="such as happy; an unknown one is refused with the list")
     parser.add_argument(
         "--emotion-reference", type=Path, metavar="CLIP", help="a recording, of anybody, whose emotion is taken"
@@ -118,7 +121,7 @@ def _load(args: argparse.Namespace):
         from utils.published import ensure_published
 
         ensure_published(folder)
-    return VoiceCloner.load(
+    cloner = VoiceCloner.load(
         folder,
         encoder=args.encoder,
         synthesizer=args.synthesizer,
@@ -128,6 +131,8 @@ def _load(args: argparse.Namespace):
         allow_mismatch=args.allow_mismatch,
         watermark=not args.no_watermark,
     )
+    cloner.synthesizer.monotonic = args.monotonic
+    return cloner
 
 
 def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, output: Path) -> None:

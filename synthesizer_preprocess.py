@@ -15,6 +15,7 @@ from encoder.inference import SpeakerEncoder
 from synthesizer.preprocess import KIND, Processor, outliers, speaker_levels, write_speaker_means
 from utils import preprocessing
 from utils.audio import Waveform
+from utils.corpora import Clip
 from utils.errors import exit_code
 from utils.mel import SYNTHESIZER_MELS
 
@@ -55,6 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="phone times (.jsonl or .jsonl.gz): gives durations, which the parallel model needs, and cuts long pauses",
     )
     parser.add_argument(
+        "--align",
+        action="store_true",
+        help="make the phone times here, into OUT/alignments.jsonl.gz (English; needs requirements-align.txt)",
+    )
+    parser.add_argument(
         "--symbols",
         default="phonemes",
         choices=["phonemes", "characters"],
@@ -75,15 +81,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def alignments(args: argparse.Namespace, clips: Sequence[Clip]) -> tuple[Path, ...]:
+    """The files of phone times; with --align, made here."""
+    if not args.align:
+        return tuple(args.alignments)
+    from synthesizer.aligner import align_clips
+
+    path = args.out / "alignments.jsonl.gz"
+    failed = align_clips(clips, path, jobs=args.jobs)
+    print(f"{len(clips) - failed} clips are aligned, {failed} cannot be: {path}")
+    return (*args.alignments, path)
+
+
 def run(args: argparse.Namespace) -> int:
     embedder = Embedder(args.encoder)
-    symbols = "phonemes" if args.alignments else args.symbols
+    chosen = preprocessing.select(args, keep=lambda clip: bool(clip.text))
+    files = alignments(args, chosen.clips)
+    symbols = "phonemes" if files else args.symbols
     process = Processor(
-        embedder, symbols, tuple(args.alignments), max_seconds=args.max_seconds, keep_audio=args.keep_audio,
+        embedder, symbols, files, max_seconds=args.max_seconds, keep_audio=args.keep_audio,
         config=SYNTHESIZER_MELS[args.mel],
     )  # fmt: skip
     header = process.header() | {"encoder": embedder.encoder.fingerprint}
-    chosen = preprocessing.select(args, keep=lambda clip: bool(clip.text))
     process.levels = speaker_levels(chosen.clips, process.config.sample_rate)
     found = preprocessing.run(
         chosen.clips, args.out, KIND, process, jobs=args.jobs, scheduler=args.scheduler,

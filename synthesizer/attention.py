@@ -39,8 +39,13 @@ class LocationSensitiveAttention(nn.Module):
         location = self.conv.weight.squeeze(1).t() @ self.L.weight.t()
         return Memory(values, projected + bias, mask, location)
 
-    def forward(self, query: Tensor, memory: Memory, cumulative: Tensor) -> tuple[Tensor, Tensor]:
-        """query (B, A), cumulative (B, N) -> weights (B, N), context (B, E)"""
+    def forward(
+        self, query: Tensor, memory: Memory, cumulative: Tensor, allowed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """query (B, A), cumulative (B, N) -> weights (B, N), context (B, E)
+
+        allowed (B, N): the only places that may get weight; one of them at least must be a token.
+        """
         reach = self.conv.kernel_size[0] // 2
         around = F.pad(cumulative, (reach, reach)).unfold(1, 2 * reach + 1, 1)  # (B, N, K)
         energy = F.linear(query, self.W.weight).unsqueeze(1) + memory.keys + around @ memory.location
@@ -49,5 +54,7 @@ class LocationSensitiveAttention(nn.Module):
             energy = energy * memory.mask
         else:
             energy = energy.masked_fill(~memory.mask, -torch.inf)
+        if allowed is not None:
+            energy = energy.masked_fill(~allowed, -torch.inf)
         weights = energy.softmax(dim=1)
         return weights, torch.bmm(weights.unsqueeze(1), memory.values).squeeze(1)

@@ -8,22 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from synthesizer.align import sound_bounds
 from synthesizer.config import EmotionConfig
 from synthesizer.layers import length_mask
-from synthesizer.preprocess import MARGIN_SECONDS, level
-from utils.audio import Waveform, read
 from utils.errors import CloningError
-from utils.mel import MelConfig, mel_spectrogram
 
 UNKNOWN = -1  # the index of an utterance whose emotion is not known
-Feeling = str | Waveform | None  # a label, a recording that carries an emotion, or whatever is neutral
-MIN_CLIP_SECONDS = 0.5  # of sound in a recording that carries an emotion
 BY_CLIP = 4  # in training, one item in so many hears its clip's embedding
 
 
@@ -93,32 +86,3 @@ def find_label(emotion: str, labels: tuple[str, ...]) -> int:
 def neutral(labels: tuple[str, ...]) -> int:
     """The place of what is meant when no emotion is asked for."""
     return labels.index("neutral") if "neutral" in labels else 0
-
-
-def embed_emotion(network: nn.Module, labels: tuple[str, ...], mel: MelConfig, emotion: Feeling) -> Tensor | None:
-    """What `network.condition` takes, (1, E); None for a model without emotions of which none is asked.
-
-    Raises CloningError for an unknown label, an emotion asked of a model without, a recording that is too short.
-    """
-    if not labels:
-        if emotion is not None:
-            raise CloningError("this synthesizer knows no emotions: choose one that does (--synthesizer), or ask none")
-        return None
-    device = network.emotion.table.weight.device
-    if not isinstance(emotion, Waveform):
-        place = neutral(labels) if emotion is None else find_label(emotion, labels)
-        return network.emotion.label(torch.tensor([place], device=device))
-    samples = loud_part(read(emotion, sample_rate=mel.sample_rate).samples, mel.sample_rate)
-    if len(samples) < MIN_CLIP_SECONDS * mel.sample_rate:
-        raise CloningError(
-            f"the emotion's recording holds {len(samples) / mel.sample_rate:.1f} s of sound, at least "
-            f"{MIN_CLIP_SECONDS:g} s are wanted: give a whole sentence"
-        )
-    spectrogram = mel_spectrogram(torch.from_numpy(level(samples, mel.sample_rate)), mel)[None].to(device)
-    return network.emotion.clip(spectrogram, torch.tensor([spectrogram.shape[2]], device=device))
-
-
-def loud_part(samples: np.ndarray, rate: int) -> np.ndarray:
-    """samples (T,) without the silence at both ends, as the clips were that the network has learned from."""
-    first, last = sound_bounds(samples, rate)
-    return samples[max(0, round((first - MARGIN_SECONDS) * rate)) : round((last + MARGIN_SECONDS) * rate)]

@@ -19,8 +19,9 @@ from synthesizer.align import PAUSE
 from synthesizer.clauses import mark_ids, marks_of_words
 from synthesizer.config import SynthesizerConfig
 from synthesizer.data import step_targets
-from synthesizer.emotion import Feeling, embed_emotion, neutral
-from synthesizer.health import Health, health
+from synthesizer.emotion import neutral
+from synthesizer.feeling import Feeling, embed_emotion
+from synthesizer.health import JUMP, Health, health
 from synthesizer.layers import ItemDropout
 from synthesizer.parallel import Parallel, upsampling, whole_durations
 from synthesizer.stopping import EachByItself, frame_limit
@@ -41,7 +42,8 @@ MAX_CHARACTERS = {"parallel": 200, "tacotron": 130, "transformer": 130}
 MAX_TOKENS = 600
 NETWORKS = {"tacotron": Tacotron, "parallel": Parallel, "transformer": Transformer}
 LONGEST_TOKEN_SECONDS = 0.75
-SILENCE_AT_ENDS_SECONDS = 0.1  # that models of marks "pauses" say at both ends (synthesizer.preprocess)
+SHORTEST_SECONDS = 0.2  # of a text, however short, at rate 1
+KEPT_FRAMES = 2  # of the silence before a sentence, however short the pause
 SILENT = 3.4  # published inference cuts trailing frames whose loudest channel is below -3.4
 
 
@@ -110,6 +112,7 @@ class Synthesizer:
         self.device = torch.device(device)
         self.network: nn.Module = network.to(self.device).eval()
         self.config, self.text, self.details = config, text, details or Details()
+        self.monotonic = False  # Tacotron's attention may neither go back nor skip
 
     @classmethod
     def load(
@@ -204,6 +207,7 @@ class Synthesizer:
         seed = secrets.randbelow(2**31) if seed is None else seed
         pieces = self._spoken(texts, speaker, rate, seed, emotion, attempts)
         notes = list(dict.fromkeys(note for s in texts for note in self.text.read(s).notes))
+        notes += [f"{p.text[:40]!r}: said with seed {p.seed}, seed {seed} failed" for p in pieces if p.seed != seed]
         notes += [f"{p.text[:40]!r}: {_complaint(p)}" for p in pieces if not p.good]
         mels = [self._after(before, s, p) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
         return Speech(np.concatenate(mels, axis=1), pieces, notes)
@@ -240,8 +244,7 @@ class Synthesizer:
         sentences = split_sentences(text, MAX_CHARACTERS[self.config.model], self.text.config.language)
         if not sentences:
             raise CloningError(f"the text holds nothing that can be spoken: {text[:40]!r}: give it a word to say")
-        own = 2 * SILENCE_AT_ENDS_SECONDS if self.details.marks == "pauses" else 0.0
-        return sentences, [0.0, *(max(0.0, s.pause_s - own) * pause / rate for s in sentences[:-1])]
+        return sentences, [0.0, *(s.pause_s * pause / rate for s in sentences[:-1])]
 
     def _spoken(
         self, texts: list[str], speaker: np.ndarray, rate: float, seed: int, emotion: Feeling, attempts: int
@@ -428,6 +431,8 @@ class Synthesizer:
         silent = torch.tensor([s in (SILENCE, *PAUSES) for s in self.text.symbols], device=tokens.device)
         frames = frames.clamp(max=LONGEST_TOKEN_SECONDS / self.mel.frame_seconds)
         frames = torch.where(silent[tokens], frames.clamp(min=0), frames.clamp(min=1)) * ~timeless[tokens]
+        totals = frames.cumsum(dim=1).gather(1, lengths[:, None] - 1)
+        frames = frames * (SHORTEST_SECONDS / self.mel.frame_seconds / totals).clamp(min=1)
         durations = whole_durations(frames, lengths, rate)
         mels, frame_counts = model.mels(encoding, durations, encoding.prosody, speaker, [seed] * len(tokens), nobody)
         index, _ = upsampling(durations)
@@ -442,9 +447,11 @@ class Synthesizer:
         reduction, sizes = model.reduction, lengths.tolist()
         dropout = ItemDropout([seed] * len(tokens), self.device)
         limits = [frame_limit(n, self.text.config.symbol_set) for n in sizes]
-        stopper = EachByItself(sizes, limits, reduction, self.mel.frame_seconds)
+        least = round(SHORTEST_SECONDS / self.mel.frame_seconds)
+        stopper = EachByItself(sizes, limits, reduction, self.mel.frame_seconds, least=least)
         memory = model.remember(tokens, lengths, speakers, dropout)
-        output = model.generate(memory, dropout, stopper, math.ceil(max(limits) / reduction))
+        reach = JUMP if self.monotonic else 0
+        output = model.generate(memory, dropout, stopper, math.ceil(max(limits) / reduction), reach)
         published = model.config.padding == "published"
         found = []
         for i, frames in enumerate(stopper.frames):
@@ -477,13 +484,26 @@ class Synthesizer:
         return found
 
     def _after(self, before: Synthesis | None, seconds: float, piece: Synthesis) -> np.ndarray:
-        """The mel of a sentence after so many seconds of silence: from the last frame to the next, but quiet."""
+        """The mel of a sentence after so many seconds of silence in all: what both say themselves counts.
+
+        What is missing goes from the last frame to the next, but quiet; what is too much is cut from `piece`.
+        """
         if before is None:
             return piece.mel
-        count = round(seconds / self.mel.frame_seconds)
+        own = silent_ends(piece)[0]
+        count = round(seconds / self.mel.frame_seconds) - silent_ends(before)[1] - own
+        mel = piece.mel[:, min(-count, max(0, own - KEPT_FRAMES)) :] if count < 0 else piece.mel
+        count = max(0, count)
         slope = (np.arange(count, dtype=np.float32) + 0.5) / max(1, count)
-        between = before.mel[:, -1:] * (1 - slope) + piece.mel[:, :1] * slope
-        return np.concatenate([np.minimum(between, -self.mel.max_abs + 0.5), piece.mel], axis=1)
+        between = before.mel[:, -1:] * (1 - slope) + mel[:, :1] * slope
+        return np.concatenate([np.minimum(between, -self.mel.max_abs + 0.5), mel], axis=1)
+
+
+def silent_ends(piece: Synthesis) -> tuple[int, int]:
+    """Frames of silence that a sentence says itself at its start and at its end."""
+    silent = np.array([token == SILENCE for token in piece.tokens])[piece.alignment.argmax(axis=1)]
+    spoken = np.flatnonzero(~silent)
+    return (int(spoken[0]), len(silent) - 1 - int(spoken[-1])) if len(spoken) else (0, 0)
 
 
 def _resample(frames: Tensor, rate: float) -> Tensor:

@@ -60,7 +60,7 @@ class Processor:
 
     @property
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Alignments by the name of the audio file without its suffix."""
+        """Alignments by the clip's id, or by the name of the audio file without its suffix."""
         if self._rows is None:
             self._rows = align.read_alignments(self.alignments)
         return self._rows
@@ -82,7 +82,7 @@ class Processor:
     def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
         if not clip.text:
             raise CloningError(f"no transcript: {clip.id}")
-        row = self.rows.get(clip.path.stem) if self.alignments else None
+        row = (self.rows.get(clip.id) or self.rows.get(clip.path.stem)) if self.alignments else None
         if self.alignments and row is None:
             raise CloningError(f"no alignment: {clip.id}")
         if row is not None and row.get("score", 1.0) < self.min_score:

@@ -32,9 +32,11 @@ class EachByItself:
         reduction: int,
         frame_seconds: float,
         threshold: float = 0.5,
+        least: int = MIN_FRAMES,
     ) -> None:
-        """lengths: tokens of each item; limits: frames at most."""
+        """lengths: tokens of each item; limits: frames at most; least: frames before the stop token counts."""
         self.lengths, self.limits, self.reduction, self.threshold = lengths, limits, reduction, threshold
+        self.least = least
         self.linger = max(1, round(LINGER_SECONDS / frame_seconds / reduction))
         self.frames: list[int] = [0] * len(lengths)
         self.reasons: list[StopReason | None] = [None] * len(lengths)
@@ -52,7 +54,7 @@ class EachByItself:
         self.frames[item] += self.reduction
         at_end = place >= self.lengths[item] - 1
         self._lingering[item] = self._lingering[item] + 1 if at_end else 0
-        if probability > self.threshold and started >= MIN_FRAMES - self.reduction:
+        if probability > self.threshold and started >= self.least - self.reduction:
             self.reasons[item] = "token"
         elif self._lingering[item] > self.linger:
             self.reasons[item] = "alignment"

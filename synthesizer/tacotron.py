@@ -104,14 +104,19 @@ class Decoder(nn.Module):
         return rows[:, :reduction].reshape(self.n_mels * reduction, -1)
 
     def step(
-        self, memory: Memory, state: DecoderState, prenet: Tensor, keep: Tensor | None = None
+        self,
+        memory: Memory,
+        state: DecoderState,
+        prenet: Tensor,
+        keep: Tensor | None = None,
+        allowed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """prenet (B, P) of the last frame so far; keep (2, B, H) for zoneout.
+        """prenet (B, P) of the last frame so far; keep (2, B, H) for zoneout; allowed (B, N) places of attention.
 
         Returns what mel and stop are projected from, (B, H + E), the attention (B, N) and the new state.
         """
         query = self.attn_rnn(torch.cat([state.context, prenet], dim=1), state.query)
-        attention, context = self.attn_net(query, memory, state.cumulative)
+        attention, context = self.attn_net(query, memory, state.cumulative, allowed)
         x = self.rnn_input(torch.cat([context, query], dim=1))
         hidden1, cell1 = self.res_rnn1(x, (state.hidden1, state.cell1))
         hidden1 = hidden1 if keep is None else torch.where(keep[0], state.hidden1, hidden1)
@@ -187,17 +192,24 @@ class Tacotron(nn.Module):
         linear = self.post(mel, step_lengths * reduction)
         return {"mel": mel, "linear": linear, "attention": torch.stack(attentions, 1), "stop": stop}
 
-    def generate(self, memory: Memory, dropout: Dropout, stopper: Stopper, max_steps: int) -> dict[str, Tensor]:
+    def generate(
+        self, memory: Memory, dropout: Dropout, stopper: Stopper, max_steps: int, reach: int = 0
+    ) -> dict[str, Tensor]:
         """Free running until `stopper` says so, at most `max_steps` steps.
 
+        reach: tokens forward that the attention may move in a step, never back; 0: wherever it likes.
         Returns mel (B, M, F), attention (B, S, N) and probabilities stop (B, S); `post` makes the final mel of them.
         """
         weight = self.decoder.mel_weight(self.reduction)
         state, frame = self.decoder.start(memory), memory.values.new_zeros(len(memory.values), self.decoder.n_mels)
+        tokens = torch.arange(memory.mask.shape[1], device=memory.mask.device)
+        place = tokens.new_zeros(len(memory.mask))
         mels, attentions, stops = [], [], []
         for _ in range(max_steps):
             prenet = self.decoder.prenet(frame, dropout)
-            output, attention, state = self.decoder.step(memory, state, prenet)
+            allowed = ((ahead := tokens - place[:, None]) >= 0) & (ahead <= reach) if reach else None
+            output, attention, state = self.decoder.step(memory, state, prenet, allowed=allowed)
+            place = attention.argmax(dim=1)
             frames, stop = self.decoder.project(output, weight)
             frame = frames[:, :, -1]
             mels.append(frames)

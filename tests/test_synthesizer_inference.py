@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from synthesizer.config import ParallelConfig, SynthesizerConfig, TacotronConfig
-from synthesizer.health import Health
-from synthesizer.inference import MAX_TOKENS, Synthesizer
+from synthesizer.health import JUMP, Health
+from synthesizer.inference import KEPT_FRAMES, MAX_TOKENS, Synthesizer, silent_ends
 from synthesizer.parallel import Parallel
 from synthesizer.tacotron import Tacotron
 from synthesizer.text import TextProcessor
@@ -133,7 +133,8 @@ def test_a_sentence_that_failed_is_tried_with_other_seeds(tmp_path, voice, monke
     monkeypatch.setattr(Synthesizer, "synthesize", failing_at_first)
     spoken = found.speak("One. Two.", voice, seed=5, attempts=4)
     assert seeds == [(5, ["One.", "Two."]), (6, ["One.", "Two."])]
-    assert [piece.seed for piece in spoken.pieces] == [6, 6] and not spoken.notes
+    assert [piece.seed for piece in spoken.pieces] == [6, 6]
+    assert spoken.notes == ["'One.': said with seed 6, seed 5 failed", "'Two.': said with seed 6, seed 5 failed"]
     assert found.speak("Two.", voice, seed=1, attempts=1).pieces[0].seed == 1
 
 
@@ -142,16 +143,20 @@ def test_long_text_is_split_and_joined_with_pauses(parallel, voice):
     spoken = parallel.speak(text, voice, seed=1)
     assert len(spoken.pieces) == 6
     frames = sum(p.mel.shape[1] for p in spoken.pieces)
-    silence = 5 * round((0.45 - 0.2) / 0.0125)
-    assert spoken.mel.shape == (80, frames + silence)
-    longer = parallel.speak(text, voice, seed=1, pause=2.0)
-    assert longer.mel.shape[1] == frames + 2 * silence
-    assert parallel.speak(text, voice, seed=1, pause=0.0).mel.shape[1] == frames
+    ends = [silent_ends(piece) for piece in spoken.pieces]
+    assert all(start > KEPT_FRAMES and end > 0 for start, end in ends)
+    own = sum(end for _, end in ends[:-1]) + sum(start for start, _ in ends[1:])
+    for pause in (1.0, 0.7, 2.0, 3.0):  # what both sentences say themselves is a part of the pause
+        heard = parallel.speak(text, voice, seed=1, pause=pause).mel.shape[1] - frames + own
+        assert heard * 0.0125 == pytest.approx(5 * 0.45 * pause, rel=0.1)
+    none = parallel.speak(text, voice, seed=1, pause=0.0).mel.shape[1]
+    assert none == frames - sum(start - KEPT_FRAMES for start, _ in ends[1:])
 
 
 def test_pauses_are_quiet_and_go_from_one_end_to_the_next(parallel, voice):
     one, two = parallel.synthesize(["Go.", "Now."], voice, seed=1)
-    between = parallel._after(one, 0.1, two)[:, : -two.mel.shape[1]]
+    own = silent_ends(one)[1] + silent_ends(two)[0]
+    between = parallel._after(one, 0.1 + own * 0.0125, two)[:, : -two.mel.shape[1]]
     assert between.shape == (80, 8) and between.max() <= -3.5
     weights = (np.arange(8) + 0.5) / 8
     wanted = one.mel[:, -1:] * (1 - weights) + two.mel[:, :1] * weights
@@ -179,9 +184,36 @@ def test_marks_become_pauses_for_models_of_aligned_speech(parallel):
     assert symbols == ["SIL", "S", "IY", ",", "IH", "T", ",", "N", "AW", "SIL", "~"]
 
 
-def test_single_letters_and_words(parallel, voice):
-    for text in ("I", "no"):
-        assert 0 < parallel.synthesize([text], voice, seed=1)[0].mel.shape[1] * 0.0125 < 2
+@pytest.mark.parametrize("haste", [-3.0, 2.0])
+def test_single_letters_and_words_last_a_fifth_of_a_second_to_two(tmp_path, voice, haste):
+    found = Synthesizer.load(save(tmp_path / "s.safetensors", "parallel"))
+    found.network.predictor.leave.bias.data[0] = haste  # log of the frames of a symbol
+    for spoken in found.synthesize(["I", "no", "x"], voice, seed=1):
+        assert 0.2 <= spoken.mel.shape[1] * 0.0125 <= 2
+
+
+def test_a_tacotron_that_stops_at_once_still_says_a_fifth_of_a_second(tmp_path, voice):
+    found = Synthesizer.load(save(tmp_path / "s.safetensors", "tacotron"))
+    found.network.decoder.stop_proj.bias.data.fill_(100)
+    for spoken in found.synthesize(["I", "no"], voice, seed=1):
+        assert spoken.stop_reason == "token" and 0.2 <= spoken.mel.shape[1] * 0.0125 <= 0.3
+
+
+def test_monotonic_attention_neither_goes_back_nor_skips(tmp_path, voice):
+    found = Synthesizer.load(save(tmp_path / "s.safetensors", "tacotron"))
+    for parameter in found.network.decoder.attn_net.parameters():
+        torch.nn.init.normal_(parameter, std=3.0)
+    text = "A rather longer sentence, with a pause."
+
+    def moves() -> np.ndarray:
+        spoken = found.synthesize([text, "Go."], voice, seed=2)[0]
+        return np.diff(spoken.alignment.argmax(axis=1)[:: found.network.reduction])
+
+    free = moves()
+    assert free.min() < 0 or free.max() > JUMP
+    found.monotonic = True
+    held = moves()
+    assert held.min() >= 0 and held.max() <= JUMP
 
 
 def test_published_checkpoints(data_dir):
