@@ -112,6 +112,8 @@ def clones(args: argparse.Namespace, models: Path, count: int, report: Report) -
                     return made
             if len(made) == before:
                 break
+    if not made:
+        raise CloningError(f"{models}: no clone of {LEAST_SECONDS:g} s or more came of {args.corpus or SAMPLES}")
     report.missing.append(("clones", f"{len(made)} of {count}: no sentence is long enough"))
     return made
 
@@ -127,7 +129,10 @@ def mp3(samples: np.ndarray, rate: int, level: float = 0.6) -> np.ndarray:
 
     buffer, loud = io.BytesIO(), max(1.0, float(np.abs(samples).max(initial=0)))
     options = {"format": "MP3", "subtype": "MPEG_LAYER_III", "compression_level": level, "bitrate_mode": "CONSTANT"}
-    soundfile.write(buffer, samples / loud, rate, **options)
+    try:
+        soundfile.write(buffer, samples / loud, rate, **options)
+    except (TypeError, soundfile.LibsndfileError) as error:  # older ones have no such options
+        raise CloningError(f"MP3 needs a newer soundfile ({error}): pip install 'soundfile>=0.13'") from error
     buffer.seek(0)
     return soundfile.read(buffer, dtype="float32")[0] * np.float32(loud)
 

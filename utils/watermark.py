@@ -2,7 +2,7 @@
 
 Spread spectrum (Cox et al. 1997, "Secure spread spectrum watermarking for multimedia"). The carrier is a fixed random
 sequence of 4,096 chips (0.256 s at 16 kHz), band-limited to 300 .. 3,500 Hz and repeated for ever, counted from sample
-0. `mark` filters it, 64 ms by 64 ms, to the spectrum of the speech and adds it 36 dB lower; it fades by 3 dB in 32 ms
+0. `mark` filters it, 64 ms by 64 ms, to the spectrum of the speech and adds it 38 dB lower; it fades by 3 dB in 32 ms
 where the speech stops, under what the ear still hears of it. `detect` flattens a recording's spectrum, folds it to one
 period and correlates it with the chips at all 4,096 shifts.
 
@@ -30,7 +30,7 @@ RATE = 16_000  # Hz, at which mark and detector work
 BAND = (300.0, 3500.0)  # Hz: what 8 kHz and telephones keep
 PERIOD = 4096  # samples
 KEY = b"voice cloning toolkit: synthetic speech, mark 1"
-GAIN = 0.015  # of the mark, relative to the level of the speech in its band of 200 Hz: -36 dB
+GAIN = 0.013  # of the mark, relative to the level of the speech in its band of 200 Hz: -38 dB
 DECAY = 0.5  # of the mark's power, a hop, after the speech
 WEIGHT = 4.0  # most that a cell counts in the detector, where the mark must be strong beside the speech
 FALSE_ALARM = 1e-6  # a recording, whatever its length
