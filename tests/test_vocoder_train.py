@@ -213,3 +213,16 @@ def test_teacher_forced_mels_must_fit_their_waveform():
 
 def test_training_module_is_the_common_one():
     assert issubclass(type(load_config(VocoderRun, "vocoder", "vocos").training), training.TrainingConfig)
+
+
+@pytest.mark.parametrize("mode", ["raw", "mol"])
+def test_a_fresh_wavernn_takes_labels_for_ordered(data, mode):
+    settings = [f"model.wavernn.mode={mode}"]
+    model = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn", settings), read_manifest(data)).modules[
+        "generator"
+    ]
+    rest = model.I.weight[:, 1:].abs().max()
+    assert model.I.weight[:, 0].abs().max() > 10 * rest
+    rows = model.fc3.weight
+    towards_neighbour, apart = (rows[1:] - rows[:-1]).norm(dim=1), rows.norm(dim=1)
+    assert (towards_neighbour.max() < 0.2 * apart.mean()) == (mode == "raw")

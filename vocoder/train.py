@@ -21,7 +21,7 @@ from vocoder.loss import adversarial_loss, critic_loss, feature_loss, mel_loss, 
 from vocoder.model import build
 from vocoder.pruning import Pruner
 from vocoder.quantize import encode_mu_law, label_to_float
-from vocoder.wavernn import mixture_loss
+from vocoder.wavernn import mixture_loss, start_ordered
 
 # A run with critics is judged by what they made of it: scores before they join rank behind all later ones.
 BEFORE_CRITICS = 100.0
@@ -147,6 +147,7 @@ class WaveRNNTask(VocoderTask):
     def __init__(self, run: VocoderRun, manifest: Manifest) -> None:
         super().__init__(run, manifest)
         model = self.modules["generator"]
+        start_ordered(model)
         self.pruner = Pruner(run.pruning, run.model.wavernn, model) if run.pruning.sparsity else None
 
     @staticmethod
