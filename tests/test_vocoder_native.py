@@ -5,8 +5,10 @@ from __future__ import annotations
 import _thread
 import platform
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from vocoder.wavernn import WaveRNN, config_of, published_state
 
 # no size is a multiple of 16
 ODD = WaveRNNConfig(
-    rnn_size=20, fc_size=36, bits=5, pad=1, upsample=(3, 4), compute_size=8, res_out_size=12, res_blocks=1
+    rnn_size=20, fc_size=36, bits=3, pad=1, upsample=(3, 4), compute_size=8, res_out_size=12, res_blocks=1
 )
 # flag of the processor -> compiler flags that leave out everything better
 VARIANTS = {
@@ -50,6 +52,8 @@ def model(request, data_dir):
     torch.manual_seed(3)
     if request.param == "odd sizes":
         made = WaveRNN(ODD, 13)
+        for layer in made.upsample.up_layers[1::2]:
+            torch.nn.init.normal_(layer.weight)
     else:
         checkpoint = load_weights(data_dir / "wavernn_tiny.pt", "vocoder")
         made = WaveRNN(*config_of(checkpoint.state))
@@ -216,6 +220,24 @@ def test_ctrl_c_ends_it_soon_and_harms_nothing(threads):
         generate_samples(NativeLoop(packed, 3, threads=threads), frames, short, 1, interrupt)
     assert seen == [(200, 300)]
     assert torch.equal(generate_samples(NativeLoop(packed, 3, threads=threads), frames, short, 1), before)
+
+
+def test_ctrl_c_waits_for_the_other_threads(model):
+    ended = []
+
+    def pretend(*_) -> int:
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        ended.append(True)
+        return 0
+
+    packed = Packed(Weights.of(model), "fp32")
+    loop = NativeLoop(packed, 2, threads=2)
+    packed.library = SimpleNamespace(run=pretend)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(frames_of(model, mel_of(model)), [0, 1], draws_for(2, 10))
+    assert ended
 
 
 def test_how_the_folds_of_an_utterance_are_shared_out(model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from utils.checkpoint import load_into, load_weights
 from utils.errors import CloningError
 from vocoder.config import WaveRNNConfig
 from vocoder.fold import crossfade, fold_starts
-from vocoder.generate import Folds, Generation, best_kernel, finish, fold, generate, generate_samples
+from vocoder.generate import Folds, Generation, best_kernel, finish, fold, generate, generate_samples, uniform_draws
 from vocoder.quantize import label_to_float
 from vocoder.recurrent import Frames, TorchLoop, Weights, draw_label
 from vocoder.wavernn import Conditioning, WaveRNN, config_of, mixture_loss, published_state
@@ -237,8 +238,14 @@ def test_seed_law_and_progress(tiny):
         return samples_of(tiny, frames, Folds([0, 100], 400), seed, progress=lambda *a: seen.append(a))
 
     assert torch.equal(run(1), run(1)) and not torch.equal(run(1), run(2))
-    assert not torch.equal(*run(1))  # the folds draw for themselves
     assert seen[:2] == [(200, 400), (400, 400)]
+
+
+def test_folds_and_seeds_draw_for_themselves():
+    streams = [uniform_draws(*which, "raw")(5) for which in ((0, 0), (0, 1), (1, 0))]
+    assert not any(np.array_equal(a, b) for a, b in itertools.combinations(streams, 2))
+    draw = uniform_draws(1, 0, "mol")
+    np.testing.assert_array_equal(np.concatenate([draw(3), draw(4)]), uniform_draws(1, 0, "mol")(7))
 
 
 def test_a_fold_draws_the_same_however_many_there_are(tiny):
