@@ -144,7 +144,6 @@ class Transformer(nn.Module):
         x = self.encoder_norm(x) + condition[:, None]
         if dropout is not None:
             x = dropout(x, self.config.dropout, lengths)
-        x = x * mask[..., None]
         return Memory(x, mask, [layer.text.pairs(x) for layer in self.decoder], condition)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
