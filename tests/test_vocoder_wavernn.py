@@ -83,7 +83,8 @@ def close(a, b, tolerance):
 def test_published_layouts_load(data_dir, recorded, layout):
     model = load(data_dir / f"wavernn_tiny{layout}.pt")
     with torch.no_grad():
-        close(model(recorded["forward/x"], recorded["forward/mels"]), recorded["forward/logits"], 1e-4)
+        logits = model(recorded["forward/x"], recorded["forward/mels"])
+    close(logits[:, ::13], recorded["forward/logits_every_13"], 1e-4)
 
 
 def test_names_and_shapes_are_the_published_ones(data_dir):
@@ -102,10 +103,10 @@ def test_not_a_wavernn_is_one_line():
 def test_recorded_conditioning(tiny, recorded):
     seen = tiny.upsample(recorded["mel"])
     close(tiny.upsample.resnet(recorded["mel"]), recorded["resnet_out"], 1e-5)
-    close(seen.mel, recorded["upsample/mels"], 1e-5)
-    close(seen.aux.repeat_interleave(seen.hop_length, dim=1), recorded["upsample/aux"], 1e-5)
+    close(seen.mel[:, ::13], recorded["upsample/mels_every_13"], 1e-5)
+    close(seen.aux, recorded["upsample/aux_every_200"], 1e-5)
     padded = tiny.upsample(F.pad(recorded["mel"], (2, 2)))
-    close(padded.mel, recorded["upsample_padded/mels"], 1e-5)
+    close(padded.mel[:, ::13], recorded["upsample_padded/mels_every_13"], 1e-5)
     close(padded.aux, recorded["upsample_padded/aux_every_200"], 1e-5)
 
 
