@@ -89,10 +89,24 @@ def test_one_click_through(address, browser_page, tmp_path):
     assert not elsewhere and not complaints, (elsewhere, complaints)
 
 
+def test_who_speaks_when_is_shown_and_played(address, browser_page, tmp_path):
+    pytest.importorskip("sklearn")
+    if not (ROOT / "saved_models" / "default" / "diarization.json").is_file():
+        pytest.skip("no calibration of the default encoder for diarisation")
+    page = browser_page
+    page.goto(address)
+    page.get_by_role("tab", name="Who speaks when").click()
+    page.get_by_role("button", name="Find out").click()
+    page.get_by_role("button", name="Turns (RTTM)").wait_for()
+    player = page.frame_locator("iframe").locator("audio")
+    assert player.evaluate(SECONDS) > 12
+    page.screenshot(path=str(tmp_path / "speakers.png"))
+
+
 def test_an_m4a_is_refused_with_a_hint(address, browser_page):
     page = browser_page
     page.goto(address)
-    page.get_by_text("A file", exact=True).click()
+    page.get_by_text("A file", exact=True).first.click()
     bad = {"name": "me.m4a", "mimeType": "audio/mp4", "buffer": b"\0\0\0\x20ftypM4A " + bytes(64)}
     page.locator("input[type=file]").first.set_input_files(bad)
     page.get_by_text("me.m4a is m4a/mp4/aac, which is not read here; convert it: ffmpeg -i INPUT output.wav").wait_for()

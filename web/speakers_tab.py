@@ -26,7 +26,6 @@ class Found:
     """What the page shows and hands out of a recording."""
 
     name: str
-    table: dict[str, list]
     html: str
     rttm: str
     report: str
@@ -107,26 +106,18 @@ def _found(name: str, result: Any) -> Found:
     from diarization.page import to_html
     from diarization.turns import to_rttm
 
-    talk = result.talk_time()
-    table = {
-        "speaker": list(talk),
-        "seconds": [round(seconds, 1) for seconds, _ in talk.values()],
-        "share": [f"{seconds / result.audio.seconds:.0%}" for seconds, _ in talk.values()],
-        "turns": [turns for _, turns in talk.values()],
-    }
     report = json.dumps({"recording": name, **result.as_json()}, indent=1)
-    return Found(name, table, to_html(result, name), to_rttm(result.turns, name), report)
+    return Found(name, to_html(result, name), to_rttm(result.turns, name), report)
 
 
 def _show(found: Found) -> None:
     st.divider()
-    st.dataframe(found.table, hide_index=True, width="stretch")
     st.iframe(found.html, height=720)
     columns = st.columns(3)
     files = (
         ("Turns (RTTM)", found.rttm, "rttm"),
         ("Report (JSON)", found.report, "json"),
-        ("Page", found.html, "html"),
+        ("This picture (HTML)", found.html, "html"),
     )
     for column, (label, data, suffix) in zip(columns, files, strict=True):
         column.download_button(
