@@ -2,6 +2,7 @@
 
     python benchmarks/peer.py --peer ../Real-Time-Voice-Cloning [--threads 1] [--repeats 5] [--json ratios.json]
     python benchmarks/peer.py --peer ../Real-Time-Voice-Cloning --only wavernn-folded --seconds 1 --repeats 1
+    python benchmarks/peer.py --peer ../Real-Time-Voice-Cloning --only encode encode-default folder ge2e-step
 
 Each side lives in a process of its own. The other code needs names that numpy, scipy and librosa dropped since it was
 written; they are put back in its process before it is imported, and no file of its checkout is touched. Weights are
@@ -32,6 +33,9 @@ import numpy as np
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from peer_encoder import ENCODER_PARTS, FILES, our_encoder_jobs, their_encoder_jobs, their_folder  # noqa: E402
+
 TEXT = "If you hear the bell, leave the building at once and wait near the bridge."
 RATE, HOP, MELS = 16_000, 200, 80  # of the published models
 EMBEDDED_S = 5.0
@@ -40,7 +44,8 @@ SHORTEST_S = 0.3  # the other WaveRNN fades out over 20 frames and fails where t
 # part -> the most rounds: some take the other code a minute
 PARTS = {"import": 3, "load": 3, "preprocess": 99, "embed": 99, "tacotron": 99}
 SLOW = ("wavernn-folded", "wavernn-unfolded", "whole")
-PARTS |= dict.fromkeys(SLOW, 3)
+PARTS |= dict.fromkeys(SLOW, 3) | ENCODER_PARTS
+FOLDER_CLIP_S = 9.0
 WARM_UP = ("preprocess", "embed", "tacotron", "wavernn-unfolded")
 Job = Callable[[float], int]  # seconds of audio -> how much was made
 
@@ -250,19 +255,42 @@ def serve(args: argparse.Namespace) -> None:
         if args.serve == "weights":
             make_weights(args.weights)
             return
+        if args.serve == "folder":
+            their_folder(args.weights, args.clip)
+            return
         import torch
 
         torch.set_num_threads(args.threads)
+        if args.encoder_only:
+            ours = args.serve == "ours"
+            given = args.weights, args.clip
+            answer_jobs(our_encoder_jobs(*given) if ours else their_encoder_jobs(*given, args.peer), args.cpu)
+            return
         for stage in ("encoder", "synthesizer", "vocoder"):
             importlib.import_module(f"{stage}.inference")
         imported = time.perf_counter()
         jobs = (our_jobs if args.serve == "ours" else their_jobs)(args.weights, args.clip)
-        _answer({"import": imported - started, "load": time.perf_counter() - imported})
-        for line in sys.stdin:
-            job = json.loads(line)
-            started = time.perf_counter()
-            made = jobs[job["part"]](job["seconds"])
-            _answer({"taken": time.perf_counter() - started, "made": made})
+        given = args.weights, args.clip
+        jobs |= our_encoder_jobs(*given) if args.serve == "ours" else their_encoder_jobs(*given, args.peer)
+        answer_jobs(jobs, args.cpu, {"import": imported - started, "load": time.perf_counter() - imported})
+
+
+def answer_jobs(jobs: dict[str, Job], cpu: bool, started: dict[str, float] | None = None) -> None:
+    """Do what stdin asks for, line by line, until it ends."""
+    _answer(started or {})
+    for line in sys.stdin:
+        job = json.loads(line)
+        before = clock(cpu)
+        made = jobs[job["part"]](job["seconds"])
+        _answer({"taken": clock(cpu) - before, "made": made})
+
+
+def clock(cpu: bool) -> float:
+    """Seconds; with `cpu` those that processors worked for this process and its finished children."""
+    if not cpu:
+        return time.perf_counter()
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
 def _answer(facts: dict[str, Any]) -> None:
@@ -279,7 +307,7 @@ class Side:
         self.name = name
         self._again = lambda: Side(name, args, weights)
         self._process = subprocess.Popen(
-            [*command(name, args, weights), "--threads", str(args.threads), "--clip", str(args.clip)],
+            [*command(name, args, weights), "--threads", str(args.threads), "--clip", str(args.clip), *flags(args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": str(args.threads)},
@@ -312,15 +340,21 @@ def command(name: str, args: argparse.Namespace, weights: Path) -> list[str]:
     return [*script, "--weights", str(weights), "--peer", str(args.peer)]
 
 
+def flags(args: argparse.Namespace) -> list[str]:
+    found = ["--cpu"] if args.cpu else []
+    return [*found, "--encoder-only"] if args.only and set(args.only) <= set(ENCODER_PARTS) else found
+
+
 def compare(sides: list[Side], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Every chosen part in turn on both sides; each row of the table is printed as soon as it is known."""
     wanted = [part for part in PARTS if not args.only or part in args.only]
     lengths = {"import": 0, "load": 0, "preprocess": 0, "embed": EMBEDDED_S}
+    lengths |= {"encode": EMBEDDED_S, "encode-default": EMBEDDED_S, "folder": FOLDER_CLIP_S, "ge2e-step": 0}
     lengths["wavernn-unfolded"] = min(UNFOLDED_S, args.seconds)
     rounds = {part: max(1, min(args.repeats, PARTS[part])) for part in wanted}
     for side in sides:  # kernels and lazy imports: no round is charged for them
-        for part in WARM_UP if set(wanted) & set(SLOW) else WARM_UP[:-1]:
-            side.ask(part, EMBEDDED_S if part == "embed" else SHORTEST_S)
+        for part in warm_up(wanted):
+            side.ask(part, EMBEDDED_S if part.startswith("e") else SHORTEST_S)
     results: dict[str, dict[str, Any]] = {}
     print(f"{'':28s}{'ours, s':>10s}{'peer, s':>10s}{'times faster':>14s}   lowest to highest", flush=True)
     with tqdm(total=2 * sum(rounds.values()), disable=None, leave=False) as progress:
@@ -333,10 +367,19 @@ def compare(sides: list[Side], args: argparse.Namespace) -> dict[str, dict[str, 
                     taken.append(side.ask(part, seconds))
                     progress.update()
             label = f"{part}, {seconds:g} s" if seconds else part
+            label = f"{label} x {FILES}" if part.startswith("encode") else label
             results[label] = row(*times)
             progress.write(line(label, results[label]))
             sys.stdout.flush()
     return results
+
+
+def warm_up(wanted: list[str]) -> list[str]:
+    """What each side does before any round is charged."""
+    encoder = [part for part in wanted if part.startswith("encode") or part == "ge2e-step"]
+    if set(wanted) <= set(ENCODER_PARTS):
+        return encoder
+    return [*(WARM_UP if set(wanted) & set(SLOW) else WARM_UP[:-1]), *encoder]
 
 
 def row(ours: list[float], theirs: list[float]) -> dict[str, Any]:
@@ -366,12 +409,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=3.0, help="audio that Tacotron and WaveRNN make")
     parser.add_argument("--repeats", type=int, default=5, help="rounds; at most 3 of the parts that take long")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cpu", action="store_true", help="count processor time: for machines that do other work too")
     parser.add_argument("--clip", type=Path, default=ROOT / "samples" / "austen_0870.wav", help="mono, 16 kHz")
     parser.add_argument(
         "--encoder", type=Path, metavar="PATH", help="published encoder.pt (default: where it is found)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--serve", choices=("ours", "peer", "weights"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=("ours", "peer", "weights", "folder"), help=argparse.SUPPRESS)
+    parser.add_argument("--encoder-only", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
     return parser
 
@@ -395,7 +440,8 @@ def run(args: argparse.Namespace) -> None:
         weights = Path(folder)
         if encoder:
             (weights / "encoder.pt").write_bytes(encoder.read_bytes())
-        subprocess.run(command("weights", args, weights), check=True)
+        if not encoder or "--encoder-only" not in flags(args):
+            subprocess.run(command("weights", args, weights), check=True)
         sides = []
         for name in ("ours", "peer"):
             sides.append(Side(name, args, weights))
