@@ -41,6 +41,7 @@ _SHORT_YEAR = re.compile(r"(?<![\w'])'(\d\d)(?![\w'])")
 _ORDINAL = re.compile(r"(?<![\w.])(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)\b", re.IGNORECASE)
 _YEAR = re.compile(r"(?<![\w.,$])(1[1-9]\d\d|2[01]\d\d)(?!\w|[.,]\d)")
 _YEAR_AFTER = re.compile(r"\b(in|of|since|by|until|from|year|before|after) (10[1-9]\d)(?!\w|[.,]\d)", re.IGNORECASE)
+_SCIENTIFIC = re.compile(r"(?<![\w.,])([-+]?)(\d+(?:\.\d+)?)[eE]([-+]?)(\d{1,3})(?![\w-])")
 _SIGNED = re.compile(rf"(?<![\w.)])-\s?(?={NUMBER})")
 _BIG = re.compile(rf"(?<![\w.,-])(?![248]K)({NUMBER})(k|K|M|mn|bn)\b(?!-)")
 _BIG_PEOPLE = re.compile(rf"(?<![\w.,-])({NUMBER})m(?= (?:people|users|copies|views|viewers|jobs|men|women)\b)")
@@ -81,7 +82,8 @@ def expand_measures(text: str) -> str:
 
 
 def expand_ordinals(text: str) -> str:
-    """Numbers with letters on them, which are no codes: ordinals, decades, multiples ("21st", "1990s", "3x4", "5k")."""
+    """Numbers with letters on them, which are no codes: "21st", "1990s", "3x4", "5k", "6.02e23"."""
+    text = _SCIENTIFIC.sub(_scientific, text)
     text = _TIMES.sub(lambda m: " by ".join(_year_or_number(g) for g in m.groups() if g), text)
     text = _MULTIPLE.sub(lambda m: f"{number_words(m[1])} times", text)
     text = _YEARS.sub(_year_range, text)
@@ -100,6 +102,14 @@ def expand_numbers(text: str) -> str:
     text = _YEAR_AFTER.sub(lambda m: f"{m[1]} {year(int(m[2]))}", text)
     text = _YEAR.sub(lambda m: year(int(m[1])), text)
     return _NUMBER.sub(lambda m: _apart(m, number_words(m[0])), text)
+
+
+def _scientific(match: re.Match[str]) -> str:
+    minus, number, below, power = match.groups()
+    if "." not in number and not below:
+        return match[0]  # a code, such as 2E5
+    signs = ["minus " if sign == "-" else "" for sign in (minus, below)]
+    return f"{signs[0]}{number_words(number)} times ten to the power of {signs[1]}{cardinal_of(power)}"
 
 
 def _apart(match: re.Match[str], words: str) -> str:
