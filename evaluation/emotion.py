@@ -101,15 +101,14 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def chosen(items: list[Item], quick: bool, limit: int | None) -> tuple[dict[str, Path], list[str]]:
-    """Voices with a reference each, and sentences; `limit`: at most about so many of both together."""
+    """Voices with a reference each, and sentences; `limit`: so many sayings of each emotion, two at least."""
     voices = {item.speaker: item.reference for item in items}
     texts = [*ACTED_TEXTS, *OTHER_TEXTS]
-    count = len(voices), len(texts)
-    if quick:
-        count = QUICK
+    n_voices, n_texts = QUICK if quick else (len(voices), len(texts))
     if limit:
-        count = max(1, round(limit**0.5 / 2)), max(2, round(limit**0.5 * 2) // 2)
-    return dict(list(voices.items())[: count[0]]), texts[: count[1]]
+        n_texts = min(n_texts, max(2, limit // 4))
+        n_voices = min(n_voices, max(1, limit // n_texts))
+    return dict(list(voices.items())[:n_voices]), texts[:n_texts]
 
 
 def real_takes(corpus: Path | None, cache: Cache, report: Report) -> dict[str, list[Take]]:
