@@ -28,7 +28,8 @@ class Calibration:
     """Of one encoder.
 
     mean (D,), projection (D, L), between (L,), largest first; threshold: the cosine between two clips from which on
-    they are taken for one voice; `about`: what it was measured on.
+    they are taken for one voice, half way between what one voice and what two usually have; `about`: what it was
+    measured on.
     """
 
     encoder: str
@@ -100,15 +101,6 @@ def fit(windows: Sequence[np.ndarray], dimensions: int = 64) -> tuple[np.ndarray
     values, vectors = values[::-1] - noise, vectors[:, ::-1]
     kept = min(dimensions, int((values > 0.01).sum()), len(windows) - 1)
     return mean.astype(np.float32), vectors[:, :kept].astype(np.float32), values[:kept].astype(np.float32)
-
-
-def equal_error_threshold(same: np.ndarray, different: np.ndarray) -> float:
-    """The cosine below which as large a share of `same` (N,) lies as of `different` (M,) lies above."""
-    scores = np.sort(np.concatenate([same, different]))
-    misses = np.searchsorted(np.sort(same), scores) / len(same)
-    false_alarms = 1 - np.searchsorted(np.sort(different), scores) / len(different)
-    crossing = int(np.argmax(misses >= false_alarms))
-    return float(scores[max(crossing - 1, 0) : crossing + 1].mean())
 
 
 def _short(array: np.ndarray) -> Any:

@@ -13,7 +13,7 @@ class DiarizationSettings:
 
     window: float = 1.6  # of an embedding: the length that the encoders were trained on
     hop: float = 0.4  # from one window to the next
-    vad: VadConfig = field(default_factory=VadConfig)
+    vad: VadConfig = field(default_factory=lambda: VadConfig(max_silence=3))  # wider edges cost more than they save
     max_pause: float = 0.5  # shorter silences belong to the turn
     min_turn: float = 0.4  # a shorter turn goes to its neighbour
     min_speech: float = 1.0  # less in a recording or a reference is refused

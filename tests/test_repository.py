@@ -130,6 +130,7 @@ def test_every_required_package_is_used():
         "umap-learn": "umap",
         "gruut_lang_en": "gruut",
         "text-unidecode": "text_unidecode",
+        "scikit-learn": "sklearn",
     }
     everything = "\n".join(path.read_text(encoding="utf-8") for path in sources())
     for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
