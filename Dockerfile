@@ -2,7 +2,8 @@
 #
 #   docker build -t voice-cloning .
 #   docker run --rm -p 127.0.0.1:8501:8501 voice-cloning                 # http://localhost:8501
-#   docker run --rm -v "$PWD:/data" voice-cloning python demo_cli.py --reference /data/me.wav --text "Hello." --output /data/out.wav
+#   docker run --rm --user "$(id -u)" -v "$PWD:/data" voice-cloning \
+#     python demo_cli.py --reference /data/me.wav --text "Hello." --output /data/out.wav
 #
 # Python packages alone: all have wheels or are pure Python, so there is no compiler and no ffmpeg in the image.
 # (Only a WaveRNN would gain from one: without, its loop runs in torch.)

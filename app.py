@@ -22,5 +22,5 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__" and main():
-    sys.exit(2)
+if __name__ == "__main__" and (code := main()):
+    sys.exit(code)

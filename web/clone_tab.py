@@ -152,7 +152,7 @@ def _clone(chains: dict[str, Chain], voice: Waveform, text: str, settings: Setti
     def tell(stage: str) -> None:
         nonlocal done
         done += 1
-        bar.progress(done / (len(STAGES) * len(chains) + 1), text=STAGES[stage])
+        bar.progress(min(1.0, done / (len(STAGES) * len(chains) + 1)), text=STAGES.get(stage, stage))
 
     try:
         if len(chains) == 1:
