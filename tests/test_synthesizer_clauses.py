@@ -125,18 +125,20 @@ def test_guidance_goes_on_in_the_direction_from_nobody_to_the_voice():
     tokens, lengths, voices, _ = inputs()
     durations = torch.full((2, 9), 2)
 
-    def speak(guidance: float, guided: bool) -> torch.Tensor:
+    def speak(guidance: float, guided: bool, voice: float = 1.0) -> torch.Tensor:
         model = small(speaker_dropout=0.1, guidance=guidance, flow_steps=1).eval()
         with torch.inference_mode():
             speaker = model.condition(voices)
             encoding = model.encode(tokens, lengths, speaker)
-            nobody = model.encode(tokens, lengths, torch.zeros_like(speaker)) if guided else None
-            return model.mels(encoding, durations, encoding.prosody, speaker, [1, 1], nobody)[0]
+            silent = model.encode(tokens, lengths, torch.zeros_like(speaker))
+            spoken, nobody = (encoding if voice else silent), (silent if guided else None)
+            return model.mels(spoken, durations, encoding.prosody, speaker * voice, [1, 1], nobody)[0]
 
     plain = speak(0.0, False)
     torch.testing.assert_close(speak(0.0, True), plain)
     step = speak(1.0, True) - plain
     assert step.abs().max() > 1e-3
+    torch.testing.assert_close(step, plain - speak(0.0, False, voice=0.0), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(speak(2.0, True) - plain, 2 * step, atol=1e-4, rtol=1e-4)
 
 
