@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from evaluation.cache import AudioCache
 from evaluation.judges import DistillMos, Missing, attempt
 from evaluation.metrics import bootstrap
 from evaluation.models import chain_columns, facts_of
@@ -96,17 +97,22 @@ def measure(args: argparse.Namespace) -> Report:
 def clones(args: argparse.Namespace, models: Path, count: int, report: Report) -> list[Waveform]:
     """Unmarked clones of LEAST_SECONDS or more, as a 16-bit file holds them: the frozen sentences, seed after seed."""
     cloner = VoiceCloner.load(models, device=args.device, watermark=False)
+    fingerprint = "-".join(stage.split()[-1][:8] for stage in cloner.describe().values())
+    kept = AudioCache(args.report / "cache" / f"watermark-{fingerprint}")  # so that an interrupted run goes on
     items = load_plan(args.corpus).items
     made: list[Waveform] = []
     with tqdm(total=count, desc="clones", disable=None) as bar:
         for turn in range(count):
             before = len(made)
             for item in list(items):
-                audio = cloner.clone(item.reference, item.text, seed=SEED + turn).audio
+                name = f"{item.id}-{SEED + turn}"
+                audio = kept.get(name) or kept.put(
+                    name, cloner.clone(item.reference, item.text, seed=SEED + turn).audio
+                )
                 if audio.seconds < LEAST_SECONDS:
                     items.remove(item)
                     continue
-                made.append(Waveform(stored(audio.samples), audio.sample_rate))
+                made.append(audio)
                 bar.update()
                 if len(made) == count:
                     return made
