@@ -10,9 +10,10 @@ from tqdm import tqdm
 
 from diarization.settings import DiarizationSettings
 from encoder.inference import WINDOWS_AT_ONCE, SpeakerEncoder
-from utils.vad import VadConfig, voiced_mask
+from utils.vad import VadConfig, new_detector, smooth
 
 _CHUNK = 32  # windows whose mel is made in one go: bounds the memory of speech without a pause
+_HEARD = 2000  # windows of the voice detector, of 30 ms, judged in one go
 _LONG = 1000  # windows worth a progress bar
 
 
@@ -43,9 +44,13 @@ def find_speech(samples: np.ndarray, rate: int, settings: DiarizationSettings) -
 
 def voiced_spans(samples: np.ndarray, rate: int, config: VadConfig) -> np.ndarray:
     """(K, 2) in seconds: runs of windows that the voice detector keeps."""
-    flags = voiced_mask(samples, rate, config).astype(np.int8)
-    edges = np.flatnonzero(np.diff(flags, prepend=0, append=0))
-    return edges.reshape(-1, 2) * (config.window_samples(rate) / rate)
+    detector, window = new_detector(rate, config), config.window_samples(rate)
+    whole = len(samples) // window * window
+    # A piece at a time, since detectors copy what they are given; they remember what they heard before
+    pieces = [detector(samples[a : min(a + _HEARD * window, whole)]) for a in range(0, whole, _HEARD * window)]
+    flags = smooth(np.concatenate(pieces), config) if pieces else np.zeros(0, bool)
+    edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0))
+    return edges.reshape(-1, 2) * (window / rate)
 
 
 def join(spans: np.ndarray, gap: float) -> np.ndarray:

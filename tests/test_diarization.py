@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diarization import clustering, matching
+from diarization import clustering, matching, windows
 from diarization.scores import Calibration, fit
 from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, absorb_short, from_frames, read_rttm, talk_time, to_rttm
 from diarization.windows import join, owned_seconds, slide
 from utils.errors import CloningError
+from utils.vad import VadConfig, voiced_mask
 
 
 @given(st.floats(0, 100), st.floats(0.01, 60), st.floats(0.5, 3), st.floats(0.05, 0.5))
@@ -24,6 +25,17 @@ def test_windows_cover_a_stretch_and_own_every_second_once(start, length, window
     assert (np.diff(places[:, 0]) <= hop + 1e-9).all() and (places[:, 1] > places[:, 0]).all()
     owned = owned_seconds(places, (start, start + length))
     assert owned.sum() == pytest.approx(length) and (owned >= -1e-9).all()
+
+
+def test_voice_is_found_piece_by_piece_as_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    loud = np.repeat(rng.random(40) < 0.5, 8000)
+    samples = (0.2 * loud * np.sign(np.sin(np.arange(len(loud)) / 12)) * rng.random(len(loud))).astype(np.float32)
+    expected = np.flatnonzero(np.diff(voiced_mask(samples).astype(np.int8), prepend=0, append=0)) * 0.03
+    for size in (1, 7, 2000):
+        monkeypatch.setattr(windows, "_HEARD", size)
+        np.testing.assert_allclose(windows.voiced_spans(samples, 16000, VadConfig()).reshape(-1), expected)
+    assert len(expected) > 4 and windows.voiced_spans(samples[:100], 16000, VadConfig()).shape == (0, 2)
 
 
 def test_pauses_up_to_the_bound_are_inside_a_stretch():

@@ -110,7 +110,7 @@ def test_level_and_silence_around_change_little(diarizer, talk):
 
 
 def test_the_hop_can_be_set(diarizer, talk):
-    settings = DiarizationSettings(hop=0.8, window=1.2)
+    settings = DiarizationSettings(hop=0.8)
     coarse = Diarizer(diarizer.encoder, diarizer.calibration, settings).diarize(talk[0])
     assert same_people(coarse.turns, talk[1]) and len(coarse.times) < len(diarizer.diarize(talk[0]).times)
 
@@ -183,8 +183,7 @@ def test_recordings_without_enough_speech_are_refused(diarizer, tmp_path, capsys
     short = Waveform(read(SAMPLES / READER).samples[8000:16000], 16000)
     with pytest.raises(CloningError, match=r"too little voice: found 0\.\d s .* at least 1.0 s"):
         diarizer.diarize(short)
-    tone = Waveform(1e-3 * np.sin(np.arange(48000)), 16000)
-    assert "too little voice" in run_error(capsys, write(tmp_path / "t.wav", tone), "--output", tmp_path / "o")
+    assert "too little voice" in run_error(capsys, write(tmp_path / "t.wav", short), "--output", tmp_path / "o")
     assert "no such" in run_error(capsys, tmp_path / "none.wav", "--output", tmp_path / "o").lower()
 
 
@@ -283,7 +282,7 @@ def test_the_page_plays_with_a_moving_cursor(strange, tmp_path):
                 assert time.monotonic() < end, f"{expression}: {evaluate('JSON.stringify(document.body.dataset)')}"
                 time.sleep(0.05)
 
-        wait("document.readyState === 'complete' && audio.readyState >= 2 && rows.length === 2")
+        wait("typeof rows !== 'undefined' && audio.readyState >= 2 && 'time' in document.body.dataset")
         assert evaluate("document.querySelectorAll('img').length") == 0
         assert evaluate("document.querySelector('.now b').textContent") == BAD_NAME
         assert abs(evaluate("audio.duration") - 4.0) < 0.1
