@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from evaluation import signals
-from evaluation.cache import Cache
+from evaluation.cache import AudioCache, Cache
 from evaluation.judges import RATE
 from evaluation.measure import Numbers, Panel, comparison_mel, digest
 from evaluation.metrics import bootstrap
@@ -147,6 +147,9 @@ def _one_vocoder(
     except CloningError as error:
         report.missing.append((column.name, str(error)))
         return {}
+    # made once, so that an interrupted run goes on; griffin-lim has no weights to be named by
+    known = f"{maker.vocoder.name}-{maker.vocoder.fingerprint or SEED}"
+    kept = AudioCache(args.report / "cache" / f"vocoder-{known}")
     rows: dict[str, Numbers] = {}
     spent = 0.0
     for name, path in tqdm(clips.items(), desc=column.name, disable=None):
@@ -155,10 +158,15 @@ def _one_vocoder(
             break
         started = time.perf_counter()
         original = real_waveform(path, maker.vocoder.mel.sample_rate)
-        made, numbers = maker.resynthesize(original)
+        mark = digest(original)
+        made, numbers = kept.get(f"{name}-{mark}"), panel.cache.get(f"resynthesis/{known}/{mark}")
+        if made is None or numbers is None:
+            made, numbers = maker.resynthesize(original)
+            made = kept.put(f"{name}-{mark}", made)
+            numbers = panel.cache.put(f"resynthesis/{known}/{mark}", numbers)
         spent += time.perf_counter() - started
         sounds[name][column.name] = made
-        key = f"compare/{digest(original)}/{digest(made)}"
+        key = f"compare/{mark}/{digest(made)}"
         compared = panel.cache.get(key) or panel.cache.put(key, compare(original, made))
         vectors = panel.embed(sounds[name]["real"]), panel.embed(made)
         likeness = {} if any(v is None for v in vectors) else {"to_original": float(vectors[0] @ vectors[1])}
