@@ -300,13 +300,13 @@ def test_no_weights_is_a_line(models, monkeypatch, tmp_path):
 
 def test_weights_are_offered_by_what_they_are(models, monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "SAVED_MODELS", tmp_path)
-    shutil.copytree(models / "default", tmp_path / "zz")
+    shutil.copytree(models / "default", tmp_path / "aa")
     shutil.copytree(models / "default", tmp_path / "default")
-    (tmp_path / "default" / "synthesizer.safetensors").rename(tmp_path / "zz" / "fancy.safetensors")
-    (tmp_path / "zz" / "encoder_published.pt").write_bytes(bytes(100))
-    (tmp_path / "zz" / "MODEL_CARD.md").write_text("encoder", encoding="utf-8")
-    assert list(weights.find("encoder")) == ["Transformer (default)", "Transformer (zz)", "LSTM (zz/encoder_published)"]
-    assert list(weights.find("synthesizer")) == ["Parallel (zz)", "Parallel (zz/fancy)"]
+    (tmp_path / "default" / "synthesizer.safetensors").rename(tmp_path / "aa" / "fancy.safetensors")
+    (tmp_path / "aa" / "encoder_published.pt").write_bytes(bytes(100))
+    (tmp_path / "aa" / "MODEL_CARD.md").write_text("encoder", encoding="utf-8")
+    assert list(weights.find("encoder")) == ["Transformer (default)", "Transformer (aa)", "LSTM (aa/encoder_published)"]
+    assert list(weights.find("synthesizer")) == ["Parallel (aa)", "Parallel (aa/fancy)"]
 
 
 def test_a_damaged_file_is_a_line(page, models):
