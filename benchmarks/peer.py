@@ -3,6 +3,7 @@
     python benchmarks/peer.py --peer ../Real-Time-Voice-Cloning [--threads 1] [--repeats 5] [--json ratios.json]
     python benchmarks/peer.py --peer ../Real-Time-Voice-Cloning --only wavernn-folded --seconds 1 --repeats 1
     python benchmarks/peer.py --peer ../Real-Time-Voice-Cloning --only encode encode-default folder ge2e-step
+    python benchmarks/peer.py --peer ../Real-Time-Voice-Cloning --only wavernn-step wavernn-step-bf16 --repeats 1
 
 Each side lives in a process of its own. The other code needs names that numpy, scipy and librosa dropped since it was
 written; they are put back in its process before it is imported, and no file of its checkout is touched. Weights are
@@ -35,6 +36,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from peer_encoder import ENCODER_PARTS, FILES, our_encoder_jobs, their_encoder_jobs, their_folder  # noqa: E402
+from peer_wavernn import TRAINING_PARTS, our_training_jobs, their_training_jobs  # noqa: E402
 
 TEXT = "If you hear the bell, leave the building at once and wait near the bridge."
 RATE, HOP, MELS = 16_000, 200, 80  # of the published models
@@ -44,7 +46,8 @@ SHORTEST_S = 0.3  # the other WaveRNN fades out over 20 frames and fails where t
 # part -> the most rounds: some take the other code a minute
 PARTS = {"import": 3, "load": 3, "preprocess": 99, "embed": 99, "tacotron": 99}
 SLOW = ("wavernn-folded", "wavernn-unfolded", "whole")
-PARTS |= dict.fromkeys(SLOW, 3) | ENCODER_PARTS
+PARTS |= dict.fromkeys(SLOW, 3) | ENCODER_PARTS | TRAINING_PARTS
+LIGHT = {*ENCODER_PARTS, *TRAINING_PARTS}  # need no synthesizer and no vocoder loaded
 FOLDER_CLIP_S = 9.0
 WARM_UP = ("preprocess", "embed", "tacotron", "wavernn-unfolded")
 Job = Callable[[float], int]  # seconds of audio -> how much was made
@@ -261,18 +264,20 @@ def serve(args: argparse.Namespace) -> None:
         import torch
 
         torch.set_num_threads(args.threads)
-        if args.encoder_only:
-            ours = args.serve == "ours"
-            given = args.weights, args.clip
-            answer_jobs(our_encoder_jobs(*given) if ours else their_encoder_jobs(*given, args.peer), args.cpu)
+        if args.light:
+            answer_jobs(light_jobs(args), args.cpu)
             return
         for stage in ("encoder", "synthesizer", "vocoder"):
             importlib.import_module(f"{stage}.inference")
         imported = time.perf_counter()
-        jobs = (our_jobs if args.serve == "ours" else their_jobs)(args.weights, args.clip)
-        given = args.weights, args.clip
-        jobs |= our_encoder_jobs(*given) if args.serve == "ours" else their_encoder_jobs(*given, args.peer)
+        jobs = (our_jobs if args.serve == "ours" else their_jobs)(args.weights, args.clip) | light_jobs(args)
         answer_jobs(jobs, args.cpu, {"import": imported - started, "load": time.perf_counter() - imported})
+
+
+def light_jobs(args: argparse.Namespace) -> dict[str, Job]:
+    if args.serve == "ours":
+        return our_encoder_jobs(args.weights, args.clip) | our_training_jobs()
+    return their_encoder_jobs(args.weights, args.clip, args.peer) | their_training_jobs()
 
 
 def answer_jobs(jobs: dict[str, Job], cpu: bool, started: dict[str, float] | None = None) -> None:
@@ -342,14 +347,20 @@ def command(name: str, args: argparse.Namespace, weights: Path) -> list[str]:
 
 def flags(args: argparse.Namespace) -> list[str]:
     found = ["--cpu"] if args.cpu else []
-    return [*found, "--encoder-only"] if args.only and set(args.only) <= set(ENCODER_PARTS) else found
+    return [*found, "--light"] if args.only and set(args.only) <= LIGHT else found
 
 
 def compare(sides: list[Side], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Every chosen part in turn on both sides; each row of the table is printed as soon as it is known."""
     wanted = [part for part in PARTS if not args.only or part in args.only]
     lengths = {"import": 0, "load": 0, "preprocess": 0, "embed": EMBEDDED_S}
-    lengths |= {"encode": EMBEDDED_S, "encode-default": EMBEDDED_S, "folder": FOLDER_CLIP_S, "ge2e-step": 0}
+    lengths |= {
+        "encode": EMBEDDED_S,
+        "encode-default": EMBEDDED_S,
+        "folder": FOLDER_CLIP_S,
+        "ge2e-step": 0,
+        **dict.fromkeys(TRAINING_PARTS, 0),
+    }
     lengths["wavernn-unfolded"] = min(UNFOLDED_S, args.seconds)
     rounds = {part: max(1, min(args.repeats, PARTS[part])) for part in wanted}
     for side in sides:  # kernels and lazy imports: no round is charged for them
@@ -377,7 +388,7 @@ def compare(sides: list[Side], args: argparse.Namespace) -> dict[str, dict[str, 
 def warm_up(wanted: list[str]) -> list[str]:
     """What each side does before any round is charged."""
     encoder = [part for part in wanted if part.startswith("encode") or part == "ge2e-step"]
-    if set(wanted) <= set(ENCODER_PARTS):
+    if set(wanted) <= LIGHT:
         return encoder
     return [*(WARM_UP if set(wanted) & set(SLOW) else WARM_UP[:-1]), *encoder]
 
@@ -416,7 +427,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--serve", choices=("ours", "peer", "weights", "folder"), help=argparse.SUPPRESS)
-    parser.add_argument("--encoder-only", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--light", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
     return parser
 
@@ -440,7 +451,7 @@ def run(args: argparse.Namespace) -> None:
         weights = Path(folder)
         if encoder:
             (weights / "encoder.pt").write_bytes(encoder.read_bytes())
-        if not encoder or "--encoder-only" not in flags(args):
+        if not encoder or "--light" not in flags(args):
             subprocess.run(command("weights", args, weights), check=True)
         sides = []
         for name in ("ours", "peer"):
