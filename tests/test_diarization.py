@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diarization import clustering, matching, windows
@@ -18,6 +18,7 @@ from utils.errors import CloningError
 from utils.vad import VadConfig, voiced_mask
 
 
+@settings(deadline=None)
 @given(st.floats(0, 100), st.floats(0.01, 60), st.floats(0.5, 3), st.floats(0.05, 0.5))
 def test_windows_cover_a_stretch_and_own_every_second_once(start, length, window, hop):
     places = slide((start, start + length), window, hop)
@@ -44,6 +45,7 @@ def test_pauses_up_to_the_bound_are_inside_a_stretch():
     assert join(np.zeros((0, 2)), 0.5).shape == (0, 2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=60))
 def test_turns_keep_every_frame(labels):
     edges = np.arange(len(labels) + 1) * 0.1
