@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from encoder.data import KIND
+from encoder.names import KIND
 from encoder.preprocess import EncoderItem, write_noise, write_rooms
 from utils import preprocessing
 from utils.errors import CloningError, exit_code

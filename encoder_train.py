@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from encoder.data import KIND
+from encoder.names import KIND
 from encoder.settings import EncoderSettings
 from encoder.train import EncoderTask
 from utils import training

@@ -9,12 +9,15 @@ import io
 import logging
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoder.settings import AugmentConfig
 from utils.audio import resample
 from utils.errors import CloningError
+
+if TYPE_CHECKING:
+    from encoder.settings import AugmentConfig
 
 log = logging.getLogger(__name__)
 Crop = Callable[[int], np.ndarray]  # number of samples -> that much of some other recording

@@ -50,6 +50,7 @@ class PartialConfig:
     frames: int = 160
     overlap: float = 0.5  # share of a window that the next one covers too
     min_coverage: float = 0.75  # a last window with less audio than this share is dropped
+    pad: bool = False  # fill the last window with silence, as the published network was trained and used
 
     def __post_init__(self) -> None:
         if self.frames < 1 or not 0 <= self.overlap < 1 or not 0 < self.min_coverage <= 1:

@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 
 from encoder.augment import augment, change_speed, draw_mask
+from encoder.names import NOISE_SHARD, ROOM_SHARD, noise_name, room_name, teacher_at
 from encoder.settings import AugmentConfig, EncoderSettings
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance
 from utils.training import Cycler, rng
 
-KIND = "encoder"
-NOISE_SHARD = "noise.safetensors"  # recorded noise, where preprocessing was given some
-ROOM_SHARD = "rooms.safetensors"  # impulse responses of simulated rooms, where preprocessing made some
 PCM = np.float32(1 / 32767)  # features hold int16
 SPEAKER = "speaker:"  # the mean of a speaker's utterances, among the teacher's embeddings
 
@@ -260,21 +258,6 @@ def read_crop(
     start = int(random.integers(0, max(0, total - samples) + 1))
     pcm = arrays.read(utterance, "wav", start, min(start + samples, total))
     return pcm.astype(np.float32) * PCM, start
-
-
-def noise_name(index: int) -> str:
-    """Name of a recording in the noise file."""
-    return f"noise{index:05d}"
-
-
-def room_name(index: int) -> str:
-    """Name of an impulse response in the file of rooms."""
-    return f"room{index:05d}"
-
-
-def teacher_at(speed: float) -> str:
-    """Name of the teacher's embedding of a clip played at this speed."""
-    return f"teacher_at_{speed:g}"
 
 
 def _teacher(arrays: Arrays, utterance: Utterance, field: str) -> np.ndarray:

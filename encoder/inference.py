@@ -147,7 +147,7 @@ class SpeakerEncoder:
 
         The published network was trained on full windows and sees zeros past the end; ours see the end.
         """
-        return stop if self.config.architecture == "lstm" else min(stop, frames)
+        return stop if self.config.partials.pad else min(stop, frames)
 
     def mel(self, samples: np.ndarray) -> Tensor:
         """What the network sees of samples (T,): (M, F)"""

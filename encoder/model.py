@@ -32,7 +32,10 @@ def config_of(checkpoint: Checkpoint) -> EncoderConfig:
     gates, n_mels = checkpoint.state["lstm.weight_ih_l0"].shape
     published = EncoderConfig(architecture="lstm", embedding_size=len(checkpoint.state["linear.bias"]))
     return dataclasses.replace(
-        published, lstm=LstmConfig(gates // 4, layers), mel=dataclasses.replace(published.mel, n_mels=n_mels)
+        published,
+        lstm=LstmConfig(gates // 4, layers),
+        mel=dataclasses.replace(published.mel, n_mels=n_mels),
+        partials=dataclasses.replace(published.partials, pad=True),
     )
 
 

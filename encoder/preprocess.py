@@ -6,16 +6,14 @@ import dataclasses
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from encoder.augment import change_speed
-from encoder.config import PartialConfig
-from encoder.data import NOISE_SHARD, ROOM_SHARD, noise_name, room_name, teacher_at
-from encoder.inference import SpeakerEncoder
+from encoder.names import NOISE_SHARD, ROOM_SHARD, noise_name, room_name, teacher_at
 from utils.audio import normalize_volume, read, to_pcm16
 from utils.corpora import Clip
 from utils.errors import CloningError, require_package
@@ -23,6 +21,9 @@ from utils.files import atomic_path
 from utils.manifest import Utterance
 from utils.preprocessing import describe
 from utils.vad import require_voice
+
+if TYPE_CHECKING:  # torch is loaded for a teacher only: without one, it would take most of the time of a small corpus
+    from encoder.inference import SpeakerEncoder
 
 log = logging.getLogger(__name__)
 SAMPLE_RATE = 16_000  # Hz, of every encoder
@@ -49,6 +50,8 @@ class EncoderItem:
         pcm = to_pcm16(samples)
         arrays = {"wav": pcm}
         if self._teacher is not None:
+            from encoder.config import PartialConfig
+
             played = [samples, *(change_speed(samples, speed) for speed in self.speeds)]
             found, *others = self._teacher.embed_windows(played, PartialConfig())
             arrays["teacher"] = found.embedding.astype(np.float16)
@@ -59,7 +62,11 @@ class EncoderItem:
 
     @cached_property
     def _teacher(self) -> SpeakerEncoder | None:
-        return None if self.teacher is None else SpeakerEncoder.load(self.teacher)
+        if self.teacher is None:
+            return None
+        from encoder.inference import SpeakerEncoder
+
+        return SpeakerEncoder.load(self.teacher)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"min_seconds": self.min_seconds, "teacher": self.teacher, "speeds": self.speeds}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoder.data import KIND, TrainingBatches, ValidationCrops, validation_crops
+from encoder.data import TrainingBatches, ValidationCrops, validation_crops
 from encoder.loss import (
     additive_margin,
     angular_prototypical,
@@ -22,6 +22,7 @@ from encoder.loss import (
     slow,
 )
 from encoder.model import PROTOTYPES, build_network
+from encoder.names import KIND
 from encoder.settings import EncoderSettings
 from utils.config import to_dict
 from utils.distributed import gather_rows, world_size

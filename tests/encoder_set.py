@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from encoder.data import teacher_at
+from encoder.names import teacher_at
 from utils.manifest import Manifest, Utterance, write_manifest, write_shard
 
 RATE = 16_000

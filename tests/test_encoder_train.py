@@ -13,8 +13,8 @@ import torch
 import encoder_preprocess
 import encoder_train
 from encoder.augment import change_speed
-from encoder.data import teacher_at
 from encoder.inference import SpeakerEncoder
+from encoder.names import teacher_at
 from encoder.settings import AugmentConfig, EncoderSettings
 from encoder.train import EncoderTask, blank_out, ge2e_loss
 from tests.encoder_set import RATE, voice, write_set
