@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import platform
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -203,12 +204,15 @@ def test_ctrl_c_ends_it_soon_and_harms_nothing(threads):
     packed, seen = Packed(weights, "fp32"), []
     loop = NativeLoop(packed, 3, threads=threads)
     loop.run(frames, folds.starts, draws_for(3, 10))
-    timer = threading.Timer(0.2, _thread.interrupt_main)
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        draw = draws_for(3, 200)
-        while True:
-            loop.run(frames, folds.starts, draw)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    try:
+        threading.Timer(0.2, _thread.interrupt_main).start()
+        with pytest.raises(KeyboardInterrupt):
+            draw, began = draws_for(3, 200), time.monotonic()
+            while time.monotonic() < began + 30:
+                loop.run(frames, folds.starts, draw)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     short = Folds([0, 1, 2], 300)
     before = generate_samples(NativeLoop(packed, 3), frames, short, 1)
 
