@@ -95,6 +95,7 @@ def alignments(args: argparse.Namespace, clips: Sequence[Clip]) -> tuple[Path, .
 
 def run(args: argparse.Namespace) -> int:
     embedder = Embedder(args.encoder)
+    fingerprint = embedder.encoder.fingerprint  # a wrong file ends it here, before anything is read or aligned
     chosen = preprocessing.select(args, keep=lambda clip: bool(clip.text))
     files = alignments(args, chosen.clips)
     symbols = "phonemes" if files else args.symbols
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         embedder, symbols, files, max_seconds=args.max_seconds, keep_audio=args.keep_audio,
         config=SYNTHESIZER_MELS[args.mel],
     )  # fmt: skip
-    header = process.header() | {"encoder": embedder.encoder.fingerprint}
+    header = process.header() | {"encoder": fingerprint}
     process.levels = speaker_levels(chosen.clips, process.config.sample_rate)
     found = preprocessing.run(
         chosen.clips, args.out, KIND, process, jobs=args.jobs, scheduler=args.scheduler,

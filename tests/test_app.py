@@ -106,14 +106,14 @@ def test_a_sample_is_cloned_at_once(page, monkeypatch):
     press(page)
     (result,) = results(page)
     assert not page.error and result.cloning.seed == 5 and result.cloning.pieces[0].text == "Hello there."
-    assert len(page.get("audio")) == 3  # the choice, and the reference beside the clone
+    assert len(page.get("audio")) == 4  # the choice, the reference beside the clone, the other tab's recording
     assert page.metric[0].value == f"{result.cloning.similarity:.2f}"
     assert set(result.pictures) == set(PICTURES)
     assert all(picture.startswith(b"\x89PNG") and len(picture) > 5000 for picture in result.pictures.values())
     assert [button.label for button in page.get("download_button")] == ["Download"]
     # another touch of the page does not clone again, nor lose the result
     page.radio(key="source").set_value(clone_tab.UPLOAD).run()
-    assert results(page) == [result] and len(page.get("audio")) == 2
+    assert results(page) == [result] and len(page.get("audio")) == 3
 
 
 def test_the_download_is_what_the_command_line_writes(page, models, tmp_path):

@@ -135,7 +135,8 @@ def test_two_processes_equal_one(data, tmp_path):
     assert done.stdout.count("best weights") == 1
     one, two = (weights(tmp_path / name / "last.safetensors") for name in ("one", "two"))
     for name in one:
-        torch.testing.assert_close(one[name], two[name], atol=1e-4, rtol=0)
+        # a tenth of what three steps of Adam move a weight; it blows up rounding where a gradient is nearly 0
+        torch.testing.assert_close(one[name], two[name], atol=3e-4, rtol=0)
     first, second = (rows(tmp_path / name, "train") for name in ("one", "two"))
     for a, b in zip(first, second, strict=True):
         assert a["ge2e"] == pytest.approx(b["ge2e"], abs=1e-4)
