@@ -43,8 +43,8 @@ def calibrate(
     cosines = np.array(first) @ np.array(last).T
     others = ~np.eye(len(cosines), dtype=bool)
     same, different = np.diag(cosines), cosines[others]
-    # Not where both errors are equal: that hangs on a few odd pairs, and those who name speakers expect to hear them
-    threshold = float(np.median(same) + np.median(different)) / 2
+    # Not where both errors are equal: that hangs on a few odd pairs
+    threshold = float(np.quantile(same, 0.1) + np.quantile(different, 0.9)) / 2
     about = {
         "voices": sum(len(rows) > 1 for rows in found),
         "windows": sum(map(len, found)),
