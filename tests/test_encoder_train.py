@@ -204,7 +204,7 @@ def test_speeds_that_nothing_learns_from_are_refused(data, tmp_path, capsys):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("corpora") / "toy"
-    speech, rate = soundfile.read(ROOT / "tests" / "data" / "public_domain" / "austen_0870.wav", dtype="float32")
+    speech, rate = soundfile.read(ROOT / "samples" / "austen_0870.wav", dtype="float32")
     for speaker in range(4):
         folder = root / f"speaker{speaker}"
         folder.mkdir(parents=True)

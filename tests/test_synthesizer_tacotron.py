@@ -55,9 +55,9 @@ def load(path) -> Tacotron:
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=["tacotron_tiny.pt", "tacotron_tiny_legacy.pt"])
-def model(request, data_dir) -> Tacotron:
-    return load(data_dir / request.param)
+@pytest.fixture(scope="module")
+def model(data_dir) -> Tacotron:
+    return load(data_dir / "tacotron_tiny.pt")
 
 
 def inputs(golden) -> dict[str, Tensor]:

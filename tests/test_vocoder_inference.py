@@ -100,7 +100,7 @@ def test_refuses_other_mels_in_one_line(mel, message):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("layout", ["", "_legacy", "_bare"])
+@pytest.mark.parametrize("layout", ["", "_bare"])
 def test_published_checkpoint_by_its_path(data_dir, layout):
     vocoder = Vocoder.load(data_dir / f"wavernn_tiny{layout}.pt", generation=Generation(target=600, overlap=100))
     assert (vocoder.name, vocoder.mel) == ("wavernn", SYNTHESIZER_MEL)

@@ -79,7 +79,7 @@ def close(a, b, tolerance):
     torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("layout", ["", "_legacy", "_bare"])
+@pytest.mark.parametrize("layout", ["", "_bare"])
 def test_published_layouts_load(data_dir, recorded, layout):
     model = load(data_dir / f"wavernn_tiny{layout}.pt")
     with torch.no_grad():

@@ -163,7 +163,7 @@ def test_an_encoder_that_the_synthesizer_does_not_know_is_refused(models, tmp_pa
 
 def test_published_layouts_make_a_chain(models):
     cloner = VoiceCloner.load(
-        models, synthesizer=DATA / "tacotron_tiny.pt", vocoder=DATA / "wavernn_tiny_legacy.pt", device="cpu",
+        models, synthesizer=DATA / "tacotron_tiny.pt", vocoder=DATA / "wavernn_tiny.pt", device="cpu",
         allow_mismatch=True,
     )  # fmt: skip
     cloning = cloner.clone(CLIP, "Hi.", seed=3)
