@@ -158,12 +158,14 @@ def test_repaired_files_are_taken_on_demand(tmp_path):
 
 
 KILLED = """
+import signal
 import sys
 from pathlib import Path
 from tests.test_preprocessing import Process, whole_set
 from utils.corpora import scan
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
     out = Path(sys.argv[2])
     whole_set(scan(sys.argv[1]).clips, out / "set", Process(out / "log", seconds_each=0.1), jobs=int(sys.argv[3]))
 """
