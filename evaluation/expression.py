@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from synthesizer.align import frame_levels, sound_bounds
-from synthesizer.preprocess import HIGHEST_ACTED_HZ, pitch
 from utils.audio import Waveform, resample
 from utils.mel import SYNTHESIZER_MEL, mel_spectrogram
+from utils.pitch import HIGHEST_ACTED_HZ, pitch
 
 RATE = SYNTHESIZER_MEL.sample_rate
 BANDS = 16  # the mel's channels, averaged in groups

@@ -18,6 +18,7 @@ from utils.corpora import ACTED, Clip
 from utils.errors import CloningError
 from utils.files import atomic_path
 from utils.manifest import Utterance
+from utils.pitch import HIGHEST_ACTED_HZ, HIGHEST_HZ, pitch
 
 log = logging.getLogger(__name__)
 KIND = "synthesizer"
@@ -25,7 +26,6 @@ LEVEL_DBFS = -22.0  # of the loud parts
 PEAK = 0.95
 MARGIN_SECONDS = 0.1  # of silence at both ends
 LONGEST_PAUSE_SECONDS = 0.3
-HIGHEST_HZ, HIGHEST_ACTED_HZ = 400.0, 600.0  # of the voice; higher limits make more octave errors
 CHARACTERS_PER_SECOND = (5.0, 25.0)  # outside, the transcript hardly fits
 
 Embed = Callable[[np.ndarray, int], np.ndarray]  # samples (T,), Hz -> (D,)
@@ -185,31 +185,6 @@ def speaker_levels(clips: Sequence[Clip], rate: int, count: int = 48) -> dict[st
         if levels:
             found[speaker] = float(np.mean(levels))
     return found
-
-
-def pitch(samples: np.ndarray, rate: int, hop: int, low: float = 65.0, high: float = HIGHEST_HZ) -> np.ndarray:
-    """Fundamental frequency of each mel frame as log2(Hz / 150), 0 where unvoiced: (1 + T // hop,) float32.
-
-    The first strong peak of the normalised autocorrelation of 64 ms (Boersma 1993, without the interpolation).
-    """
-    size = round(0.064 * rate)
-    padded = np.pad(samples, (size // 2, size // 2 + hop))
-    window = np.hanning(size).astype(np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop][: 1 + len(samples) // hop]
-    frames = frames - frames.mean(axis=1, keepdims=True)
-    spectrum = np.abs(np.fft.rfft(frames * window, 2 * size)) ** 2
-    correlation = np.fft.irfft(spectrum)[:, :size]
-    own = np.fft.irfft(np.abs(np.fft.rfft(window, 2 * size)) ** 2)[:size]
-    energy = correlation[:, :1]
-    lags = np.arange(int(rate / high), int(rate / low) + 1)
-    strength = correlation[:, lags] / (energy + 1e-9) * (own[0] / own[lags])
-    best = strength.max(axis=1)
-    peak = (strength[:, 1:-1] >= strength[:, :-2]) & (strength[:, 1:-1] >= strength[:, 2:])
-    strong = peak & (strength[:, 1:-1] > 0.9 * best[:, None])  # the shortest period of several: no octave errors
-    lag = lags[1 + strong.argmax(axis=1)]
-    loud = 10 * np.log10(energy[:, 0] + 1e-9) > 10 * np.log10(energy.max() + 1e-9) - 40
-    voiced = (best > 0.5) & strong.any(axis=1) & loud
-    return np.where(voiced, np.log2(rate / lag / 150), 0).astype(np.float32)
 
 
 def write_speaker_means(found: manifest.Manifest) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ import synthesizer_preprocess
 from synthesizer import align
 from synthesizer.config import DataConfig
 from synthesizer.data import SynthesisData, crop, pad, part, prosody
-from synthesizer.preprocess import LEVEL_DBFS, Processor, level, outliers, pitch, write_speaker_means
+from synthesizer.preprocess import LEVEL_DBFS, Processor, level, outliers, write_speaker_means
 from synthesizer.text import TextProcessor
 from utils import preprocessing
 from utils.corpora import scan
@@ -152,16 +152,6 @@ def test_level_is_equal_whatever_the_recording_and_silence_is_refused():
         assert 10 * np.log10(np.mean(level(sound * gain, RATE) ** 2)) == pytest.approx(LEVEL_DBFS, abs=0.2)
     with pytest.raises(CloningError, match="silence only"):
         level(np.zeros(RATE, np.float32), RATE)
-
-
-@pytest.mark.parametrize("hz", [80, 150, 310])
-def test_pitch_of_a_harmonic_sound(hz):
-    seconds = np.arange(RATE) / RATE
-    sound = sum(np.sin(2 * np.pi * hz * k * seconds) / k for k in range(1, 9)).astype(np.float32)
-    found = pitch(sound, RATE, 200)
-    assert len(found) == 81
-    np.testing.assert_allclose(150 * 2 ** found[5:-5], hz, rtol=0.03)
-    assert not pitch(rng(3).standard_normal(RATE).astype(np.float32), RATE, 200)[5:-5].any()
 
 
 def embed(samples: np.ndarray, rate: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from utils.checkpoint import save_weights
 from utils.config import to_dict
 from utils.errors import CloningError
 from utils.mel import SYNTHESIZER_MEL, MelConfig
-from vocoder.config import HifiGanConfig, VocoderConfig, VocosConfig, WaveRNNConfig
+from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig, VocosConfig, WaveRNNConfig
 from vocoder.generate import Generation
 from vocoder.inference import Vocoder
 from vocoder.model import build
@@ -22,6 +22,11 @@ ODD_MEL = MelConfig(
 CONFIGS = {
     "vocos": VocoderConfig(vocos=VocosConfig(dim=8, hidden=8, blocks=1)),
     "vocos, odd": VocoderConfig(mel=ODD_MEL, vocos=VocosConfig(dim=6, hidden=5, blocks=2, kernel=3, n_fft=90)),
+    "source_filter, odd": VocoderConfig(
+        "source_filter",
+        mel=ODD_MEL,
+        source_filter=SourceFilterConfig(dim=6, hidden=5, blocks=2, kernel=3, n_fft=90, pitch_dim=4, pitch_blocks=1),
+    ),
     "hifigan": VocoderConfig("hifigan", hifigan=HifiGanConfig(channels=16, resblock_kernels=(3,))),
     "wavernn, odd": VocoderConfig(
         "wavernn",

@@ -24,7 +24,7 @@ from vocoder.preprocess import Processor
 from vocoder.quantize import encode_mu_law, label_to_float
 from vocoder.train import BEFORE_CRITICS, VocoderRun, make_task
 
-PRESETS = ["debug", "debug_wavernn", "debug_hifigan"]
+PRESETS = ["debug", "debug_source_filter", "debug_wavernn", "debug_hifigan"]
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,17 @@ class VocosConfig:
 
 
 @dataclass(frozen=True)
+class SourceFilterConfig(VocosConfig):
+    """The same network as the filter of a source, pulses and noise, which it makes from the pitch that it finds."""
+
+    pitch_dim: int = 128  # of the blocks that find the pitch; twice that in their inner layers
+    pitch_blocks: int = 2
+    lowest_hz: float = 60.0
+    octaves: float = 3.5
+    bins_per_octave: int = 48
+
+
+@dataclass(frozen=True)
 class WaveRNNConfig:
     """Sample-rate recurrent vocoder (arXiv 1802.08435 in the published SV2TTS arrangement)."""
 
@@ -90,16 +101,18 @@ class HifiGanConfig:
 class VocoderConfig:
     """Everything that rebuilds a model: which network, its sizes, the mel it reads."""
 
-    architecture: Literal["vocos", "wavernn", "hifigan"] = "vocos"
+    architecture: Literal["vocos", "source_filter", "wavernn", "hifigan"] = "vocos"
     mel: MelConfig = SYNTHESIZER_MEL
     vocos: VocosConfig = VocosConfig()
+    source_filter: SourceFilterConfig = SourceFilterConfig()
     wavernn: WaveRNNConfig = WaveRNNConfig()
     hifigan: HifiGanConfig = HifiGanConfig()
 
     def __post_init__(self) -> None:
         hop = self.mel.hop_length
-        if self.architecture == "vocos" and self.vocos.n_fft < 2 * hop:
-            raise ValueError(f"vocos.n_fft {self.vocos.n_fft} must be at least two hops ({2 * hop})")
+        for name, sizes in (("vocos", self.vocos), ("source_filter", self.source_filter)):
+            if self.architecture == name and sizes.n_fft < 2 * hop:
+                raise ValueError(f"{name}.n_fft {sizes.n_fft} must be at least two hops ({2 * hop})")
         rates = {"wavernn": self.wavernn.upsample, "hifigan": self.hifigan.upsample_rates}.get(self.architecture)
         if rates and math.prod(rates) != hop:
             made = math.prod(rates)
@@ -163,6 +176,7 @@ class LossConfig:
 
     stft: float = 1.0
     mel: float = 5.0
+    pitch: float = 1.0  # of the frames' pitch, for a model that finds it
     adversarial: float = 1.0
     feature_matching: float = 2.0
     resolutions: tuple[int, ...] = (256, 512, 1024, 2048)  # window lengths in samples, hop a quarter

@@ -26,7 +26,8 @@ from vocoder.generate import Generation, generate
 from vocoder.griffin_lim import GriffinLimConfig, mel_to_waveform
 from vocoder.hifigan import HifiGan
 from vocoder.model import build
-from vocoder.streaming import Render, StreamedWaveRNN, stream
+from vocoder.source_filter import SourceFilter
+from vocoder.streaming import Render, StreamedSourceFilter, StreamedWaveRNN, stream
 from vocoder.wavernn import config_of, published_state
 
 GRIFFIN_LIM = "griffin-lim"
@@ -111,7 +112,7 @@ class Vocoder(ABC):
 
 
 class WaveformVocoder(Vocoder):
-    """A network that makes the whole waveform in one pass: Vocos, HiFi-GAN."""
+    """A network that makes the whole waveform in one pass: Vocos, SourceFilter, HiFi-GAN."""
 
     def __init__(self, model: nn.Module, config: VocoderConfig, fingerprint: str, device: str | torch.device) -> None:
         super().__init__(config.architecture, config.mel, fingerprint, device)
@@ -121,6 +122,9 @@ class WaveformVocoder(Vocoder):
         return self.model(mel[None])[0].float().cpu().numpy()
 
     def _streamed(self, seed: int) -> tuple[int, Render]:
+        if isinstance(self.model, SourceFilter):
+            running = StreamedSourceFilter(self.model)
+            return running.reach, running.render
         hop = self.mel.hop_length
 
         def render(mel: Tensor, first: int, count: int) -> np.ndarray:

@@ -6,15 +6,18 @@ from torch import nn
 
 from vocoder.config import VocoderConfig
 from vocoder.hifigan import HifiGan
+from vocoder.source_filter import SourceFilter
 from vocoder.vocos import Vocos
 from vocoder.wavernn import WaveRNN
 
 
 def build(config: VocoderConfig) -> nn.Module:
-    """A fresh network: Vocos and HifiGan map mels (B, M, F) to waveforms, WaveRNN is driven by `vocoder.generate`."""
+    """A fresh network: WaveRNN is driven by `vocoder.generate`, the others map mels (B, M, F) to waveforms."""
     mel = config.mel
     if config.architecture == "vocos":
         return Vocos(config.vocos, mel.n_mels, mel.hop_length)
+    if config.architecture == "source_filter":
+        return SourceFilter(config.source_filter, mel)
     if config.architecture == "hifigan":
         return HifiGan(config.hifigan, mel.n_mels)
     return WaveRNN(config.wavernn, mel.n_mels)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from utils.errors import CloningError
 from vocoder.generate import Generation, finish, make_loop, uniform_draws
 from vocoder.recurrent import Weights
+from vocoder.source_filter import SourceFilter
 from vocoder.wavernn import WaveRNN
 
 FIRST, LARGEST = 8, 64  # hops made at a time: few at first, to be heard early; then more, to spend less on the overlap
@@ -71,6 +72,24 @@ class StreamedWaveRNN:
         samples += self.last * config.preemphasis ** np.arange(1, len(samples) + 1)
         self.last = samples[-1]
         return samples.astype(np.float32)
+
+
+class StreamedSourceFilter:
+    """A SourceFilter whose pulses and noise go on from hop to hop: `render` must be asked for all hops in order."""
+
+    def __init__(self, model: SourceFilter) -> None:
+        self.model, self.reach = model, model.reach
+        self.done, self.phase = 0, 0.0  # hops made, cycles gone by until then
+
+    def render(self, mel: Tensor, first: int, count: int) -> np.ndarray:
+        mel, hop = mel[None], self.model.hop_length
+        pitch = self.model.pitch(mel)
+        phase = self.model.phases(pitch)
+        phase = phase - phase[:, first, None] + self.phase
+        position = torch.tensor([(self.done - first) * hop], device=mel.device)
+        wav = self.model.render(mel, pitch, phase, position)[0]
+        self.done, self.phase = self.done + count, float(phase[0, first + count]) % 1
+        return wav[first * hop : (first + count) * hop].cpu().numpy()
 
 
 def _marked(chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor | None, bool]]:

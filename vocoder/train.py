@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,7 +13,8 @@ from torch.nn import functional as F
 from utils.config import to_dict
 from utils.manifest import Manifest
 from utils.mel import MelConfig, preemphasis
-from utils.training import Batch, Task, TrainingConfig, Validation
+from utils.pitch import HIGHEST_ACTED_HZ, pitch
+from utils.training import Batch, Task, TrainingConfig, Validation, rng
 from vocoder.config import DataConfig, DiscriminatorConfig, LossConfig, PruningConfig, VocoderConfig
 from vocoder.data import Crops, check_mel, crop_mel, edge_frames, held_out
 from vocoder.discriminators import Discriminators, Judgement
@@ -94,6 +96,17 @@ class WaveformTask(VocoderTask):
         if run.discriminator.start is not None:
             self.modules["discriminator"] = Discriminators(run.discriminator)
 
+    def batch(self, step: int) -> Batch:
+        batch = super().batch(step)
+        if self.run.model.architecture == "source_filter":
+            edge, mel, items = edge_frames(self.mel_config), self.mel_config, len(batch["wav"])
+            tracks = [
+                pitch(wav, mel.sample_rate, mel.hop_length, high=HIGHEST_ACTED_HZ) for wav in batch["wav"].numpy()
+            ]
+            batch["pitch"] = torch.from_numpy(np.stack(tracks))[:, edge:-edge]
+            batch["start"] = torch.from_numpy(rng(self.run.training.seed, step, 1).integers(2**31, size=items))
+        return batch
+
     def adversarial(self, step: int) -> bool:
         start = self.run.discriminator.start
         return start is not None and step > start
@@ -105,13 +118,18 @@ class WaveformTask(VocoderTask):
         self.step = step
         weights, critics = self.run.loss, self.run.discriminator
         mel, target = inputs_and_target(batch, self.mel_config)
+        source = {"start": batch["start"]} if "start" in batch else {}
         if phase == "discriminator":
             with torch.no_grad():
-                made = modules["generator"](mel).float()
+                made = modules["generator"](mel, **source).float()
             judged_real, judged_made = judge(modules["discriminator"], target, made)
             return {"critics": critic_loss(judged_real.scores, judged_made.scores, critics.objective)}
-        made = modules["generator"](mel).float()
         losses: dict[str, Tensor] = {}
+        if "pitch" in batch:
+            made, pitch_loss = modules["generator"](mel, batch["pitch"], **source)
+            losses["pitch"] = weights.pitch * pitch_loss
+        else:
+            made = modules["generator"](mel).float()
         if weights.stft:
             losses["stft"] = weights.stft * stft_loss(made, target, weights.resolutions, weights.stft_preemphasis)
         if weights.mel:

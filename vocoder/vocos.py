@@ -35,41 +35,47 @@ class ConvNeXtBlock(nn.Module):
         return x + y.transpose(1, 2)
 
 
-class Vocos(nn.Module):
+class ConvNeXt(nn.Module):
+    """Features (B, inputs, F) -> (B, outputs, F): blocks between a convolution and a linear layer.
+
+    `reach`: frames on each side that a frame's output depends on.
+    """
+
+    def __init__(self, inputs: int, outputs: int, dim: int, hidden: int, blocks: int, kernel: int) -> None:
+        super().__init__()
+        self.embed = nn.Conv1d(inputs, dim, kernel, padding=kernel // 2)
+        self.norm = nn.LayerNorm(dim)
+        self.blocks = nn.ModuleList(ConvNeXtBlock(dim, hidden, kernel, 1 / blocks) for _ in range(blocks))
+        self.final_norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, outputs)
+        self.reach = (1 + blocks) * (kernel // 2)
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.embed(x).transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.final_norm(x.transpose(1, 2))).transpose(1, 2)
+
+
+class Vocos(ConvNeXt):
     """Mel (B, M, F) -> plain (not pre-emphasised) waveform (B, (F - 1) * hop), F >= 2.
 
     Frame f of the mel is centred on sample f * hop, and so is its synthesis window.
     """
 
     def __init__(self, config: VocosConfig, n_mels: int, hop_length: int) -> None:
-        super().__init__()
-        self.hop_length, self.n_fft = hop_length, config.n_fft
-        self.embed = nn.Conv1d(n_mels, config.dim, config.kernel, padding=config.kernel // 2)
-        self.norm = nn.LayerNorm(config.dim)
-        self.blocks = nn.ModuleList(
-            ConvNeXtBlock(config.dim, config.hidden, config.kernel, 1 / config.blocks) for _ in range(config.blocks)
-        )
-        self.final_norm = nn.LayerNorm(config.dim)
-        self.head = nn.Linear(config.dim, config.n_fft + 2)  # n_fft / 2 + 1 log magnitudes, as many phases
+        outputs = config.n_fft + 2  # n_fft / 2 + 1 log magnitudes, as many phases
+        super().__init__(n_mels, outputs, config.dim, config.hidden, config.blocks, config.kernel)
+        self.hop_length = hop_length
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
         # frames beyond its two neighbours that a hop of audio depends on: of the convolutions, of the synthesis windows
-        self.reach = (1 + config.blocks) * (config.kernel // 2) + math.ceil(config.n_fft / 2 / hop_length) - 1
-        self.apply(_initialise)
+        self.reach += math.ceil(config.n_fft / 2 / hop_length) - 1
 
     def forward(self, mel: Tensor) -> Tensor:
-        log_magnitude, phase = self.spectrum(mel)
-        # synthesis in float32: half precision has no inverse FFT
-        magnitude = log_magnitude.float().clamp(max=MAX_LOG_MAGNITUDE).exp()
-        return inverse_stft(torch.polar(magnitude, phase.float()), self.window.float(), self.hop_length)
-
-    def spectrum(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """mel (B, M, F) -> log magnitude and phase in radians, each (B, n_fft / 2 + 1, F)"""
-        x = self.norm(self.embed(mel).transpose(1, 2)).transpose(1, 2)
-        for block in self.blocks:
-            x = block(x)
-        y = self.head(self.final_norm(x.transpose(1, 2))).transpose(1, 2)
-        log_magnitude, phase = y.chunk(2, dim=1)
-        return log_magnitude, phase
+        log_magnitude, phase = super().forward(mel).float().chunk(2, dim=1)  # half precision has no inverse FFT
+        spectrum = torch.polar(log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp(), phase)
+        return inverse_stft(spectrum, self.window.float(), self.hop_length)
 
 
 def inverse_stft(spectrum: Tensor, window: Tensor, hop_length: int) -> Tensor:
