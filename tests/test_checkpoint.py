@@ -16,6 +16,7 @@ from utils.checkpoint import (
     load_into,
     load_training_state,
     load_weights,
+    read_header,
     save_training_state,
     save_weights,
     warm_start,
@@ -67,13 +68,46 @@ def test_round_trip(tmp_path, state):
 
 def test_half_precision_keeps_the_fingerprint(tmp_path, state):
     full = save(tmp_path / "full.safetensors", state)
-    half = save(tmp_path / "half.safetensors", state, half=True)
+    half = save(tmp_path / "half.safetensors", state, dtype="float16")
     assert full == half == fingerprint(state)
     found = load_weights(tmp_path / "half.safetensors")
     assert found.state["a.weight"].dtype == torch.float32 and found.state["steps"].dtype == torch.int64
     assert torch.allclose(found.state["a.weight"], state["a.weight"], atol=2e-3)
     assert fingerprint(found.state) == full
     assert (tmp_path / "half.safetensors").stat().st_size < (tmp_path / "full.safetensors").stat().st_size
+
+
+def test_int8_moves_no_weight_by_more_than_half_a_step_of_its_row(tmp_path, state):
+    state["wide"] = torch.randn(5, 8, 3) * torch.tensor([1e-3, 1, 0, 50, 2]).view(-1, 1, 1)
+    mark = save(tmp_path / "x.safetensors", state, dtype="int8")
+    found = load_weights(tmp_path / "x.safetensors")
+    assert found.state.keys() == state.keys() and found.fingerprint == mark == fingerprint(found.state)
+    for name, value in state.items():
+        assert found.state[name].shape == value.shape
+        if value.ndim > 1:
+            step = value.flatten(1).abs().amax(dim=1) / 127
+            off = (found.state[name] - value).flatten(1).abs().amax(dim=1)
+            assert (off <= 0.501 * step).all() and off.max() > 0.2 * step[off.argmax()]
+    assert torch.equal(found.state["steps"], state["steps"])
+    torch.testing.assert_close(found.state["a.bias"], state["a.bias"], atol=2e-3, rtol=0)
+    # stored again, it is the same
+    assert save(tmp_path / "again.safetensors", found.state, dtype="int8") == mark
+    assert read_header(tmp_path / "x.safetensors")["format"] == 2
+
+
+def test_int8_is_a_quarter_of_the_size_and_can_be_a_base(tmp_path):
+    state = {"one": torch.randn(96, 64), "two": torch.randn(96, 64)}
+    sizes = []
+    for dtype in ("float32", "int8"):
+        save(tmp_path / "x.safetensors", state, dtype=dtype)
+        sizes.append((tmp_path / "x.safetensors").stat().st_size)
+    assert sizes[1] < 0.3 * sizes[0]
+    base = load_weights(tmp_path / "x.safetensors")
+    changed = {**base.state, "two": base.state["two"] + 0.01}
+    mark = save(tmp_path / "y.safetensors", changed, dtype="int8", base=base)
+    assert (tmp_path / "y.safetensors").stat().st_size < 0.7 * sizes[1]
+    found = load_weights(tmp_path / "y.safetensors")
+    assert torch.equal(found.state["one"], base.state["one"]) and found.fingerprint == mark == fingerprint(found.state)
 
 
 def test_fingerprint_sees_names_shapes_and_values(state):
@@ -173,7 +207,7 @@ def test_foreign_and_newer_safetensors(tmp_path, state):
     save_file({"a": torch.zeros(2)}, path)
     one_line(path, "without our header")
     save_file({"a": torch.zeros(2)}, path, metadata={"kind": '"encoder"', "format": "99"})
-    one_line(path, "format 99, this version reads up to 1")
+    one_line(path, "format 99, this version reads up to 2")
     header = b'{"a": nonsense}'
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     one_line(path, "damaged")
@@ -254,5 +288,7 @@ def test_an_exported_checkpoint_says_the_same_in_half_the_size(tmp_path, data_di
     assert two.path.stat().st_size < 0.6 * one.path.stat().st_size
     export.export(tmp_path / "run.safetensors", tmp_path / "set.safetensors", ["layers=4"])
     assert load_weights(tmp_path / "set.safetensors").config == {**one.config, "layers": 4}
+    assert export.main([str(one.path), str(tmp_path / "int8.safetensors"), "--int8"]) == 0
+    assert (tmp_path / "int8.safetensors").stat().st_size < 0.6 * two.path.stat().st_size
     with pytest.raises(CloningError, match="only ours are exported"):
         export.export(data_dir / "encoder_tiny.pt", tmp_path / "x.safetensors")

@@ -1,6 +1,7 @@
 """Weights on disk: the only module that calls torch.save, torch.load or safetensors for weights.
 
-Ours: one `.safetensors` file whose header explains it (kind, format, config, mel, step, metrics, fingerprint).
+Ours: one `.safetensors` file whose header explains it (kind, format, config, mel, step, metrics, fingerprint). Matrices
+may be stored as whole numbers of 8 bits, `name`, and what one of them is worth in each row, `name#scale` (format 2).
 Published: the `.pt` files of the SV2TTS repositories, read with `weights_only=True`, so nothing in them can run.
 Training state (optimizer, step) lies beside the weights in a file that loads with `weights_only=True` too.
 """
@@ -15,7 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +26,8 @@ from torch import Tensor
 from utils.errors import CloningError
 from utils.files import atomic_path
 
-FORMAT = 1
+FORMAT = 2
+SCALE = "#scale"
 KINDS = ("encoder", "synthesizer", "vocoder")
 # One tensor that only this kind of published checkpoint has.
 _PUBLISHED_MARKS = {
@@ -61,18 +63,22 @@ def save_weights(
     step: int,
     metrics: dict[str, Any] | None = None,
     extra: dict[str, Any] | None = None,
-    half: bool = False,
+    dtype: Literal["float32", "float16", "int8"] = "float32",
     base: Checkpoint | None = None,
 ) -> str:
-    """Write one `.safetensors` file atomically; `half` stores floating point as float16. Returns its fingerprint.
+    """Write one `.safetensors` file atomically; returns the fingerprint of what will be read from it.
 
+    `dtype`: what floating point is stored as; int8 is for matrices, whose rows are scaled each, the rest is float16.
     With `base`, only what differs from that checkpoint (in float16) is stored, and where it lies from here.
     """
     path = Path(path)
-    tensors = {name: _stored(tensor, half) for name, tensor in state.items() if not _held(base, name, tensor)}
+    kept = {name: tensor.detach().cpu() for name, tensor in state.items() if not _held(base, name, tensor)}
+    packed = _pack(kept) if dtype == "int8" else {}
+    state = {**state, **_unpack(packed)}
+    plain = {name: _stored(tensor, dtype != "float32") for name, tensor in kept.items() if name not in packed}
     header = {
         "kind": kind,
-        "format": FORMAT,
+        "format": 2 if packed else 1,
         "config": config,
         "mel": mel,
         "step": step,
@@ -84,7 +90,7 @@ def save_weights(
         place = os.path.relpath(base.path.resolve(), path.resolve().parent)
         header["base"] = {"path": Path(place).as_posix(), "fingerprint": base.fingerprint}
     with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata={name: json.dumps(value) for name, value in header.items()})
+        save_file({**plain, **packed}, partial, metadata={name: json.dumps(value) for name, value in header.items()})
     return header["fingerprint"]
 
 
@@ -169,8 +175,31 @@ def load_training_state(path: str | Path) -> dict[str, Any]:
     return _torch_load(Path(path))
 
 
+def _pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Whole numbers and scales of the matrices among `state`: at most half a scale away from what they were."""
+    packed = {}
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and tensor.ndim > 1:
+            scale = tensor.flatten(1).abs().amax(dim=1).float().clamp_min(1e-12) / 127
+            packed[name] = (tensor.float() / _by_row(scale, tensor)).round().to(torch.int8).contiguous()
+            packed[name + SCALE] = scale
+    return packed
+
+
+def _unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `_pack` was given, nearly; other tensors as they are."""
+    return {
+        name: tensor.float() * _by_row(state[name + SCALE], tensor) if name + SCALE in state else tensor
+        for name, tensor in state.items()
+        if not name.endswith(SCALE)
+    }
+
+
+def _by_row(scale: Tensor, tensor: Tensor) -> Tensor:
+    return scale.view(-1, *[1] * (tensor.ndim - 1))
+
+
 def _stored(tensor: Tensor, half: bool) -> Tensor:
-    tensor = tensor.detach().cpu()
     # clone: safetensors refuses tensors that share memory (tied weights)
     return (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous().clone()
 
@@ -195,7 +224,7 @@ def _load_ours(path: Path) -> Checkpoint:
         )
     if header["format"] > FORMAT:
         raise CloningError(f"{path}: format {header['format']}, this version reads up to {FORMAT}: update the project")
-    state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    state = {name: t.float() if t.is_floating_point() else t for name, t in _unpack(state).items()}
     return Checkpoint(
         kind=header["kind"],
         state={**_base_state(path, header["base"]), **state} if "base" in header else state,
