@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from encoder.inference import SpeakerEncoder
-from synthesizer.preprocess import KIND, Processor, outliers, speaker_levels, write_speaker_means
+from synthesizer.preprocess import KIND, Processor, at_other_speeds, outliers, speaker_levels, write_speaker_means
 from utils import preprocessing
 from utils.audio import Waveform
 from utils.corpora import Clip
-from utils.errors import exit_code
+from utils.errors import CloningError, exit_code
 from utils.mel import SYNTHESIZER_MELS
 
 
@@ -77,6 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
         choices=sorted(SYNTHESIZER_MELS),
         help="sample rate and mel: 22k has a hop of 512 samples",
     )
+    parser.add_argument(
+        "--speeds", type=float, nargs="+", default=(), metavar="FACTOR",
+        help="learn every clip of the training speakers once more at one of these speeds, such as 0.92 1.1 1.2, as "
+        "somebody else's: more voices, where speakers are few",
+    )  # fmt: skip
     parser.add_argument("--max-seconds", type=float, default=20.0, help="longer clips are left out (default: 20)")
     return parser
 
@@ -94,6 +99,8 @@ def alignments(args: argparse.Namespace, clips: Sequence[Clip]) -> tuple[Path, .
 
 
 def run(args: argparse.Namespace) -> int:
+    if any(not 0.5 <= speed <= 2 or speed == 1 for speed in args.speeds):
+        raise CloningError(f"--speeds {' '.join(f'{s:g}' for s in args.speeds)}: factors lie in 0.5 .. 2 and are not 1")
     embedder = Embedder(args.encoder)
     fingerprint = embedder.encoder.fingerprint  # a wrong file ends it here, before anything is read or aligned
     chosen = preprocessing.select(args, keep=lambda clip: bool(clip.text))
@@ -105,9 +112,14 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     header = process.header() | {"encoder": fingerprint}
     process.levels = speaker_levels(chosen.clips, process.config.sample_rate)
+    clips, splits = chosen.clips, chosen.splits
+    if args.speeds:
+        others = at_other_speeds([clip for clip in clips if splits[clip.speaker] == "train"], args.speeds)
+        splits.update((clip.speaker, "train") for clip in others)
+        clips = [*clips, *others]
     found = preprocessing.run(
-        chosen.clips, args.out, KIND, process, jobs=args.jobs, scheduler=args.scheduler,
-        assign_split=chosen.splits, header=header, retry_skipped=args.retry_skipped,
+        clips, args.out, KIND, process, jobs=args.jobs, scheduler=args.scheduler,
+        assign_split=splits, header=header, retry_skipped=args.retry_skipped,
     )  # fmt: skip
     write_speaker_means(found)
     odd = outliers(found)

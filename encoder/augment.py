@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils.audio import resample
 from utils.errors import CloningError
 
 if TYPE_CHECKING:
@@ -140,11 +139,6 @@ def lossy(wav: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.nda
     buffer.seek(0)
     heard = soundfile.read(buffer, dtype="float32")[0] * np.float32(loud)
     return np.pad(heard, (0, max(0, len(wav) - len(heard))))[: len(wav)]
-
-
-def change_speed(wav: np.ndarray, factor: float) -> np.ndarray:
-    """Played `factor` times as fast, pitch and all: (T,) -> (T / factor,)"""
-    return resample(wav, round(1000 * factor), 1000)[: max(1, int(len(wav) / factor))]
 
 
 def draw_mask(config: AugmentConfig, rng: np.random.Generator, channels: int, frames: int) -> np.ndarray:

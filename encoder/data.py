@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoder.augment import augment, change_speed, draw_mask
+from encoder.augment import augment, draw_mask
 from encoder.names import NOISE_SHARD, ROOM_SHARD, noise_name, room_name, teacher_at
 from encoder.settings import AugmentConfig, EncoderSettings
+from utils.audio import change_speed
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance
 from utils.training import Cycler, rng

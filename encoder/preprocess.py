@@ -12,9 +12,8 @@ import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from encoder.augment import change_speed
 from encoder.names import NOISE_SHARD, ROOM_SHARD, noise_name, room_name, teacher_at
-from utils.audio import normalize_volume, read, to_pcm16
+from utils.audio import change_speed, normalize_volume, read, to_pcm16
 from utils.corpora import Clip
 from utils.errors import CloningError, require_package
 from utils.files import atomic_path

@@ -21,6 +21,7 @@ FRAME_SECONDS = 0.01
 SILENCE = "SIL"
 PAUSE = ","  # any pause inside an utterance; how long it is, is learned
 BOUNDARY = " "  # between words without a pause; takes no time
+PARTS = ("words", "phones")
 SHORTEST_PAUSE = 5  # alignment frames; less is the closure of a plosive
 
 
@@ -45,6 +46,14 @@ def read_alignments(paths: Iterable[str | Path]) -> dict[str, dict[str, Any]]:
         except (json.JSONDecodeError, KeyError, TypeError, EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
             raise CloningError(f"{path}: not an alignment file (JSON lines with id, words, phones): {error}") from error
     return found
+
+
+def at_speed(row: dict[str, Any], speed: float) -> dict[str, Any]:
+    """The alignment of the same speech played `speed` times as fast."""
+    return {
+        **row,
+        **{part: [[name, start / speed, length / speed] for name, start, length in row[part]] for part in PARTS},
+    }
 
 
 def symbols_of(row: dict[str, Any], seconds: float) -> Aligned:

@@ -219,18 +219,21 @@ class SynthesisData:
 
 def part(manifest: Manifest, split: str, hold_out: int) -> list[Utterance]:
     """The utterances to train on; or, of "validation", those of unseen speakers and `hold_out` of each other speaker
-    with at least TO_SPARE, chosen by their names alone: whoever is added, they stay the same.
+    with at least TO_SPARE, chosen by their names alone: whoever is added, they stay the same. What is held
+    out is not learned at another speed either.
     """
     if split == "test":
         return manifest.split(split)
     of_speaker: dict[str, list[str]] = {}
     for utterance in manifest.split("train"):
-        of_speaker.setdefault(utterance.speaker, []).append(utterance.id)
+        if "original" not in utterance.extra:
+            of_speaker.setdefault(utterance.speaker, []).append(utterance.id)
     kept = {name for names in of_speaker.values() if len(names) >= TO_SPARE for name in by_chance(names)[:hold_out]}
     return [
         u
         for u in manifest.utterances
-        if (u.split == "train" and (u.id in kept) == (split == "validation")) or u.split == split == "validation"
+        if (u.split == "train" and (u.id in kept) == (split == "validation") and u.extra.get("original") not in kept)
+        or u.split == split == "validation"
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ LEVEL_DBFS = -22.0  # of the loud parts
 PEAK = 0.95
 MARGIN_SECONDS = 0.1  # of silence at both ends
 LONGEST_PAUSE_SECONDS = 0.3
+AT_SPEED = "_x"  # in the name of a clip and of a speaker, before the speed
 CHARACTERS_PER_SECOND = (5.0, 25.0)  # outside, the transcript hardly fits
 
 Embed = Callable[[np.ndarray, int], np.ndarray]  # samples (T,), Hz -> (D,)
@@ -82,12 +84,14 @@ class Processor:
     def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
         if not clip.text:
             raise CloningError(f"no transcript: {clip.id}")
-        row = (self.rows.get(clip.id) or self.rows.get(clip.path.stem)) if self.alignments else None
+        row = (self.rows.get(original(clip)) or self.rows.get(clip.path.stem)) if self.alignments else None
         if self.alignments and row is None:
             raise CloningError(f"no alignment: {clip.id}")
         if row is not None and row.get("score", 1.0) < self.min_score:
             raise CloningError(f"poor alignment: {clip.id}: score {row['score']}, limit {self.min_score}")
         whole = audio.read(clip.path, sample_rate=self.config.sample_rate).samples
+        if clip.speed != 1:
+            whole, row = audio.change_speed(whole, clip.speed), row and align.at_speed(row, clip.speed)
         samples = level(whole, self.config.sample_rate, self.levels.get(clip.speaker))
         if row is None:
             samples, symbols = self._trimmed(samples), None
@@ -132,6 +136,7 @@ class Processor:
             frames=len(spectrogram),
             tokens=len(tokens),
             characters_per_second=round(len(clip.text) / seconds, 1),
+            **({} if clip.speed == 1 else {"original": original(clip)}),
         )
         return utterance, arrays
 
@@ -146,6 +151,21 @@ class Processor:
         first, last = align.sound_bounds(samples, rate)
         start = max(0, round((first - MARGIN_SECONDS) * rate))
         return samples[start : round((last + MARGIN_SECONDS) * rate)]
+
+
+def original(clip: Clip) -> str:
+    """The id of the clip that this one is, or that it is at another speed."""
+    return clip.id if clip.speed == 1 else clip.id.rpartition(AT_SPEED)[0]
+
+
+def at_other_speeds(clips: Sequence[Clip], speeds: Sequence[float]) -> list[Clip]:
+    """Every clip once more at one of `speeds`, spoken by somebody else: more voices to learn from."""
+    found = []
+    for clip in clips:
+        speed = speeds[int(hashlib.sha256(clip.id.encode()).hexdigest(), 16) % len(speeds)]
+        mark = f"{AT_SPEED}{speed:g}"
+        found.append(dataclasses.replace(clip, id=clip.id + mark, speaker=clip.speaker + mark, speed=speed))
+    return found
 
 
 def level(samples: np.ndarray, rate: int, usual: float | None = None) -> np.ndarray:

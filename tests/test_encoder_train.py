@@ -12,13 +12,13 @@ import torch
 
 import encoder_preprocess
 import encoder_train
-from encoder.augment import change_speed
 from encoder.inference import SpeakerEncoder
 from encoder.names import teacher_at
 from encoder.settings import AugmentConfig, EncoderSettings
 from encoder.train import EncoderTask, blank_out, ge2e_loss
 from tests.encoder_set import RATE, voice, write_set
 from tests.launching import launch_two
+from utils.audio import change_speed
 from utils.checkpoint import load_weights
 from utils.config import load_config
 from utils.manifest import Arrays, read_manifest

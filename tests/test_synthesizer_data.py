@@ -20,7 +20,7 @@ from synthesizer.text import TextProcessor
 from utils import preprocessing
 from utils.corpora import scan
 from utils.errors import CloningError
-from utils.manifest import Manifest, Utterance, read_manifest, write_manifest, write_shard
+from utils.manifest import Arrays, Manifest, Utterance, read_manifest, write_manifest, write_shard
 from utils.mel import SYNTHESIZER_MEL
 from utils.training import rng
 
@@ -98,6 +98,13 @@ def test_an_alignment_becomes_symbols_with_one_pause_or_boundary_between_words()
     found = align.symbols_of(ROW, 2.0)
     assert found.symbols == ["SIL", "S", "IY", " ", "IH", "T", ",", "N", "AW", "SIL"]
     np.testing.assert_allclose(found.edges, [0, 0.2, 0.31, 0.49, 0.49, 0.6, 0.77, 1.4, 1.6, 1.9, 2.0])
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.25])
+def test_at_another_speed_the_same_symbols_take_another_time(speed):
+    usual, found = align.symbols_of(ROW, 2.0), align.symbols_of(align.at_speed(ROW, speed), 2.0 / speed)
+    assert found.symbols == usual.symbols
+    np.testing.assert_allclose(found.edges, usual.edges / speed)
 
 
 def test_a_silence_too_short_for_a_pause_is_given_to_the_phone_before():
@@ -222,6 +229,21 @@ def test_the_script_on_recordings_with_a_set_aside_speaker(tmp_path, data_dir, c
     assert len(header["encoder"]) == 16 and header["marks"] == "all"
     assert synthesizer_preprocess.main([str(a) for a in [*arguments, "--encoder", tmp_path / "no.pt"]]) == 2
     assert "no such checkpoint" in capsys.readouterr().err
+    # a second run adds the same clips at another speed, of those that are trained on
+    assert synthesizer_preprocess.main([str(a) for a in [*arguments, "--speeds", "1.25"]]) == 0
+    assert "5 utterances (4 train, 1 test) of 3 speakers" in capsys.readouterr().out
+    by_id = {u.id: u for u in read_manifest(tmp_path / "set").utterances}
+    for id, copy in by_id.items():
+        if "original" in copy.extra:
+            first = by_id[copy.extra["original"]]
+            assert (id, copy.speaker) == (f"{first.id}_x1.25", f"{first.speaker}_x1.25") and copy.text == first.text
+            assert copy.frames == pytest.approx(first.frames / 1.25, abs=20)  # silence is trimmed to the same margin
+            arrays = Arrays(tmp_path / "set")
+            tracks = [arrays.read(u, "pitch").astype(float) for u in (first, copy)]
+            low, high = (np.median(track[track != 0]) for track in tracks)
+            assert 2 ** (high - low) == pytest.approx(1.25, rel=0.04)
+    assert synthesizer_preprocess.main([str(a) for a in [*arguments, "--speeds", "1"]]) == 2
+    assert "factors lie in 0.5 .. 2 and are not 1" in capsys.readouterr().err
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------
@@ -324,6 +346,16 @@ def test_some_utterances_of_speakers_with_enough_are_held_out_whoever_else_is_th
     more = manifest(("another", 12, "train"), ("much", 30, "train"))
     assert {u.id for u in part(more, "validation", 2)} >= {u.id for u in validation if u.speaker == "much"}
     assert len(part(few, "validation", 0)) == 3 and len(part(few, "test", 2)) == 4
+
+
+def test_what_is_held_out_is_not_learned_at_another_speed():
+    plain = [Utterance(f"a/{i}", "a", split="train") for i in range(20)]
+    copies = [Utterance(f"{u.id}_x1.1", "a_x1.1", split="train", extra={"original": u.id}) for u in plain]
+    found = Manifest(Path(), {}, [*plain, *copies])
+    held_out, train = part(found, "validation", 2), part(found, "train", 2)
+    assert len(held_out) == 2 and {u.speaker for u in held_out} == {"a"}
+    assert {u.extra["original"] for u in train if u.extra} == {u.id for u in train if not u.extra}
+    assert held_out == part(Manifest(Path(), {}, plain), "validation", 2)
 
 
 def test_marks_are_withheld_from_some_items_in_training_only(toy):

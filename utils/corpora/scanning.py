@@ -39,6 +39,7 @@ class Clip:
     emotion: str | None = None  # one of EMOTIONS
     corpus: str = ""
     source: str = ""  # `path` relative to the folder that was scanned, with "/"
+    speed: float = 1.0  # to be played so many times as fast, by another `speaker` then
 
 
 @dataclass(frozen=True)
