@@ -13,7 +13,7 @@ import vocoder_preprocess
 import vocoder_train
 from tests.vocoder_set import make_set, voice
 from utils import training
-from utils.checkpoint import load_weights
+from utils.checkpoint import load_training_state, load_weights, save_training_state
 from utils.config import load_config
 from utils.errors import CloningError
 from utils.manifest import Arrays, read_manifest
@@ -226,3 +226,16 @@ def test_a_fresh_wavernn_takes_labels_for_ordered(data, mode):
     rows = model.fc3.weight
     towards_neighbour, apart = (rows[1:] - rows[:-1]).norm(dim=1), rows.norm(dim=1)
     assert (towards_neighbour.max() < 0.2 * apart.mean()) == (mode == "raw")
+
+
+def test_a_run_from_before_a_setting_was_invented_goes_on_but_a_changed_one_does_not(data, tmp_path, capsys):
+    arguments = (data, "--out", tmp_path / "run", "--config", "debug")
+    assert run(*arguments, "--steps", 2) == 0
+    path = tmp_path / "run" / "state.pt"
+    state = load_training_state(path)
+    del state["model"]["source_filter"], state["model"]["vocos"]["kernel"]
+    save_training_state(path, state)
+    assert run(*arguments) == 0 and load_weights(tmp_path / "run" / "last.safetensors").step == 4
+    capsys.readouterr()
+    assert run(*arguments, "--steps", 6, "--set", "model.vocos.kernel=5") == 2
+    assert "holds a run of another model (differs in ['vocos'])" in capsys.readouterr().err

@@ -129,6 +129,15 @@ class Task(ABC):
         return []
 
 
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Settings of `old` that differ now; one that there was not then does not count."""
+    return [
+        name
+        for name, value in old.items()
+        if (_changed(value, new.get(name) or {}) if isinstance(value, dict) else value != new.get(name))
+    ]
+
+
 def rng(*keys: int) -> np.random.Generator:
     """A generator that depends on the keys alone, such as (seed, step)."""
     return np.random.default_rng([k & 0xFFFFFFFF for k in keys])
@@ -238,12 +247,7 @@ class _Run:
         state_path = self.out / "state.pt"
         if state_path.is_file():
             state = checkpoint.load_training_state(state_path)
-            if state["model"] != self.task.config:
-                changed = [
-                    k
-                    for k in state["model"].keys() | self.task.config.keys()
-                    if state["model"].get(k) != self.task.config.get(k)
-                ]
+            if changed := _changed(state["model"], self.task.config):
                 raise CloningError(
                     f"{self.out}: holds a run of another model (differs in {sorted(changed)}): choose another --out"
                 )
