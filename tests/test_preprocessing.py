@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,20 +24,28 @@ from utils.manifest import Arrays, Utterance, read_manifest, read_shard_indexes
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 600  # for what never comes; a busy machine takes what it needs
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 @dataclass(frozen=True)
 class Process:
     """Reads a clip; writes down each call, so that a test can count the work done in all processes."""
 
     log: Path
-    seconds_each: float = 0.0
     bug: str = ""
+    together: int = 1  # processes: a call does not end until so many have begun one
+    until: Path | None = None  # after the first speaker, a call does not end until this file is there
 
     def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
         if clip.id == self.bug:
             raise ZeroDivisionError("a bug")
         with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{os.getpid()} {clip.id}\n")
-        time.sleep(self.seconds_each)
+        wait_for(lambda: len(self.processes()) >= self.together)
+        wait_for(lambda: self.until is None or clip.speaker == "voices-s0" or self.until.exists())
         try:
             samples, rate = soundfile.read(clip.path, dtype="int16")
         except soundfile.LibsndfileError as error:
@@ -120,7 +129,7 @@ def test_report_names_the_corrupt_files(serial, corpus):
 
 
 def test_two_processes_equal_one(clips, serial, tmp_path):
-    process = Process(tmp_path / "log", seconds_each=0.02)
+    process = Process(tmp_path / "log", together=2)
     whole_set(clips, tmp_path / "set", process, jobs=2)
     assert content(tmp_path / "set") == content(serial)
     assert len(process.processes()) == 2 and str(os.getpid()) not in process.processes()
@@ -167,7 +176,8 @@ from utils.corpora import scan
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
     out = Path(sys.argv[2])
-    whole_set(scan(sys.argv[1]).clips, out / "set", Process(out / "log", seconds_each=0.1), jobs=int(sys.argv[3]))
+    process = Process(out / "log", until=out / "signalled")
+    whole_set(scan(sys.argv[1]).clips, out / "set", process, jobs=int(sys.argv[3]))
 """
 
 
@@ -180,11 +190,10 @@ def test_killed_and_resumed_equals_undisturbed(corpus, clips, serial, tmp_path, 
     child = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, start_new_session=True
     )
-    shards, deadline = tmp_path / "set/shards", time.monotonic() + 120
-    while len(list(shards.glob("*.jsonl"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: len(list((tmp_path / "set/shards").glob("*.jsonl"))) >= 2 or child.poll() is not None)
     os.killpg(child.pid, getattr(signal, sent))  # as Ctrl-C does: the whole group gets it
-    _, stderr = child.communicate(timeout=120)
+    (tmp_path / "signalled").touch()
+    _, stderr = child.communicate(timeout=600)
     assert child.returncode != 0 and not (tmp_path / "set/manifest.jsonl").exists()
     if sent == "SIGINT":
         assert b"BrokenProcessPool" not in stderr and b"KeyboardInterrupt" in stderr
@@ -199,7 +208,7 @@ def test_killed_and_resumed_equals_undisturbed(corpus, clips, serial, tmp_path, 
 
 def test_dask_cluster_of_two_processes_equals_one(clips, serial, tmp_path):
     distributed = pytest.importorskip("distributed", reason="pip install -r requirements-cluster.txt")
-    process = Process(tmp_path / "log", seconds_each=0.02)
+    process = Process(tmp_path / "log", together=2)
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
     ) as cluster:

@@ -1,10 +1,9 @@
-"""Text to ids: both symbol sets, the shape of a phoneme sequence, what a checkpoint saves, light imports, speed."""
+"""Text to ids: both symbol sets, phoneme sequences, what a checkpoint saves, light imports, little work."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +13,7 @@ from synthesizer.text import PUBLISHED, TextConfig, TextProcessor
 from synthesizer.text.published import text_to_sequence
 from synthesizer.text.symbols import ARPABET, PAUSES, SymbolTable
 from tests.conftest import ROOT
+from tests.work import work_of
 from utils.errors import CloningError
 
 PHONEMES = TextProcessor("phonemes")
@@ -121,13 +121,12 @@ def test_importing_the_package_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("symbol_set", "limit_s"), [("characters", 0.002), ("phonemes", 0.03)])
-def test_a_sentence_is_encoded_fast_after_the_first(symbol_set, limit_s):
+@pytest.mark.parametrize(("symbol_set", "lines"), [("characters", 5_000), ("phonemes", 20_000)])
+def test_a_sentence_is_encoded_fast_after_the_first(symbol_set, lines):
+    """Once the dictionary is read (3.5 million lines of Python) and the rules are compiled."""
     processor = TextProcessor(symbol_set)
     processor.encode("Dr. Smith said hello to the zorblax on 3 May 2021.")
-    times = []
-    for number in range(10):
-        start = time.process_time()
-        processor.encode(f"On 3 May 20{number + 11} Dr. Jones sold {number + 5},300 plonkers{'x' * number} for $2.50.")
-        times.append(time.process_time() - start)
-    assert min(times) < limit_s
+    for number in range(4):
+        text = f"On 3 May 20{number + 11} Dr. Jones sold {number + 5},300 plonkers{'x' * number} for $2.50."
+        assert work_of(lambda text=text: processor.encode(text)) < lines
+    assert work_of(lambda: processor.encode(20 * text)) < 25 * lines
