@@ -119,17 +119,18 @@ class VoiceCloner:
     ) -> VoiceCloner:
         """Load `encoder`, `synthesizer` and `vocoder` from a folder, each replaceable by a path of its own.
 
-        `synthesizer` may name one with emotions, "transformer" or "parallel"; `vocoder` may be "griffin-lim"; `lexicon`
-        is a file of pronunciations; `device`: auto, cpu, cuda or mps; `watermark`: whether cloned speech is marked,
-        inaudibly, as such (utils.watermark).
+        Weights may be named by their file's name in that folder or in ours: `synthesizer` "transformer" or "parallel",
+        which know emotions, `vocoder` "wavernn"; "griffin-lim" needs none. `lexicon` is a file of pronunciations;
+        `device`: auto, cpu, cuda or mps; `watermark`: whether cloned speech is marked, inaudibly, as such
+        (utils.watermark).
         Raises CloningError: a file is missing or is not a checkpoint; stages that do not fit together (unless
         `allow_mismatch`).
         """
         models, target = Path(models), pick_device(device)
         return cls(
             SpeakerEncoder.load(encoder or find_encoder(models, synthesizer), target),
-            Synthesizer.load(find_synthesizer(models, synthesizer), target, lexicon=lexicon),
-            Vocoder.load(vocoder or find_model(models, "vocoder"), target),
+            Synthesizer.load(find_chosen(models, "synthesizer", synthesizer), target, lexicon=lexicon),
+            Vocoder.load(find_chosen(models, "vocoder", vocoder), target),
             allow_mismatch=allow_mismatch,
             watermark=watermark,
         )
@@ -283,12 +284,12 @@ def find_model(folder: Path, stage: str) -> Path:
     )
 
 
-def find_synthesizer(folder: Path, choice: str | Path | None) -> Path:
-    """The folder's synthesizer; or, by `choice`, a file, or the one of that name in the folder or with emotions."""
+def find_chosen(folder: Path, stage: str, choice: str | Path | None) -> Path:
+    """The folder's `stage`; or, by `choice`, a file, or weights of that name in the folder, with emotions, or ours."""
     if choice is None:
-        return find_model(folder, "synthesizer")
+        return find_model(folder, stage)
     if not Path(choice).exists():
-        for place in (folder, EMOTIONAL_MODELS):
+        for place in (folder, EMOTIONAL_MODELS, DEFAULT_MODELS):
             if (path := place / f"{choice}.safetensors").is_file():
                 return path
     return Path(choice)
@@ -297,7 +298,7 @@ def find_synthesizer(folder: Path, choice: str | Path | None) -> Path:
 def find_encoder(folder: Path, synthesizer: str | Path | None) -> Path:
     """The folder's encoder; beside a synthesizer with emotions, the one that it was trained with, if it lies there."""
     beside = EMOTIONAL_MODELS / "encoder.safetensors"
-    if beside.is_file() and find_synthesizer(folder, synthesizer or "").resolve().parent == EMOTIONAL_MODELS:
+    if beside.is_file() and find_chosen(folder, "synthesizer", synthesizer or "").resolve().parent == EMOTIONAL_MODELS:
         return beside
     return find_model(folder, "encoder")
 

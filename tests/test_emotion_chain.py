@@ -53,16 +53,17 @@ def test_a_synthesizer_is_chosen_by_name_and_speaks_with_an_emotion(models, name
 
 def test_the_folders_own_comes_first_and_its_encoder_goes_with_the_emotions(models, tmp_path):
     emotional = tmp_path / "emotional"
-    assert voice_cloner.find_synthesizer(models, "parallel") == emotional / "parallel.safetensors"
+    assert voice_cloner.find_chosen(models, "synthesizer", "parallel") == emotional / "parallel.safetensors"
     assert voice_cloner.find_encoder(models, "parallel") == models / "encoder.safetensors"
     (emotional / "encoder.safetensors").write_bytes((models / "encoder.safetensors").read_bytes())
     assert voice_cloner.find_encoder(models, "parallel") == emotional / "encoder.safetensors"
     assert voice_cloner.find_encoder(models, emotional / "parallel.safetensors") == emotional / "encoder.safetensors"
     assert voice_cloner.find_encoder(models, None) == models / "encoder.safetensors"
+    assert voice_cloner.find_chosen(tmp_path, "vocoder", "vocoder") == voice_cloner.DEFAULT_MODELS / "vocoder.safetensors"
     (models / "parallel.safetensors").write_bytes(b"")
-    assert voice_cloner.find_synthesizer(models, "parallel") == models / "parallel.safetensors"
+    assert voice_cloner.find_chosen(models, "synthesizer", "parallel") == models / "parallel.safetensors"
     with pytest.raises(CloningError, match="no such checkpoint"):
-        VoiceCloner.load(models, synthesizer="tacotron", device="cpu")
+        VoiceCloner.load(models, synthesizer="unheard-of", device="cpu")
 
 
 def demo(models, output, *arguments: str) -> int:

@@ -12,7 +12,14 @@ from voice_cloner import DEFAULT_MODELS, SUFFIXES
 SAVED_MODELS = DEFAULT_MODELS.parent
 PUBLISHED = {"encoder": "lstm", "synthesizer": "tacotron", "vocoder": "wavernn"}
 STAGES = tuple(PUBLISHED)
-NAMES = {"lstm": "LSTM", "transformer": "Transformer", "wavernn": "WaveRNN", "hifigan": "HiFi-GAN", "vocos": "Vocos"}
+NAMES = {
+    "lstm": "LSTM",
+    "transformer": "Transformer",
+    "wavernn": "WaveRNN",
+    "hifigan": "HiFi-GAN",
+    "vocos": "Vocos",
+    "source_filter": "Source-filter",
+}
 
 
 def find(stage: str) -> dict[str, str]:
