@@ -288,7 +288,7 @@ def find_chosen(folder: Path, stage: str, choice: str | Path | None) -> Path:
     """The folder's `stage`; or, by `choice`, a file, or weights of that name in the folder, with emotions, or ours."""
     if choice is None:
         return find_model(folder, stage)
-    if not Path(choice).exists():
+    if not Path(choice).is_file():
         for place in (folder, EMOTIONAL_MODELS, DEFAULT_MODELS):
             if (path := place / f"{choice}.safetensors").is_file():
                 return path

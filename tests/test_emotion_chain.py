@@ -59,7 +59,8 @@ def test_the_folders_own_comes_first_and_its_encoder_goes_with_the_emotions(mode
     assert voice_cloner.find_encoder(models, "parallel") == emotional / "encoder.safetensors"
     assert voice_cloner.find_encoder(models, emotional / "parallel.safetensors") == emotional / "encoder.safetensors"
     assert voice_cloner.find_encoder(models, None) == models / "encoder.safetensors"
-    assert voice_cloner.find_chosen(tmp_path, "vocoder", "vocoder") == voice_cloner.DEFAULT_MODELS / "vocoder.safetensors"
+    ours = voice_cloner.DEFAULT_MODELS / "vocoder.safetensors"
+    assert voice_cloner.find_chosen(tmp_path, "vocoder", "vocoder") == ours
     (models / "parallel.safetensors").write_bytes(b"")
     assert voice_cloner.find_chosen(models, "synthesizer", "parallel") == models / "parallel.safetensors"
     with pytest.raises(CloningError, match="no such checkpoint"):
