@@ -118,7 +118,7 @@ class SourceFilter(nn.Module):
         # sum of cos(2 k half) for k = 1 .. count (Dirichlet's kernel), of power count / 2
         sine = half.sin()
         kernel = torch.where(sine.abs() < 1e-4, 2 * count + 1, ((2 * count + 1) * half).sin() / sine)
-        return (kernel - 1) * (LEVEL / (2 * count).sqrt())
+        return ((kernel - 1) * (LEVEL / (2 * count).sqrt())).to(pitch.device)
 
     def _noise(self, start: Tensor, n_frames: int) -> Tensor:
         """As long as `pulses`."""
@@ -136,4 +136,6 @@ class SourceFilter(nn.Module):
 
     @staticmethod
     def _hz(pitch: Tensor) -> Tensor:
+        """In float64, since phases add up for minutes; MPS has none."""
+        pitch = pitch.cpu() if pitch.device.type == "mps" else pitch
         return REFERENCE_HZ * torch.exp2(pitch.double())
