@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from encoder.names import KIND
 from encoder.settings import EncoderSettings
 from encoder.train import EncoderTask
-from utils import training
+from utils import training, training_flags
 from utils.config import load_config
 from utils.errors import exit_code
 from utils.manifest import read_manifest
@@ -35,7 +35,7 @@ figures/ and tensorboard/. The same command goes on where a run was stopped.
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
-    training.add_arguments(parser, KIND, "small, lstm, published, debug")
+    training_flags.add_arguments(parser, KIND, "small, lstm, published, debug")
     parser.add_argument(
         "--model", choices=["lstm", "transformer"], help="architecture, whatever the preset says (model.architecture)"
     )
@@ -43,13 +43,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    assignments = training.settings_of(args)
+    assignments = training_flags.settings_of(args)
     if args.model:
         assignments.insert(0, f'model.architecture="{args.model}"')
     settings = load_config(EncoderSettings, KIND, args.config, assignments)
     task = EncoderTask(read_manifest(args.data, KIND), settings)
     best = training.train(task, settings.training, args.out, device=args.device, start_from=args.start_from)
-    training.say(f"best weights: {best}")
+    training_flags.say(f"best weights: {best}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

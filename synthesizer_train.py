@@ -13,7 +13,7 @@ import torch
 
 from synthesizer.config import RunConfig
 from synthesizer.train import build_task
-from utils import training
+from utils import training, training_flags
 from utils.config import from_dict, load_config
 from utils.errors import exit_code
 from utils.mel import MelConfig
@@ -27,7 +27,7 @@ files, then --from the weights to start with.
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
-    training.add_arguments(parser, "synthesizer", "published, small, parallel, debug")
+    training_flags.add_arguments(parser, "synthesizer", "published, small, parallel, debug")
     return parser
 
 
@@ -38,10 +38,10 @@ def griffin_lim(mel: np.ndarray, config: dict[str, Any]) -> np.ndarray:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = load_config(RunConfig, "synthesizer", args.config, training.settings_of(args))
+    config = load_config(RunConfig, "synthesizer", args.config, training_flags.settings_of(args))
     task = build_task(args.data, config, griffin_lim)
     best = training.train(task, config.training, args.out, device=args.device, start_from=args.start_from)
-    training.say(f"best weights: {best}")
+    training_flags.say(f"best weights: {best}")
     return 0
 
 

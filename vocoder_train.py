@@ -14,7 +14,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from utils import training
+from utils import training, training_flags
 from utils.config import CONFIGS, load_config
 from utils.errors import exit_code
 from utils.manifest import read_manifest
@@ -24,22 +24,22 @@ from vocoder.train import VocoderRun, make_task
 def build_parser() -> argparse.ArgumentParser:
     presets = ", ".join(sorted(p.stem for p in (CONFIGS / "vocoder").glob("*.toml")))
     parser = argparse.ArgumentParser(description=__doc__)
-    training.add_arguments(parser, "vocoder", presets)
+    training_flags.add_arguments(parser, "vocoder", presets)
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
-    settings = training.settings_of(args)
+    settings = training_flags.settings_of(args)
     config = load_config(VocoderRun, "vocoder", args.config or "vocos", settings)
     manifest = read_manifest(args.data, "vocoder")
     task = make_task(config, manifest)
     size = sum(p.numel() for p in task.modules["generator"].parameters()) / 1e6
-    training.say(
+    training_flags.say(
         f"{config.model.architecture}, {size:.2f} M parameters; {manifest.header['hours']:.1f} h of "
         f"{manifest.header['speakers']} speakers, {len(task.crops)} stretches in the train split"
     )
     best = training.train(task, config.training, args.out, device=args.device, start_from=args.start_from)
-    training.say(f"best weights: {best}; as they were at the end: {best.with_name('last.safetensors')}")
+    training_flags.say(f"best weights: {best}; as they were at the end: {best.with_name('last.safetensors')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from encoder.settings import AugmentConfig, EncoderSettings
 from utils.audio import change_speed
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance
-from utils.training import Cycler, rng
+from utils.sampling import Cycler, rng
 
 PCM = np.float32(1 / 32767)  # features hold int16
 SPEAKER = "speaker:"  # the mean of a speaker's utterances, among the teacher's embeddings

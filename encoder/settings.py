@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from encoder.config import EncoderConfig
-from utils.training import TrainingConfig
+from utils.task import TrainingConfig
 
 
 @dataclass(frozen=True)

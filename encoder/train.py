@@ -29,7 +29,7 @@ from utils.distributed import gather_rows, world_size
 from utils.errors import CloningError
 from utils.manifest import Manifest
 from utils.mel import mel_spectrogram
-from utils.training import Batch, Task, Validation
+from utils.task import Batch, Task, Validation
 
 log = logging.getLogger(__name__)
 

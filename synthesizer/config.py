@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from utils.training import TrainingConfig
+from utils.task import TrainingConfig
 
 
 @dataclass(frozen=True)

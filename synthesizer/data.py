@@ -16,7 +16,7 @@ from synthesizer.config import DataConfig
 from utils.corpora import emotion_of
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance, read_manifest
-from utils.training import rng
+from utils.sampling import rng
 
 KIND = "synthesizer"
 TO_SPARE = 10  # utterances that a speaker must have for some to be held out

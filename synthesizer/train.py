@@ -19,7 +19,8 @@ from utils import plots
 from utils.config import to_dict
 from utils.errors import CloningError
 from utils.manifest import Utterance
-from utils.training import Task, Validation, rng
+from utils.sampling import rng
+from utils.task import Task, Validation
 
 N_VALIDATION = 32  # utterances that Tacotron speaks, which takes time; as many speakers as there are
 N_PREDICTED = 96  # utterances that the parallel model is compared with

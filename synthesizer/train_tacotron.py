@@ -19,7 +19,8 @@ from synthesizer.tacotron import Tacotron
 from synthesizer.train import SynthesizerTask, Vocode, to_device
 from utils import plots
 from utils.manifest import Utterance
-from utils.training import Validation, rng
+from utils.sampling import rng
+from utils.task import Validation
 
 N_SPOKEN = 4  # validation utterances that are spoken freely
 

@@ -22,7 +22,8 @@ from utils import plots
 from utils.distributed import masked_mean
 from utils.errors import CloningError
 from utils.manifest import Utterance
-from utils.training import Validation, rng
+from utils.sampling import rng
+from utils.task import Validation
 
 
 class TransformerTask(SynthesizerTask):

@@ -1,4 +1,4 @@
-"""A script on two CPU processes, as `utils.training.SEVERAL_PROCESSES` tells users to start it."""
+"""A script on two CPU processes, as `utils.training_flags.SEVERAL_PROCESSES` tells users to start it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def launch_two(folder: Path, body: str, *arguments: object, check: bool = True) 
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=1200,
     )
     assert not check or done.returncode == 0, done.stderr[-3000:]
     assert world.read_text(encoding="utf-8") == "2 gloo"

@@ -21,7 +21,7 @@ from tests.encoder_set import RATE, voice, write_set
 from utils.audio import change_speed
 from utils.errors import CloningError
 from utils.manifest import Utterance
-from utils.training import TrainingConfig
+from utils.task import TrainingConfig
 
 QUIET = AugmentConfig(noise=0, babble=0, reverb=0, band_limit=0, telephone=0, gain=0, mask=0)
 LOUD = AugmentConfig(noise=1, babble=1, reverb=1, band_limit=1, telephone=0.5, gain=1, mask=1)

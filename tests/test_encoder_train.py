@@ -22,7 +22,7 @@ from utils.audio import change_speed
 from utils.checkpoint import load_weights
 from utils.config import load_config
 from utils.manifest import Arrays, read_manifest
-from utils.training import Task
+from utils.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--config", "debug", "--device", "cpu", "--workers", "0"]

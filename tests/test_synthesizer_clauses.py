@@ -12,7 +12,7 @@ from synthesizer.text import TextProcessor
 from tests.test_synthesizer_data import SPEAKER_SIZE, make_set
 from tests.test_synthesizer_parallel import small
 from utils.checkpoint import warm_start
-from utils.training import rng
+from utils.sampling import rng
 
 
 @pytest.fixture(scope="module")

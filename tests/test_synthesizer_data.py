@@ -22,7 +22,7 @@ from utils.corpora import scan
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance, read_manifest, write_manifest, write_shard
 from utils.mel import SYNTHESIZER_MEL
-from utils.training import rng
+from utils.sampling import rng
 
 RATE = 16000
 MEL = {**SYNTHESIZER_MEL.__dict__, "n_mels": 20}

@@ -12,7 +12,7 @@ from synthesizer.layers import ConvStack
 from synthesizer.loss import local_mean, parallel_losses
 from synthesizer.parallel import Parallel, upsampling, whole_durations
 from tests.test_synthesizer_data import SPEAKER_SIZE, make_set
-from utils.training import rng
+from utils.sampling import rng
 
 SIZES = {"channels": 24, "encoder_blocks": 1, "decoder_blocks": 1, "flow_blocks": 1, "flow_channels": 16, "kernel": 5}
 

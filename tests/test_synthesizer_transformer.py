@@ -14,7 +14,7 @@ from synthesizer.transformer import SPAN, Transformer, rotate
 from tests.emotion_set import make_emotional_set
 from tests.test_synthesizer_data import SPEAKER_SIZE
 from utils.corpora import EMOTIONS
-from utils.training import rng
+from utils.sampling import rng
 
 SIZES = {
     "width": 32,

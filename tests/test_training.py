@@ -20,7 +20,9 @@ from tests.launching import launch_two
 from utils import checkpoint
 from utils.distributed import gather_rows, masked_mean
 from utils.errors import CloningError
-from utils.training import Cycler, Task, TrainingConfig, Validation, rng, train
+from utils.sampling import Cycler, rng
+from utils.task import Task, TrainingConfig, Validation
+from utils.training import train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -99,7 +101,7 @@ def test_a_killed_run_keeps_its_last_step_and_goes_on(tmp_path):
         "        return super().batch(step)\n"
         f"t.train(Killed(), t.settings_for(12), r'{tmp_path / 'killed'}', device='cpu')\n"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=600)
     state = checkpoint.load_training_state(tmp_path / "killed" / "state.pt")
     assert state["step"] == 9, "a polite kill saves the step in progress"
     train(Toy(), settings_for(12), tmp_path / "killed", device="cpu")
@@ -117,7 +119,7 @@ def test_a_signal_to_the_whole_group_spares_the_loaders_until_the_step_is_saved(
         "        return super().losses(modules, batch, phase, step)\n"
         f"t.train(Killed(), t.settings_for(400, workers=2), r'{tmp_path}', device='cpu')\n"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=120, start_new_session=True)
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=600, start_new_session=True)
     assert checkpoint.load_training_state(tmp_path / "state.pt")["step"] == 4
 
 

@@ -6,19 +6,15 @@ Nothing random is carried from step to step: the batch, the dropout masks and th
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import math
 import signal
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -27,150 +23,12 @@ from tqdm import tqdm
 
 from utils import checkpoint
 from utils.config import to_dict
-from utils.distributed import is_main_process
 from utils.errors import CloningError
 from utils.files import write_text
+from utils.sampling import rng
+from utils.task import Batch, Task, TrainingConfig, Validation
 
 log = logging.getLogger(__name__)
-Batch = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How long and how fast to learn. Learning rate: linear warm-up, then a cosine down to the final one."""
-
-    steps: int = 100_000
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 1e-5
-    warmup_steps: int = 500
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    ema_decay: float = 0.0  # > 0: a moving average of the weights is validated and saved in their place
-    seed: int = 0
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    workers: int = 1  # processes that prepare batches; 0: in the training process
-    log_every: int = 50
-    validate_every: int = 1000
-    save_every: int = 500
-    patience: int = 0  # stop after so many validations without a better score; 0: never
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if not 0 < self.learning_rate or not 0 <= self.ema_decay < 1 or self.clip_norm <= 0:
-            raise ValueError("need learning_rate > 0, 0 <= ema_decay < 1, clip_norm > 0")
-        if min(self.log_every, self.validate_every, self.save_every) < 1 or min(self.warmup_steps, self.workers) < 0:
-            raise ValueError(
-                "log_every, validate_every, save_every must be at least 1; warmup_steps, workers at least 0"
-            )
-
-    def learning_rate_at(self, step: int) -> float:
-        """The rate of step 1 .. steps."""
-        if step <= self.warmup_steps:
-            return self.learning_rate * step / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
-
-
-@dataclass
-class Validation:
-    """What a stage says of itself: `score` (lower is better) picks the best checkpoint."""
-
-    score: float
-    metrics: dict[str, float] = field(default_factory=dict)
-    figures: dict[str, Callable[[], Any]] = field(
-        default_factory=dict
-    )  # name -> function that draws a matplotlib Figure
-    audio: dict[str, tuple[np.ndarray, int]] = field(default_factory=dict)  # name -> (samples (T,), Hz)
-    warnings: list[str] = field(default_factory=list)  # shown in words, such as attention that does not align
-
-
-class Task(ABC):
-    """What one stage tells the loop: its modules, its batches, its losses."""
-
-    kind: str  # of the checkpoint
-    modules: dict[str, nn.Module]  # one optimizer each; the first one's weights are the checkpoint
-    config: dict[str, Any]  # of the model, saved in the checkpoint
-    mel: dict[str, Any] | None = None
-    extra: dict[str, Any] = {}  # replaced by subclasses, never changed
-
-    @abstractmethod
-    def batch(self, step: int) -> Batch:
-        """The whole batch of a step, over all processes: a pure function of (seed, step); CPU tensors (B, ...)."""
-
-    @abstractmethod
-    def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
-        """Losses for the module named `phase`; they are summed. Names that begin with "_" are only logged."""
-
-    @abstractmethod
-    def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
-        """Measure on held-out speakers; modules are in eval mode, under inference_mode."""
-
-    def phases(self, step: int) -> list[str]:
-        """The modules to update at this step, in order."""
-        return list(self.modules)
-
-    def constrain(self, weights: Mapping[str, Tensor], step: int) -> None:  # noqa: B027 (nothing unless overridden)
-        """Change weights of the first module in place after its step, such as pruned ones to 0.
-
-        Called for the trained ones, and then for their moving average where there is one.
-        """
-
-    def shard(self, batch: Batch, rank: int, world: int) -> Batch:
-        """The rows of one process: rank, rank + world, ..."""
-        return {
-            name: value[rank::world] if isinstance(value, Tensor | list) else value for name, value in batch.items()
-        }
-
-    def names(self, step: int) -> list[str]:
-        """Utterances in the batch of a step, to name them when a loss is not finite."""
-        return []
-
-
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Settings of `old` that differ now; one that there was not then does not count."""
-    return [
-        name
-        for name, value in old.items()
-        if (_changed(value, new.get(name) or {}) if isinstance(value, dict) else value != new.get(name))
-    ]
-
-
-def rng(*keys: int) -> np.random.Generator:
-    """A generator that depends on the keys alone, such as (seed, step)."""
-    return np.random.default_rng([k & 0xFFFFFFFF for k in keys])
-
-
-class Cycler:
-    """Random order without state: item `at(p)` of an endless sequence in which every round holds every item once.
-
-    The first of a round is never the last of the round before (where there is more than one item), so every item comes
-    within two rounds and never twice in a row.
-    """
-
-    def __init__(self, n: int, *seed: int) -> None:
-        if n < 1:
-            raise ValueError(f"nothing to cycle over: n = {n}")
-        self.n, self.seed = n, seed
-        self._round, self._order = -1, np.empty(0, int)
-
-    def at(self, position: int) -> int:
-        """Index (0 .. n-1) at an absolute position."""
-        turn, place = divmod(position, self.n)
-        if turn != self._round:
-            self._round, self._order = turn, self._permutation(turn)
-        return int(self._order[place])
-
-    def _permutation(self, turn: int) -> np.ndarray:
-        if self.n <= 2:
-            return rng(*self.seed, 0).permutation(self.n)  # two items can only alternate
-        order = rng(*self.seed, turn).permutation(self.n)
-        # Only the first two places may be exchanged, so the last place of the round before is as it was drawn.
-        if turn > 0 and order[0] == rng(*self.seed, turn - 1).permutation(self.n)[-1]:
-            order[[0, 1]] = order[[1, 0]]
-        return order
 
 
 class _Steps(Dataset):
@@ -497,6 +355,15 @@ class _Run:
         self.accelerator.end_training()
 
 
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Settings of `old` that differ now; one that there was not then does not count."""
+    return [
+        name
+        for name, value in old.items()
+        if (_changed(value, new.get(name) or {}) if isinstance(value, dict) else value != new.get(name))
+    ]
+
+
 class _stop_on_signal:
     """Ctrl-C and SIGTERM end the run after the step in progress, with everything saved; a second ends it at once."""
 
@@ -527,64 +394,3 @@ def _ignore_interrupts(worker: int) -> None:
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:
     return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
-
-
-SEVERAL_PROCESSES = """
-several processes (GPUs, or CPU processes) share the batch of a step, so that the result is that of one process:
-  accelerate launch --multi_gpu --num_processes 2 {stage}_train.py DATA --out RUN
-  accelerate launch --multi_gpu --num_processes 2 {stage}_train.py DATA --out RUN --device cpu --threads 1
-(--multi_gpu starts them on machines without a GPU too, while accelerate's own --cpu would start only one)
-"""
-
-
-def add_arguments(parser: argparse.ArgumentParser, stage: str, presets: str) -> None:
-    """The flags that the three train scripts share, and how to start several processes."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (parser.epilog or "") + SEVERAL_PROCESSES.format(stage=stage)
-    parser.add_argument("data", type=Path, help=f"a folder that {stage}_preprocess.py wrote")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="where weights, curves and pictures go; an interrupted run there goes on",
-    )
-    parser.add_argument("--config", default=None, help=f"preset in configs/{stage}/ ({presets}) or a .toml file")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="settings",
-        help="change one setting, such as training.learning_rate=3e-4 (repeatable)",
-    )
-    parser.add_argument("--steps", type=int, help="how many steps to train in all (training.steps)")
-    parser.add_argument(
-        "--from",
-        dest="start_from",
-        type=Path,
-        metavar="CHECKPOINT",
-        help="begin with the weights of a checkpoint (layers that match)",
-    )
-    parser.add_argument(
-        "--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU where there is one (default)"
-    )
-    parser.add_argument("--precision", choices=["no", "bf16", "fp16"], help="mixed precision (training.precision)")
-    parser.add_argument("--workers", type=int, help="processes that prepare batches (training.workers)")
-    parser.add_argument("--threads", type=int, help="CPU threads of each process (default: all cores)")
-
-
-def say(text: str) -> None:
-    """Print a line of a script's report, once however many processes there are."""
-    if is_main_process():
-        print(text)
-
-
-def settings_of(args: argparse.Namespace) -> list[str]:
-    """The assignments that shared flags stand for, `--set` last. Sets the number of threads on the way."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    flags = {"training.steps": args.steps, "training.workers": args.workers}
-    assignments = [f"{name}={value}" for name, value in flags.items() if value is not None]
-    if args.precision:
-        assignments.append(f'training.precision="{args.precision}"')
-    return assignments + args.settings

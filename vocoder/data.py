@@ -13,7 +13,7 @@ from torch import Tensor
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance
 from utils.mel import MelConfig, mel_spectrogram
-from utils.training import Cycler, rng
+from utils.sampling import Cycler, rng
 from vocoder.config import DataConfig
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from utils.config import to_dict
 from utils.manifest import Manifest
 from utils.mel import MelConfig, preemphasis
 from utils.pitch import HIGHEST_ACTED_HZ, pitch
-from utils.training import Batch, Task, TrainingConfig, Validation, rng
+from utils.sampling import rng
+from utils.task import Batch, Task, TrainingConfig, Validation
 from vocoder.config import DataConfig, DiscriminatorConfig, LossConfig, PruningConfig, VocoderConfig
 from vocoder.data import Crops, check_mel, crop_mel, edge_frames, held_out
 from vocoder.discriminators import Discriminators, Judgement

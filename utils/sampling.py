@@ -1,0 +1,40 @@
+"""Random choices without state: they depend on seeds and places alone, so that a run can go on anywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def rng(*keys: int) -> np.random.Generator:
+    """A generator that depends on the keys alone, such as (seed, step)."""
+    return np.random.default_rng([k & 0xFFFFFFFF for k in keys])
+
+
+class Cycler:
+    """Random order without state: item `at(p)` of an endless sequence in which every round holds every item once.
+
+    The first of a round is never the last of the round before (where there is more than one item), so every item comes
+    within two rounds and never twice in a row.
+    """
+
+    def __init__(self, n: int, *seed: int) -> None:
+        if n < 1:
+            raise ValueError(f"nothing to cycle over: n = {n}")
+        self.n, self.seed = n, seed
+        self._round, self._order = -1, np.empty(0, int)
+
+    def at(self, position: int) -> int:
+        """Index (0 .. n-1) at an absolute position."""
+        turn, place = divmod(position, self.n)
+        if turn != self._round:
+            self._round, self._order = turn, self._permutation(turn)
+        return int(self._order[place])
+
+    def _permutation(self, turn: int) -> np.ndarray:
+        if self.n <= 2:
+            return rng(*self.seed, 0).permutation(self.n)  # two items can only alternate
+        order = rng(*self.seed, turn).permutation(self.n)
+        # Only the first two places may be exchanged, so the last place of the round before is as it was drawn.
+        if turn > 0 and order[0] == rng(*self.seed, turn - 1).permutation(self.n)[-1]:
+            order[[0, 1]] = order[[1, 0]]
+        return order
