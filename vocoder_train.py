@@ -1,6 +1,8 @@
 """Train a vocoder: mel in, waveform out.
 
-    python vocoder_train.py data/vocoder --out runs/vocos --config vocos
+    python vocoder_train.py data/vocoder --out runs/first --config source_filter
+    python vocoder_train.py data/vocoder --out runs/vocoder --config source_filter_adversarial \\
+        --from runs/first/best.safetensors
     python vocoder_train.py data/vocoder --out runs/hifigan --config hifigan_v2 --precision bf16
 
 An interrupted run goes on with the same command. `best.safetensors` and `last.safetensors` are what
@@ -30,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     settings = training_flags.settings_of(args)
-    config = load_config(VocoderRun, "vocoder", args.config or "vocos", settings)
+    config = load_config(VocoderRun, "vocoder", args.config or "source_filter", settings)
     manifest = read_manifest(args.data, "vocoder")
     task = make_task(config, manifest)
     size = sum(p.numel() for p in task.modules["generator"].parameters()) / 1e6
