@@ -19,7 +19,7 @@ from utils import watermark
 pytest.importorskip("streamlit", reason="the page is optional: pip install -r requirements-app.txt")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE = 180  # s; a busy machine is no failure
+PATIENCE = 600  # s; a busy machine is no failure
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def address(tmp_path_factory):
         yield f"http://localhost:{port}"
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(PATIENCE)
         log.seek(0)
         print(log.read())
 

@@ -27,7 +27,8 @@ def test_it_runs(path):
     if not (ROOT / "saved_models" / "default" / "encoder.safetensors").is_file():
         pytest.skip("no saved_models/default/encoder.safetensors")
     notebook = nbformat.read(path, as_version=4)
-    client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}})
+    where = {"metadata": {"path": str(path.parent)}}
+    client = nbclient.NotebookClient(notebook, timeout=3600, startup_timeout=600, resources=where)
     client.execute()
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in shown)

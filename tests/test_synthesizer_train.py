@@ -134,8 +134,10 @@ def gradients_of_a_process(rank: int, world: int, toy: str, out: Path) -> None:
             torch.save({name: p.grad for name, p in module.named_parameters()}, out / model)
     if rank == 0:
         (out / "world").write_text(str(dist.get_world_size()), encoding="utf-8")
-    dist.barrier()
-    time.sleep(0.5)  # until the other has left the barrier too
+    (out / f"ready {rank}").touch()
+    deadline = time.monotonic() + 600
+    while len(list(out.glob("ready *"))) < world and time.monotonic() < deadline:
+        time.sleep(0.01)
     os._exit(0)  # gloo's threads may abort a process that is torn down while the other still talks
 
 
