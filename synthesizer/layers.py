@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils.linear import Linear
+
 
 def length_mask(lengths: Tensor, size: int | None = None) -> Tensor:
     """lengths (B,) -> (B, size) bool, true inside; size defaults to the longest."""
@@ -55,8 +57,8 @@ class ConvBlock(nn.Module):
         self.depthwise = nn.Conv2d(channels, channels, (1, kernel), padding=(0, kernel // 2), groups=channels)
         self.norm = nn.LayerNorm(channels, elementwise_affine=False)
         self.film = nn.Linear(condition, 2 * channels)
-        self.up = nn.Linear(channels, expansion * channels)
-        self.down = nn.Linear(expansion * channels, channels)
+        self.up = Linear(channels, expansion * channels)
+        self.down = Linear(expansion * channels, channels)
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor, condition: Tensor, mask: Tensor) -> Tensor:

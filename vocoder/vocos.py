@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils.linear import Linear
 from vocoder.config import VocosConfig
 
 MAX_LOG_MAGNITUDE = 6.0  # exp of it bounds a bin: an untrained head must not overflow
@@ -24,8 +25,8 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.norm = nn.LayerNorm(dim)
-        self.expand = nn.Linear(dim, hidden)
-        self.project = nn.Linear(hidden, dim)
+        self.expand = Linear(dim, hidden)
+        self.project = Linear(hidden, dim)
         self.scale = nn.Parameter(torch.full((dim,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ class ConvNeXt(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(ConvNeXtBlock(dim, hidden, kernel, 1 / blocks) for _ in range(blocks))
         self.final_norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, outputs)
+        self.head = Linear(dim, outputs)
         self.reach = (1 + blocks) * (kernel // 2)
         self.apply(_initialise)
 
