@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,21 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from synthesizer.align import PAUSE
 from synthesizer.clauses import mark_ids, marks_of_words
 from synthesizer.config import SynthesizerConfig
-from synthesizer.data import step_targets
-from synthesizer.emotion import neutral
 from synthesizer.feeling import Feeling, embed_emotion
-from synthesizer.health import JUMP, Health, health
-from synthesizer.layers import ItemDropout
-from synthesizer.parallel import Parallel, upsampling, whole_durations
-from synthesizer.stopping import EachByItself, frame_limit
+from synthesizer.generation import generate, health_of, lead_parallel, lead_step_by_step
+from synthesizer.parallel import Parallel
+from synthesizer.speech import Speech, Synthesis, after, complaint
 from synthesizer.tacotron import Tacotron, published_config, published_state
 from synthesizer.text import PUBLISHED, Sentence, TextProcessor, split_sentences
-from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
+from synthesizer.text.symbols import SILENCE, WORD_BOUNDARY
 from synthesizer.transformer import Transformer
 from utils.checkpoint import Checkpoint, load_into, load_weights
 from utils.config import from_dict
@@ -41,37 +36,6 @@ RATES = (0.25, 4.0)
 MAX_CHARACTERS = {"parallel": 200, "tacotron": 130, "transformer": 130}
 MAX_TOKENS = 600
 NETWORKS = {"tacotron": Tacotron, "parallel": Parallel, "transformer": Transformer}
-LONGEST_TOKEN_SECONDS = 0.75
-SHORTEST_SECONDS = 0.2  # of a text, however short, at rate 1
-KEPT_FRAMES = 2  # of the silence before a sentence, however short the pause
-SILENT = 3.4  # published inference cuts trailing frames whose loudest channel is below -3.4
-
-
-@dataclasses.dataclass(frozen=True)
-class Synthesis:
-    """One sentence spoken."""
-
-    mel: np.ndarray = dataclasses.field(repr=False)  # (M, F)
-    alignment: np.ndarray = dataclasses.field(repr=False)  # (F, N): which token each frame says
-    stop_reason: str  # "token", "alignment", "limit", or "durations" (parallel: its length is planned)
-    text: str
-    tokens: list[str] = dataclasses.field(repr=False)
-    health: Health
-    seed: int
-
-    @property
-    def good(self) -> bool:
-        """Neither cut off by the limit nor badly aligned."""
-        return self.stop_reason != "limit" and self.health.good
-
-
-@dataclasses.dataclass(frozen=True)
-class Speech:
-    """A text spoken: the sentences, and their mels with the pauses between."""
-
-    mel: np.ndarray = dataclasses.field(repr=False)  # (M, F)
-    pieces: list[Synthesis]
-    notes: list[str]  # what was left out of the text, what went wrong
 
 
 class Reading(NamedTuple):
@@ -208,8 +172,8 @@ class Synthesizer:
         pieces = self._spoken(texts, speaker, rate, seed, emotion, attempts)
         notes = list(dict.fromkeys(note for s in texts for note in self.text.read(s).notes))
         notes += [f"{p.text[:40]!r}: said with seed {p.seed}, seed {seed} failed" for p in pieces if p.seed != seed]
-        notes += [f"{p.text[:40]!r}: {_complaint(p)}" for p in pieces if not p.good]
-        mels = [self._after(before, s, p) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
+        notes += [f"{p.text[:40]!r}: {complaint(p)}" for p in pieces if not p.good]
+        mels = [after(before, s, p, self.mel) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
         return Speech(np.concatenate(mels, axis=1), pieces, notes)
 
     def stream(
@@ -234,7 +198,7 @@ class Synthesizer:
             before = None
             for sentence, silence in zip(sentences, silences, strict=True):
                 (piece,) = self._spoken([sentence.text], speaker, rate, seed, emotion, attempts)
-                yield self._after(before, silence, piece)
+                yield after(before, silence, piece, self.mel)
                 before = piece
 
         return mels()
@@ -288,7 +252,7 @@ class Synthesizer:
             feeling = embed_emotion(self.network, self.emotions, self.mel, emotion)
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]
-                found = self._batch([readings[i] for i in chosen], speakers[chosen], rate, seed, feeling)
+                found = generate(self, [readings[i] for i in chosen], speakers[chosen], rate, seed, feeling)
                 for i, (mel, alignment, reason) in zip(chosen, found, strict=True):
                     results[i] = Synthesis(
                         mel=mel.float().cpu().numpy(),
@@ -296,7 +260,7 @@ class Synthesizer:
                         stop_reason=reason,
                         text=texts[i],
                         tokens=self.text.decode(tokens[i]),
-                        health=_health(self.config, alignment, tokens[i], self.text.symbols),
+                        health=health_of(self.config, alignment, tokens[i], self.text.symbols),
                         seed=seed,
                     )
         return [results[i] for i in range(len(texts))]
@@ -328,46 +292,10 @@ class Synthesizer:
                 if (total := int(np.sum(durations))) != frames:
                     raise CloningError(f"durations sum to {total} frames, the mel has {frames}: they must be equal")
             if isinstance(self.network, Parallel):
-                made = self._led_parallel(ids, lengths, speakers, durations, prosody, seed)
+                made = lead_parallel(self, ids, lengths, speakers, durations, prosody, seed)
             else:
-                made = self._led_step_by_step(ids, lengths, speakers, mel, durations, seed)
+                made = lead_step_by_step(self, ids, lengths, speakers, mel, durations, seed)
         return made[0, :, :frames].clamp(-self.mel.max_abs, self.mel.max_abs).float().cpu().numpy()
-
-    def _led_parallel(
-        self, tokens: Tensor, lengths: Tensor, speakers: Tensor, durations: np.ndarray, prosody: np.ndarray, seed: int
-    ) -> Tensor:
-        emotion = embed_emotion(self.network, self.emotions, self.mel, None)
-        speaker = self.network.condition(speakers, emotion)
-        encoding = self.network.encode(tokens, lengths, speaker)
-        frames = torch.as_tensor(np.asarray(durations, dtype=np.int64), device=self.device)[None]
-        spoken = torch.as_tensor(np.asarray(prosody, dtype=np.float32), device=self.device)[None]
-        return self.network.mels(encoding, frames, spoken, speaker, [seed])[0]
-
-    def _led_step_by_step(
-        self,
-        tokens: Tensor,
-        lengths: Tensor,
-        speakers: Tensor,
-        mel: np.ndarray,
-        durations: np.ndarray | None,
-        seed: int,
-    ) -> Tensor:
-        target = torch.as_tensor(np.asarray(mel, dtype=np.float32), device=self.device)[None]
-        missing = -target.shape[2] % self.network.reduction  # the last step is a whole one
-        batch = {
-            "tokens": tokens,
-            "token_lengths": lengths,
-            "speaker": speakers,
-            "mel": F.pad(target, (0, missing), value=-self.mel.max_abs),
-            "mel_lengths": torch.tensor([target.shape[2]], device=self.device),
-            "seeds": torch.tensor([seed]),
-        }
-        if isinstance(self.network, Transformer):
-            steps = batch["mel"].shape[2] // self.network.reduction
-            batch["targets"] = torch.from_numpy(step_targets(durations, self.network.reduction, steps))[None]
-            if self.emotions:
-                batch["emotion"] = torch.tensor([neutral(self.emotions)])
-        return self.network(batch)["linear"]
 
     def tokens(self, text: str) -> list[int]:
         """The ids that the network reads. Models of aligned speech know one kind of pause, and silence at both ends."""
@@ -403,132 +331,3 @@ class Synthesizer:
         if not torch.isfinite(speakers).all() or (speakers.norm(dim=1) < 1e-3).any():
             raise CloningError("the speaker embedding is zero or not finite: embed a clip with voice in it")
         return speakers.to(self.device)
-
-    def _batch(
-        self, readings: list[Reading], speakers: Tensor, rate: float, seed: int, emotion: Tensor | None
-    ) -> list[tuple]:
-        """Per item mel (M, F), alignment (F, N), stop reason."""
-        lengths = torch.tensor([len(r.tokens) for r in readings], device=self.device)
-        padded, marks = (
-            nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in rows], batch_first=True).to(self.device)
-            for rows in zip(*readings, strict=True)
-        )
-        if isinstance(self.network, Tacotron):
-            return self._tacotron(padded, lengths, speakers, rate, seed)
-        condition = self.network.condition(speakers, emotion)
-        if isinstance(self.network, Parallel):
-            return self._parallel(padded, marks, lengths, condition, rate, seed)
-        return self._transformer(padded, lengths, condition, rate, seed)
-
-    def _parallel(
-        self, tokens: Tensor, marks: Tensor, lengths: Tensor, speaker: Tensor, rate: float, seed: int
-    ) -> list[tuple]:
-        model: Parallel = self.network
-        encoding = model.encode(tokens, lengths, speaker, marks=marks)
-        nobody = model.encode(tokens, lengths, torch.zeros_like(speaker)) if model.config.guidance else None
-        frames = torch.expm1(encoding.durations_log) * min(max(self.details.tempo, 0.7), 1.5)
-        timeless = torch.tensor([s in (END, WORD_BOUNDARY) for s in self.text.symbols], device=tokens.device)
-        silent = torch.tensor([s in (SILENCE, *PAUSES) for s in self.text.symbols], device=tokens.device)
-        frames = frames.clamp(max=LONGEST_TOKEN_SECONDS / self.mel.frame_seconds)
-        frames = torch.where(silent[tokens], frames.clamp(min=0), frames.clamp(min=1)) * ~timeless[tokens]
-        totals = frames.cumsum(dim=1).gather(1, lengths[:, None] - 1)
-        frames = frames * (SHORTEST_SECONDS / self.mel.frame_seconds / totals).clamp(min=1)
-        durations = whole_durations(frames, lengths, rate)
-        mels, frame_counts = model.mels(encoding, durations, encoding.prosody, speaker, [seed] * len(tokens), nobody)
-        index, _ = upsampling(durations)
-        mels = mels.clamp(-self.mel.max_abs, self.mel.max_abs)
-        return [
-            (mel[:, :n], F.one_hot(places[:n], int(size)), "durations")
-            for mel, places, n, size in zip(mels, index, frame_counts.tolist(), lengths, strict=True)
-        ]
-
-    def _tacotron(self, tokens: Tensor, lengths: Tensor, speakers: Tensor, rate: float, seed: int) -> list[tuple]:
-        model: Tacotron = self.network
-        reduction, sizes = model.reduction, lengths.tolist()
-        dropout = ItemDropout([seed] * len(tokens), self.device)
-        limits = [frame_limit(n, self.text.config.symbol_set) for n in sizes]
-        least = round(SHORTEST_SECONDS / self.mel.frame_seconds)
-        stopper = EachByItself(sizes, limits, reduction, self.mel.frame_seconds, least=least)
-        memory = model.remember(tokens, lengths, speakers, dropout)
-        reach = JUMP if self.monotonic else 0
-        output = model.generate(memory, dropout, stopper, math.ceil(max(limits) / reduction), reach)
-        published = model.config.padding == "published"
-        found = []
-        for i, frames in enumerate(stopper.frames):
-            length = torch.tensor([frames], device=self.device)
-            mel = model.post(output["mel"][i : i + 1, :, :frames], length)[0].clamp(-self.mel.max_abs, self.mel.max_abs)
-            alignment = output["attention"][i, : frames // reduction, : sizes[i]].repeat_interleave(reduction, dim=0)
-            if published:
-                loud = (mel.amax(dim=0) >= -SILENT).nonzero()
-                kept = int(loud[-1]) + 1 if len(loud) else 1
-                mel, alignment = mel[:, :kept], alignment[:kept]
-            found.append((_resample(mel, rate), _resample(alignment.t(), rate).t(), stopper.reasons[i] or "limit"))
-        return found
-
-    def _transformer(self, tokens: Tensor, lengths: Tensor, condition: Tensor, rate: float, seed: int) -> list[tuple]:
-        model: Transformer = self.network
-        timed = (lengths - 1).tolist()  # the end symbol takes no time
-        limits = [frame_limit(n, self.text.config.symbol_set) for n in timed]
-        stopper = EachByItself(timed, limits, model.reduction, self.mel.frame_seconds)
-        memory = model.remember(tokens, lengths, condition)
-        dropout = ItemDropout([seed] * len(tokens), self.device)
-        output = model.generate(memory, dropout, stopper, math.ceil(max(limits) / model.reduction))
-        found = []
-        for i, frames in enumerate(stopper.frames):
-            length = torch.tensor([frames], device=self.device)
-            mel = model.post(output["mel"][i : i + 1, :, :frames], length, condition[i : i + 1])[0]
-            mel = mel.clamp(-self.mel.max_abs, self.mel.max_abs)
-            alignment = output["attention"][i, : frames // model.reduction, : int(lengths[i])]
-            alignment = alignment.repeat_interleave(model.reduction, dim=0)
-            found.append((_resample(mel, rate), _resample(alignment.t(), rate).t(), stopper.reasons[i] or "limit"))
-        return found
-
-    def _after(self, before: Synthesis | None, seconds: float, piece: Synthesis) -> np.ndarray:
-        """The mel of a sentence after so many seconds of silence in all: what both say themselves counts.
-
-        What is missing goes from the last frame to the next, but quiet; what is too much is cut from `piece`.
-        """
-        if before is None:
-            return piece.mel
-        own = silent_ends(piece)[0]
-        count = round(seconds / self.mel.frame_seconds) - silent_ends(before)[1] - own
-        mel = piece.mel[:, min(-count, max(0, own - KEPT_FRAMES)) :] if count < 0 else piece.mel
-        count = max(0, count)
-        slope = (np.arange(count, dtype=np.float32) + 0.5) / max(1, count)
-        between = before.mel[:, -1:] * (1 - slope) + mel[:, :1] * slope
-        return np.concatenate([np.minimum(between, -self.mel.max_abs + 0.5), mel], axis=1)
-
-
-def silent_ends(piece: Synthesis) -> tuple[int, int]:
-    """Frames of silence that a sentence says itself at its start and at its end."""
-    silent = np.array([token == SILENCE for token in piece.tokens])[piece.alignment.argmax(axis=1)]
-    spoken = np.flatnonzero(~silent)
-    return (int(spoken[0]), len(silent) - 1 - int(spoken[-1])) if len(spoken) else (0, 0)
-
-
-def _resample(frames: Tensor, rate: float) -> Tensor:
-    """frames (C, F) -> (C, round(F / rate)) by linear interpolation."""
-    if rate == 1.0:
-        return frames
-    size = max(1, round(frames.shape[1] / rate))
-    return F.interpolate(frames.unsqueeze(0), size=size, mode="linear", align_corners=False)[0]
-
-
-def _health(config: SynthesizerConfig, alignment: Tensor, tokens: list[int], symbols: Sequence[str]) -> Health:
-    """Planned durations cannot skip; symbols that take no time are not missed."""
-    if config.model == "parallel":
-        said = alignment.any(dim=0).tolist()
-        wanted = [symbols[t] not in (SILENCE, END, WORD_BOUNDARY, *PAUSES) for t in tokens]
-        covered = [a for a, w in zip(said, wanted, strict=True) if w]
-        return Health(sum(covered) / max(1, len(covered)), 1.0, 0, 0, len(alignment))
-    return health(alignment)
-
-
-def _complaint(piece: Synthesis) -> str:
-    found = piece.health
-    if piece.stop_reason == "limit":
-        return f"did not end by itself and was cut off after {piece.mel.shape[1]} frames: try another --seed"
-    return (
-        f"alignment health {found.number:.2f} ({found.coverage:.0%} of the symbols said, {found.skips} skips, "
-        f"{found.repeats} repeats): try another --seed"
-    )

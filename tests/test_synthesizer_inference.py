@@ -11,8 +11,9 @@ import torch
 
 from synthesizer.config import ParallelConfig, SynthesizerConfig, TacotronConfig
 from synthesizer.health import JUMP, Health
-from synthesizer.inference import KEPT_FRAMES, MAX_TOKENS, Synthesizer, silent_ends
+from synthesizer.inference import MAX_TOKENS, Synthesizer
 from synthesizer.parallel import Parallel
+from synthesizer.speech import KEPT_FRAMES, after, silent_ends
 from synthesizer.tacotron import Tacotron
 from synthesizer.text import TextProcessor
 from utils.checkpoint import save_weights
@@ -156,7 +157,7 @@ def test_long_text_is_split_and_joined_with_pauses(parallel, voice):
 def test_pauses_are_quiet_and_go_from_one_end_to_the_next(parallel, voice):
     one, two = parallel.synthesize(["Go.", "Now."], voice, seed=1)
     own = silent_ends(one)[1] + silent_ends(two)[0]
-    between = parallel._after(one, 0.1 + own * 0.0125, two)[:, : -two.mel.shape[1]]
+    between = after(one, 0.1 + own * 0.0125, two, parallel.mel)[:, : -two.mel.shape[1]]
     assert between.shape == (80, 8) and between.max() <= -3.5
     weights = (np.arange(8) + 0.5) / 8
     wanted = one.mel[:, -1:] * (1 - weights) + two.mel[:, :1] * weights
