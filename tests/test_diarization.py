@@ -139,6 +139,17 @@ def test_the_number_of_voices_is_found(speakers):
     np.testing.assert_allclose(posterior.sum(axis=1), 1)
 
 
+@pytest.mark.parametrize("times", [1, 8])
+@pytest.mark.parametrize("seed", range(3))
+def test_moods_are_not_voices_however_often_they_are_heard(seed, times):
+    """Three voices, each in two moods: variational Bayes alone ends with more, and so does evidence without end."""
+    points, who = conversation(3, windows=40, seed=seed)
+    mood = np.arange(len(points)) // 20 % 2
+    points = points + 0.8 * np.random.default_rng(seed).standard_normal((3, 2, len(BETWEEN)))[who, mood]
+    labels, posterior = found(np.tile(points, (times, 1)))
+    assert posterior.shape[1] == 3 == len({(a, b) for a, b in zip(labels, np.tile(who, times), strict=True)})
+
+
 @pytest.mark.parametrize("asked", [1, 2, 4])
 def test_as_many_voices_as_are_asked_for(asked):
     assert found(conversation(3)[0], asked)[1].shape[1] == asked
