@@ -23,12 +23,15 @@ import numpy as np
 import torch
 
 from encoder.inference import SpeakerEncoder
-from synthesizer.inference import Synthesis, Synthesizer
+from synthesizer.inference import Synthesizer
+from synthesizer.speech import Synthesis
 from utils.audio import Waveform, normalize_volume, read
+from utils.checkpoint import read_header
+from utils.config import CONFIGS
 from utils.errors import CloningError
 from utils.vad import require_voice
 from utils.watermark import mark
-from vocoder.inference import Vocoder
+from vocoder.inference import GRIFFIN_LIM, Vocoder
 
 log = logging.getLogger(__name__)
 DEFAULT_MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
@@ -292,14 +295,27 @@ def find_chosen(folder: Path, stage: str, choice: str | Path | None) -> Path:
         for place in (folder, EMOTIONAL_MODELS, DEFAULT_MODELS):
             if (path := place / f"{choice}.safetensors").is_file():
                 return path
+        if str(choice) == Path(choice).stem and choice != GRIFFIN_LIM:  # a name, no path
+            raise _unknown(folder, stage, str(choice))
     return Path(choice)
+
+
+def _unknown(folder: Path, stage: str, name: str) -> CloningError:
+    files = [path for place in (folder, EMOTIONAL_MODELS, DEFAULT_MODELS) for path in place.glob("*.safetensors")]
+    names = {path.stem for path in files if read_header(path).get("kind") == stage}
+    names |= {GRIFFIN_LIM} if stage == "vocoder" else set()
+    remedy = f"choose one of {', '.join(sorted(names))}, or give a file"
+    if (CONFIGS / stage / f"{name}.toml").is_file():
+        remedy += f", such as the best.safetensors that {stage}_train.py --config {name} makes"
+    return CloningError(f"--{stage} {name}: no such checkpoint, and no weights of that name here: {remedy}")
 
 
 def find_encoder(folder: Path, synthesizer: str | Path | None) -> Path:
     """The folder's encoder; beside a synthesizer with emotions, the one that it was trained with, if it lies there."""
     beside = EMOTIONAL_MODELS / "encoder.safetensors"
-    if beside.is_file() and find_chosen(folder, "synthesizer", synthesizer or "").resolve().parent == EMOTIONAL_MODELS:
-        return beside
+    if synthesizer is not None and beside.is_file():
+        if find_chosen(folder, "synthesizer", synthesizer).resolve().parent == EMOTIONAL_MODELS:
+            return beside
     return find_model(folder, "encoder")
 
 

@@ -64,7 +64,17 @@ def test_the_folders_own_comes_first_and_its_encoder_goes_with_the_emotions(mode
     (models / "parallel.safetensors").write_bytes(b"")
     assert voice_cloner.find_chosen(models, "synthesizer", "parallel") == models / "parallel.safetensors"
     with pytest.raises(CloningError, match="no such checkpoint"):
-        VoiceCloner.load(models, synthesizer="unheard-of", device="cpu")
+        VoiceCloner.load(models, synthesizer="unheard-of.safetensors", device="cpu")
+
+
+def test_a_name_that_nothing_has_is_answered_with_those_there_are(models, tmp_path):
+    (tmp_path / "emotional" / "transformer.safetensors").unlink()
+    with pytest.raises(CloningError, match=r"^--synthesizer transformer: [^\n]*choose one of parallel[^\n]*") as caught:
+        VoiceCloner.load(models, synthesizer="transformer", device="cpu")
+    assert "synthesizer_train.py --config transformer makes" in str(caught.value)
+    with pytest.raises(CloningError, match=r"choose one of [^\n]*griffin-lim[^\n]*, or give a file$"):
+        voice_cloner.find_chosen(models, "vocoder", "unheard-of")
+    assert str(voice_cloner.find_chosen(models, "vocoder", "griffin-lim")) == "griffin-lim"
 
 
 def demo(models, output, *arguments: str) -> int:

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.data import get_worker_info
 
 from tests.launching import launch_two
 from utils import checkpoint
@@ -112,15 +113,44 @@ def test_a_killed_run_keeps_its_last_step_and_goes_on(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_signal_to_the_whole_group_spares_the_loaders_until_the_step_is_saved(tmp_path):
     script = (
-        "import tests.test_training as t, os, signal\n"
+        "import tests.test_training as t, os, subprocess\n"
         "class Killed(t.Toy):\n"
         "    def losses(self, modules, batch, phase, step):\n"
-        "        if step == 4 and phase == 'net': os.killpg(os.getpgrp(), signal.SIGTERM)\n"
+        "        if step == 4 and phase == 'net':\n"
+        "            subprocess.run(['kill', '-TERM', '--', f'-{os.getpgrp()}'], start_new_session=True)\n"
         "        return super().losses(modules, batch, phase, step)\n"
         f"t.train(Killed(), t.settings_for(400, workers=2), r'{tmp_path}', device='cpu')\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=600, start_new_session=True)
     assert checkpoint.load_training_state(tmp_path / "state.pt")["step"] == 4
+
+
+class Starved(Toy):
+    """Its loader is killed as the system does when memory runs out."""
+
+    def batch(self, step):
+        if step == 9 and get_worker_info():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(step)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_killed_loader_is_one_line_and_the_run_goes_on(tmp_path):
+    with pytest.raises(CloningError, match=r"^a process that prepares [^\n]*fewer --workers \(now 1\)[^\n]*$"):
+        train(Starved(), settings_for(12, workers=1, save_every=1), tmp_path / "starved", device="cpu")
+    assert 0 < checkpoint.load_training_state(tmp_path / "starved" / "state.pt")["step"] < 9
+    train(Toy(), settings_for(12), tmp_path / "starved", device="cpu")
+    train(Toy(), settings_for(12), tmp_path / "whole", device="cpu")
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "starved"))
+
+
+def test_an_error_of_the_loader_itself_stays_what_it_is(tmp_path):
+    class Broken(Toy):
+        def batch(self, step):
+            raise RuntimeError("a fault of ours")
+
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        train(Broken(), settings_for(2), tmp_path, device="cpu")
 
 
 def test_a_run_killed_without_warning_goes_on_from_its_last_save(tmp_path):
@@ -169,6 +199,22 @@ def test_starting_from_a_checkpoint_copies_what_fits(tmp_path):
           start_from=tmp_path / "first" / "last.safetensors")  # fmt: skip
     for name, value in weights(tmp_path / "first").items():
         torch.testing.assert_close(weights(tmp_path / "second")[name], value, rtol=0, atol=1e-9)
+
+
+def test_weights_of_another_architecture_are_refused_by_both_names(tmp_path):
+    train(Toy(), settings_for(1), tmp_path / "first", device="cpu")
+    source, task = tmp_path / "first" / "last.safetensors", Toy()
+    task.config = {**task.config, "architecture": "transformer"}
+    train(task, settings_for(1), tmp_path / "second", device="cpu", start_from=source)  # it names none
+    task = Toy()
+    task.config = {**task.config, "architecture": "lstm"}
+    with pytest.raises(CloningError, match=r"last.safetensors: its architecture is transformer, .* this run is lstm: "):
+        train(task, settings_for(1), tmp_path / "third", device="cpu",
+              start_from=tmp_path / "second" / "last.safetensors")  # fmt: skip
+    task.config.pop("architecture")
+    task.modules["net"] = nn.Linear(5, 2)
+    with pytest.raises(CloningError, match="none of its matrices fits"):
+        train(task, settings_for(1), tmp_path / "third", device="cpu", start_from=source)
 
 
 def test_logs_hold_losses_scores_and_speed(tmp_path):

@@ -6,7 +6,6 @@ Nothing random is carried from step to step: the batch, the dropout masks and th
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import signal
@@ -24,9 +23,9 @@ from tqdm import tqdm
 from utils import checkpoint
 from utils.config import to_dict
 from utils.errors import CloningError
-from utils.files import write_text
 from utils.sampling import rng
-from utils.task import Batch, Task, TrainingConfig, Validation
+from utils.task import Batch, Task, TrainingConfig
+from utils.training_log import RunLog
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +61,21 @@ def train(
     run = _Run(task, config, Path(out_dir), device)
     run.restore(start_from)
     try:
-        run.loop()
+        try:
+            run.loop()
+        finally:
+            run.close()
     except torch.OutOfMemoryError as error:
         raise CloningError(
             "out of memory: lower the batch size (--set data.batch_size=...) or use --precision bf16"
         ) from error
-    finally:
-        run.close()
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if not config.workers or not _loader_died(error):
+            raise
+        raise CloningError(
+            f"a process that prepares batches died, perhaps for want of memory: run the same command again with fewer "
+            f"--workers (now {config.workers}) or smaller batches (--set data....); it goes on from the last saved step"
+        ) from error
     best, last = run.out / "best.safetensors", run.out / "last.safetensors"
     return best if best.is_file() else last  # stopped before the first validation
 
@@ -97,7 +104,7 @@ class _Run:
         self.ema: dict[str, Tensor] = {}
         self.wrapped: dict[str, nn.Module] = {}  # for several processes
         self.stop_requested = False
-        self.board: Any = None
+        self.log = RunLog(out) if self.main else None
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -118,7 +125,19 @@ class _Run:
                 log.info("resuming %s at step %d", self.out, self.step)
         elif start_from is not None:
             source = checkpoint.load_weights(start_from, self.task.kind)
-            kept = checkpoint.warm_start(self.task.modules[self.primary], source.state)
+            theirs, ours = (_architecture(config) for config in (source.config, self.task.config))
+            if theirs and theirs != ours:
+                raise CloningError(
+                    f"{start_from}: its architecture is {theirs}, that of this run is {ours}: give a --config of "
+                    f"architecture {theirs}, or leave out --from"
+                )
+            module = self.task.modules[self.primary]
+            kept = checkpoint.warm_start(module, source.state)
+            if {name for name, value in module.state_dict().items() if value.ndim > 1} <= set(kept):
+                raise CloningError(
+                    f"{start_from}: none of its matrices fits this run's network: give the --config that it was "
+                    "trained with, or leave out --from"
+                )
             if self.main:
                 log.info("starting from %s; %d tensors keep fresh values: %s", start_from, len(kept), kept[:8])
         for name, module in self.task.modules.items():
@@ -167,7 +186,8 @@ class _Run:
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def loop(self) -> None:
-        self._open_logs()
+        if self.log is not None:
+            self.log.open({"training": to_dict(self.config), "model": self.task.config, "mel": self.task.mel})
         with (
             _stop_on_signal(self),
             tqdm(
@@ -192,7 +212,9 @@ class _Run:
                     count = self.step - logged
                     means = {name: value / count for name, value in sums.items()}
                     bar.set_postfix({k: f"{v:.3g}" for k, v in means.items()})
-                    self._log("train", {**means, "steps_per_second": count / (time.monotonic() - last_log)})
+                    if self.log is not None:
+                        rate = count / (time.monotonic() - last_log)
+                        self.log.write("train", self.step, self.seconds, {**means, "steps_per_second": rate})
                     sums, last_log, logged = {}, time.monotonic(), self.step
                 if self._due(self.config.validate_every) or self.step == self.config.steps:
                     self._validate(bar)
@@ -272,7 +294,7 @@ class _Run:
             f"--set training.learning_rate; the last saved step is whole"
         )
 
-    # -- validation and logs -------------------------------------------------------------------------------------------
+    # -- validation ----------------------------------------------------------------------------------------------------
 
     def _validate(self, bar: tqdm) -> None:
         self.accelerator.wait_for_everyone()
@@ -295,8 +317,8 @@ class _Run:
             if improved:
                 self.best = result.score
                 self._write_weights("best.safetensors", {"score": result.score, **result.metrics})
-            self._log("validation", {"score": result.score, **result.metrics})
-            self._show(result)
+            self.log.write("validation", self.step, self.seconds, {"score": result.score, **result.metrics})
+            self.log.show(result, self.step)
             numbers = ", ".join(f"{k} {v:.4g}" for k, v in {"score": result.score, **result.metrics}.items())
             bar.write(f"step {self.step}: {numbers}{' (best)' if improved else ''}")
             for warning in result.warnings:
@@ -305,52 +327,9 @@ class _Run:
             improved = self.accelerator.reduce(improved)
         self.since_best = 0 if improved else self.since_best + 1
 
-    def _open_logs(self) -> None:
-        if not self.main:
-            return
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CloningError(f"{self.out}: cannot write here: {error.strerror}; choose another --out") from error
-        settings = {"training": to_dict(self.config), "model": self.task.config, "mel": self.task.mel}
-        write_text(self.out / "settings.json", json.dumps(settings, indent=1) + "\n")
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.out / "tensorboard"))
-        except ImportError:
-            log.info("tensorboard is not installed: curves go to log.jsonl only")
-
-    def _log(self, group: str, values: dict[str, float]) -> None:
-        if not self.main:
-            return
-        row = {"step": self.step, "hours": round(self.seconds / 3600, 4), "group": group}
-        row |= {k: round(float(v), 6) for k, v in values.items()}
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(f"{group}/{name}", value, self.step)
-
-    def _show(self, result: Validation) -> None:
-        for name, (samples, rate) in result.audio.items():
-            if self.board is not None:
-                self.board.add_audio(name, samples[None, :], self.step, rate)
-        for name, draw in result.figures.items():
-            try:
-                figure = draw()
-            except ImportError:
-                log.info("matplotlib is not installed: no pictures")
-                return
-            folder = self.out / "figures"
-            folder.mkdir(exist_ok=True)
-            figure.savefig(folder / f"{name}_{self.step:07d}.png", dpi=80)
-            if self.board is not None:
-                self.board.add_figure(name, figure, self.step)
-
     def close(self) -> None:
-        if self.board is not None:
-            self.board.close()
+        if self.log is not None:
+            self.log.close()
         self.wrapped.clear()  # before the process group that they talk through is taken down
         self.accelerator.end_training()
 
@@ -362,6 +341,22 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name, value in old.items()
         if (_changed(value, new.get(name) or {}) if isinstance(value, dict) else value != new.get(name))
     ]
+
+
+def _loader_died(error: BaseException | None) -> bool:
+    """Torch says so wherever the run is, so that the file it writes fails too; or a batch breaks off first."""
+    while error is not None:
+        if str(error).startswith("DataLoader worker (pid"):
+            return True
+        if isinstance(error, ConnectionError | EOFError) and not str(error).startswith("Caught"):  # in the loader
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _architecture(config: Mapping[str, Any]) -> str | None:
+    """The network's name in a stage's config; None in what published checkpoints lack."""
+    return config.get("architecture") or config.get("model")
 
 
 class _stop_on_signal:
@@ -389,7 +384,8 @@ class _stop_on_signal:
 
 
 def _ignore_interrupts(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the training process decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # they may reach all processes; the training process decides
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:

@@ -1,0 +1,67 @@
+"""What a training run writes beside its weights: settings, a line of numbers at a time, curves, sounds and pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from utils.errors import CloningError
+from utils.files import write_text
+from utils.task import Validation
+
+log = logging.getLogger(__name__)
+
+
+class RunLog:
+    """Goes to `log.jsonl` and `figures/`, and to `tensorboard/` where that is installed."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.board: Any = None
+
+    def open(self, settings: dict[str, Any]) -> None:
+        """Make the folder and write `settings.json`. Raises CloningError where nothing can be written."""
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CloningError(f"{self.out}: cannot write here: {error.strerror}; choose another --out") from error
+        write_text(self.out / "settings.json", json.dumps(settings, indent=1) + "\n")
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.out / "tensorboard"))
+        except ImportError:
+            log.info("tensorboard is not installed: curves go to log.jsonl only")
+
+    def write(self, group: str, step: int, seconds: float, values: dict[str, float]) -> None:
+        """Numbers of a step; `seconds` is how long the run has trained."""
+        row = {"step": step, "hours": round(seconds / 3600, 4), "group": group}
+        row |= {k: round(float(v), 6) for k, v in values.items()}
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(f"{group}/{name}", value, step)
+
+    def show(self, result: Validation, step: int) -> None:
+        """Sounds and pictures of a validation."""
+        for name, (samples, rate) in result.audio.items():
+            if self.board is not None:
+                self.board.add_audio(name, samples[None, :], step, rate)
+        for name, draw in result.figures.items():
+            try:
+                figure = draw()
+            except ImportError:
+                log.info("matplotlib is not installed: no pictures")
+                return
+            folder = self.out / "figures"
+            folder.mkdir(exist_ok=True)
+            figure.savefig(folder / f"{name}_{step:07d}.png", dpi=80)
+            if self.board is not None:
+                self.board.add_figure(name, figure, step)
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
