@@ -13,6 +13,10 @@ from encoder.inference import WINDOWS_AT_ONCE, SpeakerEncoder
 from utils.vad import VadConfig, new_detector, smooth
 
 _CHUNK = 32  # windows whose mel is made in one go: bounds the memory of speech without a pause
+PITCH_PERIODS = (0.0025, 0.0167)  # seconds: 60 to 400 Hz
+PERIODIC = 0.6  # correlation of a frame with itself a period later: voiced sounds are mostly above, noises below
+PITCH_AROUND = 2.0  # seconds in which somebody who speaks has a pitch now and then ...
+PITCHED = 0.04  # ... that is in this share of them, at the least
 _HEARD = 2000  # windows of the voice detector, of 30 ms, judged in one go
 _LONG = 1000  # windows worth a progress bar
 
@@ -39,7 +43,41 @@ class SpeechWindows:
 
 def find_speech(samples: np.ndarray, rate: int, settings: DiarizationSettings) -> np.ndarray:
     """Stretches of speech (K, 2) in seconds of samples (T,) of a usual level; pauses up to `max_pause` are inside."""
-    return join(voiced_spans(samples, rate, settings.vad), settings.max_pause)
+    heard = join(voiced_spans(samples, rate, settings.vad), settings.max_pause)
+    return np.concatenate([np.zeros((0, 2)), *(with_pitch(samples, rate, start, stop) for start, stop in heard)])
+
+
+def with_pitch(samples: np.ndarray, rate: int, start: float, stop: float) -> np.ndarray:
+    """Parts (K, 2) of a stretch around which there is a pitch: the voice detector goes by levels, and papers and
+    keyboards near a microphone are as loud as speech."""
+    step = 0.03
+    count = max(1, int((stop - start) / step))
+    flags = np.concatenate(
+        [
+            _periodic(samples, rate, start + step * np.arange(first, min(first + _HEARD, count)))
+            for first in range(0, count, _HEARD)
+        ]
+    )
+    sums = np.r_[0, np.cumsum(flags)]
+    half = round(PITCH_AROUND / 2 / step)
+    first, last = np.maximum(np.arange(count) - half, 0), np.minimum(np.arange(count) + half + 1, count)
+    kept = sums[last] - sums[first] >= PITCHED * (last - first)
+    edges = np.flatnonzero(np.diff(kept.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    spans = start + step * edges
+    spans[edges == count] = stop
+    return spans
+
+
+def _periodic(samples: np.ndarray, rate: int, starts: np.ndarray) -> np.ndarray:
+    """Whether each frame of 40 ms from `starts` (F,), in seconds, repeats itself at the period of a voice: (F,) bool"""
+    size = round(0.04 * rate)
+    places = np.minimum(np.rint(starts * rate).astype(int), max(len(samples) - size, 0))[:, None] + np.arange(size)
+    frames = samples[np.minimum(places, len(samples) - 1)].astype(np.float32)
+    frames -= frames.mean(axis=1, keepdims=True)
+    power = np.abs(np.fft.rfft(frames, 2 * size)) ** 2
+    likeness = np.fft.irfft(power)[:, : size + 1]
+    shortest, longest = (round(period * rate) for period in PITCH_PERIODS)
+    return likeness[:, shortest:longest].max(axis=1) > PERIODIC * np.maximum(likeness[:, 0], 1e-12)
 
 
 def voiced_spans(samples: np.ndarray, rate: int, config: VadConfig) -> np.ndarray:

@@ -39,6 +39,21 @@ def test_voice_is_found_piece_by_piece_as_at_once(monkeypatch):
     assert len(expected) > 4 and windows.voiced_spans(samples[:100], 16000, VadConfig()).shape == (0, 2)
 
 
+def test_what_has_no_pitch_is_no_speech(monkeypatch):
+    """Five seconds each of noise, of a low voice's pulses, and of noise, all loud; and the same, a piece at a time."""
+    rng = np.random.default_rng(0)
+    noise = 0.1 * rng.standard_normal(5 * 16000)
+    pulses = np.where(np.arange(5 * 16000) % 160 < 4, 0.5, 0.0) + 0.01 * rng.standard_normal(5 * 16000)
+    samples = np.concatenate([noise, pulses, noise]).astype(np.float32)
+    ((start, stop),) = windows.with_pitch(samples, 16000, 0.0, 15.0)
+    assert start == pytest.approx(5, abs=1.1) and stop == pytest.approx(10, abs=1.1)
+    monkeypatch.setattr(windows, "_HEARD", 7)
+    assert windows.with_pitch(samples, 16000, 0.0, 15.0).tolist() == [[start, stop]]
+    assert windows.with_pitch(samples, 16000, 0.0, 4.0).shape == (0, 2)
+    assert windows.with_pitch(samples, 16000, 5.5, 9.51).tolist() == [[5.5, 9.51]]  # whole stretches stay whole
+    assert windows.with_pitch(samples, 16000, 7.0, 7.02).tolist() == [[7.0, 7.02]]
+
+
 def test_pauses_up_to_the_bound_are_inside_a_stretch():
     speech = np.array([[0.0, 1.0], [1.5, 2.0], [2.51, 3.0], [9.0, 9.5]])
     assert join(speech, 0.5).tolist() == [[0.0, 2.0], [2.51, 3.0], [9.0, 9.5]]
