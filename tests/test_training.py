@@ -125,6 +125,17 @@ def test_a_signal_to_the_whole_group_spares_the_loaders_until_the_step_is_saved(
     assert checkpoint.load_training_state(tmp_path / "state.pt")["step"] == 4
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_loaders_leave_signals_to_the_training_process(tmp_path):
+    class Deaf(Toy):
+        def batch(self, step):
+            if get_worker_info():
+                assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+            return super().batch(step)
+
+    train(Deaf(), settings_for(2, workers=1), tmp_path, device="cpu")
+
+
 class Starved(Toy):
     """Its loader is killed as the system does when memory runs out."""
 
