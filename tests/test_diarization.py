@@ -81,6 +81,13 @@ def test_turns_keep_every_frame(labels):
 def test_a_short_turn_goes_to_the_neighbour_it_touches():
     turns = [Turn(0, 3, "a"), Turn(3, 3.2, "b"), Turn(3.2, 8, "a"), Turn(9, 9.2, "b")]
     assert absorb_short(turns, 0.4) == [Turn(0, 8, "a"), Turn(9, 9.2, "b")]  # alone between silences: it was said
+    turns = [Turn(0, 3, "a"), Turn(3, 3.2, "b"), Turn(3.2, 5, "c")]
+    assert absorb_short(turns, 0.4) == [Turn(0, 3.2, "a"), Turn(3.2, 5, "c")]  # to the longer
+
+
+def test_a_turn_ends_with_its_stretch_of_speech():
+    edges, stretch = np.array([[0, 0.1], [0.1, 0.2], [1, 1.1]]), np.array([0, 0, 1])
+    assert from_frames(edges, np.zeros(3, int), stretch, ["a"]) == [Turn(0, 0.2, "a"), Turn(1, 1.1, "a")]
 
 
 def test_rttm_comes_back(tmp_path):
