@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from synthesizer.layers import length_mask
+from utils.linear import Linear
 
 # x, probability, lengths (B,) or None -> x with some of it zeroed and the rest scaled; `layers.ItemDropout` is one
 Dropout = Callable[[Tensor, float, Tensor | None], Tensor]
@@ -67,8 +68,8 @@ class Highway(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.W1 = nn.Linear(channels, channels)
-        self.W2 = nn.Linear(channels, channels)
+        self.W1 = Linear(channels, channels)
+        self.W2 = Linear(channels, channels)
         nn.init.zeros_(self.W1.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +89,7 @@ class CBHG(nn.Module):
         self.conv_project1 = ConvNorm(banks * channels, projections[0], 3, True, norm)
         self.conv_project2 = ConvNorm(projections[0], projections[1], 3, False, norm)
         differ = projections[1] != channels
-        self.pre_highway = nn.Linear(projections[1], channels, bias=False) if differ else None
+        self.pre_highway = Linear(projections[1], channels, bias=False) if differ else None
         self.highways = nn.ModuleList(Highway(channels) for _ in range(highways))
         self.rnn = nn.GRU(channels, channels // 2, batch_first=True, bidirectional=True)
 

@@ -75,6 +75,8 @@ class Synthesizer:
     ) -> None:
         self.device = torch.device(device)
         self.network: nn.Module = network.to(self.device).eval()
+        if isinstance(network, Tacotron):
+            network.settled = True
         self.config, self.text, self.details = config, text, details or Details()
         self.monotonic = False  # Tacotron's attention may neither go back nor skip
 

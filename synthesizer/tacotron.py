@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from synthesizer.attention import LocationSensitiveAttention, Memory
 from synthesizer.cbhg import CBHG, Dropout, PreNet
 from synthesizer.config import SynthesizerConfig, TacotronConfig
 from synthesizer.layers import ItemDropout, length_mask
+from synthesizer.native.kernel import NativeDecoder, library
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ class Decoder(nn.Module):
 class Tacotron(nn.Module):
     """tokens and a speaker embedding to a mel; mels are (B, M, F)."""
 
+    settled = False  # the weights change no more: where it can, native code generates, from a copy of them
+
     def __init__(self, config: SynthesizerConfig, n_symbols: int, n_mels: int) -> None:
         super().__init__()
         sizes = self.config = config.tacotron
@@ -160,6 +164,7 @@ class Tacotron(nn.Module):
         if not 1 <= reduction <= self.config.max_reduction:
             raise ValueError(f"reduction is {reduction}; it must be 1 to {self.config.max_reduction}")
         self.decoder.r.fill_(reduction)
+        self.__dict__.pop("_native", None)
 
     def remember(self, tokens: Tensor, lengths: Tensor, speaker: Tensor, dropout: Dropout) -> Memory:
         """tokens (B, N), lengths (B,), speaker (B, D): the d-vector stands beside every encoder state."""
@@ -200,6 +205,9 @@ class Tacotron(nn.Module):
         reach: tokens forward that the attention may move in a step, never back; 0: wherever it likes.
         Returns mel (B, M, F), attention (B, S, N) and probabilities stop (B, S); `post` makes the final mel of them.
         """
+        if self.settled and memory.values.device.type == "cpu" and memory.values.dtype == torch.float32:
+            if self._native is not None:
+                return self._native.generate(memory, dropout, stopper, max_steps, reach)
         weight = self.decoder.mel_weight(self.reduction)
         state, frame = self.decoder.start(memory), memory.values.new_zeros(len(memory.values), self.decoder.n_mels)
         tokens = torch.arange(memory.mask.shape[1], device=memory.mask.device)
@@ -218,6 +226,11 @@ class Tacotron(nn.Module):
             if stopper(stops[-1], attention):
                 break
         return {"mel": torch.cat(mels, 2), "attention": torch.stack(attentions, 1), "stop": torch.stack(stops, 1)}
+
+    @cached_property
+    def _native(self) -> NativeDecoder | None:
+        loaded = library()
+        return loaded and NativeDecoder(self.decoder, self.reduction, loaded)
 
     def post(self, mel: Tensor, lengths: Tensor) -> Tensor:
         """The postnet: mel (B, M, F), lengths (B,) in frames -> (B, M, F)"""

@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from utils.checkpoint import load_into, load_weights
+from utils.native.build import NoCompiler
 from vocoder.config import WaveRNNConfig
 from vocoder.generate import Folds, Generation, fold, generate, generate_samples
 from vocoder.native import kernel
-from vocoder.native.build import NoCompiler, library
+from vocoder.native.build import library
 from vocoder.native.kernel import FLOAT32, INT8, SPARSE, NativeLoop, Packed
 from vocoder.quantize import label_to_float
 from vocoder.recurrent import Frames, TorchLoop, Weights

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from utils.errors import CloningError
+from utils.native import build
 from vocoder.config import WaveRNNConfig
 from vocoder.generate import Generation, best_kernel, generate
-from vocoder.native import build
+from vocoder.native import build as kernel
 from vocoder.wavernn import WaveRNN
 
 QUICK = ("-O0", "-DPLAIN")
@@ -30,6 +31,7 @@ def compiled(tmp_path, monkeypatch):
 
 def forget():
     build.library.cache_clear()
+    kernel.library.cache_clear()
     best_kernel.cache_clear()
 
 
@@ -37,7 +39,7 @@ def forget():
 def with_compiler(compiled):
     forget()
     try:
-        build.library(QUICK)
+        kernel.library(QUICK)
     except build.NoCompiler as error:
         pytest.skip(str(error))
     assert len(compiled) == 1
@@ -46,22 +48,22 @@ def with_compiler(compiled):
 
 def again() -> None:
     forget()
-    assert build.library(QUICK).pack() in (2, 4)
+    assert kernel.library(QUICK).pack() in (2, 4)
 
 
 def test_compiled_once(with_compiler, tmp_path):
-    assert build.library(QUICK) is build.library(QUICK)
+    assert kernel.library(QUICK) is kernel.library(QUICK)
     again()
     assert len(with_compiler) == 1
     assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) in ([".sha256", ".so"], [".dll", ".sha256"])
 
 
 def test_another_source_or_other_flags_are_compiled(with_compiler, tmp_path, monkeypatch):
-    build.library((*QUICK, "-DANYTHING"))
+    kernel.library((*QUICK, "-DANYTHING"))
     assert len(with_compiler) == 2
     source = tmp_path / "wavernn.c"
-    source.write_text(build.SOURCE.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    monkeypatch.setattr(build, "SOURCE", source)
+    source.write_text(kernel.SOURCE.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    monkeypatch.setattr(kernel, "SOURCE", source)
     again()
     assert len(with_compiler) == 3
 

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from utils.errors import CloningError
 from utils.mel import deemphasis
+from utils.native.build import NoCompiler
 from vocoder.fold import crossfade, fold_starts
-from vocoder.native.build import NoCompiler, library
+from vocoder.native.build import library
 from vocoder.native.kernel import NativeLoop, Packed
 from vocoder.quantize import decode_mu_law, label_to_float
 from vocoder.recurrent import Frames, TorchLoop, Weights

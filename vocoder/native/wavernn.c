@@ -1,36 +1,16 @@
 /* The recurrent part of a WaveRNN, many samples a call: see kernel.py, which packs the weights and calls `run`.
 
-   Vectors are those of GCC and Clang, `dot` is the one operation that they lack. Rows of weights come in blocks of 16;
+   Vectors are those of `vectors.h`, `dot` is the one operation that they lack. Rows of weights come in blocks of 16;
    all sizes are multiples of 16, filled up with zeros. Nothing here allocates but `run`, and nothing is global. */
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(PLAIN)
-#define LANES 4
-#elif defined(__AVX512F__) && defined(__AVX512BW__)
-#include <immintrin.h>
-#define LANES 16
-#elif defined(__AVX2__)
-#include <immintrin.h>
-#define LANES 8
-#else
-#define LANES 4
-#endif
+#include "vectors.h"
+
 #if defined(__ARM_FEATURE_DOTPROD) && !defined(PLAIN)
 #include <arm_neon.h>
 #endif
-
-typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 32")
-#define V (16 / LANES) /* vectors in a block of rows */
-
-INLINE floats load(const float *p) { return *(const floats *)p; }
-INLINE void store(float *p, floats x) { *(floats *)p = x; }
-INLINE floats all(float x) { return x - (floats){0}; }
 
 /* acc + the products of 4 (or 2) weights a row with as many activations; exact integers, the same in all variants.
    PACK: weights of a row side by side. OFFSET is added to activations, and taken off again by Matrix.start. */
@@ -134,41 +114,6 @@ typedef struct {
     float *state;          /* (folds) samples before | (folds, size) GRU 1 | the same of GRU 2, zero at the start */
     int64_t first;         /* steps made before this call */
 } Job;
-
-INLINE floats choose(ints mask, floats a, floats b) { return (floats)((mask & (ints)a) | (~mask & (ints)b)); }
-INLINE floats larger(floats a, floats b) { return choose(a > b, a, b); }
-
-INLINE float sum(floats x) {
-    float s = 0;
-    UNROLL for (int i = 0; i < LANES; i++) s += x[i];
-    return s;
-}
-
-INLINE float largest(floats x) {
-    float m = x[0];
-    UNROLL for (int i = 1; i < LANES; i++) m = x[i] > m ? x[i] : m;
-    return m;
-}
-
-/* e^x, relative error below 2e-7: 2^n * e^r with |r| <= ln(2) / 2 */
-INLINE floats exponential(floats x) {
-    const floats round = all(12582912.0f); /* 1.5 * 2^23: the sum's last bits are the integer */
-    x = larger(choose(x < 88.0f, x, all(88.0f)), all(-87.0f));
-    floats n = x * 1.44269504f + round;
-    ints power = ((ints)n - (ints)round) << 23;
-    n -= round;
-    floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
-    return (floats)((ints)p + power);
-}
-
-INLINE floats sigmoid(floats x) { return 1.0f / (1.0f + exponential(-x)); }
-INLINE floats hyperbolic_tangent(floats x) { return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f; }
 
 /* out[t][rows of `blocks` blocks from b on] = weights * x[t], for `folds` folds; the last two are constants */
 INLINE void multiply_float(const Matrix *m, const float *x, int b, float *out, const int blocks, const int folds) {

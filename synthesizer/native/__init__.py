@@ -1,0 +1,1 @@
+"""Tacotron's decoder in native code: `decoder.c`, compiled at first use."""

@@ -1,0 +1,1 @@
+"""C files that are compiled at first use."""
