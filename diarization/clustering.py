@@ -60,12 +60,18 @@ def start(points: np.ndarray, clusters: int) -> np.ndarray:
 
 
 def cluster(
-    points: np.ndarray, seconds: np.ndarray, stay: np.ndarray, between: np.ndarray, speakers: int | None = None
+    points: np.ndarray,
+    seconds: np.ndarray,
+    stay: np.ndarray,
+    between: np.ndarray,
+    speakers: int | None = None,
+    least: int = 1,
 ) -> tuple[np.ndarray, Voices]:
     """Posterior of every window (W, S), and the voices.
 
     seconds (W,): speech that each window stands for; stay (W,): probability that its speaker is the window's before.
-    `speakers`: how many there are, if that is known. Raises CloningError when there are fewer windows than speakers.
+    `speakers`: how many there are, if that is known; else voices are not joined to fewer than `least`. Raises
+    CloningError when there are fewer windows than speakers.
     """
     if speakers is not None and speakers > len(points):
         raise CloningError(f"--speakers {speakers}: only {len(points)} windows of speech; give fewer speakers")
@@ -75,7 +81,7 @@ def cluster(
     labels = start(points, START_CLUSTERS if speakers is None else max(START_CLUSTERS, 2 * speakers))
     posterior, voices = refine(_soft(labels), points, seconds, stay, between)
     if speakers is None:
-        return _fewer(posterior, voices, points, seconds, stay, between)
+        return _fewer(posterior, voices, points, seconds, stay, between, least)
     if posterior.shape[1] == speakers:
         return posterior, voices
     if posterior.shape[1] > speakers:
@@ -94,10 +100,12 @@ def _fewer(
     seconds: np.ndarray,
     stay: np.ndarray,
     between: np.ndarray,
+    least: int,
 ) -> tuple[np.ndarray, Voices]:
-    """Of this many voices (W, S) and every smaller number, each refined from the one before: the likeliest."""
+    """Of this many voices (W, S) and every smaller number down to `least`, each refined from the one before: the
+    likeliest."""
     best, highest = (posterior, voices), bound(voices, points, seconds, stay, between)
-    while (count := posterior.shape[1]) > 1:
+    while (count := posterior.shape[1]) > least:
         posterior = posterior @ np.eye(count - 1)[_merge(voices, count - 1)]
         posterior, voices = refine(posterior, points, seconds, stay, between)
         found = bound(voices, points, seconds, stay, between)

@@ -135,7 +135,9 @@ class Diarizer:
         names = sorted(enrolled)  # the order in which they were named changes nothing
         references = np.concatenate([_means(np.ones((len(e.owned), 1)), e) for e in map(enrolled.get, names)])
         points, between = self.calibration.project(windows.embeddings), self.calibration.between
-        posterior, _ = clustering.cluster(points, windows.owned, self._stay_of(windows), between)
+        # who is named has a voice of his own; one that is there in two halves gets the same name twice
+        stay = self._stay_of(windows)
+        posterior, _ = clustering.cluster(points, windows.owned, stay, between, least=len(names))
         named = matching.name_voices(_means(posterior, windows), references, self.calibration.threshold)
         posterior = matching.gather(posterior, named, len(names))
         labels = names + [UNKNOWN] * (posterior.shape[1] - len(names))

@@ -145,10 +145,10 @@ def conversation(speakers: int, windows: int = 60, seed: int = 0):
     return voices[who] + rng.standard_normal((len(who), len(BETWEEN))), who
 
 
-def found(points, speakers=None):
+def found(points, speakers=None, least=1):
     seconds = np.full(len(points), 0.4)
     stay = np.full(len(points), 0.95)
-    posterior, _ = clustering.cluster(points, seconds, stay, BETWEEN, speakers)
+    posterior, _ = clustering.cluster(points, seconds, stay, BETWEEN, speakers, least)
     return np.argmax(posterior, axis=1), posterior
 
 
@@ -170,6 +170,16 @@ def test_moods_are_not_voices_however_often_they_are_heard(seed, times):
     points = points + 0.8 * np.random.default_rng(seed).standard_normal((3, 2, len(BETWEEN)))[who, mood]
     labels, posterior = found(np.tile(points, (times, 1)))
     assert posterior.shape[1] == 3 == len({(a, b) for a, b in zip(labels, np.tile(who, times), strict=True)})
+
+
+def test_voices_are_not_joined_to_fewer_than_are_known_to_be_there():
+    points, who = conversation(3, windows=40, seed=0)
+    mood = np.arange(len(points)) // 20 % 2
+    points = points + 0.8 * np.random.default_rng(0).standard_normal((3, 2, len(BETWEEN)))[who, mood]
+    labels, posterior = found(np.tile(points, (8, 1)), least=4)
+    assert posterior.shape[1] >= 4
+    halves = {(a, b) for a, b in zip(labels, np.tile(who, 8), strict=True)}
+    assert len(halves) == len({a for a, _ in halves})  # nobody shares a label
 
 
 @pytest.mark.parametrize("asked", [1, 2, 4])
