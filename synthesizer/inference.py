@@ -24,7 +24,7 @@ from synthesizer.tacotron import Tacotron, published_config, published_state
 from synthesizer.text import PUBLISHED, Sentence, TextProcessor, split_sentences
 from synthesizer.text.symbols import SILENCE, WORD_BOUNDARY
 from synthesizer.transformer import Transformer
-from utils.checkpoint import Checkpoint, load_into, load_weights
+from utils.checkpoint import Checkpoint, Unfilled, load_into, load_weights
 from utils.config import from_dict
 from utils.errors import CloningError
 from utils.mel import SYNTHESIZER_MEL, MelConfig
@@ -91,7 +91,8 @@ class Synthesizer:
         config = from_dict(SynthesizerConfig, checkpoint.config, "synthesizer")
         text = TextProcessor.from_description(checkpoint.extra["text"], lexicon=lexicon)
         mel = from_dict(MelConfig, checkpoint.mel, "mel")
-        network = NETWORKS[config.model](config, len(text), mel.n_mels)
+        with Unfilled():
+            network = NETWORKS[config.model](config, len(text), mel.n_mels)
         load_into(network, checkpoint)
         details = Details(
             mel=mel,
@@ -112,7 +113,8 @@ class Synthesizer:
                 f"{checkpoint.path}: has {n_symbols} symbols and {n_mels} mel channels, published ones have "
                 f"{len(text)} and {SYNTHESIZER_MEL.n_mels}: it is of another kind"
             )
-        network = Tacotron(config, n_symbols, n_mels)
+        with Unfilled():
+            network = Tacotron(config, n_symbols, n_mels)
         load_into(network, checkpoint, published_state(checkpoint.state))
         details = Details(fingerprint=checkpoint.fingerprint, name="published tacotron")
         return cls(network, config, text, details, device)

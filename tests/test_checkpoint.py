@@ -12,6 +12,7 @@ from torch import nn
 
 from utils import export
 from utils.checkpoint import (
+    Unfilled,
     fingerprint,
     load_into,
     load_training_state,
@@ -292,3 +293,19 @@ def test_an_exported_checkpoint_says_the_same_in_half_the_size(tmp_path, data_di
     assert (tmp_path / "int8.safetensors").stat().st_size < 0.6 * two.path.stat().st_size
     with pytest.raises(CloningError, match="only ours are exported"):
         export.export(data_dir / "encoder_tiny.pt", tmp_path / "x.safetensors")
+
+
+def test_a_network_that_will_be_filled_draws_nothing(tmp_path):
+    def build():
+        return nn.ModuleList([nn.Linear(3, 4), nn.Conv1d(2, 3, 3), nn.GRU(2, 3), nn.Embedding(5, 2), nn.BatchNorm1d(3)])
+
+    save(tmp_path / "w.safetensors", (trained := build()).state_dict())
+    before = torch.get_rng_state()
+    with Unfilled():
+        found = build()
+    assert torch.equal(torch.get_rng_state(), before)
+    load_into(found, load_weights(tmp_path / "w.safetensors"))
+    assert all(
+        torch.equal(a, b) for a, b in zip(trained.state_dict().values(), found.state_dict().values(), strict=True)
+    )
+    assert not torch.equal(build()[0].weight, build()[0].weight)  # outside, all is as it was

@@ -13,7 +13,7 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from utils.errors import CloningError
 from utils.files import atomic_path
@@ -137,6 +138,17 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{list(tensor.shape)}".encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+class Unfilled(TorchFunctionMode):
+    """Networks built in this context draw no first values: for those that `load_into` fills."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func.__name__ in ("uniform_", "normal_", "kaiming_uniform_"):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def load_into(module: torch.nn.Module, checkpoint: Checkpoint, state: Mapping[str, Tensor] | None = None) -> None:
