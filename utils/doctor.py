@@ -86,11 +86,12 @@ def torch_build() -> Finding:
 
 
 def kernel(root: Path) -> Finding:
-    """WaveRNN's loop is compiled at first use; without a compiler it runs in torch, many times slower."""
+    """Loops of WaveRNN and Tacotron are compiled at first use; without a compiler they run in torch, much slower."""
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
-        remedy = "Debian: apt install gcc; macOS: xcode-select --install; needed by WaveRNN only"
-        return Finding(OPTIONAL, "kernel", f"WaveRNN runs in torch: none of {', '.join(COMPILERS)} found", remedy)
+        remedy = "Debian: apt install gcc; macOS: xcode-select --install; WaveRNN and Tacotron are slow without"
+        what = f"WaveRNN and Tacotron run in torch: none of {', '.join(COMPILERS)} found"
+        return Finding(OPTIONAL, "kernel", what, remedy)
     try:
         done = subprocess.run([sys.executable, "-c", KERNEL], cwd=root, capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:
