@@ -92,7 +92,7 @@ def test_the_threshold_keeps_the_stated_rate_whatever_the_length():
     assert short.threshold < long.threshold
     for result, stretches in ((short, 1), (long, 29)):
         assert len(result.scores) == stretches
-        tests = 2 * watermark.PERIOD * (stretches + 1)
+        tests = 2 * watermark.PERIOD * (stretches + (stretches > 1))  # and the whole, where that is another
         assert tests * np.exp(-(result.threshold**2) / 2) == pytest.approx(watermark.FALSE_ALARM)
 
 

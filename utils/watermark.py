@@ -33,7 +33,7 @@ KEY = b"voice cloning toolkit: synthetic speech, mark 1"
 GAIN = 0.013  # of the mark, relative to the level of the speech in its band of 200 Hz: -38 dB
 DECAY = 0.5  # of the mark's power, a hop, after the speech
 WEIGHT = 4.0  # most that a cell counts in the detector, where the mark must be strong beside the speech
-FALSE_ALARM = 1e-6  # a recording, whatever its length
+FALSE_ALARM = 1e-4  # a recording, whatever its length
 MIN_SECONDS = 1.0  # below, nothing is said about a recording
 
 _WINDOW, _HOP, _SPREAD = 1024, 512, 6  # samples, samples, bins on either side
@@ -80,14 +80,15 @@ def detect(samples: np.ndarray, sample_rate: int) -> Detection:
         )
     folded = _limited(_fold(resample(samples, sample_rate, RATE)))
     stretches = folded[:-1] + folded[1:] if len(folded) > 1 else folded
-    tried = np.concatenate([stretches, folded.sum(axis=0, keepdims=True)])
+    whole = folded.sum(axis=0, keepdims=True)  # with one or two segments, that is the only stretch
+    tried = np.concatenate([stretches, whole]) if len(folded) > 2 else whole
     correlation = np.fft.irfft(tried * np.fft.rfft(_chips()).conj())
     norm = np.linalg.norm(np.fft.irfft(tried), axis=1)
     scores = np.abs(correlation).max(axis=1) / np.maximum(norm, 1e-12)
     tests, score = 2 * PERIOD * len(tried), float(scores.max())
     threshold = math.sqrt(2 * math.log(tests / FALSE_ALARM))
     chance = min(1.0, tests * math.exp(-(score**2) / 2))
-    return Detection(score > threshold, score, threshold, chance, scores[:-1])
+    return Detection(score > threshold, score, threshold, chance, scores[: len(stretches)])
 
 
 def _fold(speech: np.ndarray) -> np.ndarray:
