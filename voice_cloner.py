@@ -122,8 +122,8 @@ class VoiceCloner:
     ) -> VoiceCloner:
         """Load `encoder`, `synthesizer` and `vocoder` from a folder, each replaceable by a path of its own.
 
-        Weights may be named by their file's name in that folder or in ours: `synthesizer` "transformer" or "parallel",
-        which know emotions, `vocoder` "wavernn"; "griffin-lim" needs none. `lexicon` is a file of pronunciations;
+        `synthesizer` and `vocoder` may also be named by their file's name in that folder, in ours, or among those with
+        emotions: "parallel"; the vocoder "griffin-lim" needs no weights. `lexicon` is a file of pronunciations;
         `device`: auto, cpu, cuda or mps; `watermark`: whether cloned speech is marked, inaudibly, as such
         (utils.watermark).
         Raises CloningError: a file is missing or is not a checkpoint; stages that do not fit together (unless

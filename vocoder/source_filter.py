@@ -94,9 +94,8 @@ class SourceFilter(nn.Module):
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
         """The waveform of mel (B, M, F), with its pitch and phases (B, F), and `start` (B,) as `forward` has it."""
         outputs = self.filter(torch.cat([mel, pitch[:, None].to(mel.dtype)], dim=1)).float()
-        pulse_gain, noise_gain, turn = outputs.chunk(3, dim=1)
-        gains = torch.cat([pulse_gain, noise_gain], dim=1).clamp(max=MAX_LOG_MAGNITUDE).exp()
-        pulse_gain, noise_gain = gains.chunk(2, dim=1)
+        log_pulse_gain, log_noise_gain, turn = outputs.chunk(3, dim=1)
+        pulse_gain, noise_gain = (g.clamp(max=MAX_LOG_MAGNITUDE).exp() for g in (log_pulse_gain, log_noise_gain))
         pulses, noise = self._spectra(self.pulses(pitch, phase)), self._spectra(self._noise(start, mel.size(2)))
         spectrum = torch.polar(pulse_gain, turn) * pulses + noise_gain * noise
         return inverse_stft(spectrum, self.window.float(), self.hop_length)
