@@ -42,19 +42,28 @@ class LocationSensitiveAttention(nn.Module):
     def forward(
         self, query: Tensor, memory: Memory, cumulative: Tensor, allowed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """query (B, A), cumulative (B, N) -> weights (B, N), context (B, E)
+        """One step: query (B, A), cumulative (B, N) -> weights (B, N), context (B, E)
 
         allowed (B, N): the only places that may get weight; one of them at least must be a token.
         """
+        allowed = None if allowed is None else allowed[:, None]
+        weights, context = self.steps(query[:, None], memory, cumulative[:, None], allowed)
+        return weights[:, 0], context[:, 0]
+
+    def steps(
+        self, query: Tensor, memory: Memory, cumulative: Tensor, allowed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Several steps at once, where it is known what each comes after: the same with (B, S, ...) for (B, ...)."""
         reach = self.conv.kernel_size[0] // 2
-        around = F.pad(cumulative, (reach, reach)).unfold(1, 2 * reach + 1, 1)  # (B, N, K)
-        energy = F.linear(query, self.W.weight).unsqueeze(1) + memory.keys + around @ memory.location
-        energy = self.v(energy.tanh()).squeeze(2)
+        around = F.pad(cumulative, (reach, reach)).unfold(2, 2 * reach + 1, 1)  # (B, S, N, K)
+        energy = F.linear(query, self.W.weight).unsqueeze(2) + memory.keys.unsqueeze(1) + around @ memory.location
+        energy = self.v(energy.tanh()).squeeze(3)
+        mask = memory.mask.unsqueeze(1)
         if self.published:
-            energy = energy * memory.mask
+            energy = energy * mask
         else:
-            energy = energy.masked_fill(~memory.mask, -torch.inf)
+            energy = energy.masked_fill(~mask, -torch.inf)
         if allowed is not None:
             energy = energy.masked_fill(~allowed, -torch.inf)
-        weights = energy.softmax(dim=1)
-        return weights, torch.bmm(weights.unsqueeze(1), memory.values).squeeze(1)
+        weights = energy.softmax(dim=2)
+        return weights, torch.bmm(weights, memory.values)

@@ -44,6 +44,26 @@ class TacotronConfig:
 
 
 @dataclass(frozen=True)
+class FlowConfig:
+    """A flow-matching network that draws a mel around a smooth one."""
+
+    blocks: int = 0  # 0: there is none
+    channels: int = 256
+    kernel: int = 7  # frames
+    expansion: int = 4
+    steps: int = 4  # Euler steps at inference: 8 measured no better
+    temperature: float = 0.5  # of the noise at inference: 1 as in training, lower is calmer
+    sigma_min: float = 1e-4
+    guidance: float = 0.0  # see ParallelConfig
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd")
+        if self.steps < 1 or self.temperature < 0:
+            raise ValueError(f"need at least 1 flow step and a temperature >= 0, got {self.steps}, {self.temperature}")
+
+
+@dataclass(frozen=True)
 class ParallelConfig:
     """A parallel synthesizer: all frames at once, from predicted durations, pitch and energy."""
 
@@ -60,15 +80,17 @@ class ParallelConfig:
     speaker_dropout: float = 0.0  # part of the items that are learned without their voice, so that guidance can be used
     guidance: float = 0.0  # at inference, how far past the voice, seen from nobody's voice (arXiv 2207.12598); 0: off
     decoder: Literal["flow", "l1"] = "flow"  # l1: the mean mel, over-smooth but quick
-    flow_steps: int = 4  # Euler steps at inference: 8 measured no better
-    temperature: float = 0.5  # of the noise at inference: 1 as in training, lower is calmer
+    flow_steps: int = 4
+    temperature: float = 0.5
     sigma_min: float = 1e-4
 
+    @property
+    def flow(self) -> FlowConfig:
+        sizes = (self.flow_blocks, self.flow_channels, self.kernel, self.expansion)
+        return FlowConfig(*sizes, self.flow_steps, self.temperature, self.sigma_min, self.guidance)
+
     def __post_init__(self) -> None:
-        if self.kernel % 2 == 0:
-            raise ValueError(f"kernel {self.kernel} must be odd")
-        if self.flow_steps < 1 or self.temperature < 0:
-            raise ValueError(f"need flow_steps >= 1 and temperature >= 0, got {self.flow_steps}, {self.temperature}")
+        assert self.flow  # is asked for its own limits
         if not all(0 <= p < 1 for p in (self.dropout, self.predictor_dropout, self.speaker_dropout)):
             raise ValueError("dropout, predictor_dropout and speaker_dropout must be in [0, 1)")
         if self.guidance and not (self.speaker_dropout and self.decoder == "flow"):
@@ -124,6 +146,7 @@ class SynthesizerConfig:
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     emotion: EmotionConfig = field(default_factory=EmotionConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)  # in place of the postnet of tacotron or transformer
 
     def __post_init__(self) -> None:
         if self.model == "tacotron" and self.emotion.labels:
@@ -176,6 +199,8 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     # (reduction factor, until this step); the last one stays. Tacotron only.
     reduction: tuple[tuple[int, int], ...] = ((2, 1_000_000),)
+    flow_from: str = ""  # weights of a parallel model whose flow a new one begins as
+    led_steps: int = 0  # until which Tacotron is told what it has just spoken, in sets with durations
 
     def reduction_at(self, step: int) -> int:
         """Mel frames that one decoder step makes at training step `step`."""

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from synthesizer.config import ParallelConfig
-from synthesizer.layers import ConvStack
+from synthesizer.config import FlowConfig
+from synthesizer.layers import ConvStack, length_mask
+from utils.errors import CloningError
 
 
 class FlowDecoder(nn.Module):
-    """Predicts the velocity of a noisy mel at a time in [0, 1], given the mean mel, hidden frames and the speaker."""
+    """Predicts the velocity of a noisy mel at a time in [0, 1], given the mean mel, hidden frames and the speaker.
 
-    def __init__(self, config: ParallelConfig, n_mels: int) -> None:
+    hidden, condition: channels of the hidden frames and of what says who speaks.
+    """
+
+    def __init__(self, config: FlowConfig, n_mels: int, hidden: int, condition: int) -> None:
         super().__init__()
-        channels = config.flow_channels
-        self.steps, self.temperature, self.sigma_min = config.flow_steps, config.temperature, config.sigma_min
+        channels = config.channels
+        self.steps, self.temperature, self.sigma_min = config.steps, config.temperature, config.sigma_min
         self.guidance = config.guidance
-        self.enter = nn.Linear(2 * n_mels + config.channels, channels)
+        self.enter = nn.Linear(2 * n_mels + hidden, channels)
         self.time = nn.Sequential(nn.Linear(TIME_SIZE, channels), nn.SiLU(), nn.Linear(channels, channels))
-        self.speaker = nn.Linear(config.channels, channels)
-        self.stack = ConvStack(config.flow_blocks, channels, channels, config.kernel, config.expansion)
+        self.speaker = nn.Linear(condition, channels)
+        self.stack = ConvStack(config.blocks, channels, channels, config.kernel, config.expansion)
         self.leave = nn.Linear(channels, n_mels)
 
     def velocity(self, x: Tensor, time: Tensor, mean: Tensor, hidden: Tensor, speaker: Tensor, mask: Tensor) -> Tensor:
@@ -59,6 +64,83 @@ class FlowDecoder(nn.Module):
         time = time[:, None, None]
         keep = 1 - self.sigma_min
         return (1 - keep * time) * noise + time * mel, mel - keep * noise
+
+
+class FlowPostnet(FlowDecoder):
+    """Draws the mel around the smooth one of a model that goes step by step, as PortaSpeech does (arXiv 2109.15166).
+
+    Mels are (B, M, F) here, lengths (B,) in frames, speaker embeddings (B, D) of norm 1, one seed an item.
+    """
+
+    WINDOW = 128  # frames of each item that it learns from in a step
+
+    def __init__(self, config: FlowConfig, n_mels: int, speaker_size: int) -> None:
+        super().__init__(config, n_mels, 0, config.channels)
+        self.voice = nn.Linear(speaker_size, config.channels)
+        self.register_buffer("mel_mean", torch.zeros(n_mels))
+        self.register_buffer("mel_std", torch.ones(n_mels))
+
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        """Begin as the flow of a parallel model's `state`, which knew hidden frames too, and keep its blocks as they
+        are: training changes how they are conditioned.
+
+        Raises CloningError if its sizes are others.
+        """
+        own = self.state_dict()
+        theirs = {name.removeprefix("flow."): value for name, value in state.items() if name.startswith("flow.")}
+        theirs |= {name: state[name] for name in ("mel_mean", "mel_std")}
+        theirs |= {f"voice.{name}": state[f"speaker.{name}"] for name in ("weight", "bias")}
+        theirs["enter.weight"] = theirs["enter.weight"][:, : own["enter.weight"].shape[1]]
+        try:
+            self.load_state_dict(theirs)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise CloningError(f"flow_from: the flow of these weights does not fit model.flow: {reason}") from None
+        self.stack.freeze_blocks()
+
+    def forward(
+        self, smooth: Tensor, mel: Tensor, lengths: Tensor, speaker: Tensor, seeds: Tensor
+    ) -> dict[str, Tensor]:
+        """Training, towards `mel`: velocity, velocity_target (B, W, M) and mask (B, W, 1) of a window of each item.
+
+        What made `smooth` learns nothing of it.
+        """
+        draws = [torch.Generator().manual_seed(int(seed) + 1) for seed in seeds]  # other numbers than the dropouts'
+        time, place = torch.stack([torch.rand(2, generator=draw) for draw in draws]).to(mel).unbind(dim=1)
+        width = min(self.WINDOW, mel.shape[2])
+        starts = (place * (lengths - width + 1).clamp(min=1)).long()
+        frames = starts[:, None] + torch.arange(width, device=mel.device)
+        mask = (frames < lengths[:, None])[..., None]
+        goal, mean = (
+            self._normal(m).gather(1, frames[..., None].expand(-1, -1, m.shape[1])) * mask
+            for m in (mel, smooth.detach())
+        )
+        noise = normal_noise(mask.sum(dim=1).flatten(), goal, draws)
+        point, target = self.path(goal, noise, time)
+        velocity = self.velocity(point, time, mean, mean[..., :0], self._who(speaker), mask)
+        return {"velocity": velocity, "velocity_target": target, "mask": mask}
+
+    def draw(self, smooth: Tensor, lengths: Tensor, speaker: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Inference: a mel around `smooth` (B, M, F), the same for the same seeds."""
+        mask = length_mask(lengths.clamp(max=smooth.shape[2]), smooth.shape[2])[..., None]
+        mean = self._normal(smooth) * mask
+        noise = normal_noise(mask.sum(dim=1).flatten(), mean, [torch.Generator().manual_seed(seed) for seed in seeds])
+        drawn = self.sample(noise, mean, mean[..., :0], self._who(speaker), mask)
+        return (drawn * self.mel_std + self.mel_mean).transpose(1, 2)
+
+    def _normal(self, mel: Tensor) -> Tensor:
+        return (mel.transpose(1, 2) - self.mel_mean) / self.mel_std
+
+    def _who(self, speaker: Tensor) -> Tensor:
+        return F.silu(self.voice(speaker * math.sqrt(speaker.shape[1])))
+
+
+def normal_noise(lengths: Tensor, like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Normal noise (B, F, M) where each item's depends on its own generator and length alone, on every device."""
+    noise = torch.zeros_like(like)
+    for row, (length, generator) in enumerate(zip(lengths.tolist(), generators, strict=True)):
+        noise[row, :length] = torch.randn(length, like.shape[2], generator=generator).to(like)
+    return noise
 
 
 TIME_SIZE = 64

@@ -45,7 +45,7 @@ def generate(
     condition = synthesizer.network.condition(speakers, emotion)
     if isinstance(synthesizer.network, Parallel):
         return _parallel(synthesizer, padded, marks, lengths, condition, rate, seed)
-    return _transformer(synthesizer, padded, lengths, condition, rate, seed)
+    return _transformer(synthesizer, padded, lengths, speakers, condition, rate, seed)
 
 
 def _parallel(
@@ -87,9 +87,8 @@ def _tacotron(
     found = []
     for i, frames in enumerate(stopper.frames):
         length = torch.tensor([frames], device=synthesizer.device)
-        mel = model.post(output["mel"][i : i + 1, :, :frames], length)[0].clamp(
-            -synthesizer.mel.max_abs, synthesizer.mel.max_abs
-        )
+        mel = model.post(output["mel"][i : i + 1, :, :frames], length, speakers[i : i + 1], [seed])[0]
+        mel = mel.clamp(-synthesizer.mel.max_abs, synthesizer.mel.max_abs)
         alignment = output["attention"][i, : frames // reduction, : sizes[i]].repeat_interleave(reduction, dim=0)
         if published:
             loud = (mel.amax(dim=0) >= -SILENT).nonzero()
@@ -100,7 +99,13 @@ def _tacotron(
 
 
 def _transformer(
-    synthesizer: Synthesizer, tokens: Tensor, lengths: Tensor, condition: Tensor, rate: float, seed: int
+    synthesizer: Synthesizer,
+    tokens: Tensor,
+    lengths: Tensor,
+    speakers: Tensor,
+    condition: Tensor,
+    rate: float,
+    seed: int,
 ) -> list[tuple]:
     model: Transformer = synthesizer.network
     timed = (lengths - 1).tolist()  # the end symbol takes no time
@@ -112,7 +117,8 @@ def _transformer(
     found = []
     for i, frames in enumerate(stopper.frames):
         length = torch.tensor([frames], device=synthesizer.device)
-        mel = model.post(output["mel"][i : i + 1, :, :frames], length, condition[i : i + 1])[0]
+        row = slice(i, i + 1)
+        mel = model.post(output["mel"][row, :, :frames], length, condition[row], speakers[row], [seed])[0]
         mel = mel.clamp(-synthesizer.mel.max_abs, synthesizer.mel.max_abs)
         alignment = output["attention"][i, : frames // model.reduction, : int(lengths[i])]
         alignment = alignment.repeat_interleave(model.reduction, dim=0)
@@ -163,7 +169,10 @@ def lead_step_by_step(
         batch["targets"] = torch.from_numpy(step_targets(durations, synthesizer.network.reduction, steps))[None]
         if synthesizer.emotions:
             batch["emotion"] = torch.tensor([neutral(synthesizer.emotions)])
-    return synthesizer.network(batch)["linear"]
+    output = synthesizer.network(batch)
+    if synthesizer.network.flow is not None:
+        return synthesizer.network.flow.draw(output["mel"], batch["mel_lengths"], speakers, [seed])
+    return output["linear"]
 
 
 def _resample(frames: Tensor, rate: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -36,9 +36,13 @@ def parallel_losses(
         "mean": config.mean * mean((output["mean"].float() - output["mel"]).abs(), mask),
     }
     if "velocity" in output:
-        error = (output["velocity"].float() - output["velocity_target"]).square()
-        losses["flow"] = config.flow * mean(error, mask)
+        losses["flow"] = config.flow * flow_loss(output, mean)
     return losses | emotion_losses(output, batch, config, mean)
+
+
+def flow_loss(output: Mapping[str, Tensor], mean: Mean) -> Tensor:
+    """Squared error of the velocity (B, F, M) where `mask` (B, F, 1) is true (arXiv 2210.02747, eq. 14)."""
+    return mean((output["velocity"].float() - output["velocity_target"]).square(), output["mask"])
 
 
 def emotion_losses(
@@ -93,7 +97,7 @@ def tacotron_losses(
     step: int,
     mean: Mean = masked_mean,
 ) -> dict[str, Tensor]:
-    """Of `Tacotron.forward`'s output: mel (L1 and L2), mel after the postnet (L1 and L2), stop and attention.
+    """Of `Tacotron.forward`'s output: mel and what the postnet makes of it (L1 and L2, or of a flow), stop, attention.
 
     The stop target is 1 from the step that holds the last frame on; steps after it do not count.
     """
@@ -107,9 +111,11 @@ def tacotron_losses(
         output["stop"].float(), target, pos_weight=mel.new_tensor(config.stop_positive), reduction="none"
     )
     losses = {"stop": config.stop * mean(stop, stop_mask)}
-    for name in ("mel", "linear"):
+    for name in (n for n in ("mel", "linear") if n in output):
         error = output[name].float() - mel
         losses[name] = mean(error.square() + error.abs(), frames)
+    if "velocity" in output:
+        losses["flow"] = config.flow * flow_loss(output, mean)
     losses["attention"] = attention_weight(config, step) * attention_loss(
         output["attention"], batch, steps, config, mean
     )

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from synthesizer.clauses import N_MARKS, ahead
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion import EmotionEncoder
-from synthesizer.flow import FlowDecoder
+from synthesizer.flow import FlowDecoder, normal_noise
 from synthesizer.layers import ConvStack, ItemDropout, length_mask
 
 N_PROSODY = 3  # energy, pitch, voicing: see `synthesizer.data.prosody`
@@ -80,7 +80,7 @@ class Parallel(nn.Module):
         self.position = nn.Linear(N_POSITION, channels)
         self.decoder = ConvStack(self.config.decoder_blocks, *sizes)
         self.mean = nn.Linear(channels, n_mels)
-        self.flow = FlowDecoder(self.config, n_mels) if self.config.decoder == "flow" else None
+        self.flow = FlowDecoder(self.config.flow, n_mels, channels, channels) if self.config.decoder == "flow" else None
         self.register_buffer("mel_mean", torch.zeros(n_mels))
         self.register_buffer("mel_std", torch.ones(n_mels))
         if config.emotion.adapt:
@@ -89,9 +89,8 @@ class Parallel(nn.Module):
     def _keep_what_is_said(self) -> None:
         """Freeze symbols and convolutional blocks: of those, training changes only how they are conditioned."""
         stacks = [self.encoder, self.decoder, *([self.flow.stack] if self.flow is not None else [])]
-        for block in (block for stack in stacks for block in stack.blocks):
-            for part in (block.depthwise, block.up, block.down):
-                part.requires_grad_(False)
+        for stack in stacks:
+            stack.freeze_blocks()
         self.embedding.requires_grad_(False)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -192,17 +191,9 @@ class Parallel(nn.Module):
                 silent = torch.zeros_like(speaker)
                 other = self.frames(nobody.hidden, prosody, index, position, silent, mask)
                 away = (self.mean(other) * mask, other, silent)
-            mel = self.flow.sample(self.noise(lengths, mel, seeds), mel, hidden, speaker, mask, away)
+            noise = normal_noise(lengths, mel, [torch.Generator().manual_seed(seed) for seed in seeds])
+            mel = self.flow.sample(noise, mel, hidden, speaker, mask, away)
         return (mel * self.mel_std + self.mel_mean).transpose(1, 2), lengths
-
-    @staticmethod
-    def noise(lengths: Tensor, like: Tensor, seeds: list[int]) -> Tensor:
-        """Normal noise (B, F, M) where each item's depends on its own seed and length alone, on every device."""
-        noise = torch.zeros_like(like)
-        for row, (length, seed) in enumerate(zip(lengths.tolist(), seeds, strict=True)):
-            generator = torch.Generator().manual_seed(seed)
-            noise[row, :length] = torch.randn(length, like.shape[2], generator=generator).to(like)
-        return noise
 
 
 def upsampling(durations: Tensor) -> tuple[Tensor, Tensor]:

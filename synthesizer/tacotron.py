@@ -6,7 +6,7 @@ The names of modules are those of the published state_dict (facts: sizes and ord
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from synthesizer.attention import LocationSensitiveAttention, Memory
 from synthesizer.cbhg import CBHG, Dropout, PreNet
 from synthesizer.config import SynthesizerConfig, TacotronConfig
+from synthesizer.flow import FlowPostnet
 from synthesizer.layers import ItemDropout, length_mask
 from synthesizer.native.kernel import NativeDecoder, library
 
@@ -129,6 +130,20 @@ class Decoder(nn.Module):
         state = DecoderState(query, hidden1, cell1, hidden2, cell2, context, state.cumulative + attention)
         return torch.cat([x, context], dim=1), attention, state
 
+    def led(self, memory: Memory, prenet: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """All steps at once, each as if the attention before it had been `given` (B, S, N); prenet (B, S, P).
+
+        Without zoneout, for which a network must run step by step. Returns what `step` does, but for the state: (B, S,
+        H + E) and the attention (B, S, N).
+        """
+        before = torch.cat([torch.zeros_like(given[:, :1]), given[:, :-1]], dim=1)
+        query = _over_time(torch.gru, self.attn_rnn, torch.cat([torch.bmm(before, memory.values), prenet], dim=2))
+        attention, context = self.attn_net.steps(query, memory, before.cumsum(dim=1))
+        x = self.rnn_input(torch.cat([context, query], dim=2))
+        x = x + _over_time(torch.lstm, self.res_rnn1, x)
+        x = x + _over_time(torch.lstm, self.res_rnn2, x)
+        return torch.cat([x, context], dim=2), attention
+
     def project(self, output: Tensor, mel_weight: Tensor) -> tuple[Tensor, Tensor]:
         """output (..., H + E) of `step` -> frames (..., M, r), logit of the stop (...)"""
         frames = nn.functional.linear(output[..., : self.mel_proj.in_features], mel_weight)
@@ -147,13 +162,17 @@ class Tacotron(nn.Module):
         self.encoder = Encoder(sizes, n_symbols)
         self.encoder_proj = nn.Linear(memory, sizes.decoder, bias=False)
         self.decoder = Decoder(sizes, memory, n_mels)
-        self.postnet = CBHG(
-            n_mels, sizes.postnet, (sizes.postnet, n_mels), sizes.postnet_banks, sizes.highways, sizes.norm
-        )
-        self.post_proj = nn.Linear(sizes.postnet, n_mels, bias=False)
+        self.flow = self.postnet = None
+        if not config.flow.blocks:
+            self.postnet = CBHG(
+                n_mels, sizes.postnet, (sizes.postnet, n_mels), sizes.postnet_banks, sizes.highways, sizes.norm
+            )
+            self.post_proj = nn.Linear(sizes.postnet, n_mels, bias=False)
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
+        if config.flow.blocks:
+            self.flow = FlowPostnet(config.flow, n_mels, config.speaker_size)
 
     @property
     def reduction(self) -> int:
@@ -172,10 +191,16 @@ class Tacotron(nn.Module):
         values = torch.cat([states, speaker.unsqueeze(1).expand(-1, tokens.shape[1], -1)], dim=2)
         return self.decoder.attn_net.prepare(values, self.encoder_proj(values), length_mask(lengths, tokens.shape[1]))
 
-    def forward(self, batch: Mapping[str, Tensor], randomness: Randomness | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, batch: Mapping[str, Tensor], randomness: Randomness | None = None, led: bool = False
+    ) -> dict[str, Tensor]:
         """Teacher forcing: batch as of `SynthesisData.whole`, F a multiple of the reduction.
 
-        Returns mel and linear (before and after the postnet) (B, M, F), attention (B, S, N), logits stop (B, S).
+        led: the decoder is told which token it has just spoken, too. Then no step waits for the one before, which is
+        several times as fast.
+
+        Returns mel and linear (before and after the postnet) (B, M, F), attention (B, S, N), logits stop (B, S); with a
+        flow, what it learns from in place of linear.
         """
         target, reduction = batch["mel"], self.reduction
         steps = target.shape[2] // reduction
@@ -186,16 +211,28 @@ class Tacotron(nn.Module):
         previous = torch.cat([torch.zeros_like(target[:, :, :1]), previous], dim=2).transpose(1, 2)
         step_lengths = torch.div(batch["mel_lengths"] + reduction - 1, reduction, rounding_mode="floor")
         prenet = self.decoder.prenet(previous, randomness.decoder, step_lengths)
+        if led:
+            last = (batch["token_lengths"] - 1)[:, None]  # is spoken on when all else is said
+            spoken = torch.where(batch["targets"] < 0, last, batch["targets"])
+            given = nn.functional.one_hot(spoken, memory.mask.shape[1]).to(memory.values.dtype)
+            output, attention = self.decoder.led(memory, prenet, given)
+        else:
+            output, attention = self._step_by_step(memory, prenet, randomness.zoneout)
+        frames, stop = self.decoder.project(output, self.decoder.mel_weight(reduction))
+        mel = frames.transpose(1, 2).flatten(2)  # (B, S, M, r) -> (B, M, F)
+        found = {"mel": mel, "attention": attention, "stop": stop}
+        if self.flow is not None:
+            return found | self.flow(mel, target, step_lengths * reduction, batch["speaker"], batch["seeds"])
+        return found | {"linear": self.post(mel, step_lengths * reduction, batch["speaker"])}
+
+    def _step_by_step(self, memory: Memory, prenet: Tensor, zoneout: Tensor | None) -> tuple[Tensor, Tensor]:
         state, outputs, attentions = self.decoder.start(memory), [], []
-        for step in range(steps):
-            keep = None if randomness.zoneout is None else randomness.zoneout[step]
+        for step in range(prenet.shape[1]):
+            keep = None if zoneout is None else zoneout[step]
             output, attention, state = self.decoder.step(memory, state, prenet[:, step], keep)
             outputs.append(output)
             attentions.append(attention)
-        frames, stop = self.decoder.project(torch.stack(outputs, 1), self.decoder.mel_weight(reduction))
-        mel = frames.transpose(1, 2).flatten(2)  # (B, S, M, r) -> (B, M, F)
-        linear = self.post(mel, step_lengths * reduction)
-        return {"mel": mel, "linear": linear, "attention": torch.stack(attentions, 1), "stop": stop}
+        return torch.stack(outputs, 1), torch.stack(attentions, 1)
 
     def generate(
         self, memory: Memory, dropout: Dropout, stopper: Stopper, max_steps: int, reach: int = 0
@@ -232,8 +269,10 @@ class Tacotron(nn.Module):
         loaded = library()
         return loaded and NativeDecoder(self.decoder, self.reduction, loaded)
 
-    def post(self, mel: Tensor, lengths: Tensor) -> Tensor:
-        """The postnet: mel (B, M, F), lengths (B,) in frames -> (B, M, F)"""
+    def post(self, mel: Tensor, lengths: Tensor, speaker: Tensor, seeds: Sequence[int] = ()) -> Tensor:
+        """The postnet: mel (B, M, F), lengths (B,) in frames -> (B, M, F); speaker (B, D) and seeds are for a flow."""
+        if self.flow is not None:
+            return self.flow.draw(mel, lengths, speaker, seeds)
         masked = lengths.clamp(max=mel.shape[2]) if self.config.padding == "masked" else None
         return self.post_proj(self.postnet(mel, masked)).transpose(1, 2)
 
@@ -245,6 +284,14 @@ class Tacotron(nn.Module):
             zoneout = ~dropout.keep(shape, self.config.zoneout, device)
             zoneout = zoneout.permute(1, 2, 0, 3)
         return Randomness(dropout, dropout, zoneout)
+
+
+def _over_time(run: Callable[..., tuple], cell: nn.RNNCellBase, x: Tensor) -> Tensor:
+    """A cell's states (B, S, H) over x (B, S, C), from zeros, by `torch.gru` or `torch.lstm`: a call for all steps."""
+    start = x.new_zeros(1, len(x), cell.hidden_size)
+    weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
+    state = start if isinstance(cell, nn.GRUCell) else (start, start)
+    return run(x, state, weights, True, 1, 0.0, cell.training, False, True)[0]
 
 
 def published_config(state: Mapping[str, Tensor], dropout: float = 0.5) -> tuple[SynthesizerConfig, int, int]:

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from synthesizer.config import RunConfig, SynthesizerConfig
 from synthesizer.data import SynthesisData, by_chance
+from synthesizer.flow import FlowPostnet
 from synthesizer.loss import local_mean, parallel_losses
 from synthesizer.parallel import Parallel, upsampling, whole_durations
-from utils import plots
+from utils import checkpoint, plots
 from utils.config import to_dict
 from utils.errors import CloningError
 from utils.manifest import Utterance
@@ -52,6 +53,8 @@ def described(model: SynthesizerConfig) -> dict[str, Any]:
         del config["transformer"]
     if not model.emotion.labels:
         del config["emotion"]
+    if model.model == "parallel" or not model.flow.blocks:
+        del config["flow"]
     return config
 
 
@@ -75,6 +78,15 @@ class SynthesizerTask(Task):
                 f"the set's speaker embeddings have {found} numbers, the model wants {config.model.speaker_size}: "
                 f"--set model.speaker_size={found}"
             )
+
+    def begin_flow(self, flow: FlowPostnet | None) -> None:
+        """As configured: like that of a parallel model, or fresh, with the statistics of this set."""
+        if flow is None:
+            return
+        if self.run.flow_from:
+            flow.take(checkpoint.load_weights(self.run.flow_from, self.kind).state)
+        else:
+            flow.mel_mean, flow.mel_std = self.train.mel_statistics()
 
     def sample(self, mel: np.ndarray) -> dict[str, tuple[np.ndarray, int]]:
         """mel (M, F) as sound for the logs, where the script has given a vocoder."""

@@ -31,7 +31,9 @@ class TacotronTask(SynthesizerTask):
     def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
         super().__init__(data_dir, config, vocode)
         torch.manual_seed(config.training.seed)
-        self.modules = {"synthesizer": Tacotron(config.model, self.n_symbols, self.mel["n_mels"])}
+        model = Tacotron(config.model, self.n_symbols, self.mel["n_mels"])
+        self.begin_flow(model.flow)
+        self.modules = {"synthesizer": model}
 
     def batch(self, step: int) -> dict[str, Tensor]:
         draw = rng(self.run.training.seed, step, 2)
@@ -42,7 +44,8 @@ class TacotronTask(SynthesizerTask):
     ) -> dict[str, Tensor]:
         reduction = self.run.reduction_at(step)
         self.modules["synthesizer"].set_reduction(reduction)  # a buffer: goes into the checkpoint
-        return tacotron_losses(modules[phase](batch), batch, self.run.loss, reduction, step)
+        led = self.train.has_durations and step <= self.run.led_steps
+        return tacotron_losses(modules[phase](batch, led=led), batch, self.run.loss, reduction, step)
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
         model: Tacotron = modules["synthesizer"]
@@ -51,7 +54,7 @@ class TacotronTask(SynthesizerTask):
         forced: list[Health] = []
         for chosen in batches:
             draw = rng(self.run.training.seed, 0, 3)  # the same stretches each time, as long as those of training
-            batch = to_device(self.held_out.whole(chosen, draw, model.reduction), model.post_proj.weight.device)
+            batch = to_device(self.held_out.whole(chosen, draw, model.reduction), model.encoder_proj.weight.device)
             output = model(batch)
             values = tacotron_losses(output, batch, self.run.loss, model.reduction, 0, local_mean)
             for name, value in values.items():
@@ -71,13 +74,13 @@ class TacotronTask(SynthesizerTask):
             "skips": sum(h.skips for h in spoken) / len(spoken),
             "stopped_by_token": stopped,
         }
-        score = metrics["mel"] + metrics["linear"] + 1 - metrics["health"]
+        score = metrics["mel"] + metrics.get("linear", metrics.get("flow", 0.0)) + 1 - metrics["health"]
         pictures = {"mel": partial(plots.plot_mel, mel), "alignment": partial(plots.plot_alignment, picture)}
         return Validation(score, metrics, pictures, self.sample(mel), alignment_warnings(metrics))
 
     def _speak(self, model: Tacotron, chosen: list[Utterance]) -> tuple[list[Health], np.ndarray, np.ndarray, float]:
         """Free running on some held-out texts: health of each, mel and attention of one, part that stopped by token."""
-        device = model.post_proj.weight.device
+        device = model.encoder_proj.weight.device
         batch = to_device(self.held_out.common(chosen, None), device)
         lengths = batch["token_lengths"].tolist()
         dropout = ItemDropout(batch["seeds"], device)
@@ -90,7 +93,8 @@ class TacotronTask(SynthesizerTask):
             output["attention"][i, : frames // model.reduction, :n]
             for i, (frames, n) in enumerate(zip(stopper.frames, lengths, strict=True))
         ]
-        mel = model.post(output["mel"], torch.tensor(stopper.frames, device=device))[0, :, : stopper.frames[0]]
+        frames = torch.tensor(stopper.frames, device=device)
+        mel = model.post(output["mel"], frames, batch["speaker"], batch["seeds"].tolist())[0, :, : stopper.frames[0]]
         by_token = sum(reason == "token" for reason in stopper.reasons) / len(found)
         shown = mel.float().cpu().numpy(), found[0].float().cpu().numpy()
         return [health(attention) for attention in found], *shown, by_token

@@ -37,7 +37,9 @@ class TransformerTask(SynthesizerTask):
                 "with alignments, or train --set model.model=tacotron"
             )
         torch.manual_seed(config.training.seed)
-        self.modules = {"synthesizer": Transformer(config.model, self.n_symbols, self.mel["n_mels"])}
+        model = Transformer(config.model, self.n_symbols, self.mel["n_mels"])
+        self.begin_flow(model.flow)
+        self.modules = {"synthesizer": model}
 
     def batch(self, step: int) -> dict[str, Tensor]:
         draw = rng(self.run.training.seed, step, 2)
@@ -78,7 +80,7 @@ class TransformerTask(SynthesizerTask):
             "coverage": sum(h.coverage for h in spoken) / len(spoken),
             "stopped_by_token": stopped,
         }
-        score = metrics["mel"] + metrics["linear"] + 1 - metrics["health"]
+        score = metrics["mel"] + metrics.get("linear", metrics.get("flow", 0.0)) + 1 - metrics["health"]
         pictures = {"mel": partial(plots.plot_mel, mel), "alignment": partial(plots.plot_alignment, picture)}
         return Validation(score, metrics, pictures, self.sample(mel), alignment_warnings(metrics))
 
@@ -100,7 +102,8 @@ class TransformerTask(SynthesizerTask):
             for i, (frames, n) in enumerate(zip(stopper.frames, lengths, strict=True))
         ]
         frames = torch.tensor(stopper.frames, device=device)
-        mel = model.post(output["mel"], frames, condition)[0, :, : stopper.frames[0]]
+        mel = model.post(output["mel"], frames, condition, batch["speaker"], batch["seeds"].tolist())
+        mel = mel[0, :, : stopper.frames[0]]
         by_token = sum(reason == "token" for reason in stopper.reasons) / len(found)
         shown = mel.float().cpu().numpy(), found[0].float().cpu().numpy()
         return [health(attention) for attention in found], *shown, by_token

@@ -9,7 +9,7 @@ speaks. And all its heads look only a few tokens around that place, so the voice
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from synthesizer.config import SynthesizerConfig, TransformerConfig
 from synthesizer.emotion import EmotionEncoder
+from synthesizer.flow import FlowPostnet
 from synthesizer.layers import ConvStack, ItemDropout, length_mask
 from synthesizer.tacotron import Stopper
 
@@ -116,9 +117,11 @@ class Transformer(nn.Module):
         self.decoder_norm = nn.LayerNorm(width)
         self.mel = nn.Linear(width, n_mels * sizes.reduction)
         self.stop = nn.Linear(width, 1)
-        self.enter_post = nn.Linear(n_mels, sizes.postnet)
-        self.postnet = ConvStack(3, sizes.postnet, width, kernel=5, expansion=2)
-        self.leave_post = nn.Linear(sizes.postnet, n_mels)
+        self.flow = FlowPostnet(config.flow, n_mels, config.speaker_size) if config.flow.blocks else None
+        if self.flow is None:
+            self.enter_post = nn.Linear(n_mels, sizes.postnet)
+            self.postnet = ConvStack(3, sizes.postnet, width, kernel=5, expansion=2)
+            self.leave_post = nn.Linear(sizes.postnet, n_mels)
 
     @property
     def reduction(self) -> int:
@@ -149,8 +152,8 @@ class Transformer(nn.Module):
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Teacher forcing: batch as of `SynthesisData.whole`; targets (B, S) say which token each step speaks.
 
-        Returns mel and linear (before and after the postnet) (B, M, F), attention (B, S, N), logits stop (B, S), and
-        for a model of emotions what `emotion_losses` reads.
+        Returns mel and linear (before and after the postnet) (B, M, F), attention (B, S, N), logits stop (B, S); with a
+        flow, what it learns from in place of linear; for a model of emotions what `emotion_losses` reads.
         """
         target, lengths = batch["mel"], batch["mel_lengths"]
         dropout = ItemDropout(batch["seeds"], target.device)
@@ -165,7 +168,11 @@ class Transformer(nn.Module):
         output, attention, _ = self.decode(memory, heard, places)
         mel = self.frames(output)
         found = {"mel": mel, "attention": attention, "stop": self.stop(output).squeeze(2)}
-        found["linear"] = self.post(mel, steps * self.reduction, condition)
+        whole = steps * self.reduction
+        if self.flow is not None:
+            found |= self.flow(mel, target, whole, batch["speaker"], batch["seeds"])
+        else:
+            found["linear"] = self.post(mel, whole, condition, batch["speaker"])
         return found | (emotion.outputs() if emotion is not None else {})
 
     def listen(self, frames: Tensor, dropout: ItemDropout, lengths: Tensor | None = None) -> Tensor:
@@ -226,8 +233,15 @@ class Transformer(nn.Module):
                 break
         return {"mel": torch.cat(mels, 2), "attention": torch.stack(attentions, 1), "stop": torch.stack(stops, 1)}
 
-    def post(self, mel: Tensor, lengths: Tensor, condition: Tensor) -> Tensor:
-        """The postnet: mel (B, M, F), lengths (B,) in frames, condition (B, C) -> (B, M, F)"""
+    def post(
+        self, mel: Tensor, lengths: Tensor, condition: Tensor, speaker: Tensor, seeds: Sequence[int] = ()
+    ) -> Tensor:
+        """The postnet: mel (B, M, F), lengths (B,) in frames, condition (B, C) -> (B, M, F)
+
+        speaker (B, D) and seeds are for a flow, which does not see the condition.
+        """
+        if self.flow is not None:
+            return self.flow.draw(mel, lengths, speaker, seeds)
         mask = length_mask(lengths.clamp(max=mel.shape[2]), mel.shape[2])[..., None]
         correction = self.leave_post(self.postnet(self.enter_post(mel.transpose(1, 2)) * mask, condition, mask))
         return mel + (correction * mask).transpose(1, 2)

@@ -109,7 +109,7 @@ def test_training_depends_on_the_items_seeds_alone(data):
 
 
 def test_the_flow_follows_a_straight_path_to_its_end():
-    flow = FlowDecoder(ParallelConfig(**SIZES, flow_steps=4, temperature=1.0), 20)
+    flow = FlowDecoder(ParallelConfig(**SIZES, flow_steps=4, temperature=1.0).flow, 20, 24, 24)
     mel, noise = torch.randn(2, 5, 20), torch.randn(2, 5, 20)
     start, velocity = flow.path(mel, noise, torch.zeros(2))
     end, _ = flow.path(mel, noise, torch.ones(2))

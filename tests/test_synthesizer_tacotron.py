@@ -82,7 +82,8 @@ def run(model: Tacotron, batch: dict[str, Tensor], randomness: Randomness, reduc
         with torch.inference_mode():
             memory = model.remember(batch["tokens"], batch["token_lengths"], batch["speaker"], randomness.encoder)
             output = model.generate(memory, randomness.decoder, AllTogether(reduction), max_steps)
-            return output | {"linear": model.post(output["mel"], torch.tensor([output["mel"].shape[2]]))}
+            lengths = torch.tensor([output["mel"].shape[2]])
+            return output | {"linear": model.post(output["mel"], lengths, batch["speaker"], [0])}
     finally:
         model.set_reduction(2)
 
@@ -262,6 +263,30 @@ def test_teacher_forcing_with_its_own_output_is_free_running():
         )
     torch.testing.assert_close(forced["mel"], free["mel"])
     torch.testing.assert_close(forced["attention"], free["attention"])
+
+
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_led_is_step_by_step_with_the_given_attention_behind_each_step(norm):
+    model = small(norm).eval()
+    model.set_reduction(2)
+    batch = toy_batch(2)
+    batch["targets"] = torch.tensor([[0, 0, 1, 2, 2, 3, 4, 5, 6, 6, 6, -1], [0, 1, 1, 2, 3, 3, -1, -1, -1, -1, -1, -1]])
+    led = model(batch, Randomness(no_dropout, no_dropout), led=True)
+    decoder = model.decoder
+    memory = model.remember(batch["tokens"], batch["token_lengths"], batch["speaker"], no_dropout)
+    given = F.one_hot(torch.where(batch["targets"] < 0, torch.tensor([[6], [3]]), batch["targets"]), 7).float()
+    before = F.pad(batch["mel"][:, :, 1::2], (1, 0)).transpose(1, 2)
+    state, outputs, attentions = decoder.start(memory), [], []
+    for step in range(12):
+        output, attention, state = decoder.step(memory, state, decoder.prenet(before[:, step], no_dropout))
+        context = torch.bmm(given[:, step : step + 1], memory.values).squeeze(1)
+        state = state._replace(context=context, cumulative=given[:, : step + 1].sum(dim=1))
+        outputs.append(output)
+        attentions.append(attention)
+    frames, stop = decoder.project(torch.stack(outputs, 1), decoder.mel_weight(2))
+    torch.testing.assert_close(led["attention"], torch.stack(attentions, 1))
+    torch.testing.assert_close(led["mel"], frames.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(led["stop"], stop)
 
 
 def test_item_dropout_depends_on_the_items_seed_alone():

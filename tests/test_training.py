@@ -182,8 +182,7 @@ def test_a_run_killed_without_warning_goes_on_from_its_last_save(tmp_path):
 def test_two_processes_equal_one_with_the_same_total_batch(tmp_path):
     train(Toy(dropout=0.0), settings_for(6), tmp_path / "one", device="cpu")
     body = (
-        "import tests.test_training as t\n"
-        "t.train(t.Toy(dropout=0.0), t.settings_for(6), sys.argv[1], device='cpu')\n"
+        "import tests.test_training as t\nt.train(t.Toy(dropout=0.0), t.settings_for(6), sys.argv[1], device='cpu')\n"
     )
     launch_two(tmp_path, body, tmp_path / "two")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")

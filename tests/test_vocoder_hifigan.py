@@ -102,9 +102,7 @@ def test_critics_learn_to_tell_two_sounds_apart():
     assert loss.item() < 1.8  # 2 is chance
 
 
-@pytest.mark.parametrize(
-    "preset, millions", [("hifigan_v1", 13.14), ("hifigan_v2", 0.88), ("hifigan_22k", 13.96)]
-)
+@pytest.mark.parametrize("preset, millions", [("hifigan_v1", 13.14), ("hifigan_v2", 0.88), ("hifigan_22k", 13.96)])
 def test_presets_have_the_published_sizes(preset, millions):
     """13.92 M and 0.92 M for rates 8, 8, 2, 2 (arXiv 2010.05646, table 1); ours differ by the kernels of the rates."""
     run = load_config(VocoderRun, "vocoder", preset)

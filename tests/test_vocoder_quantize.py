@@ -24,9 +24,7 @@ def test_recorded_mu_law(recorded):
     assert torch.equal(encode_mu_law(recorded["mulaw/x"], 512), recorded["mulaw/encoded"].long())
     floats = label_to_float(torch.arange(512), 512)
     torch.testing.assert_close(floats.double(), recorded["mulaw/label_to_float"], atol=1e-6, rtol=0)
-    torch.testing.assert_close(
-        decode_mu_law(floats.double(), 512), recorded["mulaw/decode_labels"], atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(decode_mu_law(floats.double(), 512), recorded["mulaw/decode_labels"], atol=1e-6, rtol=0)
     decoded = decode_mu_law(recorded["mulaw/decode_floats_in"], 512)
     torch.testing.assert_close(decoded, recorded["mulaw/decode_floats_out"], atol=1e-9, rtol=0)
     torch.testing.assert_close(float_to_label(recorded["mulaw/x"], 512), recorded["float_2_label"], atol=1e-9, rtol=0)

@@ -90,6 +90,7 @@ def save_weights(
     if base is not None:
         place = os.path.relpath(base.path.resolve(), path.resolve().parent)
         header["base"] = {"path": Path(place).as_posix(), "fingerprint": base.fingerprint}
+        header["base"]["unused"] = sorted(base.state.keys() - state.keys())  # where it is another kind of network
     with atomic_path(path) as partial:
         save_file({**plain, **packed}, partial, metadata={name: json.dumps(value) for name, value in header.items()})
     return header["fingerprint"]
@@ -257,7 +258,7 @@ def _held(base: Checkpoint | None, name: str, tensor: Tensor) -> bool:
     return own is not None and own.shape == tensor.shape and torch.equal(own.half(), tensor.detach().cpu().half())
 
 
-def _base_state(path: Path, base: dict[str, str]) -> dict[str, Tensor]:
+def _base_state(path: Path, base: dict[str, Any]) -> dict[str, Tensor]:
     """The tensors that a file of differences leaves to another; CloningError when that one is gone or has changed."""
     found = path.parent / base["path"]
     if not found.is_file():
@@ -268,7 +269,8 @@ def _base_state(path: Path, base: dict[str, str]) -> dict[str, Tensor]:
             f"{path}: holds only what differs from weights {base['fingerprint']}, but {found} is now "
             f"{checkpoint.fingerprint}: train and export it again, or put the former back"
         )
-    return checkpoint.state
+    unused = set(base.get("unused", ()))
+    return {name: value for name, value in checkpoint.state.items() if name not in unused}
 
 
 def _load_published(path: Path) -> Checkpoint:

@@ -1,0 +1,103 @@
+"""The flow in place of the postnet of Tacotron and the Transformer: laws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from synthesizer.config import FlowConfig, RunConfig
+from synthesizer.flow import FlowPostnet
+from synthesizer.loss import flow_loss, local_mean
+from synthesizer.train import build_task
+from tests.test_synthesizer_data import SPEAKER_SIZE, make_set
+from tests.test_synthesizer_parallel import small as small_parallel
+from utils.checkpoint import load_weights, save_weights
+from utils.config import load_config
+from utils.errors import CloningError
+
+MELS = 20
+
+
+def small(**changes) -> FlowPostnet:
+    torch.manual_seed(0)
+    return FlowPostnet(FlowConfig(**{"blocks": 1, "channels": 16, "kernel": 5, **changes}), MELS, SPEAKER_SIZE)
+
+
+def mels(frames: int = 30) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    voices = torch.nn.functional.normalize(torch.randn(3, SPEAKER_SIZE))
+    return {"smooth": torch.randn(3, MELS, frames), "lengths": torch.tensor([30, 17, 24]), "speaker": voices}
+
+
+def test_what_is_drawn_depends_on_the_items_mel_voice_and_seed_alone():
+    flow, batch = small().eval(), mels()
+    with torch.inference_mode():
+        drawn = flow.draw(**batch, seeds=[7, 8, 9])
+        alone = flow.draw(batch["smooth"][1:2, :, :17], batch["lengths"][1:2], batch["speaker"][1:2], [8])
+        torch.testing.assert_close(drawn[1:2, :, :17], alone)
+        assert torch.equal(drawn, flow.draw(**batch, seeds=[7, 8, 9]))
+        assert not torch.allclose(drawn[1], flow.draw(**batch, seeds=[7, 9, 9])[1])
+        other = batch | {"speaker": batch["speaker"].flip(0)}
+        assert not torch.allclose(drawn[0], flow.draw(**other, seeds=[7, 8, 9])[0])
+
+
+def test_padding_and_other_items_do_not_change_what_is_learned():
+    flow, batch, target, seeds = small(), mels(150), torch.randn(3, MELS, 150), torch.tensor([3, 4, 5])
+    lengths = torch.tensor([150, 17, 140])  # longer, shorter and about as long as a window
+    both = flow(batch["smooth"], target, lengths, batch["speaker"], seeds)
+    assert both["velocity"].shape[1] == FlowPostnet.WINDOW and both["mask"].sum(dim=1).flatten().tolist()[1] == 17
+    for row in range(3):
+        one, padding = slice(row, row + 1), (0, 9)
+        smooth, goal = (torch.nn.functional.pad(x[one], padding, value=3.0) for x in (batch["smooth"], target))
+        alone = flow(smooth, goal, lengths[one], batch["speaker"][one], seeds[one])
+        for name in ("velocity", "velocity_target"):
+            torch.testing.assert_close(both[name][one], alone[name], atol=1e-5, rtol=1e-4)
+
+
+def test_what_made_the_smooth_mel_learns_nothing_of_the_flow():
+    flow, batch = small(), mels()
+    batch["smooth"].requires_grad_()
+    output = flow(batch["smooth"], torch.randn(3, MELS, 30), batch["lengths"], batch["speaker"], torch.arange(3))
+    flow_loss(output, local_mean).backward()
+    assert batch["smooth"].grad is None
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in flow.parameters())
+
+
+def test_it_begins_as_the_flow_of_a_parallel_model_that_has_no_hidden_frames():
+    parallel = small_parallel(channels=16)
+    flow = small()
+    flow.take(parallel.state_dict())
+    torch.manual_seed(2)
+    x, mean, time, mask = torch.randn(2, 9, MELS), torch.randn(2, 9, MELS), torch.rand(2), torch.ones(2, 9, 1)
+    voice = torch.nn.functional.normalize(torch.randn(2, SPEAKER_SIZE))
+    theirs = parallel.flow.velocity(x, time, mean, torch.zeros(2, 9, 16), parallel.condition(voice), mask)
+    torch.testing.assert_close(flow.velocity(x, time, mean, mean[..., :0], flow._who(voice), mask), theirs)
+    frozen = {name for name, p in flow.named_parameters() if not p.requires_grad}
+    assert frozen == {f"stack.blocks.0.{n}.{w}" for n in ("depthwise", "up", "down") for w in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("model", ["tacotron", "transformer"])
+def test_a_run_begins_with_the_flow_it_is_given_and_is_stored_without_it(tmp_path, model):
+    root = make_set(tmp_path / "set")
+    sizes = [f"model.speaker_size={SPEAKER_SIZE}", "data.min_frames=1", "model.parallel.channels=16"]
+    given = build_task(root, load_config(RunConfig, "synthesizer", "debug", [*sizes, "model.model=parallel"]))
+    base = tmp_path / "parallel.safetensors"
+    save_weights(
+        base, kind="synthesizer", state=given.modules["synthesizer"].state_dict(), config={}, mel=given.mel, step=0
+    )
+    settings = [*sizes, f"model.model={model}", f"flow_from={base}"]
+    task = build_task(root, load_config(RunConfig, "synthesizer", "debug", settings))
+    own = task.modules["synthesizer"].state_dict()
+    flow = [name for name in own if name.startswith("flow.stack.")]
+    assert flow and all(torch.equal(own[name], given.modules["synthesizer"].state_dict()[name]) for name in flow)
+    out = tmp_path / "out.safetensors"
+    save_weights(
+        out, kind="synthesizer", state=own, config={}, mel=task.mel, step=0, dtype="float16",
+        base=load_weights(base),
+    )  # fmt: skip
+    found = load_weights(out).state
+    assert found.keys() == own.keys()  # nothing else of the base
+    with pytest.raises(CloningError, match=r"flow_from: the flow of these weights does not fit model.flow: .*size"):
+        build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "model.flow.channels=24"]))
+    with pytest.raises(CloningError, match="no such checkpoint"):
+        build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "flow_from=nowhere"]))
