@@ -77,11 +77,10 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
         # Not `synthesize`, which stops, trims and tries again by what it hears: the number of steps is given here
         network, dropout = synthesizer.network, ItemDropout([0], synthesizer.device)
         tokens = torch.tensor([synthesizer.tokens(TEXT)])
-        voice = torch.from_numpy(speaker)[None]
-        memory = network.remember(tokens, torch.tensor([tokens.shape[1]]), voice, dropout)
+        memory = network.remember(tokens, torch.tensor([tokens.shape[1]]), torch.from_numpy(speaker)[None], dropout)
         steps = -(-frames_of(seconds) // network.reduction)
         mel = network.generate(memory, dropout, lambda *_: False, steps)["mel"]
-        return network.post(mel, torch.tensor([mel.shape[2]]), voice, [0])[0].numpy()
+        return network.post(mel, torch.tensor([mel.shape[2]]))[0].numpy()
 
     def whole(seconds: float) -> int:
         speaker = encoder.embed_utterance(encoder.preprocess(clip))

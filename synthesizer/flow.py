@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -66,66 +67,84 @@ class FlowDecoder(nn.Module):
         return (1 - keep * time) * noise + time * mel, mel - keep * noise
 
 
+class Spoken(NamedTuple):
+    """What a flow in place of a postnet is told beside the smooth mel."""
+
+    context: Tensor  # (B, F, E) what the attention saw of the text
+    speaker: Tensor  # (B, D) of norm 1
+    seeds: Sequence[int]  # one an item
+
+    @classmethod
+    def of(cls, attention: Tensor, values: Tensor, reduction: int, speaker: Tensor, seeds: Sequence[int]) -> Spoken:
+        """attention (B, S, N) over values (B, N, E), `reduction` frames a step"""
+        return cls((attention @ values.to(attention.dtype)).repeat_interleave(reduction, dim=1), speaker, seeds)
+
+    def item(self, row: int, frames: int) -> Spoken:
+        """One item of the batch alone, its first frames."""
+        return Spoken(self.context[row : row + 1, :frames], self.speaker[row : row + 1], [self.seeds[row]])
+
+
 class FlowPostnet(FlowDecoder):
     """Draws the mel around the smooth one of a model that goes step by step, as PortaSpeech does (arXiv 2109.15166).
 
-    Mels are (B, M, F) here, lengths (B,) in frames, speaker embeddings (B, D) of norm 1, one seed an item.
+    Mels are (B, M, F) here, lengths (B,) in frames. `context` is the size of what the attention sees.
     """
 
     WINDOW = 128  # frames of each item that it learns from in a step
 
-    def __init__(self, config: FlowConfig, n_mels: int, speaker_size: int) -> None:
-        super().__init__(config, n_mels, 0, config.channels)
+    def __init__(self, config: FlowConfig, n_mels: int, context: int, speaker_size: int) -> None:
+        super().__init__(config, n_mels, config.channels, config.channels)
+        self.hear = nn.Linear(context, config.channels, bias=False)
+        nn.init.zeros_(self.hear.weight)  # so that it begins as the flow that it takes
         self.voice = nn.Linear(speaker_size, config.channels)
         self.register_buffer("mel_mean", torch.zeros(n_mels))
         self.register_buffer("mel_std", torch.ones(n_mels))
 
     def take(self, state: Mapping[str, Tensor]) -> None:
-        """Begin as the flow of a parallel model's `state`, which knew hidden frames too, and keep its blocks as they
-        are: training changes how they are conditioned.
+        """Begin as the flow of a parallel model's `state`, and keep its blocks as they are: training changes how they
+        are conditioned.
 
         Raises CloningError if its sizes are others.
         """
-        own = self.state_dict()
         theirs = {name.removeprefix("flow."): value for name, value in state.items() if name.startswith("flow.")}
         theirs |= {name: state[name] for name in ("mel_mean", "mel_std")}
         theirs |= {f"voice.{name}": state[f"speaker.{name}"] for name in ("weight", "bias")}
-        theirs["enter.weight"] = theirs["enter.weight"][:, : own["enter.weight"].shape[1]]
         try:
-            self.load_state_dict(theirs)
+            self.load_state_dict({"hear.weight": self.hear.weight, **theirs})
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise CloningError(f"flow_from: the flow of these weights does not fit model.flow: {reason}") from None
         self.stack.freeze_blocks()
 
-    def forward(
-        self, smooth: Tensor, mel: Tensor, lengths: Tensor, speaker: Tensor, seeds: Tensor
-    ) -> dict[str, Tensor]:
-        """Training, towards `mel`: velocity, velocity_target (B, W, M) and mask (B, W, 1) of a window of each item.
+    def forward(self, smooth: Tensor, spoken: Spoken, mel: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Training, towards `mel`: velocity, velocity_target (B, W, M), mask (B, W, 1) of a window of each; `spoken`.
 
-        What made `smooth` learns nothing of it.
+        What made `smooth` and the context learns nothing of it.
         """
-        draws = [torch.Generator().manual_seed(int(seed) + 1) for seed in seeds]  # other numbers than the dropouts'
+        draws = [torch.Generator().manual_seed(int(seed) + 1) for seed in spoken.seeds]  # others than the dropouts'
         time, place = torch.stack([torch.rand(2, generator=draw) for draw in draws]).to(mel).unbind(dim=1)
         width = min(self.WINDOW, mel.shape[2])
         starts = (place * (lengths - width + 1).clamp(min=1)).long()
         frames = starts[:, None] + torch.arange(width, device=mel.device)
         mask = (frames < lengths[:, None])[..., None]
-        goal, mean = (
-            self._normal(m).gather(1, frames[..., None].expand(-1, -1, m.shape[1])) * mask
-            for m in (mel, smooth.detach())
-        )
+
+        def window(x: Tensor) -> Tensor:
+            return x.gather(1, frames[..., None].expand(-1, -1, x.shape[2])) * mask
+
+        goal, mean = window(self._normal(mel)), window(self._normal(smooth.detach()))
         noise = normal_noise(mask.sum(dim=1).flatten(), goal, draws)
         point, target = self.path(goal, noise, time)
-        velocity = self.velocity(point, time, mean, mean[..., :0], self._who(speaker), mask)
-        return {"velocity": velocity, "velocity_target": target, "mask": mask}
+        heard = self.hear(window(spoken.context.detach()))
+        velocity = self.velocity(point, time, mean, heard, self._who(spoken.speaker), mask)
+        return {"velocity": velocity, "velocity_target": target, "mask": mask, "spoken": spoken}
 
-    def draw(self, smooth: Tensor, lengths: Tensor, speaker: Tensor, seeds: Sequence[int]) -> Tensor:
+    def draw(self, smooth: Tensor, spoken: Spoken, lengths: Tensor) -> Tensor:
         """Inference: a mel around `smooth` (B, M, F), the same for the same seeds."""
         mask = length_mask(lengths.clamp(max=smooth.shape[2]), smooth.shape[2])[..., None]
-        mean = self._normal(smooth) * mask
-        noise = normal_noise(mask.sum(dim=1).flatten(), mean, [torch.Generator().manual_seed(seed) for seed in seeds])
-        drawn = self.sample(noise, mean, mean[..., :0], self._who(speaker), mask)
+        mean, heard = self._normal(smooth) * mask, self.hear(spoken.context) * mask
+        draws = [torch.Generator().manual_seed(seed) for seed in spoken.seeds]
+        noise = normal_noise(mask.sum(dim=1).flatten(), mean, draws)
+        drawn = self.sample(noise, mean, heard, self._who(spoken.speaker), mask)
         return (drawn * self.mel_std + self.mel_mean).transpose(1, 2)
 
     def _normal(self, mel: Tensor) -> Tensor:

@@ -83,11 +83,12 @@ def _tacotron(
     memory = model.remember(tokens, lengths, speakers, dropout)
     reach = JUMP if synthesizer.monotonic else 0
     output = model.generate(memory, dropout, stopper, math.ceil(max(limits) / reduction), reach)
+    spoken = model.spoken(memory, output["attention"], speakers, [seed] * len(tokens))
     published = model.config.padding == "published"
     found = []
     for i, frames in enumerate(stopper.frames):
         length = torch.tensor([frames], device=synthesizer.device)
-        mel = model.post(output["mel"][i : i + 1, :, :frames], length, speakers[i : i + 1], [seed])[0]
+        mel = model.post(output["mel"][i : i + 1, :, :frames], length, spoken.item(i, frames))[0]
         mel = mel.clamp(-synthesizer.mel.max_abs, synthesizer.mel.max_abs)
         alignment = output["attention"][i, : frames // reduction, : sizes[i]].repeat_interleave(reduction, dim=0)
         if published:
@@ -114,11 +115,12 @@ def _transformer(
     memory = model.remember(tokens, lengths, condition)
     dropout = ItemDropout([seed] * len(tokens), synthesizer.device)
     output = model.generate(memory, dropout, stopper, math.ceil(max(limits) / model.reduction))
+    spoken = model.spoken(memory, output["attention"], speakers, [seed] * len(tokens))
     found = []
     for i, frames in enumerate(stopper.frames):
         length = torch.tensor([frames], device=synthesizer.device)
         row = slice(i, i + 1)
-        mel = model.post(output["mel"][row, :, :frames], length, condition[row], speakers[row], [seed])[0]
+        mel = model.post(output["mel"][row, :, :frames], length, condition[row], spoken.item(i, frames))[0]
         mel = mel.clamp(-synthesizer.mel.max_abs, synthesizer.mel.max_abs)
         alignment = output["attention"][i, : frames // model.reduction, : int(lengths[i])]
         alignment = alignment.repeat_interleave(model.reduction, dim=0)
@@ -171,7 +173,7 @@ def lead_step_by_step(
             batch["emotion"] = torch.tensor([neutral(synthesizer.emotions)])
     output = synthesizer.network(batch)
     if synthesizer.network.flow is not None:
-        return synthesizer.network.flow.draw(output["mel"], batch["mel_lengths"], speakers, [seed])
+        return synthesizer.network.flow.draw(output["mel"], output["spoken"], batch["mel_lengths"])
     return output["linear"]
 
 

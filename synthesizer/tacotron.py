@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from synthesizer.attention import LocationSensitiveAttention, Memory
 from synthesizer.cbhg import CBHG, Dropout, PreNet
 from synthesizer.config import SynthesizerConfig, TacotronConfig
-from synthesizer.flow import FlowPostnet
+from synthesizer.flow import FlowPostnet, Spoken
 from synthesizer.layers import ItemDropout, length_mask
 from synthesizer.native.kernel import NativeDecoder, library
 
@@ -172,7 +172,7 @@ class Tacotron(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
         if config.flow.blocks:
-            self.flow = FlowPostnet(config.flow, n_mels, config.speaker_size)
+            self.flow = FlowPostnet(config.flow, n_mels, memory, config.speaker_size)
 
     @property
     def reduction(self) -> int:
@@ -222,8 +222,9 @@ class Tacotron(nn.Module):
         mel = frames.transpose(1, 2).flatten(2)  # (B, S, M, r) -> (B, M, F)
         found = {"mel": mel, "attention": attention, "stop": stop}
         if self.flow is not None:
-            return found | self.flow(mel, target, step_lengths * reduction, batch["speaker"], batch["seeds"])
-        return found | {"linear": self.post(mel, step_lengths * reduction, batch["speaker"])}
+            spoken = self.spoken(memory, attention, batch["speaker"], batch["seeds"].tolist())
+            return found | self.flow(mel, spoken, target, step_lengths * reduction)
+        return found | {"linear": self.post(mel, step_lengths * reduction)}
 
     def _step_by_step(self, memory: Memory, prenet: Tensor, zoneout: Tensor | None) -> tuple[Tensor, Tensor]:
         state, outputs, attentions = self.decoder.start(memory), [], []
@@ -269,10 +270,14 @@ class Tacotron(nn.Module):
         loaded = library()
         return loaded and NativeDecoder(self.decoder, self.reduction, loaded)
 
-    def post(self, mel: Tensor, lengths: Tensor, speaker: Tensor, seeds: Sequence[int] = ()) -> Tensor:
-        """The postnet: mel (B, M, F), lengths (B,) in frames -> (B, M, F); speaker (B, D) and seeds are for a flow."""
+    def spoken(self, memory: Memory, attention: Tensor, speaker: Tensor, seeds: Sequence[int]) -> Spoken:
+        """What a flow is told of attention (B, S, N)."""
+        return Spoken.of(attention, memory.values, self.reduction, speaker, seeds)
+
+    def post(self, mel: Tensor, lengths: Tensor, spoken: Spoken | None = None) -> Tensor:
+        """The postnet: mel (B, M, F), lengths (B,) in frames -> (B, M, F); `spoken` is for a flow."""
         if self.flow is not None:
-            return self.flow.draw(mel, lengths, speaker, seeds)
+            return self.flow.draw(mel, spoken, lengths)
         masked = lengths.clamp(max=mel.shape[2]) if self.config.padding == "masked" else None
         return self.post_proj(self.postnet(mel, masked)).transpose(1, 2)
 

@@ -94,7 +94,8 @@ class TacotronTask(SynthesizerTask):
             for i, (frames, n) in enumerate(zip(stopper.frames, lengths, strict=True))
         ]
         frames = torch.tensor(stopper.frames, device=device)
-        mel = model.post(output["mel"], frames, batch["speaker"], batch["seeds"].tolist())[0, :, : stopper.frames[0]]
+        spoken = model.spoken(memory, output["attention"], batch["speaker"], batch["seeds"].tolist())
+        mel = model.post(output["mel"], frames, spoken)[0, :, : stopper.frames[0]]
         by_token = sum(reason == "token" for reason in stopper.reasons) / len(found)
         shown = mel.float().cpu().numpy(), found[0].float().cpu().numpy()
         return [health(attention) for attention in found], *shown, by_token

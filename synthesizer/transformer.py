@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from synthesizer.config import SynthesizerConfig, TransformerConfig
 from synthesizer.emotion import EmotionEncoder
-from synthesizer.flow import FlowPostnet
+from synthesizer.flow import FlowPostnet, Spoken
 from synthesizer.layers import ConvStack, ItemDropout, length_mask
 from synthesizer.tacotron import Stopper
 
@@ -117,7 +117,7 @@ class Transformer(nn.Module):
         self.decoder_norm = nn.LayerNorm(width)
         self.mel = nn.Linear(width, n_mels * sizes.reduction)
         self.stop = nn.Linear(width, 1)
-        self.flow = FlowPostnet(config.flow, n_mels, config.speaker_size) if config.flow.blocks else None
+        self.flow = FlowPostnet(config.flow, n_mels, width, config.speaker_size) if config.flow.blocks else None
         if self.flow is None:
             self.enter_post = nn.Linear(n_mels, sizes.postnet)
             self.postnet = ConvStack(3, sizes.postnet, width, kernel=5, expansion=2)
@@ -170,9 +170,10 @@ class Transformer(nn.Module):
         found = {"mel": mel, "attention": attention, "stop": self.stop(output).squeeze(2)}
         whole = steps * self.reduction
         if self.flow is not None:
-            found |= self.flow(mel, target, whole, batch["speaker"], batch["seeds"])
+            spoken = self.spoken(memory, attention, batch["speaker"], batch["seeds"].tolist())
+            found |= self.flow(mel, spoken, target, whole)
         else:
-            found["linear"] = self.post(mel, whole, condition, batch["speaker"])
+            found["linear"] = self.post(mel, whole, condition)
         return found | (emotion.outputs() if emotion is not None else {})
 
     def listen(self, frames: Tensor, dropout: ItemDropout, lengths: Tensor | None = None) -> Tensor:
@@ -233,15 +234,14 @@ class Transformer(nn.Module):
                 break
         return {"mel": torch.cat(mels, 2), "attention": torch.stack(attentions, 1), "stop": torch.stack(stops, 1)}
 
-    def post(
-        self, mel: Tensor, lengths: Tensor, condition: Tensor, speaker: Tensor, seeds: Sequence[int] = ()
-    ) -> Tensor:
-        """The postnet: mel (B, M, F), lengths (B,) in frames, condition (B, C) -> (B, M, F)
+    def spoken(self, memory: Memory, attention: Tensor, speaker: Tensor, seeds: Sequence[int]) -> Spoken:
+        """What a flow is told of attention (B, S, N)."""
+        return Spoken.of(attention, memory.values, self.reduction, speaker, seeds)
 
-        speaker (B, D) and seeds are for a flow, which does not see the condition.
-        """
+    def post(self, mel: Tensor, lengths: Tensor, condition: Tensor, spoken: Spoken | None = None) -> Tensor:
+        """The postnet: mel (B, M, F), lengths (B,) in frames, condition (B, C) -> (B, M, F); `spoken` is for a flow."""
         if self.flow is not None:
-            return self.flow.draw(mel, lengths, speaker, seeds)
+            return self.flow.draw(mel, spoken, lengths)
         mask = length_mask(lengths.clamp(max=mel.shape[2]), mel.shape[2])[..., None]
         correction = self.leave_post(self.postnet(self.enter_post(mel.transpose(1, 2)) * mask, condition, mask))
         return mel + (correction * mask).transpose(1, 2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synthesizer.config import FlowConfig, RunConfig
-from synthesizer.flow import FlowPostnet
+from synthesizer.flow import FlowPostnet, Spoken
 from synthesizer.loss import flow_loss, local_mean
 from synthesizer.train import build_task
 from tests.test_synthesizer_data import SPEAKER_SIZE, make_set
@@ -15,63 +15,71 @@ from utils.checkpoint import load_weights, save_weights
 from utils.config import load_config
 from utils.errors import CloningError
 
-MELS = 20
+MELS, CONTEXT = 20, 12
 
 
 def small(**changes) -> FlowPostnet:
     torch.manual_seed(0)
-    return FlowPostnet(FlowConfig(**{"blocks": 1, "channels": 16, "kernel": 5, **changes}), MELS, SPEAKER_SIZE)
+    config = FlowConfig(**{"blocks": 1, "channels": 16, "kernel": 5, **changes})
+    flow = FlowPostnet(config, MELS, CONTEXT, SPEAKER_SIZE)
+    torch.nn.init.normal_(flow.hear.weight)  # zero before any training: what is said would make no difference
+    return flow
 
 
-def mels(frames: int = 30) -> dict[str, torch.Tensor]:
+def inputs(frames: int = 30) -> tuple[torch.Tensor, Spoken]:
     torch.manual_seed(1)
     voices = torch.nn.functional.normalize(torch.randn(3, SPEAKER_SIZE))
-    return {"smooth": torch.randn(3, MELS, frames), "lengths": torch.tensor([30, 17, 24]), "speaker": voices}
+    return torch.randn(3, MELS, frames), Spoken(torch.randn(3, frames, CONTEXT), voices, [7, 8, 9])
 
 
-def test_what_is_drawn_depends_on_the_items_mel_voice_and_seed_alone():
-    flow, batch = small().eval(), mels()
+def test_what_is_drawn_depends_on_the_items_mel_text_voice_and_seed_alone():
+    flow, (smooth, spoken), lengths = small().eval(), inputs(), torch.tensor([30, 17, 24])
     with torch.inference_mode():
-        drawn = flow.draw(**batch, seeds=[7, 8, 9])
-        alone = flow.draw(batch["smooth"][1:2, :, :17], batch["lengths"][1:2], batch["speaker"][1:2], [8])
+        drawn = flow.draw(smooth, spoken, lengths)
+        alone = flow.draw(smooth[1:2, :, :17], spoken.item(1, 17), lengths[1:2])
         torch.testing.assert_close(drawn[1:2, :, :17], alone)
-        assert torch.equal(drawn, flow.draw(**batch, seeds=[7, 8, 9]))
-        assert not torch.allclose(drawn[1], flow.draw(**batch, seeds=[7, 9, 9])[1])
-        other = batch | {"speaker": batch["speaker"].flip(0)}
-        assert not torch.allclose(drawn[0], flow.draw(**other, seeds=[7, 8, 9])[0])
+        assert torch.equal(drawn, flow.draw(smooth, spoken, lengths))
+        assert not torch.allclose(drawn[1], flow.draw(smooth, spoken._replace(seeds=[7, 9, 9]), lengths)[1])
+        for name in ("context", "speaker"):
+            other = spoken._replace(**{name: getattr(spoken, name).flip(0)})
+            assert not torch.allclose(drawn[0], flow.draw(smooth, other, lengths)[0])
 
 
 def test_padding_and_other_items_do_not_change_what_is_learned():
-    flow, batch, target, seeds = small(), mels(150), torch.randn(3, MELS, 150), torch.tensor([3, 4, 5])
+    flow, (smooth, spoken), target = small(), inputs(150), torch.randn(3, MELS, 150)
     lengths = torch.tensor([150, 17, 140])  # longer, shorter and about as long as a window
-    both = flow(batch["smooth"], target, lengths, batch["speaker"], seeds)
+    both = flow(smooth, spoken, target, lengths)
     assert both["velocity"].shape[1] == FlowPostnet.WINDOW and both["mask"].sum(dim=1).flatten().tolist()[1] == 17
     for row in range(3):
-        one, padding = slice(row, row + 1), (0, 9)
-        smooth, goal = (torch.nn.functional.pad(x[one], padding, value=3.0) for x in (batch["smooth"], target))
-        alone = flow(smooth, goal, lengths[one], batch["speaker"][one], seeds[one])
+        one = slice(row, row + 1)
+        longer, goal = (torch.nn.functional.pad(x[one], (0, 9), value=3.0) for x in (smooth, target))
+        said = spoken.item(row, 150)
+        said = said._replace(context=torch.nn.functional.pad(said.context, (0, 0, 0, 9), value=3.0))
+        alone = flow(longer, said, goal, lengths[one])
         for name in ("velocity", "velocity_target"):
             torch.testing.assert_close(both[name][one], alone[name], atol=1e-5, rtol=1e-4)
 
 
 def test_what_made_the_smooth_mel_learns_nothing_of_the_flow():
-    flow, batch = small(), mels()
-    batch["smooth"].requires_grad_()
-    output = flow(batch["smooth"], torch.randn(3, MELS, 30), batch["lengths"], batch["speaker"], torch.arange(3))
+    flow, (smooth, spoken) = small(), inputs()
+    smooth.requires_grad_()
+    spoken.context.requires_grad_()
+    output = flow(smooth, spoken, torch.randn(3, MELS, 30), torch.tensor([30, 17, 24]))
     flow_loss(output, local_mean).backward()
-    assert batch["smooth"].grad is None
+    assert smooth.grad is None and spoken.context.grad is None
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in flow.parameters())
 
 
 def test_it_begins_as_the_flow_of_a_parallel_model_that_has_no_hidden_frames():
     parallel = small_parallel(channels=16)
-    flow = small()
+    flow = FlowPostnet(FlowConfig(blocks=1, channels=16, kernel=5), MELS, CONTEXT, SPEAKER_SIZE)
     flow.take(parallel.state_dict())
     torch.manual_seed(2)
     x, mean, time, mask = torch.randn(2, 9, MELS), torch.randn(2, 9, MELS), torch.rand(2), torch.ones(2, 9, 1)
     voice = torch.nn.functional.normalize(torch.randn(2, SPEAKER_SIZE))
     theirs = parallel.flow.velocity(x, time, mean, torch.zeros(2, 9, 16), parallel.condition(voice), mask)
-    torch.testing.assert_close(flow.velocity(x, time, mean, mean[..., :0], flow._who(voice), mask), theirs)
+    heard = flow.hear(torch.randn(2, 9, CONTEXT))
+    torch.testing.assert_close(flow.velocity(x, time, mean, heard, flow._who(voice), mask), theirs)
     frozen = {name for name, p in flow.named_parameters() if not p.requires_grad}
     assert frozen == {f"stack.blocks.0.{n}.{w}" for n in ("depthwise", "up", "down") for w in ("weight", "bias")}
 

@@ -83,7 +83,7 @@ def run(model: Tacotron, batch: dict[str, Tensor], randomness: Randomness, reduc
             memory = model.remember(batch["tokens"], batch["token_lengths"], batch["speaker"], randomness.encoder)
             output = model.generate(memory, randomness.decoder, AllTogether(reduction), max_steps)
             lengths = torch.tensor([output["mel"].shape[2]])
-            return output | {"linear": model.post(output["mel"], lengths, batch["speaker"], [0])}
+            return output | {"linear": model.post(output["mel"], lengths)}
     finally:
         model.set_reduction(2)
 

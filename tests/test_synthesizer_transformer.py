@@ -65,9 +65,7 @@ def speak(model: Transformer, tokens: Tensor, lengths: Tensor, steps: int = 8, s
         memory = memory_of(model, tokens, lengths, emotion)
         dropout = ItemDropout(seeds[: len(tokens)])
         output = model.generate(memory, dropout, Until(steps), steps)
-        voices = torch.nn.functional.normalize(torch.ones(len(tokens), SPEAKER_SIZE))
-        frames = torch.full((len(tokens),), 2 * steps)
-        output["mel"] = model.post(output["mel"], frames, memory.condition, voices, list(seeds[: len(tokens)]))
+        output["mel"] = model.post(output["mel"], torch.full((len(tokens),), 2 * steps), memory.condition)
     return output
 
 
