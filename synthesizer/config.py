@@ -54,7 +54,6 @@ class FlowConfig:
     steps: int = 4  # Euler steps at inference: 8 measured no better
     temperature: float = 0.5  # of the noise at inference: 1 as in training, lower is calmer
     sigma_min: float = 1e-4
-    guidance: float = 0.0  # see ParallelConfig
 
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
@@ -87,7 +86,7 @@ class ParallelConfig:
     @property
     def flow(self) -> FlowConfig:
         sizes = (self.flow_blocks, self.flow_channels, self.kernel, self.expansion)
-        return FlowConfig(*sizes, self.flow_steps, self.temperature, self.sigma_min, self.guidance)
+        return FlowConfig(*sizes, self.flow_steps, self.temperature, self.sigma_min)
 
     def __post_init__(self) -> None:
         assert self.flow  # is asked for its own limits

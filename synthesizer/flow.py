@@ -18,14 +18,14 @@ from utils.errors import CloningError
 class FlowDecoder(nn.Module):
     """Predicts the velocity of a noisy mel at a time in [0, 1], given the mean mel, hidden frames and the speaker.
 
-    hidden, condition: channels of the hidden frames and of what says who speaks.
+    hidden, condition: channels of the hidden frames and of what says who speaks. guidance: see `sample`.
     """
 
-    def __init__(self, config: FlowConfig, n_mels: int, hidden: int, condition: int) -> None:
+    def __init__(self, config: FlowConfig, n_mels: int, hidden: int, condition: int, guidance: float = 0.0) -> None:
         super().__init__()
         channels = config.channels
         self.steps, self.temperature, self.sigma_min = config.steps, config.temperature, config.sigma_min
-        self.guidance = config.guidance
+        self.guidance = guidance
         self.enter = nn.Linear(2 * n_mels + hidden, channels)
         self.time = nn.Sequential(nn.Linear(TIME_SIZE, channels), nn.SiLU(), nn.Linear(channels, channels))
         self.speaker = nn.Linear(condition, channels)
@@ -107,8 +107,9 @@ class FlowPostnet(FlowDecoder):
         Raises CloningError if its sizes are others.
         """
         theirs = {name.removeprefix("flow."): value for name, value in state.items() if name.startswith("flow.")}
-        theirs |= {name: state[name] for name in ("mel_mean", "mel_std")}
-        theirs |= {f"voice.{name}": state[f"speaker.{name}"] for name in ("weight", "bias")}
+        renamed = {"mel_mean": "mel_mean", "mel_std": "mel_std"}
+        renamed |= {f"speaker.{name}": f"voice.{name}" for name in ("weight", "bias")}
+        theirs |= {own: state[name] for name, own in renamed.items() if name in state}
         try:
             self.load_state_dict({"hear.weight": self.hear.weight, **theirs})
         except RuntimeError as error:

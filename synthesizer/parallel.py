@@ -80,7 +80,9 @@ class Parallel(nn.Module):
         self.position = nn.Linear(N_POSITION, channels)
         self.decoder = ConvStack(self.config.decoder_blocks, *sizes)
         self.mean = nn.Linear(channels, n_mels)
-        self.flow = FlowDecoder(self.config.flow, n_mels, channels, channels) if self.config.decoder == "flow" else None
+        self.flow = None
+        if self.config.decoder == "flow":
+            self.flow = FlowDecoder(self.config.flow, n_mels, channels, channels, self.config.guidance)
         self.register_buffer("mel_mean", torch.zeros(n_mels))
         self.register_buffer("mel_std", torch.ones(n_mels))
         if config.emotion.adapt:

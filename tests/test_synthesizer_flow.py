@@ -107,5 +107,9 @@ def test_a_run_begins_with_the_flow_it_is_given_and_is_stored_without_it(tmp_pat
     assert found.keys() == own.keys()  # nothing else of the base
     with pytest.raises(CloningError, match=r"flow_from: the flow of these weights does not fit model.flow: .*size"):
         build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "model.flow.channels=24"]))
+    with pytest.raises(CloningError, match=r"flow_from: the flow of these weights does not fit model.flow: .*Missing"):
+        no_flow = tmp_path / "no_flow.safetensors"
+        save_weights(no_flow, kind="synthesizer", state={"x": torch.zeros(1)}, config={}, mel=None, step=0)
+        build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, f"flow_from={no_flow}"]))
     with pytest.raises(CloningError, match="no such checkpoint"):
         build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "flow_from=nowhere"]))
