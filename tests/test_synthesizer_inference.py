@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthesizer.config import ParallelConfig, SynthesizerConfig, TacotronConfig
+from synthesizer.config import FlowConfig, ParallelConfig, SynthesizerConfig, TacotronConfig
 from synthesizer.health import JUMP, Health
 from synthesizer.inference import MAX_TOKENS, Synthesizer
 from synthesizer.parallel import Parallel
@@ -30,10 +30,10 @@ PARALLEL = ParallelConfig(
 )
 
 
-def save(path: Path, model: str, marks: str = "pauses") -> Path:
+def save(path: Path, model: str, marks: str = "pauses", flow_blocks: int = 0) -> Path:
     torch.manual_seed(0)
     text = TextProcessor("phonemes")
-    config = SynthesizerConfig(model, SIZE, TACOTRON, PARALLEL)
+    config = SynthesizerConfig(model, SIZE, TACOTRON, PARALLEL, flow=FlowConfig(blocks=flow_blocks, channels=16))
     network = (Tacotron if model == "tacotron" else Parallel)(config, len(text), 80)
     if isinstance(network, Tacotron):
         network.set_reduction(3)
@@ -47,9 +47,10 @@ def save(path: Path, model: str, marks: str = "pauses") -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["parallel", "tacotron"])
+@pytest.fixture(scope="module", params=["parallel", "tacotron", "tacotron with flow"])
 def synthesizer(request, tmp_path_factory) -> Synthesizer:
-    return Synthesizer.load(save(tmp_path_factory.mktemp(request.param) / "s.safetensors", request.param))
+    model, blocks = request.param.split()[0], int("flow" in request.param)
+    return Synthesizer.load(save(tmp_path_factory.mktemp(model) / "s.safetensors", model, flow_blocks=blocks))
 
 
 @pytest.fixture(scope="module")
