@@ -130,7 +130,7 @@ class FlowPostnet(FlowDecoder):
         mask = (frames < lengths[:, None])[..., None]
 
         def window(x: Tensor) -> Tensor:
-            return x.gather(1, frames[..., None].expand(-1, -1, x.shape[2])) * mask
+            return x.gather(1, frames[..., None].expand(-1, -1, x.shape[2]))
 
         goal, mean = window(self._normal(mel)), window(self._normal(smooth.detach()))
         noise = normal_noise(mask.sum(dim=1).flatten(), goal, draws)
@@ -142,7 +142,7 @@ class FlowPostnet(FlowDecoder):
     def draw(self, smooth: Tensor, spoken: Spoken, lengths: Tensor) -> Tensor:
         """Inference: a mel around `smooth` (B, M, F), the same for the same seeds."""
         mask = length_mask(lengths.clamp(max=smooth.shape[2]), smooth.shape[2])[..., None]
-        mean, heard = self._normal(smooth) * mask, self.hear(spoken.context) * mask
+        mean, heard = self._normal(smooth), self.hear(spoken.context)
         draws = [torch.Generator().manual_seed(seed) for seed in spoken.seeds]
         noise = normal_noise(mask.sum(dim=1).flatten(), mean, draws)
         drawn = self.sample(noise, mean, heard, self._who(spoken.speaker), mask)
