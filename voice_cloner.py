@@ -130,10 +130,11 @@ class VoiceCloner:
         `allow_mismatch`).
         """
         models, target = Path(models), pick_device(device)
+        speaks = Synthesizer.load(find_chosen(models, "synthesizer", synthesizer), target, lexicon=lexicon)
         return cls(
             SpeakerEncoder.load(encoder or find_encoder(models, synthesizer), target),
-            Synthesizer.load(find_chosen(models, "synthesizer", synthesizer), target, lexicon=lexicon),
-            Vocoder.load(find_chosen(models, "vocoder", vocoder), target),
+            speaks,
+            Vocoder.load(find_chosen(models, "vocoder", vocoder), target, mel=speaks.mel),
             allow_mismatch=allow_mismatch,
             watermark=watermark,
         )

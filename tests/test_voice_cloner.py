@@ -10,8 +10,10 @@ import pytest
 from tests.conftest import DATA, ROOT
 from tests.tiny import save_tiny_models
 from utils.audio import Waveform, read
+from utils.checkpoint import load_weights, save_weights
+from utils.config import to_dict
 from utils.errors import CloningError
-from utils.mel import SYNTHESIZER_MEL
+from utils.mel import SYNTHESIZER_MEL, SYNTHESIZER_MEL_22K
 from utils.watermark import mark
 from voice_cloner import VoiceCloner, pick_device
 
@@ -168,6 +170,17 @@ def test_published_layouts_make_a_chain(models):
     )  # fmt: skip
     cloning = cloner.clone(CLIP, "Hi.", seed=3)
     assert np.isfinite(cloning.audio.samples).all() and len(cloning.audio) > 0
+
+
+def test_griffin_lim_reads_the_mel_of_any_synthesizer(models, tmp_path):
+    weights = load_weights(models / "synthesizer.safetensors")
+    wide = tmp_path / "wide.safetensors"
+    save_weights(
+        wide, kind="synthesizer", state=weights.state, config=weights.config, mel=to_dict(SYNTHESIZER_MEL_22K),
+        step=0, extra=weights.extra,
+    )  # fmt: skip
+    cloner = VoiceCloner.load(models, synthesizer=wide, vocoder="griffin-lim", device="cpu")
+    assert cloner.clone(CLIP, "Hi.", seed=3).audio.sample_rate == 22050
 
 
 def test_griffin_lim_needs_no_weights(models):

@@ -102,9 +102,7 @@ class ResolutionCritic(nn.Module):
         # narrow where the map is large: these layers cost the most of all critics
         c = max(1, channels // 2)
         shapes = [(1, c, (2, 1)), (c, c, (2, 1)), (c, channels, (2, 2)), (channels, channels, (2, 1))]
-        self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(a, b, (7, 3), stride, (3, 1))) for a, b, stride in shapes
-        )
+        self.layers = nn.ModuleList(weight_norm(nn.Conv2d(a, b, (7, 3), stride, (3, 1))) for a, b, stride in shapes)
         self.layers.append(weight_norm(nn.Conv2d(channels, channels, 3, 1, 1)))
         self.score = weight_norm(nn.Conv2d(channels, 1, 3, 1, 1))
 

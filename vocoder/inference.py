@@ -42,14 +42,20 @@ class Vocoder(ABC):
         self.device = torch.device(device)
 
     @staticmethod
-    def load(path: str | Path, device: str | torch.device = "cpu", *, generation: Generation | None = None) -> Vocoder:
-        """A checkpoint of ours, a published `vocoder.pt`, or "griffin-lim", which needs no weights.
+    def load(
+        path: str | Path,
+        device: str | torch.device = "cpu",
+        *,
+        generation: Generation | None = None,
+        mel: MelConfig = SYNTHESIZER_MEL,
+    ) -> Vocoder:
+        """A checkpoint of ours, a published `vocoder.pt`, or "griffin-lim", which needs no weights and reads any `mel`.
 
         `generation` says how a WaveRNN runs (folds and their overlap). Raises CloningError: no file, damaged, of
         another stage.
         """
         if str(path) == GRIFFIN_LIM:
-            return GriffinLimVocoder(SYNTHESIZER_MEL, device=device)
+            return GriffinLimVocoder(mel, device=device)
         checkpoint = load_weights(path, "vocoder")
         config = _published_config(checkpoint) if checkpoint.published else from_dict(VocoderConfig, checkpoint.config)
         model = build(config)

@@ -18,9 +18,7 @@ QUIET = 0.05  # root mean square magnitude under which an item's error no longer
 def stft_magnitude(wav: Tensor, n_fft: int) -> Tensor:
     """wav (B, T) -> magnitudes (B, n_fft / 2 + 1, 1 + T // (n_fft / 4)), floored so that their log has a gradient"""
     window = hann_window(n_fft, wav.device, torch.float32)
-    spectrum = torch.stft(
-        wav.float(), n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True
-    )
+    spectrum = torch.stft(wav.float(), n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True)
     return (spectrum.real.square() + spectrum.imag.square()).clamp_min(POWER_FLOOR).sqrt()
 
 
