@@ -130,9 +130,10 @@ class VoiceCloner:
         `allow_mismatch`).
         """
         models, target = Path(models), pick_device(device)
+        hears = SpeakerEncoder.load(encoder or find_encoder(models, synthesizer), target)
         speaks = Synthesizer.load(find_chosen(models, "synthesizer", synthesizer), target, lexicon=lexicon)
         return cls(
-            SpeakerEncoder.load(encoder or find_encoder(models, synthesizer), target),
+            hears,
             speaks,
             Vocoder.load(find_chosen(models, "vocoder", vocoder), target, mel=speaks.mel),
             allow_mismatch=allow_mismatch,

@@ -81,7 +81,7 @@ class Crops:
         return crops
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """ "wav" (B, (crop_frames + 2 * margin) * hop), zeros beyond an utterance's ends; with teacher_forced "mel" too.
+        """"wav" (B, (crop_frames + 2 * margin) * hop), zeros beyond an utterance's ends; with teacher_forced "mel" too.
 
         "mel" (B, M, crop_frames + 1 + 2 * mel_margin), see `read_mel`.
         """
