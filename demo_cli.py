@@ -38,7 +38,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder of checkpoints; 'default': ours; 'published': the SV2TTS weights, fetched at first use",
     )
     for stage in ("encoder", "synthesizer", "vocoder"):
-        also = {"vocoder": " or griffin-lim", "synthesizer": ", or transformer or parallel, which know emotions,"}
+        also = {
+            "synthesizer": ", or tacotron, or transformer or parallel, which know emotions,",
+            "vocoder": ", or griffin-lim, or wavernn or hifigan, which are undertrained,",
+        }
         what = f"checkpoint{also.get(stage, '')} in place of the folder's {stage} (ours or published)"
         parser.add_argument(f"--{stage}", metavar="FILE", help=what)
     parser.add_argument(
