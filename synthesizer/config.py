@@ -89,7 +89,7 @@ class ParallelConfig:
         return FlowConfig(*sizes, self.flow_steps, self.temperature, self.sigma_min)
 
     def __post_init__(self) -> None:
-        assert self.flow  # is asked for its own limits
+        _ = self.flow  # which refuses sizes that make no sense
         if not all(0 <= p < 1 for p in (self.dropout, self.predictor_dropout, self.speaker_dropout)):
             raise ValueError("dropout, predictor_dropout and speaker_dropout must be in [0, 1)")
         if self.guidance and not (self.speaker_dropout and self.decoder == "flow"):
@@ -206,6 +206,10 @@ class RunConfig:
         return next((r for r, until in self.reduction if step <= until), self.reduction[-1][0])
 
     def __post_init__(self) -> None:
+        if self.flow_from and (self.model.model == "parallel" or not self.model.flow.blocks):
+            raise ValueError(
+                f"flow_from is {self.flow_from!r}, but only a tacotron or transformer with model.flow.blocks takes one"
+            )
         highest = self.model.tacotron.max_reduction
         if not self.reduction or any(not 1 <= r <= highest for r, _ in self.reduction):
             raise ValueError(f"reduction needs factors between 1 and max_reduction {highest}, got {self.reduction}")

@@ -171,7 +171,7 @@ class Tacotron(nn.Module):
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
-        if config.flow.blocks:
+        if config.flow.blocks:  # last: it has initial values of its own
             self.flow = FlowPostnet(config.flow, n_mels, memory, config.speaker_size)
 
     @property
@@ -196,8 +196,8 @@ class Tacotron(nn.Module):
     ) -> dict[str, Tensor]:
         """Teacher forcing: batch as of `SynthesisData.whole`, F a multiple of the reduction.
 
-        led: the decoder is told which token it has just spoken, too. Then no step waits for the one before, which is
-        several times as fast.
+        led: the decoder is told which token it has just spoken, too. Then no step waits for the one before, and
+        all are made at once.
 
         Returns mel and linear (before and after the postnet) (B, M, F), attention (B, S, N), logits stop (B, S); with a
         flow, what it learns from in place of linear.

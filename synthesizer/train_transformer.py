@@ -80,7 +80,7 @@ class TransformerTask(SynthesizerTask):
             "coverage": sum(h.coverage for h in spoken) / len(spoken),
             "stopped_by_token": stopped,
         }
-        score = metrics["mel"] + metrics.get("linear", metrics.get("flow", 0.0)) + 1 - metrics["health"]
+        score = metrics["mel"] + metrics["flow" if "flow" in metrics else "linear"] + 1 - metrics["health"]
         pictures = {"mel": partial(plots.plot_mel, mel), "alignment": partial(plots.plot_alignment, picture)}
         return Validation(score, metrics, pictures, self.sample(mel), alignment_warnings(metrics))
 

@@ -112,5 +112,9 @@ def test_a_run_begins_with_the_flow_it_is_given_and_is_stored_without_it(tmp_pat
         no_flow = tmp_path / "no_flow.safetensors"
         save_weights(no_flow, kind="synthesizer", state={"x": torch.zeros(1)}, config={}, mel=None, step=0)
         build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, f"flow_from={no_flow}"]))
+    with pytest.raises(
+        CloningError, match=r"flow_from is .*, but only a tacotron or transformer with model.flow.blocks"
+    ):
+        load_config(RunConfig, "synthesizer", "debug", [*settings, "model.flow.blocks=0"])
     with pytest.raises(CloningError, match="no such checkpoint"):
         build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "flow_from=nowhere"]))
