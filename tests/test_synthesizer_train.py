@@ -17,7 +17,7 @@ from synthesizer.config import LossConfig, RunConfig
 from synthesizer.inference import Synthesizer
 from synthesizer.loss import local_mean, tacotron_losses
 from synthesizer.train import build_task, tempo
-from synthesizer.train_tacotron import alignment_warnings
+from synthesizer.train_steps import alignment_warnings
 from tests.test_synthesizer_data import MEL, SPEAKER_SIZE, make_set
 from utils.checkpoint import load_weights
 from utils.config import CONFIGS, load_config
