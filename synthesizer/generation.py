@@ -15,6 +15,7 @@ from synthesizer.config import SynthesizerConfig
 from synthesizer.data import step_targets
 from synthesizer.emotion import neutral
 from synthesizer.feeling import embed_emotion
+from synthesizer.flow import Spoken
 from synthesizer.health import JUMP, Health, health
 from synthesizer.layers import ItemDropout
 from synthesizer.parallel import Parallel, upsampling, whole_durations
@@ -83,7 +84,7 @@ def _tacotron(
     memory = model.remember(tokens, lengths, speakers, dropout)
     reach = JUMP if synthesizer.monotonic else 0
     output = model.generate(memory, dropout, stopper, math.ceil(max(limits) / reduction), reach)
-    spoken = model.spoken(memory, output["attention"], speakers, [seed] * len(tokens))
+    spoken = Spoken.of(output["attention"], memory.values, model.reduction, speakers, [seed] * len(tokens))
     published = model.config.padding == "published"
     found = []
     for i, frames in enumerate(stopper.frames):
@@ -115,7 +116,7 @@ def _transformer(
     memory = model.remember(tokens, lengths, condition)
     dropout = ItemDropout([seed] * len(tokens), synthesizer.device)
     output = model.generate(memory, dropout, stopper, math.ceil(max(limits) / model.reduction))
-    spoken = model.spoken(memory, output["attention"], speakers, [seed] * len(tokens))
+    spoken = Spoken.of(output["attention"], memory.values, model.reduction, speakers, [seed] * len(tokens))
     found = []
     for i, frames in enumerate(stopper.frames):
         length = torch.tensor([frames], device=synthesizer.device)

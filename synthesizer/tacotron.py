@@ -6,7 +6,7 @@ The names of modules are those of the published state_dict (facts: sizes and ord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -222,7 +222,7 @@ class Tacotron(nn.Module):
         mel = frames.transpose(1, 2).flatten(2)  # (B, S, M, r) -> (B, M, F)
         found = {"mel": mel, "attention": attention, "stop": stop}
         if self.flow is not None:
-            spoken = self.spoken(memory, attention, batch["speaker"], batch["seeds"].tolist())
+            spoken = Spoken.of(attention, memory.values, self.reduction, batch["speaker"], batch["seeds"].tolist())
             return found | self.flow(mel, spoken, target, step_lengths * reduction)
         return found | {"linear": self.post(mel, step_lengths * reduction)}
 
@@ -269,10 +269,6 @@ class Tacotron(nn.Module):
     def _native(self) -> NativeDecoder | None:
         loaded = library()
         return loaded and NativeDecoder(self.decoder, self.reduction, loaded)
-
-    def spoken(self, memory: Memory, attention: Tensor, speaker: Tensor, seeds: Sequence[int]) -> Spoken:
-        """What a flow is told of attention (B, S, N)."""
-        return Spoken.of(attention, memory.values, self.reduction, speaker, seeds)
 
     def post(self, mel: Tensor, lengths: Tensor, spoken: Spoken | None = None) -> Tensor:
         """The postnet: mel (B, M, F), lengths (B,) in frames -> (B, M, F); `spoken` is for a flow."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class StepByStepTask(SynthesizerTask):
         """Of what the model makes of a batch, with teacher forcing."""
 
     @abstractmethod
-    def begin(self, model: nn.Module, batch: dict[str, Tensor], dropout: ItemDropout) -> tuple[object, Post]:
+    def begin(self, model: nn.Module, batch: dict[str, Tensor], dropout: ItemDropout) -> tuple[Any, Post]:
         """The memory that the model speaks a batch from, and its postnet for it."""
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
@@ -87,7 +88,8 @@ class StepByStepTask(SynthesizerTask):
             output["attention"][i, : frames // model.reduction, :n]
             for i, (frames, n) in enumerate(zip(stopper.frames, lengths, strict=True))
         ]
-        spoken = model.spoken(memory, output["attention"], batch["speaker"], batch["seeds"].tolist())
+        seeds = batch["seeds"].tolist()
+        spoken = Spoken.of(output["attention"], memory.values, model.reduction, batch["speaker"], seeds)
         mel = post(output["mel"], torch.tensor(stopper.frames, device=device), spoken)[0, :, : stopper.frames[0]]
         by_token = sum(reason == "token" for reason in stopper.reasons) / len(found)
         shown = mel.float().cpu().numpy(), found[0].float().cpu().numpy()

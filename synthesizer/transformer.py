@@ -9,7 +9,7 @@ speaks. And all its heads look only a few tokens around that place, so the voice
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -170,7 +170,7 @@ class Transformer(nn.Module):
         found = {"mel": mel, "attention": attention, "stop": self.stop(output).squeeze(2)}
         whole = steps * self.reduction
         if self.flow is not None:
-            spoken = self.spoken(memory, attention, batch["speaker"], batch["seeds"].tolist())
+            spoken = Spoken.of(attention, memory.values, self.reduction, batch["speaker"], batch["seeds"].tolist())
             found |= self.flow(mel, spoken, target, whole)
         else:
             found["linear"] = self.post(mel, whole, condition)
@@ -233,10 +233,6 @@ class Transformer(nn.Module):
             if stopper(stops[-1], attentions[-1]):
                 break
         return {"mel": torch.cat(mels, 2), "attention": torch.stack(attentions, 1), "stop": torch.stack(stops, 1)}
-
-    def spoken(self, memory: Memory, attention: Tensor, speaker: Tensor, seeds: Sequence[int]) -> Spoken:
-        """What a flow is told of attention (B, S, N)."""
-        return Spoken.of(attention, memory.values, self.reduction, speaker, seeds)
 
     def post(self, mel: Tensor, lengths: Tensor, condition: Tensor, spoken: Spoken | None = None) -> Tensor:
         """The postnet: mel (B, M, F), lengths (B,) in frames, condition (B, C) -> (B, M, F); `spoken` is for a flow."""
