@@ -123,7 +123,7 @@ class VoiceCloner:
         """Load `encoder`, `synthesizer` and `vocoder` from a folder, each replaceable by a path of its own.
 
         `synthesizer` and `vocoder` may also be named by their file's name in that folder, in ours, or among those with
-        emotions: "tacotron", "parallel"; the vocoder "griffin-lim" needs no weights. `lexicon` is a file of pronunciations;
+        emotions: "tacotron", "parallel"; the vocoder "griffin-lim" needs no weights. `lexicon`: pronunciations, a file;
         `device`: auto, cpu, cuda or mps; `watermark`: whether cloned speech is marked, inaudibly, as such
         (utils.watermark).
         Raises CloningError: a file is missing or is not a checkpoint; stages that do not fit together (unless
