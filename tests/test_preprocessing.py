@@ -374,5 +374,7 @@ def test_flags(corpus, tmp_path):
 
 def test_the_frozen_list_sets_aside_the_voices_of_the_claims():
     names = preprocessing.read_set_aside(preprocessing.SET_ASIDE)
-    assert len(names) == len(set(names)) == 6 + 10 + 4 + 125
+    assert len(names) == len(set(names)) == 6 + 10 + 6 + 4 + 125
     assert {"librispeech-4507", "librispeech-3080", "ravdess-21", "speechocean762-2380"} <= set(names)
+    splits = preprocessing.splitter([], 0.0, 0, names)
+    assert splits["CommonVoice-acb1b5d5f47e"] == splits["commonvoice-acb1b5d5f47e0123"] == "test"
