@@ -3,7 +3,7 @@
     python vocoder_train.py data/vocoder --out runs/first --config source_filter
     python vocoder_train.py data/vocoder --out runs/vocoder --config source_filter_adversarial \\
         --from runs/first/best.safetensors
-    python vocoder_train.py data/vocoder --out runs/hifigan --config hifigan_v2 --precision bf16
+    python vocoder_train.py data/vocoder --out runs/hifigan --config hifigan_v2 --precision auto
 
 An interrupted run goes on with the same command. `best.safetensors` and `last.safetensors` are what
 `demo_cli.py --vocoder` takes.

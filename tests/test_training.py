@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -227,13 +229,34 @@ def test_weights_of_another_architecture_are_refused_by_both_names(tmp_path):
         train(task, settings_for(1), tmp_path / "third", device="cpu", start_from=source)
 
 
+def scores(folder: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [(row["step"], row["score"]) for row in rows if row["group"] == "validation"]
+
+
+def test_without_a_terminal_a_line_says_how_far_it_is(tmp_path, capsys, caplog):
+    train(Toy(), settings_for(6), tmp_path / "first", device="cpu")
+    assert re.search(
+        r"^step 5 of 6: whole [\d.e-]+, .*; [\d.e+]+ steps/s, about 0 min left$", capsys.readouterr().out, re.M
+    )
+    caplog.set_level("INFO")
+    task = Toy()
+    task.modules["net"].append(nn.Linear(1, 1))
+    train(task, settings_for(1, precision="auto"), tmp_path / "second", device="cpu",
+          start_from=tmp_path / "first" / "last.safetensors")  # fmt: skip
+    first, second = [record.getMessage() for record in caplog.records][:2]
+    assert re.fullmatch(r"training to step 1 on CPU, \d+ threads, in (bf16|fp32) \(auto: the CPU has .*\)", first)
+    assert second.endswith("4 of 6 tensors are taken over; these keep fresh values: 4.bias, 4.weight")
+
+
 def test_logs_hold_losses_scores_and_speed(tmp_path):
     best = train(Toy(), settings_for(12), tmp_path, device="cpu")
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {"whole", "masked", "seen", "gradient_norm/net", "steps_per_second"} <= rows[0].keys()
-    scores = [row["score"] for row in rows if row["group"] == "validation"]
-    assert len(scores) == 2
-    assert checkpoint.load_weights(best).metrics["score"] == pytest.approx(min(scores), abs=1e-6)
+    validated = scores(tmp_path)
+    assert len(validated) == 2
+    best_score = min(score for _, score in validated)
+    assert checkpoint.load_weights(best).metrics["score"] == pytest.approx(best_score, abs=1e-6)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
@@ -288,6 +311,33 @@ def test_cycler_needs_no_history():
     assert [Cycler(7, 1, 2).at(p) for p in reversed(range(50))] == forward[::-1]
     with pytest.raises(ValueError, match="nothing to cycle over"):
         Cycler(0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("where", ["validate", "losses"])
+def test_a_signal_ends_a_validation_which_is_made_good_when_the_run_goes_on(tmp_path, where):
+    class Stopped(Toy):
+        def losses(self, modules, batch, phase, step):
+            if (where, step, phase) == ("losses", 6, "net"):
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().losses(modules, batch, phase, step)
+
+        def validate(self, modules):
+            assert where == "validate"
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+            raise AssertionError("goes on")
+
+    began, how = time.monotonic(), {"ema_decay": 0.9, "workers": 0}
+    train(Stopped(), settings_for(12, **how), tmp_path / "stopped", device="cpu")
+    assert time.monotonic() - began < 50
+    assert checkpoint.load_training_state(tmp_path / "stopped" / "state.pt")["step"] == 6
+    train(Toy(), settings_for(12, **how), tmp_path / "stopped", device="cpu")
+    train(Toy(), settings_for(12, **how), tmp_path / "whole", device="cpu")
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+    assert scores(tmp_path / "whole") == scores(tmp_path / "stopped")
+    ends = [checkpoint.load_training_state(tmp_path / name / "state.pt") for name in ("whole", "stopped")]
+    assert ends[0]["best"] == ends[1]["best"] and ends[0]["since_best"] == ends[1]["since_best"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

@@ -6,10 +6,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+
+from utils.precision import Precision
 
 Batch = dict[str, Any]
 
@@ -27,7 +29,7 @@ class TrainingConfig:
     clip_norm: float = 1.0
     ema_decay: float = 0.0  # > 0: a moving average of the weights is validated and saved in their place
     seed: int = 0
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Precision = "no"  # auto: bf16 where the processor or GPU has it in hardware, else no (fp32)
     workers: int = 1  # processes that prepare batches; 0: in the training process
     log_every: int = 50
     validate_every: int = 1000

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from utils import checkpoint
+from utils import checkpoint, precision
 from utils.config import to_dict
 from utils.errors import CloningError
+from utils.interrupts import ValidationEnded, ignore_interrupts, stop_on_signal
 from utils.sampling import rng
-from utils.task import Batch, Task, TrainingConfig
-from utils.training_log import RunLog
+from utils.task import Batch, Task, TrainingConfig, Validation
+from utils.training_log import RunLog, progress, setting, taken_over, tell
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def train(
             run.close()
     except torch.OutOfMemoryError as error:
         raise CloningError(
-            "out of memory: lower the batch size (--set data.batch_size=...) or use --precision bf16"
+            "out of memory: lower the batch size (--set data.batch_size=...) or use --precision auto"
         ) from error
     except (RuntimeError, ConnectionError, EOFError) as error:
         if not config.workers or not _loader_died(error):
@@ -89,8 +90,12 @@ class _Run:
             raise CloningError(f"device {device!r}: choose auto, cpu or cuda")
         if device == "cuda" and not torch.cuda.is_available():
             raise CloningError("device cuda: this machine or this torch has no CUDA; use --device cpu")
-        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=config.precision)
+        kind = PartialState(cpu=device == "cpu").device.type
+        self.precision = precision.resolve(config.precision, kind)
+        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=self.precision)
         self.main = self.accelerator.is_main_process
+        if self.main:
+            log.info("training to step %d on %s", config.steps, setting(config, kind))
         for module in task.modules.values():
             module.to(self.accelerator.device)  # before the optimizers, whose restored state follows their parameters
         self.optimizers = {
@@ -103,7 +108,8 @@ class _Run:
         self.primary = next(iter(task.modules))
         self.ema: dict[str, Tensor] = {}
         self.wrapped: dict[str, nn.Module] = {}  # for several processes
-        self.stop_requested = False
+        self.stop_requested = self.validating = False
+        self.unvalidated = False  # a signal ended the validation of this step: it is made good when the run goes on
         self.log = RunLog(out) if self.main else None
 
     # -- state ---------------------------------------------------------------------------------------------------------
@@ -121,6 +127,7 @@ class _Run:
                 self.optimizers[name].load_state_dict(state["optimizers"][name])
             self.step, self.best, self.since_best = state["step"], state["best"], state["since_best"]
             self.seconds, self.ema = state["seconds"], state["ema"]
+            self.unvalidated = state.get("unvalidated", False)
             if self.main:
                 log.info("resuming %s at step %d", self.out, self.step)
         elif start_from is not None:
@@ -139,7 +146,7 @@ class _Run:
                     "trained with, or leave out --from"
                 )
             if self.main:
-                log.info("starting from %s; %d tensors keep fresh values: %s", start_from, len(kept), kept[:8])
+                log.info("starting from %s: %s", start_from, taken_over(module, kept))
         for name, module in self.task.modules.items():
             self.wrapped[name], self.optimizers[name] = self.accelerator.prepare(module, self.optimizers[name])
         if self.config.ema_decay and not self.ema:
@@ -164,6 +171,7 @@ class _Run:
                 "best": self.best,
                 "since_best": self.since_best,
                 "seconds": self.seconds,
+                "unvalidated": self.unvalidated,
                 "model": self.task.config,
                 "modules": modules,
                 "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
@@ -189,7 +197,7 @@ class _Run:
         if self.log is not None:
             self.log.open({"training": to_dict(self.config), "model": self.task.config, "mel": self.task.mel})
         with (
-            _stop_on_signal(self),
+            stop_on_signal(self),
             tqdm(
                 total=self.config.steps,
                 initial=self.step,
@@ -201,6 +209,9 @@ class _Run:
             sums: dict[str, float] = {}
             began = last_log = time.monotonic()
             seconds_before, saved, logged = self.seconds, self.step, self.step
+            if self.unvalidated:
+                self._validate(bar)
+                saved = -1
             for batch in self._batches():
                 self.step += 1
                 values = self._train_step(_to_device(batch, self.accelerator.device))
@@ -212,9 +223,11 @@ class _Run:
                     count = self.step - logged
                     means = {name: value / count for name, value in sums.items()}
                     bar.set_postfix({k: f"{v:.3g}" for k, v in means.items()})
+                    rate = count / (time.monotonic() - last_log)
                     if self.log is not None:
-                        rate = count / (time.monotonic() - last_log)
                         self.log.write("train", self.step, self.seconds, {**means, "steps_per_second": rate})
+                        if bar.disable:  # no terminal to show it on
+                            tell(bar, progress(self.step, self.config.steps, rate, means))
                     sums, last_log, logged = {}, time.monotonic(), self.step
                 if self._due(self.config.validate_every) or self.step == self.config.steps:
                     self._validate(bar)
@@ -236,7 +249,7 @@ class _Run:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         steps = _Steps(self.task, self.step + 1, self.config.steps + 1, rank, world)
         workers = self.config.workers
-        loader = DataLoader(steps, batch_size=None, num_workers=workers, worker_init_fn=_ignore_interrupts)
+        loader = DataLoader(steps, batch_size=None, num_workers=workers, worker_init_fn=ignore_interrupts)
         batches = iter(loader) if len(steps) > 0 else iter(())
         while True:
             try:
@@ -269,7 +282,7 @@ class _Run:
             optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(total)
             norm = self.accelerator.clip_grad_norm_(modules[phase].parameters(), self.config.clip_norm)
-            if not torch.isfinite(norm) and self.config.precision != "fp16":  # fp16: the loss scaler skips such steps
+            if not torch.isfinite(norm) and self.precision != "fp16":  # fp16: the loss scaler skips such steps
                 self._refuse_non_finite({"gradient": norm}, norm)
             optimizer.step()
             values |= {name.lstrip("_"): float(value.detach()) for name, value in losses.items()}
@@ -298,19 +311,12 @@ class _Run:
 
     def _validate(self, bar: tqdm) -> None:
         self.accelerator.wait_for_everyone()
-        improved = torch.zeros(1, device=self.accelerator.device)
-        if self.main:
-            modules = self._unwrapped()
-            trained = {k: v.clone() for k, v in self._weights().items()} if self.ema else None
-            if self.ema:
-                modules[self.primary].load_state_dict(self.ema)
-            for module in modules.values():
-                module.eval()
-            torch.manual_seed(self.config.seed)
-            with torch.inference_mode():
-                result = self.task.validate(modules)
-            if trained is not None:
-                modules[self.primary].load_state_dict(trained)
+        improved = torch.zeros(1, device=self.accelerator.device)  # -1: nothing was measured
+        result = self._measure() if self.main else None
+        self.unvalidated = self.main and result is None
+        if self.unvalidated:
+            improved[0] = -1
+        elif result is not None:
             if not math.isfinite(result.score):
                 raise CloningError(f"step {self.step}: the validation score is {result.score}: {result.metrics}")
             improved[0] = float(result.score < self.best)
@@ -320,18 +326,42 @@ class _Run:
             self.log.write("validation", self.step, self.seconds, {"score": result.score, **result.metrics})
             self.log.show(result, self.step)
             numbers = ", ".join(f"{k} {v:.4g}" for k, v in {"score": result.score, **result.metrics}.items())
-            bar.write(f"step {self.step}: {numbers}{' (best)' if improved else ''}")
+            tell(bar, f"step {self.step}: {numbers}{' (best)' if improved else ''}")
             for warning in result.warnings:
-                bar.write(f"step {self.step}: warning: {warning}")
+                tell(bar, f"step {self.step}: warning: {warning}")
         if self.accelerator.num_processes > 1:
             improved = self.accelerator.reduce(improved)
-        self.since_best = 0 if improved else self.since_best + 1
+        if improved >= 0:
+            self.since_best = 0 if improved else self.since_best + 1
+
+    def _measure(self) -> Validation | None:
+        """The task's validation, of the averaged weights where there are such; None when a signal ends it."""
+        modules = self._unwrapped()
+        trained = {k: v.clone() for k, v in self._weights().items()} if self.ema else None
+        if self.ema:
+            modules[self.primary].load_state_dict(self.ema)
+        for module in modules.values():
+            module.eval()
+        torch.manual_seed(self.config.seed)
+        try:
+            self.validating = True
+            if self.stop_requested:
+                return None
+            with torch.inference_mode():
+                return self.task.validate(modules)
+        except ValidationEnded:
+            return None
+        finally:
+            self.validating = False
+            if trained is not None:
+                modules[self.primary].load_state_dict(trained)
 
     def close(self) -> None:
         if self.log is not None:
             self.log.close()
         self.wrapped.clear()  # before the process group that they talk through is taken down
         self.accelerator.end_training()
+        AcceleratorState._reset_state(reset_partial_state=True)  # the next run may want another device or precision
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -357,35 +387,6 @@ def _loader_died(error: BaseException | None) -> bool:
 def _architecture(config: Mapping[str, Any]) -> str | None:
     """The network's name in a stage's config; None in what published checkpoints lack."""
     return config.get("architecture") or config.get("model")
-
-
-class _stop_on_signal:
-    """Ctrl-C and SIGTERM end the run after the step in progress, with everything saved; a second ends it at once."""
-
-    def __init__(self, run: _Run) -> None:
-        self.run = run
-        self.previous: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self.previous[number] = signal.signal(number, self._handle)
-            except ValueError:  # not in the main thread: leave signals alone
-                return
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: object) -> None:
-        if self.run.stop_requested:
-            raise KeyboardInterrupt
-        self.run.stop_requested = True
-
-
-def _ignore_interrupts(worker: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # they may reach all processes; the training process decides
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:

@@ -48,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str, presets: str) -> 
     parser.add_argument(
         "--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU where there is one (default)"
     )
-    parser.add_argument("--precision", choices=["no", "bf16", "fp16"], help="mixed precision (training.precision)")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "no", "bf16", "fp16"],
+        help="mixed precision (training.precision); auto: bf16 where the hardware has it, else no",
+    )
     parser.add_argument("--workers", type=int, help="processes that prepare batches (training.workers)")
     parser.add_argument("--threads", type=int, help="CPU threads of each process (default: all cores)")
 

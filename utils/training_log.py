@@ -1,15 +1,22 @@
-"""What a training run writes beside its weights: settings, a line of numbers at a time, curves, sounds and pictures."""
+"""What a training run says, and writes beside its weights: settings, numbers, curves, sounds and pictures."""
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from utils import precision
 from utils.errors import CloningError
 from utils.files import write_text
-from utils.task import Validation
+from utils.task import TrainingConfig, Validation
 
 log = logging.getLogger(__name__)
 
@@ -65,3 +72,29 @@ class RunLog:
     def close(self) -> None:
         if self.board is not None:
             self.board.close()
+
+
+def setting(config: TrainingConfig, device: str) -> str:
+    """Device, threads and number format, for the first line of a log."""
+    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    return f"{device.upper()}{threads}, in {precision.describe(config.precision, device)}"
+
+
+def taken_over(module: nn.Module, fresh: list[str]) -> str:
+    """How much of a network began with a checkpoint's values."""
+    total = len(module.state_dict())
+    if not fresh:
+        return f"all {total} tensors are taken over"
+    names = ", ".join(fresh[:8]) + (" ..." if len(fresh) > 8 else "")
+    return f"{total - len(fresh)} of {total} tensors are taken over; these keep fresh values: {names}"
+
+
+def progress(step: int, steps: int, rate: float, means: Mapping[str, float]) -> str:
+    left = (steps - step) / rate / 60
+    losses = ", ".join(f"{name} {value:.3g}" for name, value in means.items())
+    return f"step {step} of {steps}: {losses}; {rate:.3g} steps/s, about {left:.0f} min left"
+
+
+def tell(bar: tqdm, text: str) -> None:
+    bar.write(text)
+    sys.stdout.flush()  # into a file or a pipe at once, too
