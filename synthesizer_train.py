@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import utils  # noqa: F401  # isort: skip (before torch: how its threads wait)
 import numpy as np
 import torch
 

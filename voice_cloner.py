@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import utils  # noqa: F401  # isort: skip (before torch: how its threads wait)
 import numpy as np
 import torch
 

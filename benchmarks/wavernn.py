@@ -19,11 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+import utils  # noqa: E402, F401  # isort: skip (before torch: how its threads wait)
+import torch  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
 from evaluation.signals import stft_distance  # noqa: E402
 from utils.audio import read  # noqa: E402
