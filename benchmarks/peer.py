@@ -433,7 +433,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from evaluation.judges import find_published_encoder
+    from evaluation.likeness import find_published_encoder
     from utils.errors import CloningError
     from utils.files import write_text
 

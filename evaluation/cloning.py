@@ -7,22 +7,22 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from evaluation.alignment import alignment_health, combine
 from evaluation.cache import AudioCache, Cache
-from evaluation.judges import find_published_encoder
+from evaluation.cloning_tables import System, add_tables
+from evaluation.judges import Missing
+from evaluation.likeness import find_published_encoder
 from evaluation.measure import Numbers, Panel, aligned_distance
-from evaluation.metrics import bootstrap, pooled_rate
 from evaluation.models import Column, chain_columns, facts_of, find, vocoder_columns
-from evaluation.report import Cell, Players, Report, Table
+from evaluation.report import Report
 from evaluation.resynthesis import Resynthesizer
-from evaluation.sentences import Item, load_plan
+from evaluation.sentences import Item, Plan, load_plan, shortened
+from evaluation.voices import plan_of
 from utils.audio import Waveform, read
 from utils.checkpoint import load_weights
 from utils.errors import CloningError
@@ -32,56 +32,15 @@ logger = logging.getLogger(__name__)
 SEED = 0
 REAL = "real recordings"
 AT_LEAST = 12  # sentences of a system, however slow it is
-KINDS = ("read", "sentence", "numbers", "names", "word", "paragraph")
-# heading -> (digits, name of the number in a row, factor)
-COLUMNS: dict[str, tuple[int, str, float]] = {
-    "similarity": (3, "similarity", 1),
-    "to other speakers": (3, "other_speakers", 1),
-    "right voice of all %": (1, "recognized_voice", 100),
-    "DistillMOS": (2, "distillmos", 1),
-    "DNSMOS": (2, "dnsmos", 1),
-    "mel dB, aligned": (2, "aligned_db", 1),
-    "F0 off, semitones": (2, "f0_off", 1),
-    "F0 spread, semitones": (2, "f0_spread", 1),
-    "rate / real": (2, "rate", 1),
-    "pause s": (2, "pause_s", 1),
-    "RTF": (3, "rtf", 1),
-}
-# why a cell stays empty, where it is not for want of a judge
-EMPTY = {
-    "to other speakers": "needs a second speaker",
-    "right voice of all %": "needs a second speaker",
-    "mel dB, aligned": "wants another recording of the same words",
-    "F0 off, semitones": "wants recordings of the speaker",
-    "rate / real": "wants recordings of the speaker",
-    "RTF": "nothing was made",
-}
-HEALTH = {
-    "coverage %": 1,
-    "skips": 2,
-    "repeats": 2,
-    "early stop %": 1,
-    "overrun frames": 2,
-    "stopped at its bound %": 1,
-}
-DIGITS = {"n": 0, "WER %": 1, "CER %": 1, **{name: digits for name, (digits, _, _) in COLUMNS.items()}}
-
-
-@dataclass
-class System:
-    """A row of the table: how it makes a sentence, and what came of it."""
-
-    name: str
-    make: Callable[[Item], tuple[Waveform, Numbers]]
-    rows: dict[str, Numbers] = field(default_factory=dict)  # by item
-    audio: dict[str, Waveform] = field(default_factory=dict)
 
 
 class Chain:
-    """A folder of models as a system; `fingerprint` names all its weights."""
+    """A folder of models, or one with another synthesizer, as a system; `fingerprint` names all its weights."""
 
-    def __init__(self, column: Column, args: argparse.Namespace) -> None:
+    def __init__(self, column: Column, args: argparse.Namespace, synthesizer: str | None = None) -> None:
         chosen = {stage: getattr(args, stage) for stage in ("encoder", "vocoder") if getattr(args, stage)}
+        if synthesizer is not None:
+            chosen["synthesizer"] = synthesizer
         if "vocoder" not in chosen and find(column.path, "vocoder") is None:
             chosen["vocoder"] = "griffin-lim"
         if "encoder" not in chosen and find(column.path, "encoder") is None and find_published_encoder():
@@ -107,42 +66,75 @@ class Chain:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", type=Path, metavar="PATH", help="encoder that judges likeness (default: published)")
     parser.add_argument("--recognizer", choices=("auto", "whisper", "pocketsphinx", "none"), default="auto")
+    parser.add_argument("--whisper", type=Path, metavar="DIR", help="a model for faster-whisper (default: installed)")
+    about = "names or checkpoints, a chain each, instead of each folder's own"
+    parser.add_argument("--synthesizer", nargs="+", default=[], metavar="PATH", help=about)
     parser.add_argument("--encoder", type=Path, metavar="PATH", help="instead of each folder's own")
     parser.add_argument("--vocoder", metavar="PATH", help="instead of each folder's own; or griffin-lim")
+    about = "set-aside: the frozen voices; validation: those that the preprocess scripts hold out"
+    parser.add_argument("--split", choices=("set-aside", "validation"), default="set-aside", help=about)
+    about = "these speakers of --corpus instead, to choose between checkpoints; wildcards allowed"
+    parser.add_argument("--voices", nargs="+", metavar="NAME", help=about)
+    parser.add_argument("--no-copies", action="store_true", help="without the vocoders' copies of the recordings")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="what was measured before (default: REPORT/cache)")
     parser.add_argument("--minutes", type=float, default=5.0, help="a system this slow gets no more sentences")
 
 
 def run(args: argparse.Namespace) -> Report:
     """Make, judge and compare: real recordings, each vocoder's resynthesis of them, each chain."""
     columns = chain_columns(args.models)
-    plan = load_plan(args.corpus, quick=args.quick, limit=args.limit)
+    plan = _plan(args)
     report = Report("chain", facts_of(args, columns), missing=list(plan.missing))
-    cache = Cache(args.report / "cache" / "chain.jsonl")
-    panel = Panel.load(cache, judge=args.judge, recognizer=args.recognizer, spoken=[item.spoken for item in plan.items])
-    panel.enrol(plan.enrolment)
+    args.cache = args.cache or args.report / "cache"
+    cache = Cache(args.cache / "chain.jsonl")
+    panel = Panel.load(
+        cache,
+        judge=args.judge,
+        recognizer=args.recognizer,
+        spoken=[item.spoken for item in plan.items],
+        whisper=args.whisper,
+        quick=args.quick,
+    )
+    panel.enrol(plan)
     report.missing += panel.missing
     report.facts |= panel.about | _judge_notes(columns, panel)
     systems = [System(REAL, lambda item: (read(item.real), {}))]
-    systems += [
-        System(f"{column.name} of real mels", Resynthesizer(column, args.device).make)
-        for column in vocoder_columns(args.models, [Path(args.vocoder)] if args.vocoder else [])
-    ]
-    chains = [(column, Chain(column, args)) for column in columns]
-    systems += [System(f"chain {column.name}", _kept(chain, args.report, cache)) for column, chain in chains]
+    copiers = [] if args.no_copies else vocoder_columns(args.models, [Path(args.vocoder)] if args.vocoder else [])
+    systems += [System(f"{c.name} of real mels", Resynthesizer(c, args.device).make) for c in copiers]
+    for name, chain in _chains(columns, args):
+        systems.append(System(f"chain {name}", _kept(chain, args.cache, cache), is_chain=True))
     for system in systems:
-        items = plan.items if system.name.startswith("chain ") else [item for item in plan.items if item.real]
+        items = plan.items if system.is_chain else [item for item in plan.items if item.real]
         _fill(system, items, panel, args.minutes * 60, report)
-    _against_real(systems, plan.items)
-    _tables(report, systems, plan.items)
-    report.parts += _figures(systems, plan.items)
-    report.parts.append(_players(systems, plan.items))
+    _against_real(systems, plan, panel)
+    add_tables(report, systems, plan)
     report.details = {system.name: system.rows for system in systems}
     return report
 
 
+def _plan(args: argparse.Namespace) -> Plan:
+    if not args.voices and args.split == "set-aside":
+        return load_plan(args.corpus, quick=args.quick, limit=args.limit, home=True)
+    if args.corpus is None:
+        raise CloningError("--voices and --split need --corpus DIR: the folder of corpora that holds those speakers")
+    return shortened(plan_of(args.corpus, args.voices), args.limit)
+
+
+def _chains(columns: list[Column], args: argparse.Namespace) -> list[tuple[str, Chain]]:
+    """One for each folder and each synthesizer; what it is called."""
+    vocoder = f" + {Path(args.vocoder).stem}" if args.vocoder else ""
+    chains = []
+    for column in columns:
+        for synthesizer in args.synthesizer or [None]:
+            path = Path(synthesizer or column.name)
+            name = path.name if len(path.parts) == 1 else f"{path.parent.name}/{path.stem}"
+            chains.append((f"{name}{vocoder}", Chain(column, args, synthesizer)))
+    return chains
+
+
 def _kept(chain: Chain, folder: Path, cache: Cache) -> Callable[[Item], tuple[Waveform, Numbers]]:
     """`chain.make`, remembering audio and numbers, so that an interrupted run goes on."""
-    sounds = AudioCache(folder / "cache" / f"chain-{chain.fingerprint}")
+    sounds = AudioCache(folder / f"chain-{chain.fingerprint}")
 
     def make(item: Item) -> tuple[Waveform, Numbers]:
         text = hashlib.sha256(f"{item.text}|{item.reference.stem}".encode()).hexdigest()[:8]
@@ -150,9 +142,10 @@ def _kept(chain: Chain, folder: Path, cache: Cache) -> Callable[[Item], tuple[Wa
         numbers, audio = cache.get(key), sounds.get(name)
         if numbers is None or audio is None:
             chain.warm_up(item)
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             made, numbers = chain.make(item)
             numbers["rtf"] = (time.perf_counter() - started) / max(made.seconds, 0.1)
+            numbers["cpu"] = (time.process_time() - used) / max(made.seconds, 0.1)
             audio, numbers = sounds.put(name, made), cache.put(key, numbers)
         return audio, numbers
 
@@ -184,114 +177,38 @@ def _fill(system: System, items: list[Item], panel: Panel, budget_s: float, repo
         }
 
 
-def _against_real(systems: list[System], items: list[Item]) -> None:
-    """Add what compares with the speaker's own recordings: pitch, rate, the sounds of the same sentence."""
+def _against_real(systems: list[System], plan: Plan, panel: Panel) -> None:
+    """Add what compares with the speaker's own recordings: pitch, pace, the sounds of the same sentence."""
+    own = {}
+    for speaker, items in plan.real.items():
+        voices = [panel.voice(read(item.real), item.spoken) for item in items]
+        if voiced := [numbers for numbers in voices if numbers["f0_hz"]]:
+            names = ("f0_hz", "f0_spread", "letters_per_s")
+            own[speaker] = [float(np.median([numbers[name] for numbers in voiced])) for name in names]
     real = systems[0]
-    own: dict[str, tuple[float, float]] = {}
-    for speaker in {item.speaker for item in items}:
-        rows = [row for row in real.rows.values() if row["speaker"] == speaker and row["f0_hz"]]
-        if rows:
-            own[speaker] = tuple(float(np.median([row[name] for row in rows])) for name in ("f0_hz", "letters_per_s"))
     for system in systems:
-        for item in items:
+        for item in plan.items:
             row = system.rows.get(item.id)
             if row is None:
                 continue
             if item.speaker in own:
-                f0, rate = own[item.speaker]
-                row["f0_off"] = abs(12 * np.log2(row["f0_hz"] / f0)) if row["f0_hz"] else None
-                row["rate"] = row["letters_per_s"] / rate
-            if item.id in real.audio and system is not real:
+                f0, spread, pace = own[item.speaker]
+                row["pace"] = row["letters_per_s"] / pace
+                if row["f0_hz"]:
+                    row["f0_off"] = abs(12 * np.log2(row["f0_hz"] / f0))
+                    row["f0_spread_off"] = row["f0_spread"] - spread
+            if item.id in real.rows and system is not real:
+                seconds = real.rows[item.id]["speech_seconds"], row["speech_seconds"]
+                row["pace_off"] = 100 * abs(np.log(seconds[0] / seconds[1])) if min(seconds) > 0 else None
                 row["aligned_db"] = aligned_distance(real.audio[item.id], system.audio[item.id])
-
-
-def _tables(report: Report, systems: list[System], items: list[Item]) -> None:
-    kinds = {item.id: item.kind for item in items}
-    read_ids = {name for name, kind in kinds.items() if kind == "read"}
-    main = Table("The same sentences, really read", DIGITS, note=report.facts.get("likeness", ""))
-    for system in systems:
-        rows = [row for name, row in system.rows.items() if name in read_ids]
-        if rows:
-            main.add(system.name, cells(rows))
-    by_kind = Table("The chain, by kind of sentence", DIGITS)
-    by_voice = Table("By speaker: read sentences", {k: v for k, v in DIGITS.items() if k != "RTF"})
-    health = Table(
-        "Alignment health, mean of a sentence", HEALTH, note="From the attention or the durations of the chain."
-    )
-    for system in systems:
-        rows = list(system.rows.values())
-        for speaker in sorted({row["speaker"] for row in rows}) if system is systems[0] or _is_chain(system) else ():
-            chosen = [row for row in rows if row["speaker"] == speaker and row["kind"] == "read"]
-            if chosen:
-                by_voice.add(f"{system.name}, {speaker}", cells(chosen))
-        for kind in KINDS if _is_chain(system) else ():
-            chosen = [row for row in rows if row["kind"] == kind]
-            if chosen:
-                by_kind.add(f"{system.name}, {kind}", cells(chosen))
-                health.add(f"{system.name}, {kind}", _health(chosen))
-    report.parts += [table for table in (main, by_kind, health, by_voice) if table.rows]
-
-
-def cells(rows: list[Numbers]) -> dict[str, Cell]:
-    """The table's cells of some sentences: means with intervals; error rates pooled over all their words."""
-    result = {"n": Cell(float(len(rows)))}
-    for heading, edits, length in (("WER %", "word_edits", "words"), ("CER %", "character_edits", "characters")):
-        pairs = np.array([[row[edits], row[length]] for row in rows if edits in row], dtype=float)
-        rate = bootstrap(pairs, pooled_rate) if len(pairs) else None
-        result[heading] = Cell.of(rate and type(rate)(*(100 * x for x in rate)), "no recogniser")
-    for heading, (_, name, factor) in COLUMNS.items():
-        values = [factor * row[name] for row in rows if row.get(name) is not None]
-        result[heading] = Cell.of(bootstrap(values) if values else None, EMPTY.get(heading, "its judge is missing"))
-    return result
-
-
-def _health(rows: list[Numbers]) -> dict[str, Cell]:
-    names = ("coverage", "skips", "repeats", "early_stop", "overrun", "bounded")
-    factors = (100, 1, 1, 100, 1, 100)
-    return {
-        heading: Cell.of(bootstrap([factor * float(row[name]) for row in rows]))
-        for heading, name, factor in zip(HEALTH, names, factors, strict=True)
-    }
-
-
-def _figures(systems: list[System], items: list[Item]) -> list[Any]:
-    from matplotlib.figure import Figure
-
-    read_ids = [item.id for item in items if item.kind == "read"]
-    figures = []
-    for name in ("similarity", "distillmos"):
-        values = {}
-        for system in systems:
-            numbers = [system.rows[i][name] for i in read_ids if system.rows.get(i, {}).get(name) is not None]
-            if numbers:
-                values[system.name] = numbers
-        if not values:
-            continue
-        figure = Figure(figsize=(7, 0.5 + 0.4 * len(values)), layout="constrained")
-        axis = figure.subplots()
-        axis.boxplot(list(values.values()), orientation="horizontal", widths=0.6)
-        axis.set_yticks(range(1, len(values) + 1), list(values))
-        axis.invert_yaxis()
-        axis.set_xlabel(name)
-        figures.append((f"Read sentences: {name}", figure))
-    return figures
-
-
-def _players(systems: list[System], items: list[Item]) -> Players:
-    players = Players("Listen", ["reference", *(system.name for system in systems)])
-    for item in items:
-        sounds = {system.name: system.audio[item.id] for system in systems if item.id in system.audio}
-        if sounds:
-            players.rows.append((f"{item.speaker}: {item.text}", {"reference": read(item.reference), **sounds}))
-    return players
 
 
 def _judge_notes(columns: list[Column], panel: Panel) -> dict[str, str]:
     """How independent the judge of likeness is of what conditioned the chain: said in the report, whatever it is."""
-    fingerprint = getattr(panel.likeness, "fingerprint", None)
-    if fingerprint is None:
+    first = panel.likeness[0]
+    if isinstance(first, Missing):
         return {}
-    notes = []
+    fingerprint, notes = first.judge.fingerprint, []
     for column in columns:
         path = find(column.path, "encoder")
         if path is None:
@@ -304,10 +221,6 @@ def _judge_notes(columns: list[Column], panel: Panel) -> dict[str, str]:
         else:
             notes.append(f"the encoder of {column.name} is another than the judge")
     return {"likeness": "; ".join(notes)} if notes else {}
-
-
-def _is_chain(system: System) -> bool:
-    return system.name.startswith("chain ")
 
 
 def _spoken(tokens: list[str]) -> np.ndarray:

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> Report:
     panel = Panel.load(cache, judge=args.judge, recognizer="none", spoken=[])
     panel.judges = []
     plan = load_plan(args.corpus)
-    panel.enrol(plan.enrolment)
+    panel.enrol(plan)
     report.facts |= panel.about
     voices, texts = chosen(plan.items, args.quick, args.limit)
     report.facts |= {"voices": ", ".join(voices), "sentences": len(texts)}
@@ -157,9 +157,10 @@ def say(
         system.good.append(good)
         system.takes.append(Take(voice, text, label, numbers))
         system.audio[voice, text, label] = audio
-        vector = panel.embed(audio)
-        if vector is not None and voice in panel.voices:
-            system.similarity.setdefault(label, []).append(float(vector @ panel.voices[voice]))
+        for likeness in panel.present[:1]:
+            numbers = likeness.compare(audio, voice)
+            if "similarity" in numbers:
+                system.similarity.setdefault(label, []).append(numbers["similarity"])
 
 
 def tables(

@@ -1,4 +1,4 @@
-"""Who judges speech: naturalness, intelligibility, likeness. A judge that is missing says why and is never made up."""
+"""Who judges speech: naturalness; what a missing judge is. A judge that is missing says why and is never made up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +18,6 @@ from utils.errors import CloningError, require_package
 logger = logging.getLogger(__name__)
 RATE = 16_000  # Hz, of every judge here
 REQUIREMENTS = "requirements-eval.txt"
-PUBLISHED_NAMES = ("saved_models/published/encoder.pt",)
 
 
 class Judge(Protocol):
@@ -91,52 +89,10 @@ class DnsMos:
         return {"dnsmos": float(scores["ovrl_mos"]), "p808": float(scores["p808_mos"])}
 
 
-class SpeakerJudge:
-    """Likeness: embeddings by one encoder, compared by their cosine."""
-
-    def __init__(self, path: Path, device: str = "cpu") -> None:
-        from encoder.inference import SpeakerEncoder
-
-        self.encoder = SpeakerEncoder.load(path, device)
-        self.fingerprint = self.encoder.fingerprint
-        self.name = f"encoder {path.parent.name}/{path.name}"
-        self.about = f"speaker similarity by {self.name}, fingerprint {self.fingerprint}"
-
-    def embed(self, waveform: Waveform) -> np.ndarray | None:
-        """(D,) of norm 1; None where no voice is found to embed."""
-        try:
-            prepared = self.encoder.preprocess(waveform)
-            if not len(prepared):
-                return None
-            return np.asarray(self.encoder.embed_utterance(prepared), dtype=np.float32)
-        except CloningError as error:
-            logger.warning("%s: %s", self.name, error)
-            return None
-
-
-def find_published_encoder(root: Path | None = None) -> Path | None:
-    """The published encoder.pt: in saved_models/published, or the same file inside the package Resemblyzer."""
-    root = root or Path(__file__).resolve().parent.parent
-    candidates = [root / name for name in PUBLISHED_NAMES]
-    spec = find_spec("resemblyzer")
-    if spec is not None and spec.origin:
-        candidates.append(Path(spec.origin).parent / "pretrained.pt")
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def speaker_judge(path: Path | None) -> SpeakerJudge | Missing:
-    """The judge of likeness: the encoder at `path`, or else the published one where it is found."""
-    found = path or find_published_encoder()
-    if found is None:
-        return Missing(
-            "speaker similarity", "no published encoder here: pip install Resemblyzer --no-deps, or --judge PATH"
-        )
-    return SpeakerJudge(found)
-
-
-def naturalness_judges() -> list[Judge | Missing]:
-    """DistillMOS and DNSMOS, each as itself or as the reason why not."""
-    return [attempt(judge.name, judge) for judge in (DistillMos, DnsMos)]
+def naturalness_judges(quick: bool = False) -> list[Judge | Missing]:
+    """DistillMOS and DNSMOS (slow: not where `quick`), each as itself or as the reason why not."""
+    first = attempt(DistillMos.name, DistillMos)
+    return [first, Missing(DnsMos.name, "left out by --quick") if quick else attempt(DnsMos.name, DnsMos)]
 
 
 def attempt(name: str, build: Callable[[], Any]) -> Any:

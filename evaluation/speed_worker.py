@@ -106,7 +106,7 @@ def _clone(cloner: Any, clip: Any, text: str, repeats: int) -> dict[str, Any]:
 
 
 def _paths(job: dict[str, Any]) -> dict[str, Any]:
-    from evaluation.judges import find_published_encoder
+    from evaluation.likeness import find_published_encoder
     from evaluation.models import find
 
     folder = Path(job["models"])

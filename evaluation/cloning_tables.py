@@ -1,0 +1,171 @@
+"""What `evaluate.py chain` found, as tables, plots and players."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from evaluation.measure import Numbers
+from evaluation.metrics import bootstrap, pooled_rate
+from evaluation.report import Cell, Players, Report, Table
+from evaluation.sentences import Item, Plan
+from utils.audio import Waveform, read
+
+WAY_NOTE = (
+    "Way to the voice: 0% is what real speech of other speakers gets beside this voice, 100% what other recordings of "
+    "the same speaker get; the mean over sentences, by each judge of likeness."
+)
+KINDS = ("read", "sentence", "numbers", "names", "word", "paragraph")
+# heading -> (digits, name of the number in a row, factor)
+COLUMNS: dict[str, tuple[int, str, float]] = {
+    "DistillMOS": (2, "distillmos", 1),
+    "DNSMOS": (2, "dnsmos", 1),
+    "similarity": (3, "similarity", 1),
+    "to others": (3, "other_speakers", 1),
+    "right voice %": (1, "recognized_voice", 100),
+    "similarity, 2nd judge": (3, "similarity_2", 1),
+    "to others, 2nd judge": (3, "other_speakers_2", 1),
+    "right voice %, 2nd judge": (1, "recognized_voice_2", 100),
+    "mel dB, aligned": (2, "aligned_db", 1),
+    "F0 off, semitones": (2, "f0_off", 1),
+    "F0 spread - own, semitones": (2, "f0_spread_off", 1),
+    "pace / own": (2, "pace", 1),
+    "pace off %, same sentence": (1, "pace_off", 1),
+    "longest pause s": (2, "pause_s", 1),
+    "RTF": (3, "rtf", 1),
+    "CPU s / s": (3, "cpu", 1),
+}
+WAYS = {"way to the voice %": "way", "by the 2nd judge %": "way_2"}
+# why a cell stays empty, where it is not for want of a judge
+NO_OTHERS, NO_OWN, NO_WORDS = "needs a second speaker", "wants recordings of the speaker", "wants the same words, read"
+EMPTY = {
+    **dict.fromkeys(("to others", "to others, 2nd judge", "right voice %", "right voice %, 2nd judge"), NO_OTHERS),
+    **dict.fromkeys(("mel dB, aligned", "pace off %, same sentence"), NO_WORDS),
+    **dict.fromkeys(("F0 off, semitones", "F0 spread - own, semitones", "pace / own"), NO_OWN),
+    **dict.fromkeys(("RTF", "CPU s / s"), "nothing was made"),
+}
+HEALTH = {
+    "coverage %": 1,
+    "skips": 2,
+    "repeats": 2,
+    "early stop %": 1,
+    "overrun frames": 2,
+    "stopped at its bound %": 1,
+}
+DIGITS = {
+    "n": 0,
+    **dict.fromkeys(WAYS, 0),
+    "WER %": 1,
+    "CER %": 1,
+    **{name: digits for name, (digits, _, _) in COLUMNS.items()},
+}
+
+
+@dataclass
+class System:
+    """A row of the table: how it makes a sentence, and what came of it."""
+
+    name: str
+    make: Callable[[Item], tuple[Waveform, Numbers]]
+    rows: dict[str, Numbers] = field(default_factory=dict)  # by item
+    audio: dict[str, Waveform] = field(default_factory=dict)
+    is_chain: bool = False
+
+
+def add_tables(report: Report, systems: list[System], plan: Plan) -> None:
+    """Tables, then plots, then players."""
+    _tables(report, systems, plan)
+    report.parts += _figures(systems, plan.items)
+    report.parts.append(_players(systems, plan.items))
+
+
+def _tables(report: Report, systems: list[System], plan: Plan) -> None:
+    group_of = {item.id: plan.groups.get(item.speaker, "") for item in plan.items if item.kind == "read"}
+    note = report.facts.get("likeness", "")
+    tables = []
+    for group in dict.fromkeys(group_of.values()):
+        main = Table(f"The same sentences, really read{group and f': {group}'}", DIGITS, note=f"{WAY_NOTE} {note}")
+        for system in systems:
+            rows = [
+                r for r in system.rows.values() if r["kind"] == "read" and plan.groups.get(r["speaker"], "") == group
+            ]
+            if rows:
+                main.add(system.name, cells(rows))
+        tables.append(main)
+    by_kind = Table("The chain, by kind of sentence", DIGITS)
+    by_voice = Table("By speaker: read sentences", {k: v for k, v in DIGITS.items() if k != "RTF"})
+    health = Table(
+        "Alignment health, mean of a sentence", HEALTH, note="From the attention or the durations of the chain."
+    )
+    for system in systems:
+        rows = list(system.rows.values())
+        for speaker in sorted({row["speaker"] for row in rows}) if system is systems[0] or system.is_chain else ():
+            chosen = [row for row in rows if row["speaker"] == speaker and row["kind"] == "read"]
+            if chosen:
+                by_voice.add(f"{system.name}, {speaker}", cells(chosen))
+        for kind in KINDS if system.is_chain else ():
+            chosen = [row for row in rows if row["kind"] == kind]
+            if chosen:
+                by_kind.add(f"{system.name}, {kind}", cells(chosen))
+                health.add(f"{system.name}, {kind}", _health(chosen))
+    report.parts += [table for table in (*tables, by_kind, health, by_voice) if table.rows]
+
+
+def cells(rows: list[Numbers]) -> dict[str, Cell]:
+    """The table's cells of some sentences: means with intervals; error rates pooled over all their words."""
+    result = {"n": Cell(float(len(rows)))}
+    for heading, name in WAYS.items():
+        values = [100 * row[name] for row in rows if name in row]
+        result[heading] = Cell.of(bootstrap(values) if values else None, "wants its judge, and real speech of others")
+    for heading, edits, length in (("WER %", "word_edits", "words"), ("CER %", "character_edits", "characters")):
+        pairs = np.array([[row[edits], row[length]] for row in rows if edits in row], dtype=float)
+        rate = bootstrap(pairs, pooled_rate) if len(pairs) else None
+        result[heading] = Cell.of(rate and type(rate)(*(100 * x for x in rate)), "no recogniser")
+    for heading, (_, name, factor) in COLUMNS.items():
+        values = [factor * row[name] for row in rows if row.get(name) is not None]
+        result[heading] = Cell.of(bootstrap(values) if values else None, EMPTY.get(heading, "its judge is missing"))
+    return result
+
+
+def _health(rows: list[Numbers]) -> dict[str, Cell]:
+    names = ("coverage", "skips", "repeats", "early_stop", "overrun", "bounded")
+    factors = (100, 1, 1, 100, 1, 100)
+    return {
+        heading: Cell.of(bootstrap([factor * float(row[name]) for row in rows]))
+        for heading, name, factor in zip(HEALTH, names, factors, strict=True)
+    }
+
+
+def _figures(systems: list[System], items: list[Item]) -> list[Any]:
+    from matplotlib.figure import Figure
+
+    read_ids = [item.id for item in items if item.kind == "read"]
+    figures = []
+    for name in ("similarity", "distillmos"):
+        values = {}
+        for system in systems:
+            numbers = [system.rows[i][name] for i in read_ids if system.rows.get(i, {}).get(name) is not None]
+            if numbers:
+                values[system.name] = numbers
+        if not values:
+            continue
+        figure = Figure(figsize=(7, 0.5 + 0.4 * len(values)), layout="constrained")
+        axis = figure.subplots()
+        axis.boxplot(list(values.values()), orientation="horizontal", widths=0.6)
+        axis.set_yticks(range(1, len(values) + 1), list(values))
+        axis.invert_yaxis()
+        axis.set_xlabel(name)
+        figures.append((f"Read sentences: {name}", figure))
+    return figures
+
+
+def _players(systems: list[System], items: list[Item]) -> Players:
+    players = Players("Listen", ["reference", *(system.name for system in systems)])
+    for item in items:
+        sounds = {system.name: system.audio[item.id] for system in systems if item.id in system.audio}
+        if sounds:
+            players.rows.append((f"{item.speaker}: {item.text}", {"reference": read(item.reference), **sounds}))
+    return players
