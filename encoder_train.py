@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from encoder.names import KIND
 from encoder.settings import EncoderSettings
 from encoder.train import EncoderTask
-from utils import training, training_flags
+from utils import training_flags
 from utils.config import load_config
 from utils.errors import exit_code
 from utils.manifest import read_manifest
@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> None:
         assignments.insert(0, f'model.architecture="{args.model}"')
     settings = load_config(EncoderSettings, KIND, args.config, assignments)
     task = EncoderTask(read_manifest(args.data, KIND), settings)
-    best = training.train(task, settings.training, args.out, device=args.device, start_from=args.start_from)
-    training_flags.say(f"best weights: {best}")
+    if best := training_flags.train(task, settings, args):
+        training_flags.say(f"best weights: {best}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

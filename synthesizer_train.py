@@ -14,7 +14,7 @@ import torch
 
 from synthesizer.config import RunConfig
 from synthesizer.train import build_task
-from utils import training, training_flags
+from utils import training_flags
 from utils.config import from_dict, load_config
 from utils.errors import exit_code
 from utils.mel import MelConfig
@@ -41,8 +41,8 @@ def griffin_lim(mel: np.ndarray, config: dict[str, Any]) -> np.ndarray:
 def run(args: argparse.Namespace) -> int:
     config = load_config(RunConfig, "synthesizer", args.config, training_flags.settings_of(args))
     task = build_task(args.data, config, griffin_lim)
-    best = training.train(task, config.training, args.out, device=args.device, start_from=args.start_from)
-    training_flags.say(f"best weights: {best}")
+    if best := training_flags.train(task, config, args):
+        training_flags.say(f"best weights: {best}")
     return 0
 
 

@@ -16,7 +16,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from utils import training, training_flags
+from utils import training_flags
 from utils.config import CONFIGS, load_config
 from utils.errors import exit_code
 from utils.manifest import read_manifest
@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> None:
         f"{config.model.architecture}, {size:.2f} M parameters; {manifest.header['hours']:.1f} h of "
         f"{manifest.header['speakers']} speakers, {len(task.crops)} stretches in the train split"
     )
-    best = training.train(task, config.training, args.out, device=args.device, start_from=args.start_from)
-    training_flags.say(f"best weights: {best}; as they were at the end: {best.with_name('last.safetensors')}")
+    if best := training_flags.train(task, config, args):
+        training_flags.say(f"best weights: {best}; as they were at the end: {best.with_name('last.safetensors')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

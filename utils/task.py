@@ -9,18 +9,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from utils.precision import Precision
 
 Batch = dict[str, Any]
+WARMUP_SHARE = 0.03  # of a budget of time, at least
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How long and how fast to learn. Learning rate: linear warm-up, then a cosine down to the final one."""
+    """How long and how fast to learn. Learning rate: linear warm-up, then a cosine down to the final one.
+
+    With `minutes` the run ends after that much training (validation included), and all that is scheduled in steps, here
+    or in a stage's settings, falls due at the same share of that time as it has of `steps`.
+    """
 
     steps: int = 100_000
+    minutes: float = 0.0  # > 0: a budget of time in place of a number of steps
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-5
     warmup_steps: int = 500
@@ -39,6 +46,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if not 0 <= self.minutes < math.inf:
+            raise ValueError(f"minutes must be at least 0 (0: as many as the steps take), got {self.minutes}")
         if not 0 < self.learning_rate or not 0 <= self.ema_decay < 1 or self.clip_norm <= 0:
             raise ValueError("need learning_rate > 0, 0 <= ema_decay < 1, clip_norm > 0")
         if min(self.log_every, self.validate_every, self.save_every) < 1 or min(self.warmup_steps, self.workers) < 0:
@@ -46,11 +55,14 @@ class TrainingConfig:
                 "log_every, validate_every, save_every must be at least 1; warmup_steps, workers at least 0"
             )
 
-    def learning_rate_at(self, step: int) -> float:
-        """The rate of step 1 .. steps."""
-        if step <= self.warmup_steps:
-            return self.learning_rate * step / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+    def learning_rate_at(self, position: float) -> float:
+        """The rate of step 1 .. steps; with a budget of time, at a position in it (0 .. steps)."""
+        warmup = self.warmup_steps
+        if self.minutes and warmup:
+            warmup = max(warmup, WARMUP_SHARE * self.steps)  # a short budget has few steps, of which some must warm up
+        if position <= warmup and warmup:
+            return self.learning_rate * position / warmup
+        progress = (position - warmup) / max(1, self.steps - warmup)
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
 
@@ -76,10 +88,23 @@ class Task(ABC):
     config: dict[str, Any]  # of the model, saved in the checkpoint
     mel: dict[str, Any] | None = None
     extra: dict[str, Any] = {}  # replaced by subclasses, never changed
+    # Set before each batch and each step. With a budget of time, a loader process makes a batch a little earlier than
+    # it is learned from: what both must agree on belongs into the batch.
+    progress: float = 0.0  # share (0 to 1) of the run that is over
+    position: float = 0  # what settings in steps are compared with: the step; with a budget of time progress * steps
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
-        """The whole batch of a step, over all processes: a pure function of (seed, step); CPU tensors (B, ...)."""
+        """The whole batch of a step, over all processes: a pure function of (seed, step); CPU tensors (B, ...).
+
+        With a budget of time it may look at `position` too.
+        """
+
+    def resident(self, device: torch.device) -> bool:
+        """Put the whole data on the device, if it suits. True: `batch` is called in the training process from then on,
+        gives tensors there, and should not wait for the device.
+        """
+        return False
 
     @abstractmethod
     def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from utils import training
+from utils.config import to_dict
 from utils.distributed import is_main_process
+from utils.errors import CloningError
+from utils.profiling import profile
+from utils.task import Task
 
 SEVERAL_PROCESSES = """
 several processes (GPUs, or CPU processes) share the batch of a step, so that the result is that of one process:
@@ -37,7 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str, presets: str) -> 
         dest="settings",
         help="change one setting, such as training.learning_rate=3e-4 (repeatable)",
     )
-    parser.add_argument("--steps", type=int, help="how many steps to train in all (training.steps)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="how many steps to train in all (training.steps)")
+    length.add_argument(
+        "--minutes",
+        type=float,
+        help="how long to train in all, validation included; what a preset schedules in steps happens at the same "
+        "share of that time (training.minutes)",
+    )
+    length.add_argument("--hours", type=float, help="the same in hours")
     parser.add_argument(
         "--from",
         dest="start_from",
@@ -55,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str, presets: str) -> 
     )
     parser.add_argument("--workers", type=int, help="processes that prepare batches (training.workers)")
     parser.add_argument("--threads", type=int, help="CPU threads of each process (default: all cores)")
+    parser.add_argument(
+        "--profile", type=int, metavar="N", help="train N steps, write nothing, and say how fast they were"
+    )
 
 
 def say(text: str) -> None:
@@ -67,8 +84,27 @@ def settings_of(args: argparse.Namespace) -> list[str]:
     """The assignments that shared flags stand for, `--set` last. Sets the number of threads on the way."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    flags = {"training.steps": args.steps, "training.workers": args.workers}
+    minutes = args.minutes if args.hours is None else 60 * args.hours
+    if minutes is not None and not minutes > 0:
+        raise CloningError(f"--minutes or --hours is {minutes:g} minutes: give a time above 0")
+    flags = {"training.steps": args.steps, "training.workers": args.workers, "training.minutes": minutes}
+    if args.steps is not None:
+        flags["training.minutes"] = 0
     assignments = [f"{name}={value}" for name, value in flags.items() if value is not None]
     if args.precision:
         assignments.append(f'training.precision="{args.precision}"')
     return assignments + args.settings
+
+
+def train(task: Task, config: Any, args: argparse.Namespace) -> Path | None:
+    """Train as the flags say; `config` is the run's whole configuration, a dataclass with a `training`.
+
+    Returns the best weights; None after a profile, which leaves nothing.
+    """
+    if args.profile is not None:
+        for line in profile(task, config.training, args.profile, device=args.device):
+            say(line)
+        return None
+    return training.train(
+        task, config.training, args.out, device=args.device, start_from=args.start_from, settings=to_dict(config)
+    )

@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from utils import precision
+from utils.clock import Clock
 from utils.errors import CloningError
 from utils.files import write_text
 from utils.task import TrainingConfig, Validation
@@ -89,10 +90,14 @@ def taken_over(module: nn.Module, fresh: list[str]) -> str:
     return f"{total - len(fresh)} of {total} tensors are taken over; these keep fresh values: {names}"
 
 
-def progress(step: int, steps: int, rate: float, means: Mapping[str, float]) -> str:
-    left = (steps - step) / rate / 60
+def progress(step: int, clock: Clock, rate: float, means: Mapping[str, float]) -> str:
+    """One line: how far a run is, its losses and speed, and how long it will take."""
     losses = ", ".join(f"{name} {value:.3g}" for name, value in means.items())
-    return f"step {step} of {steps}: {losses}; {rate:.3g} steps/s, about {left:.0f} min left"
+    if clock.budget:
+        where, left = f"step {step}, {clock.seconds / 60:.1f} of", (clock.budget - clock.seconds) / 60
+        return f"{where} {clock.budget / 60:g} min: {losses}; {rate:.3g} steps/s, {max(0, left):.1f} min left"
+    left = (clock.config.steps - step) / rate / 60
+    return f"step {step} of {clock.config.steps}: {losses}; {rate:.3g} steps/s, about {left:.0f} min left"
 
 
 def tell(bar: tqdm, text: str) -> None:
