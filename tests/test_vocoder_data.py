@@ -11,7 +11,7 @@ from utils.errors import CloningError
 from utils.manifest import Arrays, read_manifest
 from utils.mel import SYNTHESIZER_MEL, MelConfig, mel_spectrogram, preemphasis
 from vocoder.config import DataConfig
-from vocoder.data import Crop, Crops, check_mel, crop_mel, edge_frames, held_out, read_wav
+from vocoder.data import Crop, Crops, check_set, crop_mel, edge_frames, held_out, read_wav
 from vocoder.quantize import encode_mu_law, label_to_float
 from vocoder.train import inputs_and_target
 
@@ -127,7 +127,7 @@ def test_refuses_what_it_cannot_use(manifest, tmp_path):
     with pytest.raises(CloningError, match="nothing to use in the validation split"):
         held_out(lonely, SYNTHESIZER_MEL, CONFIG)
     with pytest.raises(CloningError, match="audio at 16000 Hz, the model wants 22050"):
-        check_mel(manifest, MelConfig(sample_rate=22050))
+        check_set(manifest, MelConfig(sample_rate=22050))
     with pytest.raises(ValueError, match="must not clip"):
         DataConfig(min_gain_db=1.0)
 

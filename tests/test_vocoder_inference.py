@@ -28,6 +28,11 @@ CONFIGS = {
         source_filter=SourceFilterConfig(dim=6, hidden=5, blocks=2, kernel=3, n_fft=90, pitch_dim=4, pitch_blocks=1),
     ),
     "hifigan": VocoderConfig("hifigan", hifigan=HifiGanConfig(channels=16, resblock_kernels=(3,))),
+    "hifigan, source": VocoderConfig(
+        "hifigan",
+        hifigan=HifiGanConfig(channels=16, resblock_kernels=(3,), source=True),
+        source_filter=SourceFilterConfig(pitch_dim=4, pitch_blocks=1),
+    ),
     "wavernn, odd": VocoderConfig(
         "wavernn",
         mel=ODD_MEL,

@@ -9,16 +9,20 @@ import torch
 from tests.vocoder_set import voice
 from utils.mel import SYNTHESIZER_MEL, MelConfig, mel_spectrogram
 from utils.pitch import REFERENCE_HZ, pitch
-from vocoder.config import SourceFilterConfig, VocoderConfig
+from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig
 from vocoder.loss import mel_loss, stft_loss
 from vocoder.model import build
-from vocoder.source_filter import LEVEL
+from vocoder.source import LEVEL
 
 HOP, RATE = 200, 16000
 ODD_MEL = MelConfig(n_fft=512, win_length=400, hop_length=120, n_mels=20, power=1.0, scale="db")
 SIZES = {"dim": 16, "hidden": 24, "blocks": 2, "pitch_dim": 16, "pitch_blocks": 1}
 SMALL = {
     "usual": VocoderConfig("source_filter", source_filter=SourceFilterConfig(**SIZES)),
+    "all": VocoderConfig("source_filter", source_filter=SourceFilterConfig(**SIZES, mel_base=True, free=True)),
+    "hifigan": VocoderConfig(
+        "hifigan", hifigan=HifiGanConfig(channels=32, source=True), source_filter=SourceFilterConfig(**SIZES)
+    ),
     "odd": VocoderConfig("source_filter", mel=ODD_MEL, source_filter=SourceFilterConfig(**SIZES, kernel=3, n_fft=250)),
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.manifest import Manifest, Utterance, write_manifest, write_shard
+from utils.pitch import pitch
 
 RATE, HOP = 16000, 200
 
@@ -35,7 +36,8 @@ def make_set(root: Path, *, mel: np.ndarray | None = None, seconds: tuple[float,
             )
             utterances.append(utterance)
             arrays[f"{id}/wav"] = np.rint(wav * 32767).astype(np.int16)
+            arrays[f"{id}/pitch"] = pitch(wav, RATE, HOP, high=600.0).astype(np.float16)
             if mel is not None:
                 arrays[f"{id}/mel"] = mel[:frames].astype(np.float16)
     write_shard(root, "0", utterances, arrays, [])
-    return write_manifest(root, "vocoder", utterances, [], sample_rate=RATE)
+    return write_manifest(root, "vocoder", utterances, [], sample_rate=RATE, pitch=True)

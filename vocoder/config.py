@@ -40,6 +40,8 @@ class SourceFilterConfig(VocosConfig):
     lowest_hz: float = 60.0
     octaves: float = 3.5
     bins_per_octave: int = 48
+    mel_base: bool = False  # gains are relative to the envelope that the mel shows
+    free: bool = False  # a third spectrum beside those of pulses and noise
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class HifiGanConfig:
     upsample_kernels: tuple[int, ...] = (11, 11, 8, 4)
     resblock_kernels: tuple[int, ...] = (3, 7, 11)
     resblock_dilations: tuple[int, ...] = (1, 3, 5)
+    source: bool = False  # it hears pulses and noise beside the mel; the pitch is found as `source_filter` says
 
     def __post_init__(self) -> None:
         if len(self.upsample_rates) != len(self.upsample_kernels):
@@ -108,11 +111,18 @@ class VocoderConfig:
     wavernn: WaveRNNConfig = WaveRNNConfig()
     hifigan: HifiGanConfig = HifiGanConfig()
 
+    @property
+    def sourced(self) -> bool:
+        """Whether the network hears pulses and noise, and finds their pitch."""
+        return self.architecture == "source_filter" or (self.architecture == "hifigan" and self.hifigan.source)
+
     def __post_init__(self) -> None:
         hop = self.mel.hop_length
         for name, sizes in (("vocos", self.vocos), ("source_filter", self.source_filter)):
             if self.architecture == name and sizes.n_fft < 2 * hop:
                 raise ValueError(f"{name}.n_fft {sizes.n_fft} must be at least two hops ({2 * hop})")
+        if self.source_filter.mel_base and self.mel.scale != "db":
+            raise ValueError(f"source_filter.mel_base needs a mel in dB, not scale {self.mel.scale!r}")
         rates = {"wavernn": self.wavernn.upsample, "hifigan": self.hifigan.upsample_rates}.get(self.architecture)
         if rates and math.prod(rates) != hop:
             made = math.prod(rates)
@@ -189,6 +199,7 @@ class DataConfig:
 
     batch_size: int = 16  # crops
     crop_frames: int = 64  # 0.8 s at a hop of 12.5 ms
+    min_bandwidth: float = 0.0  # Hz; utterances of narrower speech, such as low-passed MP3s, are left out
     min_gain_db: float = 0.0  # crops are played at a random level between this and 0 dB
     teacher_forced: bool = False  # mels that a synthesizer predicted, where the set holds them
     validation_items: int = 16

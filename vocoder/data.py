@@ -49,11 +49,19 @@ class Crops:
     crop starts at random within half a crop of its stretch: long recordings count by their length.
     """
 
-    def __init__(self, manifest: Manifest, mel: MelConfig, config: DataConfig, margin: int, seed: int) -> None:
-        """`margin`: frames of waveform (and of teacher-forced mel) that a crop holds beyond itself on each side."""
-        self.mel, self.config, self.margin, self.seed = mel, config, margin, seed
+    resident: Resident | None = None
+
+    def __init__(
+        self, manifest: Manifest, mel: MelConfig, config: DataConfig, margin: int, seed: int, pitch: bool = False
+    ) -> None:
+        """`margin`: frames of waveform (and of teacher-forced mel) that a crop holds beyond itself on each side.
+
+        `pitch`: batches hold the pitch too.
+        """
+        self.mel, self.config, self.margin, self.seed, self.pitch = mel, config, margin, seed, pitch
         self.arrays = Arrays(manifest.root)
         self.utterances = _usable(manifest, "train", mel, config)
+        self.frames = np.array([u.frames for u in self.utterances])
         length = config.crop_frames * mel.hop_length / mel.sample_rate  # seconds
         counts = [max(1, int(u.seconds / length)) for u in self.utterances]
         self.stretches = np.repeat(np.arange(len(counts)), counts)  # stretch -> utterance
@@ -64,34 +72,87 @@ class Crops:
         """Stretches in a round."""
         return len(self.stretches)
 
+    def places(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which utterance, from which frame, at which gain: (B,) each, of a step (1, 2, ...)."""
+        size, length = self.config.batch_size, self.config.crop_frames
+        stretches = np.array([self.cycler.at((step - 1) * size + i) for i in range(size)])
+        drawn = rng(self.seed, step).random((size, 2))
+        which = self.stretches[stretches]
+        starts = (stretches - self.first[which]) * length + np.rint((drawn[:, 0] - 0.5) * length).astype(int)
+        starts = starts.clip(0, np.maximum(0, self.frames[which] - length - 1))
+        # a teacher-forced mel belongs to one level
+        gain_db = 0.0 if self.config.teacher_forced else drawn[:, 1] * self.config.min_gain_db
+        return which, starts, np.broadcast_to(10 ** (gain_db / 20), size)
+
     def at(self, step: int) -> list[Crop]:
         """The crops of a step (1, 2, ...)."""
-        generator = rng(self.seed, step)
-        crops = []
-        for i in range(self.config.batch_size):
-            stretch = self.cycler.at((step - 1) * self.config.batch_size + i)
-            index = int(self.stretches[stretch])
-            utterance = self.utterances[index]
-            place = stretch - int(self.first[index])
-            last = max(0, utterance.frames - self.config.crop_frames - 1)
-            start = place * self.config.crop_frames + round((generator.random() - 0.5) * self.config.crop_frames)
-            # a teacher-forced mel belongs to one level
-            gain_db = 0.0 if self.config.teacher_forced else generator.random() * self.config.min_gain_db
-            crops.append(Crop(utterance, min(max(start, 0), last), 10 ** (gain_db / 20)))
-        return crops
+        return [Crop(self.utterances[i], int(s), float(g)) for i, s, g in zip(*self.places(step), strict=True)]
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """"wav" (B, (crop_frames + 2 * margin) * hop), zeros beyond an utterance's ends; with teacher_forced "mel" too.
+        """ "wav" (B, (crop_frames + 2 * margin) * hop), zeros beyond an utterance's ends.
 
-        "mel" (B, M, crop_frames + 1 + 2 * mel_margin), see `read_mel`.
+        With `pitch` "pitch" (B, crop_frames + 1) too, see `read_pitch`; with teacher_forced "mel" (B, M,
+        crop_frames + 1 + 2 * mel_margin), see `read_mel`.
         """
-        crops = self.at(step)
-        wavs = [read_wav(self.arrays, c, self.config.crop_frames, self.margin, self.mel) for c in crops]
-        batch = {"wav": torch.from_numpy(np.stack(wavs))}
+        if self.resident is not None:
+            return self.resident.batch(*self.places(step))
+        crops, frames, context = self.at(step), self.config.crop_frames, self.margin - edge_frames(self.mel)
+        rows = {"wav": [read_wav(self.arrays, c, frames, self.margin, self.mel) for c in crops]}
+        if self.pitch:
+            rows["pitch"] = [read_pitch(self.arrays, c, frames) for c in crops]
         if self.config.teacher_forced:
-            context = self.margin - edge_frames(self.mel)
-            mels = [read_mel(self.arrays, c, self.config.crop_frames, context, self.mel) for c in crops]
-            batch["mel"] = torch.from_numpy(np.stack(mels))
+            rows["mel"] = [read_mel(self.arrays, c, frames, context, self.mel) for c in crops]
+        return {name: torch.from_numpy(np.stack(values)) for name, values in rows.items()}
+
+    def bytes(self) -> int:
+        """What `load` puts on a device, about."""
+        each = 2 * self.mel.hop_length + 2 * self.pitch + 2 * self.mel.n_mels * self.config.teacher_forced
+        return int(self.frames.sum() + (self.margin + 1) * len(self.frames)) * each
+
+    def load(self, device: torch.device) -> None:
+        """Hold everything on a device: the same batches, made there from then on."""
+        self.resident = Resident(self, device)
+
+
+class Resident:
+    """The training part of a set as a few long tensors on a device, so that a batch is cut by indices.
+
+    One row is a frame: `hop` samples from its centre on. A pause of `margin` rows lies between utterances.
+    """
+
+    def __init__(self, crops: Crops, device: torch.device) -> None:
+        self.crops, self.device = crops, device
+        config, mel, margin = crops.config, crops.mel, crops.margin
+        lengths = crops.frames + margin + 1
+        self.first = margin + np.cumsum([0, *lengths[:-1]])  # utterance -> row of its frame 0
+        rows = margin + int(lengths.sum())
+        wav = np.zeros((rows, mel.hop_length), np.int16)
+        pitch = np.zeros(rows, np.float16) if crops.pitch else None
+        mels = np.full((rows, mel.n_mels), -mel.max_abs, np.float16) if config.teacher_forced else None
+        for utterance, first, frames in zip(crops.utterances, self.first, crops.frames, strict=True):
+            samples = crops.arrays.read(utterance, "wav")
+            wav[first : first + frames].reshape(-1)[: len(samples)] = samples
+            if pitch is not None:
+                pitch[first : first + frames] = crops.arrays.read(utterance, "pitch")
+            if mels is not None:
+                mels[first : first + frames] = crops.arrays.read(utterance, "mel")
+        self.wav = torch.from_numpy(wav).to(device)
+        self.pitch = None if pitch is None else torch.from_numpy(pitch).to(device)
+        self.mels = None if mels is None else torch.from_numpy(mels).to(device)
+        context = margin - edge_frames(mel)
+        self.around = torch.arange(-margin, config.crop_frames + margin, device=device)
+        self.inside = torch.arange(config.crop_frames + 1, device=device)
+        self.mel_rows = torch.arange(-context, config.crop_frames + 1 + context, device=device)
+
+    def batch(self, which: np.ndarray, starts: np.ndarray, gains: np.ndarray) -> dict[str, Tensor]:
+        """As `Crops.batch`."""
+        first = torch.from_numpy(self.first[which] + starts).to(self.device, non_blocking=True)[:, None]
+        gain = torch.from_numpy((gains / 32768).astype(np.float32)).to(self.device, non_blocking=True)[:, None]
+        batch = {"wav": self.wav[first + self.around].flatten(1).float() * gain}
+        if self.pitch is not None:
+            batch["pitch"] = self.pitch[first + self.inside].float()
+        if self.mels is not None:
+            batch["mel"] = self.mels[first + self.mel_rows].float().transpose(1, 2)
         return batch
 
 
@@ -103,6 +164,12 @@ def read_wav(arrays: Arrays, crop: Crop, frames: int, margin: int, mel: MelConfi
     offset = max(-begin, 0)
     wav[offset : offset + len(pcm)] = pcm.astype(np.float32) * (crop.gain / 32768)
     return wav
+
+
+def read_pitch(arrays: Arrays, crop: Crop, frames: int) -> np.ndarray:
+    """Pitch (frames + 1,) float32 of a crop as `utils.pitch` has it, unvoiced where there is no utterance."""
+    stored = _slice(arrays, crop.utterance, "pitch", crop.start, crop.start + frames + 1)
+    return np.pad(stored.astype(np.float32), (0, frames + 1 - len(stored)))
 
 
 def read_mel(arrays: Arrays, crop: Crop, frames: int, context: int, mel: MelConfig) -> np.ndarray:
@@ -159,15 +226,22 @@ def _usable(manifest: Manifest, split: str, mel: MelConfig, config: DataConfig) 
     """Utterances of a split that a crop fits into."""
     everything = manifest.split(split)
     shortest = (config.crop_frames + 1) * mel.hop_length / mel.sample_rate
-    usable = [u for u in everything if u.seconds >= shortest]
+    long = [u for u in everything if u.seconds >= shortest]
+    # sets from before bands were measured have none
+    usable = [u for u in long if u.extra.get("bandwidth", math.inf) >= config.min_bandwidth]
+    if narrow := len(long) - len(usable):
+        limit = config.min_bandwidth
+        log.info("%s: %d of %d %s utterances have less than %g Hz", manifest.root, narrow, len(long), split, limit)
     if not usable:
         found = f"{len(everything)} utterances, all shorter than a crop of {shortest:.2f} s" if everything else "none"
+        if narrow:
+            found = f"{narrow} utterances, all narrower than data.min_bandwidth {config.min_bandwidth:g} Hz"
         raise CloningError(
             f"{manifest.root}: nothing to use in the {split} split ({found}): preprocess more speakers, raise "
             "--validation, or lower --set data.crop_frames=..."
         )
-    if len(usable) < len(everything):
-        short = len(everything) - len(usable)
+    if len(long) < len(everything):
+        short = len(everything) - len(long)
         log.info("%s: %d of %d %s utterances are shorter than a crop", manifest.root, short, len(everything), split)
     if config.teacher_forced and (lacking := [u.id for u in usable if not u.extra.get("teacher_forced")]):
         raise CloningError(
@@ -177,11 +251,13 @@ def _usable(manifest: Manifest, split: str, mel: MelConfig, config: DataConfig) 
     return usable
 
 
-def check_mel(manifest: Manifest, mel: MelConfig, teacher_forced: bool = False) -> None:
-    """Refuse a set whose audio was prepared for another sampling rate, or whose stored mels are others."""
+def check_set(manifest: Manifest, mel: MelConfig, teacher_forced: bool = False, pitch: bool = False) -> None:
+    """Refuse a set whose audio was prepared for another sampling rate, whose mels are others, or without pitch."""
     rate = manifest.header.get("sample_rate")
     if rate is not None and rate != mel.sample_rate:
         raise CloningError(f"{manifest.root}: audio at {rate} Hz, the model wants {mel.sample_rate}: preprocess again")
+    if pitch and not manifest.header.get("pitch"):
+        raise CloningError(f"{manifest.root}: made before pitch was stored: run vocoder_preprocess.py anew")
     if teacher_forced and (stored := manifest.header.get("mel")):
         if different := mel.differences(MelConfig(**stored)):
             raise CloningError(

@@ -4,6 +4,7 @@ kernels and dilations differ and whose outputs are averaged (multi-receptive fie
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,9 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-from vocoder.config import HifiGanConfig
+from utils.mel import MelConfig
+from vocoder.config import HifiGanConfig, SourceFilterConfig
+from vocoder.source import LEVEL, Sourced
 
 SLOPE = 0.1  # of every leaky ReLU
 
@@ -54,28 +57,57 @@ class HifiGan(nn.Module):
         self.conv_out = _normed(nn.Conv1d(channels, 1, 7, padding=3))
         self.reach = _reach(config)
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, added: Sequence[Tensor] = ()) -> Tensor:
+        """`added`: for each stage what is added after its upsampling, if anything is, (B, C, T) as the stage has."""
         x = self.conv_in(mel)
-        for upsample, blocks in zip(self.upsamplers, self.blocks, strict=True):
+        for i, (upsample, blocks) in enumerate(zip(self.upsamplers, self.blocks, strict=True)):
             x = upsample(F.leaky_relu(x, SLOPE))
+            if added:
+                x = x + added[i]
             x = torch.stack([block(x) for block in blocks]).mean(dim=0)
         wav = torch.tanh(self.conv_out(F.leaky_relu(x, SLOPE)))[:, 0]
         # Frame f made samples f * hop .. (f + 1) * hop, but the mel's frames are centred: half a hop goes at each end.
         start = self.hop_length // 2
         return wav[:, start : start + (mel.size(2) - 1) * self.hop_length]
 
-    def remove_weight_norm(self) -> None:
-        """Fold the norms into plain weights, for inference: the same output, fewer operations."""
-        for module in self.modules():
-            if is_parametrized(module, "weight"):
-                remove_parametrizations(module, "weight")
+
+class SourcedHifiGan(Sourced):
+    """HiFi-GAN over pulses and noise: both join at every stage (as in HiFTNet, arXiv 2309.09493)."""
+
+    def __init__(self, config: HifiGanConfig, pitch: SourceFilterConfig, mel: MelConfig) -> None:
+        super().__init__(pitch, mel, margin=1)
+        self.filter = HifiGan(config, mel.n_mels)
+        self.sources = nn.ModuleList()
+        channels, rate = config.channels, self.hop_length
+        for factor in config.upsample_rates:
+            channels, rate = channels // 2, rate // factor  # samples of the source to one of this stage
+            kernel = 2 * rate + rate % 2 if rate > 1 else 7  # an even number beyond the stride, so that stages align
+            self.sources.append(weight_norm(nn.Conv1d(2, channels, kernel, rate, padding=(kernel - rate) // 2)))
+        self.reach = max(self.filter.reach, self.pitch_finder.reach + _reach(config, source=True) + self.margin)
+
+    def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
+        source = torch.stack([self.pulses(pitch, phase), self.noise_of(start, mel.size(2))], dim=1) / LEVEL
+        # the generator's first sample is half a hop before the centre of frame 0, and half a hop goes at the end too
+        first = self.margin * self.hop_length - self.hop_length // 2
+        heard = source[:, :, first : first + mel.size(2) * self.hop_length].to(mel.dtype)
+        return self.filter(mel, [conv(heard) for conv in self.sources]).float()
 
 
-def _reach(config: HifiGanConfig) -> int:
-    """Frames beyond its two neighbours that a hop of audio depends on, rounded up."""
-    frames, rate = 3.0, 1  # the first convolution's; samples a frame at each stage
+def remove_weight_norm(model: nn.Module) -> None:
+    """Fold the norms into plain weights, for inference: the same output, fewer operations."""
+    for module in model.modules():
+        if is_parametrized(module, "weight"):
+            remove_parametrizations(module, "weight")
+
+
+def _reach(config: HifiGanConfig, source: bool = False) -> int:
+    """Frames beyond its two neighbours that a hop of audio depends on, rounded up; `source`: of what is added alone."""
+    frames, rate = 0.0 if source else 3.0, 1  # the first convolution's; samples a frame at each stage
     for factor, kernel in zip(config.upsample_rates, config.upsample_kernels, strict=True):
-        frames += (kernel - 1) / 2 / (rate * factor) + 1 / rate
+        if rate > 1 or not source:
+            frames += (kernel - 1) / 2 / (rate * factor) + 1 / rate
+        else:
+            frames += 1 / factor  # half of the kernel that hears the source
         rate *= factor
         # a dilated and a plain convolution for each dilation
         frames += max(k // 2 * sum(d + 1 for d in config.resblock_dilations) for k in config.resblock_kernels) / rate

@@ -24,10 +24,10 @@ from utils.mel import SYNTHESIZER_MEL, MelConfig
 from vocoder.config import VocoderConfig
 from vocoder.generate import Generation, generate
 from vocoder.griffin_lim import GriffinLimConfig, mel_to_waveform
-from vocoder.hifigan import HifiGan
+from vocoder.hifigan import remove_weight_norm
 from vocoder.model import build
-from vocoder.source_filter import SourceFilter
-from vocoder.streaming import Render, StreamedSourceFilter, StreamedWaveRNN, stream
+from vocoder.source import Sourced
+from vocoder.streaming import Render, StreamedSource, StreamedWaveRNN, stream
 from vocoder.wavernn import config_of, published_state
 
 GRIFFIN_LIM = "griffin-lim"
@@ -63,8 +63,8 @@ class Vocoder(ABC):
         model.to(device).eval().requires_grad_(False)
         if config.architecture == "wavernn":
             return WaveRNNVocoder(model, config, checkpoint.fingerprint, device, generation or Generation())
-        if isinstance(model, HifiGan):
-            model.remove_weight_norm()
+        if config.architecture == "hifigan":
+            remove_weight_norm(model)
         return WaveformVocoder(model, config, checkpoint.fingerprint, device)
 
     @torch.inference_mode()
@@ -128,8 +128,8 @@ class WaveformVocoder(Vocoder):
         return self.model(mel[None])[0].float().cpu().numpy()
 
     def _streamed(self, seed: int) -> tuple[int, Render]:
-        if isinstance(self.model, SourceFilter):
-            running = StreamedSourceFilter(self.model)
+        if isinstance(self.model, Sourced):
+            running = StreamedSource(self.model)
             return running.reach, running.render
         hop = self.mel.hop_length
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from vocoder.config import VocoderConfig
-from vocoder.hifigan import HifiGan
+from vocoder.hifigan import HifiGan, SourcedHifiGan
 from vocoder.source_filter import SourceFilter
 from vocoder.vocos import Vocos
 from vocoder.wavernn import WaveRNN
@@ -19,5 +19,7 @@ def build(config: VocoderConfig) -> nn.Module:
     if config.architecture == "source_filter":
         return SourceFilter(config.source_filter, mel)
     if config.architecture == "hifigan":
+        if config.hifigan.source:
+            return SourcedHifiGan(config.hifigan, config.source_filter, mel)
         return HifiGan(config.hifigan, mel.n_mels)
     return WaveRNN(config.wavernn, mel.n_mels)

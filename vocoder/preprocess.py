@@ -13,6 +13,7 @@ from utils.corpora import Clip
 from utils.errors import CloningError
 from utils.manifest import Utterance
 from utils.mel import SYNTHESIZER_MEL, MelConfig
+from utils.pitch import HIGHEST_ACTED_HZ, pitch
 from utils.preprocessing import describe
 
 KIND = "vocoder"
@@ -27,8 +28,9 @@ TeacherForced = Callable[[Clip], tuple[np.ndarray, np.ndarray]]
 class Processor:
     """Called with a clip in worker processes: (Utterance, arrays). Raises CloningError for what is to be skipped.
 
-    arrays: wav (T,) int16, scaled to a peak of 0.9; with `teacher_forced` wav as the synthesizer had it, and mel (F, M)
-    float16.
+    arrays: wav (T,) int16, scaled to a peak of 0.9, and its pitch (F,) float16 as `utils.pitch` has it; with
+    `teacher_forced` wav as the synthesizer had it, and mel (F, M) float16. The manifest's `extra` says how wide the
+    band is, in Hz.
     """
 
     config: MelConfig = SYNTHESIZER_MEL
@@ -42,6 +44,7 @@ class Processor:
             "sample_rate": self.config.sample_rate,
             "mel": dataclasses.asdict(self.config) if self.teacher_forced else None,
             "teacher_forced": self.teacher_forced is not None,
+            "pitch": True,
         }
 
     def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
@@ -61,5 +64,28 @@ class Processor:
         if seconds < self.min_seconds:
             raise CloningError(f"too short: {clip.id}: {seconds:.2f} s, limit {self.min_seconds:g} s")
         arrays["wav"] = audio.to_pcm16(samples)
-        extra = {"teacher_forced": True} if self.teacher_forced else {}
+        rate, hop = self.config.sample_rate, self.config.hop_length
+        arrays["pitch"] = pitch(samples, rate, hop, high=HIGHEST_ACTED_HZ).astype(np.float16)
+        extra: dict[str, Any] = {"bandwidth": round(bandwidth(samples, rate))}
+        if self.teacher_forced:
+            extra["teacher_forced"] = True
         return describe(clip, seconds=seconds, frames=self.config.frames(len(samples)), **extra), arrays
+
+
+BAND_HZ = 250.0
+BELOW_LOUDEST_DB = 57.0
+
+
+def bandwidth(samples: np.ndarray, rate: int) -> float:
+    """Up to which frequency there is speech, in Hz: samples (T,), T at least 32 ms.
+
+    The upper edge of the highest band that is, where it is loud (95th percentile of 32 ms windows), within 57 dB of the
+    loudest band: speech that was low-passed falls 15 dB further in the first band above its limit.
+    """
+    size = round(0.032 * rate)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, size)[:: size // 2]
+    power = np.abs(np.fft.rfft(windows * np.hanning(size).astype(np.float32))) ** 2
+    band = (np.arange(power.shape[1]) * (rate / size) / BAND_HZ).astype(int)
+    bands = np.add.reduceat(power, np.flatnonzero(np.diff(band, prepend=-1)), axis=1)
+    level = 10 * np.log10(np.percentile(bands, 95, axis=0) + 1e-12)
+    return min((1 + int(np.flatnonzero(level > level.max() - BELOW_LOUDEST_DB)[-1])) * BAND_HZ, rate / 2)

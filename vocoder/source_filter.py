@@ -1,9 +1,9 @@
 """A frame-rate vocoder that is given its phases: a filter over the spectra of pulses and noise.
 
-Source-filter models (arXiv 1904.12088) hear the pitch as a waveform, so the phase of a harmonic goes on from frame to
-frame by itself, which a network that must invent phases (Vocos) learns slowly; HiFTNet (arXiv 2309.09493) finds the
-pitch in the mel and filters spectra of the source. Here the blocks of Vocos say, for each frame and frequency, how loud
-pulses and noise are and by how much the pulses' phase is turned; an inverse STFT at the mel's hop does the rest.
+The blocks of Vocos say, for each frame and frequency, how loud pulses and noise are and by how much the pulses' phase
+is turned, and, with `free`, a spectrum of their own for what neither source has, such as the click of a stop; an
+inverse STFT at the mel's hop does the rest. With `mel_base` the gains are relative to the envelope that the mel shows,
+so that the network only learns what is left (as FreeV, arXiv 2406.08196, with the pseudo-inverse of the filterbank).
 """
 
 from __future__ import annotations
@@ -14,115 +14,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.mel import MelConfig
-from utils.pitch import REFERENCE_HZ
+from utils.linear import Linear
+from utils.mel import MelConfig, hann_window, mel_filterbank
 from vocoder.config import SourceFilterConfig
+from vocoder.source import LEVEL, Sourced
 from vocoder.vocos import MAX_LOG_MAGNITUDE, ConvNeXt, inverse_stft
 
-LEVEL = 0.05  # root mean square of pulses and of noise: about that of speech, so that an untrained filter is no shock
-NOISE_SAMPLES = 2**17  # of noise, played over and over: 8 s at 16 kHz
-BLUR_BINS = 1.0  # standard deviation of the target around the true pitch
-NEAR_BINS = 4  # bins on each side of the likeliest whose mean is the pitch
+QUIET = -3.0  # log gain of an untrained free spectrum under the envelope
+STEEPEST = 0.03  # least response of the mel's pre-emphasis that is divided by: that of 0.97 at 0 Hz
 
 
-class PitchFinder(ConvNeXt):
-    """Mel (B, M, F) -> how likely each of some pitches is, logits (B, bins, F), after CREPE (arXiv 1802.06182)."""
-
-    def __init__(self, config: SourceFilterConfig, n_mels: int) -> None:
-        bins = round(config.octaves * config.bins_per_octave)
-        dim, blocks = config.pitch_dim, config.pitch_blocks
-        super().__init__(n_mels, bins, dim, 2 * dim, blocks, config.kernel)
-        pitches = math.log2(config.lowest_hz / REFERENCE_HZ) + torch.arange(bins) / config.bins_per_octave
-        self.register_buffer("pitches", pitches, persistent=False)  # (bins,) log2(Hz / 150)
-        self.bins_per_octave = config.bins_per_octave
-
-    def decode(self, logits: Tensor) -> Tensor:
-        """logits (B, bins, F) -> (B, F) log2(Hz / 150): the mean around the likeliest bin."""
-        best = logits.argmax(dim=1, keepdim=True)
-        distance = torch.arange(logits.size(1), device=logits.device)[None, :, None] - best
-        near = logits.float().masked_fill(distance.abs() > NEAR_BINS, -torch.inf).softmax(dim=1)
-        return (near * self.pitches[:, None].float()).sum(dim=1)
-
-    def loss(self, logits: Tensor, pitch: Tensor) -> Tensor:
-        """Cross-entropy against the blurred truth, over voiced frames; `pitch` (B, F) as `utils.pitch`: 0 unvoiced."""
-        distance = (self.pitches.float()[:, None] - pitch[:, None]) * self.bins_per_octave / BLUR_BINS
-        target = (-0.5 * distance.square()).softmax(dim=1)
-        entropy = F.cross_entropy(logits.float(), target, reduction="none")
-        voiced = (pitch != 0).float()
-        return (entropy * voiced).sum() / voiced.sum().clamp_min(1)
-
-
-class SourceFilter(nn.Module):
+class SourceFilter(Sourced):
     """Mel (B, M, F) -> plain (not pre-emphasised) waveform (B, (F - 1) * hop), F >= 2."""
 
     def __init__(self, config: SourceFilterConfig, mel: MelConfig) -> None:
-        super().__init__()
-        self.hop_length, self.sample_rate, self.n_fft = mel.hop_length, mel.sample_rate, config.n_fft
-        self.pitch_finder = PitchFinder(config, mel.n_mels)
-        outputs = 3 * (config.n_fft // 2 + 1)  # log gains of pulses and of noise, turns of phase in radians
-        self.filter = ConvNeXt(mel.n_mels + 1, outputs, config.dim, config.hidden, config.blocks, config.kernel)
+        # frames whose source a window reaches into
+        super().__init__(config, mel, margin=math.ceil(config.n_fft / 2 / mel.hop_length))
+        self.n_fft = config.n_fft
+        bins = config.n_fft // 2 + 1
+        # log gains of pulses and of noise, turns of phase in radians
+        self.filter = ConvNeXt(mel.n_mels + 1, 3 * bins, config.dim, config.hidden, config.blocks, config.kernel)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
-        noise = torch.randn(NOISE_SAMPLES, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("noise", noise, persistent=False)
-        self.margin = math.ceil(config.n_fft / 2 / mel.hop_length)  # frames whose source a window reaches into
+        self.free = Linear(config.dim, 2 * bins) if config.free else None  # log gains and phases
+        self.envelope = Envelope(mel, config.n_fft) if config.mel_base else None
+        if self.free is not None:
+            nn.init.trunc_normal_(self.free.weight, std=0.02)
+            nn.init.zeros_(self.free.bias)
         self.reach = self.pitch_finder.reach + self.filter.reach + self.margin - 1
 
-    def forward(
-        self, mel: Tensor, pitch: Tensor | None = None, start: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """The waveform; given the true `pitch` (B, F), also the loss of the pitch that was found, ().
-
-        `start` (B,): sample of the noise that frame 0 has, 0 unless given.
-        """
-        logits = self.pitch_finder(mel)
-        found = self.pitch_finder.decode(logits.detach())
-        if start is None:
-            start = torch.zeros(len(mel), dtype=torch.long, device=mel.device)
-        wav = self.render(mel, found, self.phases(found), start)
-        return wav if pitch is None else (wav, self.pitch_finder.loss(logits, pitch))
-
-    def pitch(self, mel: Tensor) -> Tensor:
-        """mel (B, M, F) -> (B, F) log2(Hz / 150), everywhere: unvoiced frames have what was likeliest."""
-        return self.pitch_finder.decode(self.pitch_finder(mel))
-
-    def phases(self, pitch: Tensor) -> Tensor:
-        """pitch (B, F) -> cycles gone by at the centre of each frame, (B, F) float64; the first is 0."""
-        hz = self._hz(pitch)
-        steps = (hz[:, 1:] + hz[:, :-1]) * (self.hop_length / 2 / self.sample_rate)
-        return F.pad(steps.cumsum(dim=1), (1, 0))
-
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
-        """The waveform of mel (B, M, F), with its pitch and phases (B, F), and `start` (B,) as `forward` has it."""
-        outputs = self.filter(torch.cat([mel, pitch[:, None].to(mel.dtype)], dim=1)).float()
-        log_pulse_gain, log_noise_gain, turn = outputs.chunk(3, dim=1)
-        pulse_gain, noise_gain = (g.clamp(max=MAX_LOG_MAGNITUDE).exp() for g in (log_pulse_gain, log_noise_gain))
-        pulses, noise = self._spectra(self.pulses(pitch, phase)), self._spectra(self._noise(start, mel.size(2)))
-        spectrum = torch.polar(pulse_gain, turn) * pulses + noise_gain * noise
+        features = self.filter.features(torch.cat([mel, pitch[:, None].to(mel.dtype)], dim=1))
+        log_pulse_gain, log_noise_gain, turn = self.filter.head(features).transpose(1, 2).float().chunk(3, dim=1)
+        base = 0.0 if self.envelope is None else self.envelope(mel)
+        pulses, noise = self._spectra(self.pulses(pitch, phase)), self._spectra(self.noise_of(start, mel.size(2)))
+        spectrum = torch.polar(_gain(base + log_pulse_gain), turn) * pulses + _gain(base + log_noise_gain) * noise
+        if self.free is not None:
+            log_gain, angle = self.free(features).transpose(1, 2).float().chunk(2, dim=1)
+            spectrum = spectrum + torch.polar(_gain(base + log_gain + QUIET), angle)
         return inverse_stft(spectrum, self.window.float(), self.hop_length)
-
-    def pulses(self, pitch: Tensor, phase: Tensor) -> Tensor:
-        """One band-limited pulse a period: (B, F) twice -> (B, (F - 1 + 2 * margin) * hop), frame 0 at margin * hop."""
-        hz = F.pad(self._hz(pitch), (self.margin, self.margin), mode="replicate")
-        outside = torch.arange(1, self.margin + 1, device=hz.device) * (self.hop_length / self.sample_rate)
-        before = phase[:, :1] - hz[:, :1] * outside.flip(0)
-        after = phase[:, -1:] + hz[:, -1:] * outside
-        cycles = torch.cat([before, phase, after], dim=1)
-        part = torch.arange(self.hop_length, device=hz.device, dtype=torch.float64) / self.hop_length
-        here, change = hz[:, :-1, None], hz.diff(dim=1)[:, :, None]
-        seconds = part * (self.hop_length / self.sample_rate)
-        theta = cycles[:, :-1, None] + here * seconds + change * seconds * part / 2
-        harmonics = torch.ceil(0.5 * self.sample_rate / (here + change * part)) - 1  # below half the rate
-        half = (theta % 1).float().flatten(1) * math.pi
-        count = harmonics.float().flatten(1)
-        # sum of cos(2 k half) for k = 1 .. count (Dirichlet's kernel), of power count / 2
-        sine = half.sin()
-        kernel = torch.where(sine.abs() < 1e-4, 2 * count + 1, ((2 * count + 1) * half).sin() / sine)
-        return ((kernel - 1) * (LEVEL / (2 * count).sqrt())).to(pitch.device)
-
-    def _noise(self, start: Tensor, n_frames: int) -> Tensor:
-        """As long as `pulses`."""
-        samples = torch.arange((n_frames - 1 + 2 * self.margin) * self.hop_length, device=start.device)
-        return LEVEL * self.noise[(start[:, None] - self.margin * self.hop_length + samples) % NOISE_SAMPLES]
 
     def _spectra(self, source: Tensor) -> Tensor:
         """(B, (F - 1 + 2 * margin) * hop) -> (B, n_fft / 2 + 1, F) complex, frame f centred on (margin + f) * hop"""
@@ -133,8 +62,39 @@ class SourceFilter(nn.Module):
             inner, self.n_fft, self.hop_length, window=self.window.float(), center=False, return_complex=True
         )
 
-    @staticmethod
-    def _hz(pitch: Tensor) -> Tensor:
-        """In float64, since phases add up for minutes; MPS has none."""
-        pitch = pitch.cpu() if pitch.device.type == "mps" else pitch
-        return REFERENCE_HZ * torch.exp2(pitch.double())
+
+class Envelope(nn.Module):
+    """Mel (B, M, F) -> log magnitude of the plain waveform's spectrum over that of a source, (B, n_fft / 2 + 1, F).
+
+    Straight lines between the centres of the mel's filters, in log: linear in the mel, and as near to the true spectra
+    as the logarithm of the pseudo-inverse filterbank, which must be kept from below 0. Only for mels in dB.
+    """
+
+    def __init__(self, mel: MelConfig, n_fft: int) -> None:
+        super().__init__()
+        filters = mel_filterbank(mel, dtype=torch.float64)  # (M, bins of the mel's own transform)
+        hz = torch.linspace(0, mel.sample_rate / 2, filters.size(1), dtype=torch.float64)
+        area = filters.sum(dim=1)
+        centres = (filters @ hz) / area
+        wanted = torch.linspace(0, mel.sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64).clamp(
+            centres[0], centres[-1]
+        )
+        above = torch.searchsorted(centres, wanted).clamp(1, mel.n_mels - 1)
+        part = ((wanted - centres[above - 1]) / (centres[above] - centres[above - 1]))[:, None]
+        weights = (1 - part) * F.one_hot(above - 1, mel.n_mels) + part * F.one_hot(above, mel.n_mels)
+        turn = torch.linspace(0, torch.pi, n_fft // 2 + 1, dtype=torch.float64)
+        response = (1 - mel.preemphasis * torch.polar(torch.ones_like(turn), -turn)).abs().clamp_min(STEEPEST)
+        source = LEVEL * hann_window(mel.win_length, "cpu", torch.float64).square().sum().sqrt()
+        nepers = math.log(10) / 20  # in a decibel
+        slope = nepers * -mel.min_db / (2 * mel.max_abs)
+        at_zero = nepers * (mel.min_db / 2 + mel.ref_db) - weights @ area.log() - response.log() - source.log()
+        self.register_buffer("slope", (slope * weights).float(), persistent=False)
+        self.register_buffer("at_zero", at_zero[:, None].float(), persistent=False)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        with torch.autocast(mel.device.type, enabled=False):  # errors of logarithms are heard
+            return self.slope.float() @ mel.float() + self.at_zero.float()
+
+
+def _gain(log_gain: Tensor) -> Tensor:
+    return log_gain.clamp(max=MAX_LOG_MAGNITUDE).exp()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from utils.errors import CloningError
 from vocoder.generate import Generation, finish, make_loop, uniform_draws
 from vocoder.recurrent import Weights
-from vocoder.source_filter import SourceFilter
+from vocoder.source import Sourced
 from vocoder.wavernn import WaveRNN
 
 FIRST, LARGEST = 8, 64  # hops made at a time: few at first, to be heard early; then more, to spend less on the overlap
@@ -74,10 +74,10 @@ class StreamedWaveRNN:
         return samples.astype(np.float32)
 
 
-class StreamedSourceFilter:
-    """A SourceFilter whose pulses and noise go on from hop to hop: `render` must be asked for all hops in order."""
+class StreamedSource:
+    """A network whose pulses and noise go on from hop to hop: `render` must be asked for all hops in order."""
 
-    def __init__(self, model: SourceFilter) -> None:
+    def __init__(self, model: Sourced) -> None:
         self.model, self.reach = model, model.reach
         self.done, self.phase = 0, 0.0  # hops made, cycles gone by until then
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,11 +12,10 @@ from torch.nn import functional as F
 from utils.config import to_dict
 from utils.manifest import Manifest
 from utils.mel import MelConfig, preemphasis
-from utils.pitch import HIGHEST_ACTED_HZ, pitch
 from utils.sampling import rng
 from utils.task import Batch, Task, TrainingConfig, Validation
 from vocoder.config import DataConfig, DiscriminatorConfig, LossConfig, PruningConfig, VocoderConfig
-from vocoder.data import Crops, check_mel, crop_mel, edge_frames, held_out
+from vocoder.data import Crops, check_set, crop_mel, edge_frames, held_out
 from vocoder.discriminators import Discriminators, Judgement
 from vocoder.generate import Generation, generate
 from vocoder.loss import adversarial_loss, critic_loss, feature_loss, mel_loss, stft_loss
@@ -58,7 +56,7 @@ class VocoderRun:
 
 def make_task(run: VocoderRun, manifest: Manifest) -> VocoderTask:
     """The task that a preset describes, on a set that vocoder_preprocess.py wrote."""
-    check_mel(manifest, run.model.mel, run.data.teacher_forced)
+    check_set(manifest, run.model.mel, run.data.teacher_forced, run.model.sourced)
     torch.manual_seed(run.training.seed)  # the fresh weights
     return (WaveRNNTask if run.model.architecture == "wavernn" else WaveformTask)(run, manifest)
 
@@ -72,7 +70,9 @@ class VocoderTask(Task):
     def __init__(self, run: VocoderRun, manifest: Manifest) -> None:
         self.run, self.mel_config = run, run.model.mel
         self.config, self.mel = to_dict(run.model), to_dict(run.model.mel)
-        self.crops = Crops(manifest, self.mel_config, run.data, self.margin_of(run), run.training.seed)
+        self.crops = Crops(
+            manifest, self.mel_config, run.data, self.margin_of(run), run.training.seed, run.model.sourced
+        )
         self.held_out = held_out(manifest, self.mel_config, run.data)
         self.modules: dict[str, nn.Module] = {"generator": build(run.model)}
         self.extra = {"teacher_forced": run.data.teacher_forced, "hours_of_audio": manifest.header.get("hours")}
@@ -83,6 +83,13 @@ class VocoderTask(Task):
 
     def batch(self, step: int) -> Batch:
         return self.crops.batch(step)
+
+    def resident(self, device: torch.device) -> bool:
+        """Where half of a GPU's free memory holds the set."""
+        if device.type != "cuda" or self.crops.bytes() > torch.cuda.mem_get_info(device)[0] // 2:
+            return False
+        self.crops.load(device)
+        return True
 
     def names(self, step: int) -> list[str]:
         return [crop.utterance.id for crop in self.crops.at(step)]
@@ -99,13 +106,9 @@ class WaveformTask(VocoderTask):
 
     def batch(self, step: int) -> Batch:
         batch = super().batch(step)
-        if self.run.model.architecture == "source_filter":
-            edge, mel, items = edge_frames(self.mel_config), self.mel_config, len(batch["wav"])
-            tracks = [
-                pitch(wav, mel.sample_rate, mel.hop_length, high=HIGHEST_ACTED_HZ) for wav in batch["wav"].numpy()
-            ]
-            batch["pitch"] = torch.from_numpy(np.stack(tracks))[:, edge:-edge]
-            batch["start"] = torch.from_numpy(rng(self.run.training.seed, step, 1).integers(2**31, size=items))
+        if self.run.model.sourced:
+            start = rng(self.run.training.seed, step, 1).integers(2**31, size=len(batch["wav"]))
+            batch["start"] = torch.from_numpy(start).to(batch["wav"].device, non_blocking=True)
         return batch
 
     def adversarial(self, step: int) -> bool:

@@ -53,10 +53,14 @@ class ConvNeXt(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x)).transpose(1, 2)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer sees: (B, inputs, F) -> (B, F, dim)."""
         x = self.norm(self.embed(x).transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
-        return self.head(self.final_norm(x.transpose(1, 2))).transpose(1, 2)
+        return self.final_norm(x.transpose(1, 2))
 
 
 class Vocos(ConvNeXt):
