@@ -44,7 +44,7 @@ def griffin_lim(magnitude: Tensor, phase: Tensor, config: MelConfig, how: Griffi
     window = hann_window(config.win_length, magnitude.device, magnitude.dtype)
     window = F.pad(window, (margin // 2, margin - margin // 2))
     carrier = torch.polar(torch.ones_like(magnitude), phase)
-    wav = inverse_stft((magnitude * carrier)[None], window, config.hop_length)[0]
+    wav = inverse_stft((magnitude * carrier).T[None], window, config.hop_length)[0]
     previous = torch.zeros_like(carrier)
     for _ in range(how.iterations):
         rebuilt = stft(wav, config)
@@ -53,7 +53,7 @@ def griffin_lim(magnitude: Tensor, phase: Tensor, config: MelConfig, how: Griffi
         size = ahead.abs()
         # silence has no direction: phase 0 there
         carrier = torch.where(size > 1e-16, ahead / size.clamp_min(1e-16), torch.ones_like(ahead))
-        wav = inverse_stft((magnitude * carrier)[None], window, config.hop_length)[0]
+        wav = inverse_stft((magnitude * carrier).T[None], window, config.hop_length)[0]
     return wav
 
 

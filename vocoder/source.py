@@ -107,7 +107,7 @@ class Sourced(nn.Module, ABC):
         seconds = part * (self.hop_length / self.sample_rate)
         theta = cycles[:, :-1, None] + here * seconds + change * seconds * part / 2
         harmonics = torch.ceil(0.5 * self.sample_rate / (here + change * part)) - 1  # below half the rate
-        half = (theta % 1).float().flatten(1) * math.pi
+        half = (theta - theta.floor()).float().flatten(1) * math.pi
         count = harmonics.float().flatten(1)
         # sum of cos(2 k half) for k = 1 .. count (Dirichlet's kernel), of power count / 2
         sine = half.sin()

@@ -44,27 +44,28 @@ class SourceFilter(Sourced):
 
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
         features = self.filter.features(torch.cat([mel, pitch[:, None].to(mel.dtype)], dim=1))
-        log_pulse_gain, log_noise_gain, turn = self.filter.head(features).transpose(1, 2).float().chunk(3, dim=1)
+        log_pulse_gain, log_noise_gain, turn = self.filter.head(features).float().chunk(3, dim=2)
         base = 0.0 if self.envelope is None else self.envelope(mel)
         pulses, noise = self._spectra(self.pulses(pitch, phase)), self._spectra(self.noise_of(start, mel.size(2)))
         spectrum = torch.polar(_gain(base + log_pulse_gain), turn) * pulses + _gain(base + log_noise_gain) * noise
         if self.free is not None:
-            log_gain, angle = self.free(features).transpose(1, 2).float().chunk(2, dim=1)
+            log_gain, angle = self.free(features).float().chunk(2, dim=2)
             spectrum = spectrum + torch.polar(_gain(base + log_gain + QUIET), angle)
         return inverse_stft(spectrum, self.window.float(), self.hop_length)
 
     def _spectra(self, source: Tensor) -> Tensor:
-        """(B, (F - 1 + 2 * margin) * hop) -> (B, n_fft / 2 + 1, F) complex, frame f centred on (margin + f) * hop"""
+        """(B, (F - 1 + 2 * margin) * hop) -> (B, F, n_fft / 2 + 1) complex, frame f centred on (margin + f) * hop"""
         inner = source[:, self.margin * self.hop_length - self.n_fft // 2 :].float()
         n_frames = source.size(1) // self.hop_length + 1 - 2 * self.margin
         inner = inner[:, : (n_frames - 1) * self.hop_length + self.n_fft]
-        return torch.stft(
+        spectra = torch.stft(
             inner, self.n_fft, self.hop_length, window=self.window.float(), center=False, return_complex=True
         )
+        return spectra.transpose(1, 2)
 
 
 class Envelope(nn.Module):
-    """Mel (B, M, F) -> log magnitude of the plain waveform's spectrum over that of a source, (B, n_fft / 2 + 1, F).
+    """Mel (B, M, F) -> log magnitude of the plain waveform's spectrum over that of a source, (B, F, n_fft / 2 + 1).
 
     Straight lines between the centres of the mel's filters, in log: linear in the mel, and as near to the true spectra
     as the logarithm of the pseudo-inverse filterbank, which must be kept from below 0. Only for mels in dB.
@@ -88,12 +89,12 @@ class Envelope(nn.Module):
         nepers = math.log(10) / 20  # in a decibel
         slope = nepers * -mel.min_db / (2 * mel.max_abs)
         at_zero = nepers * (mel.min_db / 2 + mel.ref_db) - weights @ area.log() - response.log() - source.log()
-        self.register_buffer("slope", (slope * weights).float(), persistent=False)
-        self.register_buffer("at_zero", at_zero[:, None].float(), persistent=False)
+        self.register_buffer("slope", (slope * weights).T.float(), persistent=False)
+        self.register_buffer("at_zero", at_zero.float(), persistent=False)
 
     def forward(self, mel: Tensor) -> Tensor:
         with torch.autocast(mel.device.type, enabled=False):  # errors of logarithms are heard
-            return self.slope.float() @ mel.float() + self.at_zero.float()
+            return mel.float().transpose(1, 2) @ self.slope.float() + self.at_zero.float()
 
 
 def _gain(log_gain: Tensor) -> Tensor:

@@ -78,7 +78,8 @@ class Vocos(ConvNeXt):
         self.reach += math.ceil(config.n_fft / 2 / hop_length) - 1
 
     def forward(self, mel: Tensor) -> Tensor:
-        log_magnitude, phase = super().forward(mel).float().chunk(2, dim=1)  # half precision has no inverse FFT
+        outputs = self.head(self.features(mel)).float()  # half precision has no inverse FFT
+        log_magnitude, phase = outputs.chunk(2, dim=2)
         spectrum = torch.polar(log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp(), phase)
         return inverse_stft(spectrum, self.window.float(), self.hop_length)
 
@@ -86,21 +87,21 @@ class Vocos(ConvNeXt):
 def inverse_stft(spectrum: Tensor, window: Tensor, hop_length: int) -> Tensor:
     """Overlap-add of windowed inverse FFTs, frame f centred on sample f * hop, divided by the windows' power.
 
-    spectrum (B, n_fft / 2 + 1, F) complex, window (n_fft,) -> (B, (F - 1) * hop)
+    spectrum (B, F, n_fft / 2 + 1) complex, window (n_fft,) -> (B, (F - 1) * hop)
     """
-    n_fft, n_frames = window.numel(), spectrum.size(2)
-    frames = torch.fft.irfft(spectrum, n=n_fft, dim=1) * window[:, None]
-    summed = _overlap_add(frames, hop_length)
-    power = _overlap_add(window.square()[None, :, None].expand(1, n_fft, n_frames), hop_length)
+    n_fft, n_frames = window.numel(), spectrum.size(1)
+    summed = _overlap_add(torch.fft.irfft(spectrum, n=n_fft) * window, hop_length)
+    power = _overlap_add(window.square().expand(1, n_frames, n_fft), hop_length)
     start, length = n_fft // 2, (n_frames - 1) * hop_length
     return summed[:, start : start + length] / power[:, start : start + length].clamp_min(1e-6)
 
 
 def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
-    """frames (B, n_fft, F) -> (B, n_fft + (F - 1) * hop)"""
-    n_fft, n_frames = frames.shape[1:]
-    length = n_fft + (n_frames - 1) * hop_length
-    return F.fold(frames, (1, length), (1, n_fft), stride=(1, hop_length))[:, 0, 0]
+    """frames (B, F, n_fft) -> (B, at least n_fft + (F - 1) * hop)"""
+    n_frames, n_fft = frames.shape[1:]
+    hops = F.pad(frames, (0, -n_fft % hop_length)).unflatten(2, (-1, hop_length)).unbind(2)
+    placed = [F.pad(hop, (0, 0, i, len(hops) - 1 - i)) for i, hop in enumerate(hops)]
+    return sum(placed[1:], placed[0]).flatten(1)
 
 
 def _initialise(module: nn.Module) -> None:
