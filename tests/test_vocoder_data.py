@@ -11,7 +11,8 @@ from utils.errors import CloningError
 from utils.manifest import Arrays, read_manifest
 from utils.mel import SYNTHESIZER_MEL, MelConfig, mel_spectrogram, preemphasis
 from vocoder.config import DataConfig
-from vocoder.data import Crop, Crops, check_set, crop_mel, edge_frames, held_out, read_wav
+from vocoder.data import Crop, Crops, check_set, crop_mel, edge_frames, held_out, read_pitch, read_wav
+from vocoder.preprocess import BAND_HZ, bandwidth
 from vocoder.quantize import encode_mu_law, label_to_float
 from vocoder.train import inputs_and_target
 
@@ -107,6 +108,60 @@ def test_teacher_forced_mels_come_with_their_waveform(tmp_path):
         crops_of(make_set(tmp_path / "plain"), config)
 
 
+@pytest.mark.parametrize("extra", [0, 2])
+def test_a_set_held_on_the_device_gives_the_same_batches(tmp_path, extra):
+    ramp = np.random.default_rng(0).uniform(-4, 4, (200, 80)).astype(np.float16)
+    manifest = make_set(tmp_path, mel=ramp)
+    for forced in (False, True):
+        config = DataConfig(batch_size=8, crop_frames=10, teacher_forced=forced, min_gain_db=-12.0)
+        cut, held = (
+            Crops(manifest, SYNTHESIZER_MEL, config, edge_frames(SYNTHESIZER_MEL) + extra, 1, pitch=True)
+            for _ in range(2)
+        )
+        held.load(torch.device("cpu"))
+        for step in range(1, 12):
+            expected, got = cut.batch(step), held.batch(step)
+            assert set(got) == set(expected) == {"wav", "pitch", *(["mel"] if forced else [])}
+            for name, value in expected.items():
+                torch.testing.assert_close(got[name], value, atol=1e-6, rtol=1e-6)
+        tensors = (held.resident.wav, held.resident.pitch, *([held.resident.mels] if forced else []))
+        assert held.bytes() == sum(tensor.nbytes for tensor in tensors)
+
+
+def test_pitch_of_a_crop_is_that_of_the_utterance(manifest):
+    crops = Crops(manifest, SYNTHESIZER_MEL, CONFIG, edge_frames(SYNTHESIZER_MEL), 1, pitch=True)
+    for step in range(1, 30):
+        for pitch, crop in zip(crops.batch(step)["pitch"], crops.at(step), strict=True):
+            whole = Arrays(manifest.root).read(crop.utterance, "pitch")
+            assert np.array_equal(pitch.numpy(), whole[crop.start : crop.start + 11].astype(np.float32))
+            assert np.count_nonzero(pitch)
+    past_the_end = read_pitch(crops.arrays, Crop(crops.utterances[0], crops.utterances[0].frames - 3), 10)
+    assert past_the_end.shape == (11,) and not past_the_end[3:].any()
+
+
+def test_narrow_speech_is_left_out(tmp_path):
+    manifest = make_set(tmp_path)
+    for utterance in manifest.utterances:
+        utterance.extra["bandwidth"] = 5750 if utterance.id.endswith("0") else 7000
+    kept = crops_of(manifest, DataConfig(crop_frames=10, min_bandwidth=7000.0)).utterances
+    assert [u.id for u in kept] == ["made-a/1", "made-a/2", "made-b/1", "made-b/2"]
+    with pytest.raises(CloningError, match="all narrower than data.min_bandwidth 7500 Hz"):
+        crops_of(manifest, DataConfig(crop_frames=10, min_bandwidth=7500.0))
+
+
+@pytest.mark.parametrize("limit", [3000, 5500, 7000])
+def test_bandwidth_is_where_the_speech_ends(limit):
+    rng = np.random.default_rng(limit)
+    spectrum = np.fft.rfft(rng.standard_normal(32000) * (1 + np.sin(np.arange(32000) / 2500)))
+    hz = np.fft.rfftfreq(32000, 1 / 16000)
+    falling = spectrum * 10 ** (-np.minimum(hz, 6000) / 6000 * 40 / 20)  # as speech does, by 40 dB
+    hiss = 1e-4 * rng.standard_normal(32000)
+    wide = np.fft.irfft(falling) + hiss
+    narrow = np.fft.irfft(falling * (hz < limit)) + hiss
+    assert bandwidth(wide.astype(np.float32), 16000) == 8000
+    assert limit <= bandwidth(narrow.astype(np.float32), 16000) <= limit + 2 * BAND_HZ
+
+
 def test_held_out_clips_are_of_held_out_speakers_and_always_the_same(manifest):
     clips = held_out(manifest, SYNTHESIZER_MEL, CONFIG)
     assert [len(c.wav) for c in clips] == [8000, 8000, 4800]
@@ -128,6 +183,10 @@ def test_refuses_what_it_cannot_use(manifest, tmp_path):
         held_out(lonely, SYNTHESIZER_MEL, CONFIG)
     with pytest.raises(CloningError, match="audio at 16000 Hz, the model wants 22050"):
         check_set(manifest, MelConfig(sample_rate=22050))
+    del manifest.header["pitch"]
+    check_set(manifest, SYNTHESIZER_MEL)
+    with pytest.raises(CloningError, match="made before pitch was stored: run vocoder_preprocess.py anew"):
+        check_set(manifest, SYNTHESIZER_MEL, pitch=True)
     with pytest.raises(ValueError, match="must not clip"):
         DataConfig(min_gain_db=1.0)
 

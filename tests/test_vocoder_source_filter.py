@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.vocoder_set import voice
+from utils.config import from_dict
 from utils.mel import SYNTHESIZER_MEL, MelConfig, mel_spectrogram
 from utils.pitch import REFERENCE_HZ, pitch
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig
@@ -127,6 +129,42 @@ def test_gradient_reaches_every_parameter(config):
     out, pitch_loss = model(mel_spectrogram(wav, mel), track)
     (stft_loss(out, wav, (64, 256), 0.9) + mel_loss(out, wav, mel) + pitch_loss).backward()
     assert all(p.grad.isfinite().all() and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+def test_a_fresh_filter_over_the_mel_has_the_envelope_of_the_voice():
+    """With all gains 0 in log, the mel of the output is near that of the input; without the base it is not."""
+    wav = torch.from_numpy(voice(1.0, 3))[None]
+    mel = mel_spectrogram(wav, SYNTHESIZER_MEL)
+    distances = {}
+    for base in (True, False):
+        config = VocoderConfig("source_filter", source_filter=SourceFilterConfig(**SIZES, mel_base=base, free=True))
+        model = build(config)
+        for head in (model.filter.head, model.free):
+            nn.init.zeros_(head.weight)
+        with torch.no_grad():
+            distances[base] = 12.5 * mel_loss(model(mel), wav[:, : 80 * HOP], SYNTHESIZER_MEL).item()
+    assert distances[True] < 7 and distances[False] > 3 * distances[True], distances
+
+
+def test_the_free_spectrum_alone_can_speak():
+    model = build(SMALL["all"])
+    for head in (model.filter.head, model.free):
+        nn.init.zeros_(head.weight)
+    bins = model.n_fft // 2 + 1
+    model.filter.head.bias.data[: 2 * bins] = -30  # both sources off
+    mel = torch.full((1, 80, 9), 1.0)
+    loud = model(mel).abs().max()
+    model.free.bias.data[:bins] = -30
+    assert loud > 1e-2 and model(mel).abs().max() < 1e-6
+
+
+def test_weights_from_before_the_free_spectrum_fit():
+    """What is not said in a checkpoint is off: the same tensors as ever, and so the same sound."""
+    config = from_dict(VocoderConfig, {"architecture": "source_filter", "source_filter": {"blocks": 1}})
+    names = set(build(config).state_dict())
+    assert {name.split(".")[0] for name in names} == {"pitch_finder", "filter"}
+    assert {"filter.head.weight", "filter.blocks.0.depthwise.weight", "pitch_finder.head.bias"} <= names
+    assert build(config).filter.head.weight.shape == (3 * 401, 256)
 
 
 def test_pitch_is_learned():

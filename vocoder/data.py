@@ -105,9 +105,9 @@ class Crops:
         return {name: torch.from_numpy(np.stack(values)) for name, values in rows.items()}
 
     def bytes(self) -> int:
-        """What `load` puts on a device, about."""
+        """What `load` puts on a device."""
         each = 2 * self.mel.hop_length + 2 * self.pitch + 2 * self.mel.n_mels * self.config.teacher_forced
-        return int(self.frames.sum() + (self.margin + 1) * len(self.frames)) * each
+        return int(self.margin + (self.frames + self.margin + 1).sum()) * each
 
     def load(self, device: torch.device) -> None:
         """Hold everything on a device: the same batches, made there from then on."""

@@ -40,6 +40,7 @@ class SourceFilter(Sourced):
         if self.free is not None:
             nn.init.trunc_normal_(self.free.weight, std=0.02)
             nn.init.zeros_(self.free.bias)
+            self.free.bias.data[bins + 1 :: 2] = math.pi  # a click in the middle of the window
         self.reach = self.pitch_finder.reach + self.filter.reach + self.margin - 1
 
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
