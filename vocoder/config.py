@@ -84,7 +84,7 @@ class HifiGanConfig:
     upsample_kernels: tuple[int, ...] = (11, 11, 8, 4)
     resblock_kernels: tuple[int, ...] = (3, 7, 11)
     resblock_dilations: tuple[int, ...] = (1, 3, 5)
-    source: bool = False  # it hears pulses and noise beside the mel; the pitch is found as `source_filter` says
+    source: bool = False  # it hears pulses and noise beside the mel, made as `source_filter` says
 
     def __post_init__(self) -> None:
         if len(self.upsample_rates) != len(self.upsample_kernels):
@@ -119,10 +119,11 @@ class VocoderConfig:
     def __post_init__(self) -> None:
         hop = self.mel.hop_length
         for name, sizes in (("vocos", self.vocos), ("source_filter", self.source_filter)):
-            if self.architecture == name and sizes.n_fft < 2 * hop:
+            used = self.sourced if name == "source_filter" else self.architecture == name
+            if used and sizes.n_fft < 2 * hop:
                 raise ValueError(f"{name}.n_fft {sizes.n_fft} must be at least two hops ({2 * hop})")
-        if self.source_filter.mel_base and self.mel.scale != "db":
-            raise ValueError(f"source_filter.mel_base needs a mel in dB, not scale {self.mel.scale!r}")
+        if (self.source_filter.mel_base or self.hifigan.source) and self.mel.scale != "db":
+            raise ValueError(f"source_filter.mel_base and hifigan.source need a mel in dB, not {self.mel.scale!r}")
         rates = {"wavernn": self.wavernn.upsample, "hifigan": self.hifigan.upsample_rates}.get(self.architecture)
         if rates and math.prod(rates) != hop:
             made = math.prod(rates)

@@ -14,7 +14,8 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from utils.mel import MelConfig
 from vocoder.config import HifiGanConfig, SourceFilterConfig
-from vocoder.source import LEVEL, Sourced
+from vocoder.source import Envelope, Sourced
+from vocoder.vocos import MAX_LOG_MAGNITUDE, inverse_stft
 
 SLOPE = 0.1  # of every leaky ReLU
 
@@ -72,11 +73,12 @@ class HifiGan(nn.Module):
 
 
 class SourcedHifiGan(Sourced):
-    """HiFi-GAN over pulses and noise: both join at every stage (as in HiFTNet, arXiv 2309.09493)."""
+    """HiFi-GAN that hears pulses and noise under the mel's envelope at every stage (as HiFTNet, arXiv 2309.09493)."""
 
-    def __init__(self, config: HifiGanConfig, pitch: SourceFilterConfig, mel: MelConfig) -> None:
-        super().__init__(pitch, mel, margin=1)
+    def __init__(self, config: HifiGanConfig, source: SourceFilterConfig, mel: MelConfig) -> None:
+        super().__init__(source, mel)
         self.filter = HifiGan(config, mel.n_mels)
+        self.envelope = Envelope(mel, source.n_fft)
         self.sources = nn.ModuleList()
         channels, rate = config.channels, self.hop_length
         for factor in config.upsample_rates:
@@ -86,10 +88,12 @@ class SourcedHifiGan(Sourced):
         self.reach = max(self.filter.reach, self.pitch_finder.reach + _reach(config, source=True) + self.margin)
 
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
-        source = torch.stack([self.pulses(pitch, phase), self.noise_of(start, mel.size(2))], dim=1) / LEVEL
+        gain = self.envelope(mel).clamp(max=MAX_LOG_MAGNITUDE).exp()
+        sources = self.pulses(pitch, phase), self.noise_of(start, mel.size(2))
+        shaped = [inverse_stft(gain * self.spectra(s), self.window.float(), self.hop_length) for s in sources]
         # the generator's first sample is half a hop before the centre of frame 0, and half a hop goes at the end too
-        first = self.margin * self.hop_length - self.hop_length // 2
-        heard = source[:, :, first : first + mel.size(2) * self.hop_length].to(mel.dtype)
+        before = self.hop_length // 2
+        heard = F.pad(torch.stack(shaped, dim=1), (before, self.hop_length - before)).to(mel.dtype)
         return self.filter(mel, [conv(heard) for conv in self.sources]).float()
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.mel import MelConfig
+from utils.mel import MelConfig, hann_window, mel_filterbank
 from utils.pitch import REFERENCE_HZ
 from vocoder.config import SourceFilterConfig
 from vocoder.vocos import ConvNeXt
@@ -22,6 +22,7 @@ from vocoder.vocos import ConvNeXt
 LEVEL = 0.05  # root mean square of pulses and of noise: about that of speech, so that an untrained filter is no shock
 NOISE_SAMPLES = 2**17  # of noise, played over and over: 8 s at 16 kHz
 BLUR_BINS = 1.0  # standard deviation of the target around the true pitch
+STEEPEST = 0.03  # least response of the mel's pre-emphasis that is divided by: that of 0.97 at 0 Hz
 NEAR_BINS = 4  # bins on each side of the likeliest whose mean is the pitch
 
 
@@ -60,10 +61,12 @@ class Sourced(nn.Module, ABC):
 
     reach: int
 
-    def __init__(self, config: SourceFilterConfig, mel: MelConfig, margin: int) -> None:
+    def __init__(self, config: SourceFilterConfig, mel: MelConfig) -> None:
         super().__init__()
-        self.hop_length, self.sample_rate, self.margin = mel.hop_length, mel.sample_rate, margin
+        self.hop_length, self.sample_rate, self.n_fft = mel.hop_length, mel.sample_rate, config.n_fft
+        self.margin = math.ceil(config.n_fft / 2 / mel.hop_length)  # frames whose source a window reaches into
         self.pitch_finder = PitchFinder(config, mel.n_mels)
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
         noise = torch.randn(NOISE_SAMPLES, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", noise, persistent=False)
 
@@ -119,8 +122,51 @@ class Sourced(nn.Module, ABC):
         samples = torch.arange((n_frames - 1 + 2 * self.margin) * self.hop_length, device=start.device)
         return LEVEL * self.noise[(start[:, None] - self.margin * self.hop_length + samples) % NOISE_SAMPLES]
 
+    def spectra(self, source: Tensor) -> Tensor:
+        """(B, (F - 1 + 2 * margin) * hop) -> (B, F, n_fft / 2 + 1) complex, frame f centred on (margin + f) * hop"""
+        inner = source[:, self.margin * self.hop_length - self.n_fft // 2 :].float()
+        n_frames = source.size(1) // self.hop_length + 1 - 2 * self.margin
+        inner = inner[:, : (n_frames - 1) * self.hop_length + self.n_fft]
+        spectra = torch.stft(
+            inner, self.n_fft, self.hop_length, window=self.window.float(), center=False, return_complex=True
+        )
+        return spectra.transpose(1, 2)
+
     @staticmethod
     def _hz(pitch: Tensor) -> Tensor:
         """In float64, since phases add up for minutes; MPS has none."""
         pitch = pitch.cpu() if pitch.device.type == "mps" else pitch
         return REFERENCE_HZ * torch.exp2(pitch.double())
+
+
+class Envelope(nn.Module):
+    """Mel (B, M, F) -> log magnitude of the plain waveform's spectrum over that of a source, (B, F, n_fft / 2 + 1).
+
+    Straight lines between the centres of the mel's filters, in log: linear in the mel, and as near to the true spectra
+    as the logarithm of the pseudo-inverse filterbank, which must be kept from below 0. Only for mels in dB.
+    """
+
+    def __init__(self, mel: MelConfig, n_fft: int) -> None:
+        super().__init__()
+        filters = mel_filterbank(mel, dtype=torch.float64)  # (M, bins of the mel's own transform)
+        hz = torch.linspace(0, mel.sample_rate / 2, filters.size(1), dtype=torch.float64)
+        area = filters.sum(dim=1)
+        centres = (filters @ hz) / area
+        wanted = torch.linspace(0, mel.sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64).clamp(
+            centres[0], centres[-1]
+        )
+        above = torch.searchsorted(centres, wanted).clamp(1, mel.n_mels - 1)
+        part = ((wanted - centres[above - 1]) / (centres[above] - centres[above - 1]))[:, None]
+        weights = (1 - part) * F.one_hot(above - 1, mel.n_mels) + part * F.one_hot(above, mel.n_mels)
+        turn = torch.linspace(0, torch.pi, n_fft // 2 + 1, dtype=torch.float64)
+        response = (1 - mel.preemphasis * torch.polar(torch.ones_like(turn), -turn)).abs().clamp_min(STEEPEST)
+        source = LEVEL * hann_window(mel.win_length, "cpu", torch.float64).square().sum().sqrt()
+        nepers = math.log(10) / 20  # in a decibel
+        slope = nepers * -mel.min_db / (2 * mel.max_abs)
+        at_zero = nepers * (mel.min_db / 2 + mel.ref_db) - weights @ area.log() - response.log() - source.log()
+        self.register_buffer("slope", (slope * weights).T.float(), persistent=False)
+        self.register_buffer("at_zero", at_zero.float(), persistent=False)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        with torch.autocast(mel.device.type, enabled=False):  # errors of logarithms are heard
+            return mel.float().transpose(1, 2) @ self.slope.float() + self.at_zero.float()
