@@ -120,6 +120,8 @@ def _features(layers: nn.ModuleList, score: nn.Module, x: Tensor) -> list[Tensor
     """Outputs of all layers, the score last."""
     features = []
     for layer in layers:
+        if x.is_cuda and x.ndim == 4:  # as the matrix units of a GPU want it
+            x = x.contiguous(memory_format=torch.channels_last)
         x = F.leaky_relu(layer(x), SLOPE)
         features.append(x)
     return [*features, score(x)]

@@ -89,6 +89,7 @@ class VocoderTask(Task):
         if device.type != "cuda" or self.crops.bytes() > torch.cuda.mem_get_info(device)[0] // 2:
             return False
         self.crops.load(device)
+        torch.backends.cudnn.benchmark = True  # all crops are of one length, so that its search is done once
         return True
 
     def names(self, step: int) -> list[str]:
