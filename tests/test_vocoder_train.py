@@ -118,6 +118,15 @@ def test_critics_join_at_their_step_and_only_then_scores_count(data):
     assert len(task.names(1)) == 2
 
 
+def test_with_a_budget_of_time_critics_join_at_their_share_of_it(data):
+    settings = ["training.minutes=1"]
+    task = make_task(load_config(VocoderRun, "vocoder", "debug", settings), read_manifest(data))
+    task.position = 1.9  # of four steps' worth, with critics from the second on
+    assert task.phases(70) == ["generator"]
+    task.position = 2.1
+    assert task.phases(1) == ["discriminator", "generator"]
+
+
 def test_wavernn_learns_the_next_label_from_the_frames_around_it(data):
     """The crop's loss is that of the published arrangement cut from the whole utterance."""
     task = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn"), read_manifest(data))

@@ -114,7 +114,8 @@ class WaveformTask(VocoderTask):
 
     def adversarial(self, step: int) -> bool:
         start = self.run.discriminator.start
-        return start is not None and step > start
+        reached = self.position if self.run.training.minutes else step
+        return start is not None and reached > start
 
     def phases(self, step: int) -> list[str]:
         return ["discriminator", "generator"] if self.adversarial(step) else ["generator"]
