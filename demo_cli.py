@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--reference",
         nargs="+",
         metavar="CLIP",
-        help="one or more recordings of the voice, 1 s of speech at least (wav, flac, ogg, opus, mp3)",
+        help="one or more recordings of the voice, 1 s of speech at least (wav, flac, ogg, opus, mp3, m4a, webm, wma)",
     )
     parser.add_argument("--text", help="what to say")
     parser.add_argument("--text-file", type=Path, metavar="FILE", help="a UTF-8 file with what to say")

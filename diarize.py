@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"{EXAMPLE}\nRecord and analyse people only if they agree.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("audio", metavar="AUDIO", help="the recording (wav, flac, ogg, opus, mp3), up to four hours")
+    parser.add_argument("audio", metavar="AUDIO", help="a recording up to four hours (wav, flac, ogg, mp3, m4a, ...)")
     parser.add_argument(
         "--reference",
         action="append",

@@ -73,8 +73,11 @@ def comment(path: Path) -> str:
     """What the file says of itself in its tags, or nothing."""
     import soundfile
 
-    with soundfile.SoundFile(path) as file:
-        return file.comment
+    try:
+        with soundfile.SoundFile(path) as file:
+            return file.comment
+    except (soundfile.SoundFileError, TypeError):  # a format of `utils.audio.read` alone
+        return ""
 
 
 def measure(args: argparse.Namespace) -> Report:

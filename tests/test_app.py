@@ -200,7 +200,7 @@ def test_other_formats_are_read(page, container):
 @pytest.mark.parametrize(
     ("data", "name", "words"),
     [
-        (M4A, "me.m4a", "me.m4a is m4a/mp4/aac, which is not read here; convert it: ffmpeg"),
+        (M4A, "me.m4a", "me.m4a is damaged, truncated or no audio"),
         (b"no audio at all, but a letter", "me.wav", "me.wav is not audio that can be read"),
         (b"", "me.wav", "me.wav is empty"),
         (CLIP.read_bytes()[:5000], "cut.wav", "cut.wav is truncated"),
@@ -406,7 +406,7 @@ def test_a_recording_is_asked_for_and_a_bad_one_is_a_line(real_page):
     real_page.radio(key="conversation").set_value(clone_tab.UPLOAD).run()
     assert "no recording yet" in lines(find_out(real_page))
     real_page.file_uploader(key="meeting").set_value(("m.m4a", M4A, "audio/mp4")).run()
-    assert "m.m4a is m4a/mp4/aac" in lines(real_page)
+    assert "m.m4a is damaged" in lines(real_page)
 
 
 def test_without_its_calibration_diarisation_is_a_line(page):

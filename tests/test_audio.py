@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
-import struct
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -116,118 +116,7 @@ def test_reading_does_not_touch_the_array_given():
     np.testing.assert_array_equal(wave, tone(0.1))
 
 
-@pytest.mark.parametrize("size", [0x7FFFF000, 0x80000000, 0xFFFFFFFF])
-def test_a_wav_that_was_written_to_a_pipe_is_whole(speech, size):
-    data = bytearray(speech.wav_bytes())
-    at = data.find(b"data") + 4
-    data[at : at + 4] = struct.pack("<I", size)
-    assert len(read(bytes(data))) == len(speech)
-
-
-def test_chunks_around_the_samples_are_no_truncation(speech):
-    whole = speech.wav_bytes()
-    start = whole.find(b"data")
-    extra = b"LIST" + struct.pack("<I", 5) + b"INFO\0\0"  # odd size, so one byte of padding
-    data = bytearray(whole[:start] + extra + whole[start:] + extra)
-    data[4:8] = struct.pack("<I", len(data) - 8)
-    assert len(read(bytes(data))) == len(speech)
-
-
-def test_an_mp3_without_a_frame_count_is_no_truncation():
-    clip = np.concatenate([np.zeros(64000), np.random.default_rng(0).normal(0, 0.1, 32000)])  # few bits, then many
-    data = encoded(clip, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="VARIABLE")
-    second_frame = data.find(data[:2], 4)
-    assert b"Xing" in data[:second_frame]
-    bare = data[second_frame:]
-    assert soundfile.SoundFile(io.BytesIO(bare)).frames > 1.5 * len(clip), "the guess is far off"
-    assert read(bare).seconds == pytest.approx(6, abs=0.2)
-    tagged = b"ID3\4\0\0\0\1\0\0" + bytes(16384) + data
-    assert read(tagged).seconds == pytest.approx(6, abs=0.2)
-    with pytest.raises(CloningError, match="is truncated"):
-        read(cut(tagged, 0.7))
-
-
-def test_ogg_cut_short_is_used_with_a_warning(tmp_path, speech, caplog):
-    data = write(tmp_path / "speech.ogg", speech).read_bytes()
-    (tmp_path / "cut.ogg").write_bytes(data[: len(data) * 3 // 4])
-    assert read(tmp_path / "speech.ogg").seconds > 2 and not caplog.records
-    assert read(tmp_path / "cut.ogg").seconds > 0
-    assert "cut.ogg ends without its end mark" in caplog.text
-
-
 # What is refused
-
-
-def flac_of_unknown_length(samples: np.ndarray) -> bytes:
-    """As written to a pipe: the 36 bits of the number of samples in STREAMINFO are 0."""
-    data = bytearray(encoded(samples, format="FLAC", subtype="PCM_16"))
-    data[21] &= 0xF0
-    data[22:26] = bytes(4)
-    return bytes(data)
-
-
-def wav_of(samples: np.ndarray) -> bytes:
-    return encoded(samples, subtype="FLOAT")
-
-
-def cut(data: bytes, share: float) -> bytes:
-    return data[: int(len(data) * share)]
-
-
-def spoiled(value: float) -> np.ndarray:
-    wave = tone(1)
-    wave[[8000, 9000]] = value
-    return wave
-
-
-BAD = {
-    "empty file": (lambda: b"", r"is empty \(0 bytes\); record or download it again"),
-    "text": (lambda: b"Dear Sir or Madam", "is not audio that can be read; wav, flac, ogg, opus and mp3 are"),
-    "picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(300), "is not audio that can be read"),
-    "no samples": (lambda: wav_of(np.zeros(0)), "is empty: it holds no samples"),
-    "truncated wav": (lambda: cut(wav_of(tone(2)), 0.5), r"is truncated: its header promises 2\.0 s, 1\.0 s is there"),
-    "wav header": (lambda: wav_of(tone(2))[:30], "is truncated: the wav header is there, the samples are not"),
-    "big-endian": (lambda: cut(encoded(tone(2), endian="BIG"), 0.5), r"is truncated: its header promises 2\.0 s"),
-    "truncated flac": (
-        lambda: cut(encoded(tone(9), format="FLAC", subtype="PCM_16"), 0.5),
-        "is damaged or truncated and cannot be decoded; copy it again",
-    ),
-    "truncated mp3": (
-        lambda: cut(encoded(tone(9), format="MP3", subtype="MPEG_LAYER_III"), 0.5),
-        r"is truncated: its header promises 9\.0 s, [34]\.\d s is there",
-    ),
-    "NaN": (lambda: wav_of(spoiled(np.nan)), r"holds 2 samples that are NaN or infinite, the first at 0\.50 s"),
-    "infinite": (lambda: wav_of(spoiled(-np.inf)), r"holds 2 samples that are NaN or infinite, the first at 0\.50 s"),
-    "not scaled": (lambda: wav_of(tone(1) * 32768), r"has samples up to 16384; floats lie in \[-1, 1\]"),
-    "too long": (lambda: wav_of(np.zeros(48000)), r"is 3 s long; at most 2 s is read: cut out a part of it"),
-    "endless": (lambda: flac_of_unknown_length(tone(20)), r"is \d\d s long; at most 2 s is read"),
-    "length untold": (
-        lambda: flac_of_unknown_length(tone(1)),
-        r"does not tell its own length; convert it: ffmpeg -i INPUT output\.wav",
-    ),
-    "1 Hz": (lambda: encoded(tone(0.001), 1), "has a sample rate of 1 Hz; 1000 to 768000 Hz is understood"),
-    "m4a": (
-        lambda: b"\0\0\0\x20ftypM4A " + bytes(100),
-        r"is m4a/mp4/aac, which is not read here; convert it: ffmpeg -i INPUT output\.wav",
-    ),
-    "aac": (lambda: b"\xff\xf1" + bytes(100), "is aac, which is not read here"),
-    "webm": (lambda: b"\x1a\x45\xdf\xa3" + bytes(100), "is webm/mkv, which is not read here"),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-@pytest.mark.parametrize("given_as", ["path", "bytes", "file"])
-def test_bad_audio_is_refused_in_one_line(tmp_path, what, given_as):
-    make, message = BAD[what]
-    path = tmp_path / "clip.wav"
-    path.write_bytes(make())
-    with path.open("rb") as file:
-        source = {"path": path, "bytes": path.read_bytes(), "file": file}[given_as]
-        limit = 2 if what in ("too long", "endless") else 3600
-        name = "the audio given as bytes" if given_as == "bytes" else str(path)
-        with pytest.raises(CloningError, match=message) as error:
-            read(source, max_seconds=limit)
-    assert str(error.value).startswith(name) and "\n" not in str(error.value)
 
 
 def test_missing_and_directory(tmp_path):
@@ -240,7 +129,7 @@ def test_missing_and_directory(tmp_path):
 @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="everything is readable to an administrator")
 def test_file_without_permission(tmp_path):
     path = tmp_path / "secret.wav"
-    path.write_bytes(wav_of(tone(1)))
+    path.write_bytes(encoded(tone(1)))
     path.chmod(0)
     with pytest.raises(CloningError, match="cannot read .*secret.wav: Permission denied"):
         read(path)
@@ -269,22 +158,6 @@ def test_a_file_open_as_text_and_other_things(tmp_path):
         read(file)
     with pytest.raises(TypeError, match="not int"):
         read(7)
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.data())
-def test_damage_ends_in_a_waveform_or_in_one_line(data):
-    """Bytes changed or cut anywhere never end in another error, nor in samples that are not finite."""
-    kind = data.draw(st.sampled_from([("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")]))
-    damaged = bytearray(encoded(tone(0.2), format=kind[0], subtype=kind[1]))
-    for _ in range(data.draw(st.integers(0, 8))):
-        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        wav = read(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]), max_seconds=30)
-    except CloningError as error:
-        assert "\n" not in str(error)
-    else:
-        assert np.isfinite(wav.samples).all() and 0 < wav.seconds <= 31
 
 
 # What is done to samples
@@ -380,17 +253,31 @@ def test_writing_makes_folders_and_replaces_whole(tmp_path, speech):
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode, "others may read it as any new file"
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path, speech, monkeypatch):
-    path = write(tmp_path / "a.wav", speech)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_leaves_what_was_there(tmp_path, speech, monkeypatch, suffix, capfd):
+    path = write(tmp_path / f"a{suffix}", speech)
     before = path.read_bytes()
 
     def fail(*_):
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(audio, "_encode", fail)
-    with pytest.raises(CloningError, match=r"^cannot write .*a\.wav: No space left on device; choose another place$"):
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(
+        CloningError, match=r"^cannot write .*: No space left on device \([0-9.]+ MiB free\); make room"
+    ):
         write(path, Waveform(tone(1), 16000))
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="wants a device that is always full")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_device_that_is_full_ends_in_one_line(tmp_path, speech, monkeypatch, suffix, capfd):
+    real = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", lambda self, data: real(Path("/dev/full"), data))
+    with pytest.raises(CloningError, match="No space left on device"):
+        write(tmp_path / f"a{suffix}", speech)
+    assert capfd.readouterr() == ("", "") and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -400,7 +287,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, speech, monkeypatch):
         ("a", tone(0.1), {}, "cannot write a file without suffix"),
         ("a.wav", tone(0.1), {"mood": "x"}, r"unknown metadata \['mood'\] for .*; known are title, comment"),
         ("a.wav", tone(0.1) * np.nan, {}, "what is to be written to .* holds 1600 samples that are NaN"),
-        ("file/a.wav", tone(0.1), {}, r"cannot write .*a\.wav: (Not a directory|File exists)"),
+        ("file/a.wav", tone(0.1), {}, r"cannot write .*a\.wav: its folder is a file"),
     ],
 )
 def test_what_cannot_be_written(tmp_path, name, wave, metadata, message):

@@ -99,10 +99,12 @@ def test_voxceleb(tmp_path, base):
     assert found.clips[1].id == "voxceleb/id10001/1zcIwhmdeo4/00001"
 
 
-def test_voxceleb_in_aac_is_listed_with_the_remedy(tmp_path):
-    make(tmp_path, "dev/aac/id00012/21Uxsk56VDQ/00001.m4a", "dev/aac/id00012/21Uxsk56VDQ/00002.flac")
-    ((path, reason),) = scan(tmp_path).not_understood
-    assert path.name == "00001.m4a" and "ffmpeg -i 00001.m4a 00001.flac" in reason
+def test_voxceleb_in_aac_is_read_and_what_nobody_decodes_is_listed_with_the_remedy(tmp_path):
+    make(tmp_path, "dev/aac/id00012/21Uxsk56VDQ/00001.m4a", "dev/aac/id00012/21Uxsk56VDQ/00002.ape")
+    found = scan(tmp_path)
+    ((path, reason),) = found.not_understood
+    assert [clip.path.name for clip in found.clips] == ["00001.m4a"]
+    assert path.name == "00002.ape" and "ffmpeg -i 00002.ape 00002.flac" in reason
 
 
 def test_common_voice_prefers_validated(tmp_path):

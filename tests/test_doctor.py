@@ -76,7 +76,9 @@ def test_an_old_python(root, monkeypatch):
     assert "Python 99.1 or newer" in doctor.python().remedy and doctor.main([]) == 1
 
 
-@pytest.mark.parametrize(("module", "check"), [("torch", doctor.torch_build), ("soundfile", doctor.codecs)])
+@pytest.mark.parametrize(
+    ("module", "check"), [("torch", doctor.torch_build), ("soundfile", doctor.codecs), ("av", doctor.codecs)]
+)
 def test_a_package_that_cannot_be_imported(monkeypatch, module, check):
     monkeypatch.setitem(sys.modules, module, None)
     finding = check()

@@ -74,8 +74,8 @@ def test_preprocessing_without_a_corpus(refused, data_dir, tmp_path, stage):
 def test_preprocessing_into_what_is_no_folder_or_no_such_set(refused, data_dir, corpus, sets, tmp_path, stage):
     script, flags = preprocess(stage, data_dir)
     (tmp_path / "file").write_text("x", encoding="utf-8")
-    assert "cannot write here" in refused(script, corpus, "--out", tmp_path / "file", *flags)
-    assert "cannot write here" in refused(script, corpus, "--out", tmp_path / "file" / "below", *flags)
+    assert "its folder is a file" in refused(script, corpus, "--out", tmp_path / "file", *flags)
+    assert "its folder is a file" in refused(script, corpus, "--out", tmp_path / "file" / "below", *flags)
     assert "jobs (0)" in refused(script, corpus, "--out", tmp_path / "new", *flags, "--jobs", 0)
     assert "validation is 3" in refused(script, corpus, "--out", tmp_path / "new", *flags, "--validation", 3)
     assert not (tmp_path / "new").exists()

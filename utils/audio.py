@@ -1,6 +1,7 @@
-"""Audio in and out: any file that soundfile reads becomes mono float32 at a known rate, or one clear line.
+"""Audio in and out: any recording becomes mono float32 at a known rate, or one clear line.
 
-soundfile and soxr are imported where they are used, so that whoever only needs `Waveform` pays for neither.
+`utils.decoding` decodes files. soundfile and soxr are imported where they are used, so that whoever only needs
+`Waveform` pays for neither.
 """
 
 from __future__ import annotations
@@ -11,25 +12,24 @@ import io
 import logging
 import math
 import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from utils.decoding import decode, require_rate, too_long
 from utils.errors import CloningError
-from utils.files import atomic_path
+from utils.files import atomic_path, user_path
 
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
-RATES = (1000, 768000)  # Hz; anything else in a header is damage, not a recording
-_BLOCK = 1 << 18  # frames decoded or encoded at a time
-_UNKNOWN_FRAMES = 1 << 60  # libsndfile's way to say that a stream does not tell its length
-_SLACK = 64  # bytes; some writers count their own header into the data chunk
+_BLOCK = 1 << 18  # frames encoded at a time
 _MAX_FLOAT_PEAK = 16.0
-_CONVERT = "ffmpeg -i INPUT output.wav"
+_DC = 0.01  # of the level, from which on a mean is an offset; a voice's own is 0.002 (0.0005 to 0.006 in ten corpora)
+_DRIFT = 0.3  # of the level, from which on what is slower than 20 Hz is taken out too
+_DC_SECONDS = 0.5  # in less, half a period of a voice may look like an offset
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 _FORMATS = {
     ".wav": ("WAV", "PCM_16"),
@@ -39,22 +39,18 @@ _FORMATS = {
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
 _TAGS = ("title", "comment", "software", "artist", "copyright", "date", "album", "license", "genre")
-_FOREIGN = (  # (offset, bytes, name) of containers that soundfile cannot read but people do have
-    (4, b"ftyp", "m4a/mp4/aac"),
-    (0, b"\xff\xf1", "aac"),
-    (0, b"\xff\xf9", "aac"),
-    (0, b"\x1a\x45\xdf\xa3", "webm/mkv"),
-    (0, b"\x30\x26\xb2\x75", "wma"),
-    (0, b"#!AMR", "amr"),
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Waveform:
-    """Mono samples (T,) as float32 in [-1, 1], and their rate in Hz. Shows itself as a player in a notebook."""
+    """Mono samples (T,) as float32 in [-1, 1], and their rate in Hz. Shows itself as a player in a notebook.
+
+    `notes`: lines on what was odd about the file that it was read from.
+    """
 
     samples: np.ndarray
     sample_rate: int
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         samples = np.asarray(self.samples, dtype=np.float32)
@@ -115,7 +111,8 @@ def read(
 
     `source` is a path, an open binary file, the bytes of a file, an array or a `Waveform`. Arrays are (T,) or
     (T, channels) or (channels, T), floats in [-1, 1] or integers of their full scale, at `source_rate`
-    (16 kHz when not told); files know their own rate. Channels are averaged.
+    (16 kHz when not told); files know their own rate. Channels are averaged, but the loudest is taken where they cancel
+    each other; an offset (DC) is removed. What was odd about a file is in the `notes`, and logged as warnings.
     Raises CloningError, in one line, for what is missing, a directory, not audio, empty, truncated, not
     finite, or longer than `max_seconds`.
     """
@@ -125,14 +122,18 @@ def read(
         wav, name = _from_array(np.asarray(source), source_rate), "the array"
     else:
         wav, name = _from_file(source, max_seconds)
+        for note in wav.notes:
+            logger.warning("%s", note)
     if len(wav) == 0:
         raise CloningError(f"{name} is empty: it holds no samples; give a recording of speech")
     if wav.seconds > max_seconds:
-        raise _too_long(name, wav.seconds, max_seconds)
+        raise too_long(name, max_seconds, wav.seconds)
     _require_finite(wav, name)
-    if sample_rate is None or wav.sample_rate == sample_rate:
+    samples = remove_offset(wav.samples, wav.sample_rate)
+    rate = sample_rate or wav.sample_rate
+    if samples is wav.samples and rate == wav.sample_rate:
         return wav
-    return Waveform(resample(wav.samples, wav.sample_rate, sample_rate), sample_rate)
+    return Waveform(resample(samples, wav.sample_rate, rate), rate, wav.notes)
 
 
 def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -147,6 +148,22 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     if len(output) < wanted:
         output = np.pad(output, [(0, wanted - len(output))] + [(0, 0)] * (output.ndim - 1))
     return output[:wanted]
+
+
+def remove_offset(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Samples (T,) without their mean (DC), and without what wanders slower than 20 Hz, where either is so strong that
+    levels would go by it; else as they are."""
+    level = float(samples.std(dtype=np.float64)) if len(samples) else 0.0
+    if len(samples) < _DC_SECONDS * sample_rate:
+        return samples
+    mean = float(samples.mean(dtype=np.float64))
+    if abs(mean) > _DC * level:
+        samples = samples - np.float32(mean)
+    width = sample_rate // 20
+    slow = samples[: len(samples) // width * width].reshape(-1, width).mean(axis=1)
+    if float(slow.std()) <= _DRIFT * level:
+        return samples
+    return samples - _moving_average(_moving_average(samples, width), width)
 
 
 def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
@@ -184,6 +201,12 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(np.asarray(samples, dtype=np.float32) * 32767), -32768, 32767).astype(np.int16)
 
 
+def require_suffix(path: str | os.PathLike) -> None:
+    """Raises CloningError for a path whose suffix names no format that `write` knows."""
+    if (suffix := Path(path).suffix).lower() not in _FORMATS:
+        raise CloningError(f"{path}: cannot write {suffix or 'a file without suffix'}; use {_list(_FORMATS)}")
+
+
 def write(path: str | os.PathLike, wav: Waveform, *, metadata: Mapping[str, str] | None = None) -> Path:
     """Write a file whole or not at all, its format by suffix: 16-bit .wav and .flac, .ogg, .opus, .mp3.
 
@@ -192,21 +215,19 @@ def write(path: str | os.PathLike, wav: Waveform, *, metadata: Mapping[str, str]
     Raises CloningError for another suffix, an unknown tag, samples that are not finite, or a folder that
     cannot be written to.
     """
-    path = Path(path)
+    path = user_path(path)
     tags = dict(metadata or {})
-    if path.suffix.lower() not in _FORMATS:
-        raise CloningError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {_list(_FORMATS)}")
+    require_suffix(path)
     if unknown := sorted(set(tags) - set(_TAGS)):
         raise CloningError(f"unknown metadata {unknown} for {path}; known are {_list(_TAGS)}")
     _require_finite(wav, f"what is to be written to {path}")
     container, subtype = _FORMATS[path.suffix.lower()]
     if subtype == "OPUS" and wav.sample_rate not in _OPUS_RATES:
         wav = Waveform(resample(wav.samples, wav.sample_rate, 48000), 48000)
-    try:
-        with atomic_path(path) as partial, partial.open("x+b") as file:
-            _encode(file, wav, container, subtype, tags)
-    except OSError as error:
-        raise CloningError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+    buffer = io.BytesIO()  # libsndfile tells nothing of a disk that is full
+    _encode(buffer, wav, container, subtype, tags)
+    with atomic_path(path) as partial:
+        partial.write_bytes(buffer.getbuffer())
     return path
 
 
@@ -235,7 +256,7 @@ def _from_array(array: np.ndarray, source_rate: int | None) -> Waveform:
     elif array.dtype.kind != "f":
         raise CloningError(f"the array is of type {array.dtype}; give floats in [-1, 1], int16, int32 or uint8")
     rate = SAMPLE_RATE if source_rate is None else source_rate
-    _require_rate(rate, "the array")
+    require_rate(rate, "the array")
     samples = array.astype(np.float32)
     return Waveform(samples if samples.ndim == 1 else samples.mean(axis=1), rate)
 
@@ -243,7 +264,7 @@ def _from_array(array: np.ndarray, source_rate: int | None) -> Waveform:
 def _from_file(source: str | os.PathLike | BinaryIO | bytes, max_seconds: float) -> tuple[Waveform, str]:
     if isinstance(source, str | os.PathLike):
         name = str(source)
-        file = _open(Path(source))
+        file = _open(user_path(source))
     elif isinstance(source, bytes | bytearray | memoryview):
         name, file = "the audio given as bytes", io.BytesIO(source)
     elif hasattr(source, "read"):
@@ -256,9 +277,13 @@ def _from_file(source: str | os.PathLike | BinaryIO | bytes, max_seconds: float)
         raise TypeError(f"audio is a path, file, bytes, array or Waveform, not {type(source).__name__}")
     with file:
         try:
-            return _decode(file, name, max_seconds), name
+            pieces, notes = decode(file, name, max_seconds)
         except OSError as error:
             raise CloningError(f"cannot read {name}: {error.strerror or error}") from error
+    samples, rate = pieces[0]
+    if len(pieces) > 1:
+        samples = np.concatenate([resample(piece, own, rate) for piece, own in pieces])
+    return Waveform(samples, rate, tuple(notes)), name
 
 
 def _open(path: Path) -> BinaryIO:
@@ -272,101 +297,12 @@ def _open(path: Path) -> BinaryIO:
         raise CloningError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _decode(file: BinaryIO, name: str, max_seconds: float) -> Waveform:
-    import soundfile
-
-    head = file.read(12)
-    if not head:
-        raise CloningError(f"{name} is empty (0 bytes); record or download it again")
-    file.seek(0)
-    if head[:4] in (b"RIFF", b"RIFX"):
-        _require_whole_wav(file, name)
-        file.seek(0)
-    try:
-        audio = soundfile.SoundFile(file)
-    except soundfile.SoundFileError as error:
-        raise CloningError(_not_audio(name, head)) from error
-    with audio:
-        rate, promised = audio.samplerate, audio.frames
-        _require_rate(rate, name)
-        if max_seconds < promised / rate and promised < _UNKNOWN_FRAMES:
-            raise _too_long(name, promised / rate, max_seconds)
-        try:
-            samples = _read_mono(audio, name, max_seconds)
-        except soundfile.SoundFileError as error:
-            if promised >= _UNKNOWN_FRAMES:
-                raise CloningError(f"{name} does not tell its own length; convert it: {_CONVERT}") from error
-            raise CloningError(f"{name} is damaged or truncated and cannot be decoded; copy it again") from error
-        if audio.format == "OGG":
-            _warn_of_open_end(file, name, len(samples) / rate)
-        elif audio.format in ("MP3", "MPEG") and not _counts_frames(file):
-            promised = 0  # a guess from the bit rate, not a promise
-        slack = rate / 10 if audio.format in ("MP3", "MPEG") else 0
-        if len(samples) + slack < promised < _UNKNOWN_FRAMES:
-            raise _truncated(name, promised / rate, len(samples) / rate)
-    return Waveform(samples, rate)
-
-
-def _read_mono(audio: Any, name: str, max_seconds: float) -> np.ndarray:
-    """Block by block: many channels are averaged, and a lying header is found out, before memory is taken."""
-    blocks, total = [], 0
-    while len(block := audio.read(_BLOCK, dtype="float32", always_2d=True)):
-        blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
-        total += len(block)
-        if total > max_seconds * audio.samplerate:
-            raise _too_long(name, total / audio.samplerate, max_seconds)
-    if len(blocks) == 1:
-        return blocks[0]
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-
-
-def _counts_frames(file: BinaryIO) -> bool:
-    """Whether an mp3 carries the header that counts its frames; without it the length is only guessed."""
-    file.seek(0)
-    head = file.read(10)
-    if head[:3] == b"ID3":  # tag of any size: four bytes of seven bits
-        file.seek(10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)))
-    start = head + file.read(2048)
-    return b"Xing" in start or b"Info" in start
-
-
-def _warn_of_open_end(file: BinaryIO, name: str, seconds: float) -> None:
-    """Ogg promises no length, but its last page carries an end mark: without it, the file was cut short."""
-    length = file.seek(0, io.SEEK_END)
-    file.seek(max(0, length - (1 << 17)))
-    tail = file.read()
-    page = tail.rfind(b"OggS")
-    if page < 0 or page + 6 > len(tail) or not tail[page + 5] & 4:
-        logger.warning("%s ends without its end mark, so it may be truncated; %.1f s of it are used", name, seconds)
-
-
-def _require_whole_wav(file: BinaryIO, name: str) -> None:
-    """Refuse a wav that ends before its data chunk does: soundfile would shorten it without a word.
-
-    Sizes of 0 and from 2 GiB - 4 KiB on mean "not known" to programs that write to a pipe.
-    """
-    order = ">" if file.read(12)[:4] == b"RIFX" else "<"
-    length = file.seek(0, io.SEEK_END)
-    position, bytes_per_second = 12, 0
-    while position + 8 <= length:
-        file.seek(position)
-        chunk, size = struct.unpack(f"{order}4sI", file.read(8))
-        if chunk == b"fmt " and size >= 12 and position + 20 <= length:
-            bytes_per_second = struct.unpack(f"{order}8xI", file.read(12))[0]
-        if chunk == b"data":
-            there = length - position - 8
-            if there + _SLACK < size < 0x7FFFF000:
-                rate = bytes_per_second or 1
-                raise _truncated(name, size / rate, there / rate)
-            return
-        position += 8 + size + size % 2
-    raise CloningError(f"{name} is truncated: the wav header is there, the samples are not; copy it again")
-
-
-def _require_rate(rate: int, name: str) -> None:
-    low, high = RATES
-    if not low <= rate <= high:
-        raise CloningError(f"{name} has a sample rate of {rate} Hz; {low} to {high} Hz is understood")
+def _moving_average(samples: np.ndarray, width: int) -> np.ndarray:
+    """Mean of the `width` samples around each of (T,); at the edges, of those that are there."""
+    sums = np.concatenate([[0.0], np.cumsum(samples, dtype=np.float64)])
+    places = np.arange(len(samples))
+    first, last = np.maximum(places - width // 2, 0), np.minimum(places + width // 2 + 1, len(samples))
+    return ((sums[last] - sums[first]) / (last - first)).astype(np.float32)
 
 
 def _require_finite(wav: Waveform, name: str) -> None:
@@ -379,23 +315,6 @@ def _require_finite(wav: Waveform, name: str) -> None:
         )
     if wav.peak > _MAX_FLOAT_PEAK:
         raise CloningError(f"{name} has samples up to {wav.peak:.0f}; floats lie in [-1, 1]: scale them down")
-
-
-def _too_long(name: str, seconds: float, limit: float) -> CloningError:
-    return CloningError(f"{name} is {seconds:.0f} s long; at most {limit:.0f} s is read: cut out a part of it")
-
-
-def _truncated(name: str, promised: float, there: float) -> CloningError:
-    return CloningError(
-        f"{name} is truncated: its header promises {promised:.1f} s, {there:.1f} s is there; copy it again"
-    )
-
-
-def _not_audio(name: str, head: bytes) -> str:
-    for offset, magic, kind in _FOREIGN:
-        if head[offset : offset + len(magic)] == magic:
-            return f"{name} is {kind}, which is not read here; convert it: {_CONVERT}"
-    return f"{name} is not audio that can be read; wav, flac, ogg, opus and mp3 are"
 
 
 def _list(names: Any) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = (3, 11)
 STAGES = ("encoder", "synthesizer", "vocoder")
-FORMATS = ("WAV", "FLAC", "OGG", "MP3")
+FORMATS = ("WAV", "FLAC", "OGG", "MP3")  # MP3 to write
 COMPILERS = ("cc", "gcc", "clang")
 FREE_GIB = 1.0
 # In a process of its own: whatever happens to it, the report goes on; and utils knows none of the stages.
@@ -113,7 +113,12 @@ def codecs() -> Finding:
     if missing := [name for name in FORMATS if name not in there]:
         remedy = "python -m pip install --force-reinstall soundfile (its wheels carry libsndfile 1.1 or newer)"
         return Finding(WRONG, "audio files", f"{what} cannot read {', '.join(missing)}", remedy)
-    return Finding(OK, "audio files", f"{what}: {', '.join(FORMATS).lower()}; not m4a (ffmpeg converts it)")
+    try:
+        import av
+    except (ImportError, OSError) as error:
+        remedy = "python -m pip install --force-reinstall av"
+        return Finding(WRONG, "audio files", f"av cannot be imported: {_first_line(error)}; no mp3, no m4a", remedy)
+    return Finding(OK, "audio files", f"{what}: wav, flac, ogg; FFmpeg of av {av.__version__}: mp3, m4a, webm, wma")
 
 
 def weights(root: Path) -> Iterator[Finding]:

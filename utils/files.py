@@ -1,38 +1,99 @@
-"""Files that are written whole or not at all."""
+"""Files of the user: paths as people write them; written whole or not at all; never over what is read."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from utils.errors import CloningError
+
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+def user_path(path: str | os.PathLike) -> Path:
+    """A path in which `~` is the home folder. Unlike `Path.expanduser`, leaves the `~` of nobody's home as it is."""
+    return Path(os.path.expanduser(path))
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it becomes `path` if the block ends well and is removed if not.
 
-    Makes missing folders.
+    Makes missing folders. Raises CloningError for what cannot be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = user_path(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(3)}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.chmod(partial, 0o666 & ~_umask())  # some writers make private files; a user's output should not be one
         os.replace(partial, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically. Raises CloningError for what cannot be written."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def cannot_write(path: str | os.PathLike, error: OSError) -> CloningError:
+    """The line for a file that could not be written; of a full disk, with what is free on it."""
+    if error.errno in _FULL:
+        return CloningError(f"cannot write {path}: {error.strerror} ({_free(Path(path))} free); make room there")
+    why = error.strerror or error
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        why = "its folder is a file"
+    return CloningError(f"cannot write {path}: {why}; choose another place")
+
+
+def require_apart(read: Iterable[str | os.PathLike], written: Iterable[str | os.PathLike]) -> None:
+    """Raises CloningError where an output is a folder, one of the files that are read, or another output.
+
+    Links and other spellings of a file are that file.
+    """
+    sources = [user_path(path) for path in read]
+    outputs: list[Path] = []
+    for path in map(user_path, written):
+        if path.is_dir():
+            raise CloningError(f"{path} is a folder: give a file's name")
+        if any(_same(path, source) for source in sources):
+            raise CloningError(f"{path} is read: writing there would destroy it; give another name")
+        if any(_same(path, other) for other in outputs):
+            raise CloningError(f"{path} would be written twice: give every output a name of its own")
+        outputs.append(path)
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:  # one of them is not there yet
+        return os.path.normcase(os.path.realpath(a)) == os.path.normcase(os.path.realpath(b))
+
+
+def _free(path: Path) -> str:
+    """Free space on the disk of `path`, as people read it."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return f"{shutil.disk_usage(path).free / 2**20:.1f} MiB"
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # not made, because its folder could not be
+        pass
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")

@@ -397,7 +397,4 @@ def _check_settings(root: Path, kind: str, header: dict[str, Any]) -> None:
                 f"now {wanted.get(k)!r}; give another --out, or delete it"
             )
         return
-    try:
-        write_text(path, json.dumps(wanted, indent=1) + "\n")
-    except OSError as error:
-        raise CloningError(f"{root}: cannot write here: {error.strerror}; choose another --out") from error
+    write_text(path, json.dumps(wanted, indent=1) + "\n")

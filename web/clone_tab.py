@@ -17,7 +17,7 @@ from web.lines import errors_as_lines, plain
 from web.work import Result, Settings
 
 SAMPLE, UPLOAD, RECORD = "A sample", "A file", "The microphone"
-SUFFIXES = ["wav", "mp3", "ogg", "opus", "flac", "m4a", "mp4", "aac", "webm", "wma", "amr"]  # the last six: refused
+SUFFIXES = ["wav", "mp3", "ogg", "opus", "flac", "m4a", "mp4", "aac", "webm", "wma", "amr", "aiff"]
 STAGES = {
     "encoder": "Listening to the voice ...",
     "synthesizer": "Speaking the text ...",
@@ -70,7 +70,7 @@ def _voice() -> tuple[Waveform | None, bool]:
             st.caption(plain(said.read_text(encoding="utf-8").strip()))
         return voice, True
     if source == UPLOAD:
-        hint = "5 to 15 seconds of one person in a quiet room: wav, mp3, ogg or flac."
+        hint = "5 to 15 seconds of one person in a quiet room: wav, mp3, m4a, ogg or flac."
         upload = st.file_uploader("Recording", type=SUFFIXES, help=hint, key="upload")
     else:
         upload = st.audio_input("Record 5 to 15 seconds", key="recording")

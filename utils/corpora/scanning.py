@@ -15,10 +15,13 @@ from utils.corpora.layouts import File, Found, Layout, describe_labels, recognis
 from utils.corpora.transcripts import Transcripts
 from utils.errors import CloningError
 
-# what libsndfile reads
-AUDIO = frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .sph .nist .w64 .rf64".split())
+# what utils.audio reads
+AUDIO = frozenset(
+    ".wav .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .3gp .webm .mkv .wma .amr .aif .aiff .aifc .au .snd .caf "
+    ".sph .nist .w64 .rf64".split()
+)
 # sound that it does not read, and archives somebody forgot to unpack
-_UNREADABLE = frozenset(".m4a .aac .mp4 .wma .webm .raw .pcm .amr .ape .wv .mkv .3gp .shn".split())
+_UNREADABLE = frozenset(".raw .pcm .ape .wv .shn".split())
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 # folders of a plain corpus that are no speakers
 _NO_SPEAKER = frozenset(
