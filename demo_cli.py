@@ -71,7 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write a report: timings, similarity, seed, models"
     )
-    parser.add_argument("--show-text", action="store_true", help="print the text as it will be read, and stop")
+    parser.add_argument(
+        "--show-text", action="store_true", help="print what will be spoken, a line a sentence, and stop"
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     return parser
 
@@ -88,8 +90,9 @@ def run(args: argparse.Namespace) -> None:
         raise CloningError(f"no --reference given: name a recording of the voice; {EXAMPLE}")
     cloner = _load(args)
     if args.show_text:
-        spoken = cloner.synthesizer.text.read(text or "")
-        print(spoken.text, *(f"note: {note}" for note in spoken.notes), sep="\n")
+        sentences = list(cloner.synthesizer.sentences(text or ""))
+        notes = dict.fromkeys(note for sentence in sentences for note in sentence.notes)
+        print(*(sentence.text for sentence in sentences), *(f"note: {note}" for note in notes), sep="\n")
     elif text is not None:
         _clone(cloner, args, args.reference, text, args.output)
     else:

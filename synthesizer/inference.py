@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import secrets
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from synthesizer.generation import generate, health_of, lead_parallel, lead_step
 from synthesizer.parallel import Parallel
 from synthesizer.speech import Speech, Synthesis, after, complaint
 from synthesizer.tacotron import Tacotron, published_config, published_state
-from synthesizer.text import PUBLISHED, Sentence, TextProcessor, split_sentences
+from synthesizer.text import PUBLISHED, Sentence, TextProcessor
 from synthesizer.text.symbols import SILENCE, WORD_BOUNDARY
 from synthesizer.transformer import Transformer
 from utils.checkpoint import Checkpoint, Unfilled, load_into, load_weights
@@ -164,17 +165,17 @@ class Synthesizer:
         emotion: Feeling = None,
         attempts: int = 2,
     ) -> Speech:
-        """A text of any length, split at sentences; `pause` scales the silences between them.
+        """A text of any length, read as a whole and cut at sentences; `pause` scales the silences between them.
 
         `emotion`: one of `emotions`, or a recording that carries one; neutral if None.
 
         A sentence whose alignment failed is tried again with the next seeds, `attempts` times in all; the best is kept.
         """
-        sentences, silences = self._plan(text, rate, pause)
-        texts = [s.text for s in sentences]
+        sentences = list(self.sentences(text))
+        silences = [0.0, *(s.pause_s * pause / rate for s in sentences)]
         seed = secrets.randbelow(2**31) if seed is None else seed
-        pieces = self._spoken(texts, speaker, rate, seed, emotion, attempts)
-        notes = list(dict.fromkeys(note for s in texts for note in self.text.read(s).notes))
+        pieces = self._spoken([s.text for s in sentences], speaker, rate, seed, emotion, attempts)
+        notes = list(dict.fromkeys(note for s in sentences for note in s.notes))
         notes += [f"{p.text[:40]!r}: said with seed {p.seed}, seed {seed} failed" for p in pieces if p.seed != seed]
         notes += [f"{p.text[:40]!r}: {complaint(p)}" for p in pieces if not p.good]
         mels = [after(before, s, p, self.mel) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
@@ -193,26 +194,25 @@ class Synthesizer:
     ) -> Iterator[np.ndarray]:
         """What `speak` makes, sentence by sentence: mels (M, f), all but the first with the pause before them.
 
-        Raises CloningError at once for a text with nothing to say.
+        The text is read as it is spoken: memory does not grow with its length. Raises CloningError at once
+        for a text with nothing to say.
         """
-        sentences, silences = self._plan(text, rate, pause)
+        sentences = self.sentences(text)
+        first = next(sentences)
         seed = secrets.randbelow(2**31) if seed is None else seed
 
         def mels() -> Iterator[np.ndarray]:
-            before = None
-            for sentence, silence in zip(sentences, silences, strict=True):
+            before, silence = None, 0.0
+            for sentence in chain([first], sentences):
                 (piece,) = self._spoken([sentence.text], speaker, rate, seed, emotion, attempts)
                 yield after(before, silence, piece, self.mel)
-                before = piece
+                before, silence = piece, sentence.pause_s * pause / rate
 
         return mels()
 
-    def _plan(self, text: str, rate: float, pause: float) -> tuple[list[Sentence], list[float]]:
-        """The sentences, and the silence in seconds before each."""
-        sentences = split_sentences(text, MAX_CHARACTERS[self.config.model], self.text.config.language)
-        if not sentences:
-            raise CloningError(f"the text holds nothing that can be spoken: {text[:40]!r}: give it a word to say")
-        return sentences, [0.0, *(s.pause_s * pause / rate for s in sentences[:-1])]
+    def sentences(self, text: str) -> Iterator[Sentence]:
+        """The sentences of a text exactly as `speak` says them. Raises CloningError when nothing can be spoken."""
+        return self.text.sentences(text, MAX_CHARACTERS[self.config.model])
 
     def _spoken(
         self, texts: list[str], speaker: np.ndarray, rate: float, seed: int, emotion: Feeling, attempts: int
@@ -248,6 +248,7 @@ class Synthesizer:
             raise CloningError(f"rate is {rate:g}; it must be {RATES[0]:g} to {RATES[1]:g}")
         speakers = self._speakers(speaker, len(texts))
         seed = secrets.randbelow(2**31) if seed is None else seed
+        texts = [self.text.normalize(text) for text in texts]
         readings = [self.read(text) for text in texts]
         tokens = [reading.tokens for reading in readings]
         order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
@@ -320,7 +321,7 @@ class Synthesizer:
             reading = Reading(ids, [0] * len(ids))
         if (count := len(reading.tokens)) > MAX_TOKENS:
             raise CloningError(
-                f"{text[:40]!r}...: {count} symbols, at most {MAX_TOKENS} in a sentence: `speak` splits texts"
+                f"{text[:40]!r}...: {count} symbols, at most {MAX_TOKENS} in a sentence: make it shorter"
             )
         return reading
 

@@ -84,9 +84,15 @@ def test_an_empty_line_ends_the_loop(run):
 
 
 def test_show_text_tells_what_will_be_read(run, tmp_path):
-    code, out, _ = run("--text", "It costs $5.", "--show-text")
-    assert code == 0 and "five dollars" in out
-    assert not (tmp_path / "o.wav").exists()
+    text = "# Mambo No. 5\nIt costs $5. 😀 No. It isn't."
+    code, out, _ = run("--text", text, "--show-text")
+    assert code == 0 and not (tmp_path / "o.wav").exists()
+    spoken = [line for line in out.splitlines() if not line.startswith("note: ")]
+    assert spoken == ["Mambo number five.", "It costs five dollars.", "No.", "It isn't."]
+    assert "note: Markdown left out: #" in out and "note: emoji left out: 😀" in out
+    assert run("--reference", CLIP, "--text", text, "--json", str(tmp_path / "o.json"))[0] == 0
+    report = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))
+    assert [sentence["text"] for sentence in report["sentences"]] == spoken
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_a_published_checkpoint(data_dir):
     ("change", "message"),
     [
         ({"texts": ["..."]}, "nothing that can be spoken"),
-        ({"texts": ["word " * MAX_TOKENS]}, "`speak` splits"),
+        ({"texts": ["word " * MAX_TOKENS]}, "symbols, at most .* make it shorter"),
         ({"rate": 9.0}, "rate is 9"),
         ({"speaker": np.ones(3, np.float32)}, "shape"),
         ({"speaker": np.zeros(SIZE, np.float32)}, "zero or not finite"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synthesizer.text import Normalized, TextProcessor, languages, split_sentences
+from synthesizer.text import Normalized, TextProcessor, languages
 from synthesizer.text.languages import Language
 from utils.errors import CloningError
 
@@ -23,7 +23,6 @@ LANGUAGE = Language(
     normalize=_normalize,
     pronounce=_pronounce,
     is_known=lambda word: word != "nub",
-    abbreviations=frozenset({"ab"}),
 )
 
 
@@ -38,7 +37,7 @@ def test_a_language_is_one_module(toy):
     assert toy.symbols[-4:] == ("a", "b", "n", "u")
     assert toy.decode(toy.encode("ab")) == ["a", "b", "~"]
     assert toy.unknown_words("ba nub") == ["nub"]
-    assert [s.text for s in split_sentences("Ab. Ba. Na", language="toy")] == ["Ab. Ba.", "Na"]
+    assert [s.text for s in toy.sentences("Ab 1. Ba\nna")] == ["ab un.", "ba, na"]
 
 
 def test_its_lexicon_is_checked_against_its_own_phones(monkeypatch):

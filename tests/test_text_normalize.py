@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthesizer.text.normalize import normalize
+from synthesizer.text import TextProcessor
 from tests.conftest import DATA
 from utils.errors import CloningError
 
+normalize = TextProcessor("phonemes").read
 LINES = (DATA / "normalization.tsv").read_text(encoding="utf-8").splitlines()
 TABLE = [line.split("\t") for line in LINES]
 
@@ -32,6 +33,11 @@ def test_normalizing_twice_changes_nothing():
     assert not changed
 
 
+def test_entities_of_any_length_are_read():
+    assert normalize("&#65; &amp; &#x42;").text == "A and B"
+    assert normalize("&#" + "1" * 5000).text.count("one") == 5000
+
+
 @pytest.mark.parametrize(
     ("text", "spoken", "note"),
     [
@@ -39,7 +45,8 @@ def test_normalizing_twice_changes_nothing():
         ("Nice :-) really", "Nice really", "emoji left out: :-)"),
         ("Say 你好 to Ивану", "Say to", "cannot be read, left out: 你好 (2 cjk characters)"),
         ("Say 你好 to Ивану", "Say to", "cannot be read, left out: Ивану (5 cyrillic characters)"),
-        ("*bold*", "bold", "left out: *"),
+        ("*bold*", "bold", "Markdown left out: *"),
+        ("bo*ld", "bold", "left out: *"),
         ("<b>bold</b>", "bold", "markup left out: <b> </b>"),
     ],
 )
@@ -61,7 +68,8 @@ def test_nothing_to_say_is_an_error(text):
 
 def test_words_of_the_users_lexicon_are_not_spelled():
     assert normalize("The QXZ works").text == "The Q X Z works"
-    assert normalize("The QXZ works", {"qxz"}).text == "The QXZ works"
+    lexicon = {"qxz": ["K", "IH1", "K", "S"]}
+    assert TextProcessor("phonemes", lexicon=lexicon).read("The QXZ works").text == "The QXZ works"
 
 
 def test_a_pronunciation_passes_through_untouched():

@@ -2,6 +2,6 @@
 
 from synthesizer.text.languages import Normalized
 from synthesizer.text.processor import PUBLISHED, TextConfig, TextProcessor, Word
-from synthesizer.text.sentences import Sentence, split_sentences
+from synthesizer.text.sentences import Sentence, Spoken
 
-__all__ = ["PUBLISHED", "Normalized", "Sentence", "TextConfig", "TextProcessor", "Word", "split_sentences"]
+__all__ = ["PUBLISHED", "Normalized", "Sentence", "Spoken", "TextConfig", "TextProcessor", "Word"]

@@ -1,24 +1,18 @@
-"""Abbreviations, titles, Roman numerals: short forms whose reading hangs on what stands beside them."""
+"""Abbreviations and titles: short forms whose reading hangs on what stands beside them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-from synthesizer.text.number_words import cardinal, ordinal, year
-from synthesizer.text.vocabulary import names, table
+from synthesizer.text.endings import full_stop, starts_sentence
+from synthesizer.text.vocabulary import alternatives, names, table
 
 _TITLES = table("titles")
 _PLAIN = table("abbreviations")
 _BEFORE_NUMBER = table("before_number")
+_DEGREES = table("degrees")
 _SAINTS = names("saints")
-_STARTERS = names("starters")
-_REGNAL = "|".join(sorted(names("regnal")))
-_NUMBERED = "|".join(sorted(names("numbered")))
-
-_ROMAN = r"(?=[IVXLCDM])(M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3}))"
-_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
-_LONE_ROMANS = frozenset("II III VI VII VIII XI XII XIII XIV XVI XVII XVIII XIX XXI XXII XXIII".split())
 _CAPITAL = r"[A-Z][a-z]+"
 
 _PHRASES = (  # regular expression, words, whether its last dot may also end a sentence
@@ -30,79 +24,80 @@ _PHRASES = (  # regular expression, words, whether its last dot may also end a s
     (r"\bviz\.", "namely", False),
     (r"\b[nN]\.\s?[bB]\.", "note well,", False),
     (r"\bR\.\s?S\.\s?V\.\s?P\.", "R S V P", True),
-    (r"\bPh\.\s?D\.", "P H D", True),
     (r"(?<![\w/])w/o\b", "without", False),
     (r"(?<![\w/])w/\s?", "with ", False),
     (r"\bb/c\b", "because", False),
     (r"\bc/o\b", "care of", False),
     (r"\bn/a\b|\bN/A\b", "not applicable", False),
+    (r"\bPh\.\s?D\.?", "P H D", True),
+    (r"\bP\.\s?S\.", "P S", False),
     (r"&c\.", "et cetera", True),
     (r"\bvs\b(?!\.)", "versus", False),
     (r"\band/or\b", "and or", False),
     (r"\bo' ?clock\b", "o'clock", False),
 )
 _PHRASES_COMPILED = tuple((re.compile(pattern), words, ends) for pattern, words, ends in _PHRASES)
-_TITLE = re.compile(rf"\b({'|'.join(_TITLES)})\.?(?=\s+[A-Z\"'])")
-_DOTTED = "|".join(title for title in _TITLES if title not in ("Gen", "Mt", "Ft"))
-_TITLE_DOTTED = re.compile(rf"\b({_DOTTED})\.(?!\w)\s?|\b(Mr|Mrs|Ms)\b")
+_TITLE = re.compile(rf"\b(?!Gen (?:[XYZ]\b|Alpha\b|Beta\b))({'|'.join(_TITLES)})\.?(?=\s+[A-Z\"'])")
+_TITLE_ENDINGS = "|".join(title for title in _TITLES if title not in ("Gen", "Mt", "Ft"))
+_TITLE_DOTTED = re.compile(rf"\b({_TITLE_ENDINGS})\.(?!\w)\s?|\b(Mr|Mrs|Ms)\b")
 _TITLE_LOWER = re.compile(r"\b(mr|mrs|prof)\.")
-_NUMBERS_SHORT = re.compile(rf"\b({'|'.join(_BEFORE_NUMBER)})\.\s?(?=\d|[IVX]+\b)", re.IGNORECASE)
-_WORD = re.compile(rf"\b({'|'.join(sorted(_PLAIN, key=len, reverse=True))})\.(?!\w)")
+_DEGREE = re.compile(rf"(?<![\w.])({alternatives(_DEGREES)})(?:(\.)(?!\w)|('?s)?(?![\w.]\w|\w))")
+_SMALL = alternatives(w for w in _BEFORE_NUMBER if w.islower() and len(w) > 1)
+_LARGE = alternatives(w for w in _BEFORE_NUMBER if not w.islower() or len(w) == 1)
+_NUMBERS_SHORT = re.compile(
+    rf"\b((?i:{_SMALL})|{_LARGE}|P)\.(?:\s?(?=#?\d)|\s(?=[IVX]{{2,}}\b|[VX]\b(?!\.\s?[A-Z])|I(?:$|[.,;:)])))"
+)
+_LETTERS_SHORT = re.compile(
+    r"\b(Figs?|Apps?|Tab|Sec|Sect|Apt|Vol|Pt|Ex|Ch|Rm|Eq|Ste|Bldg|[Ff]ig|[Aa]pt|[Rr]m)\.\s?"
+    r"(?=(?!A [a-z])[A-Z](?![\w']|\.\s?[A-Z]\w))"
+    r"|\b(Fig|App|Tab|Sec)\.\s(?=A\b)"
+)
+_WORD = re.compile(rf"\b({alternatives(_PLAIN)})\.(?!\w)")
+_ENDING_BY_CAPITAL = frozenset(("etc", "ibid"))
 _SAINT = re.compile(r"\bSt\.?(?=[\s-])|\bSt\.")
 _DOCTOR = re.compile(r"\bDr\.(?:\s?)|\bDr(?=\s+[A-Z])\s")
 _HASH = re.compile(r"#\s?(?=\d)")
-_REGENT = re.compile(rf"\b((?:{_REGNAL})(?: [A-Z][a-z]+)?) {_ROMAN}\b(?!\.\w)")
-_LISTED = re.compile(rf"\b((?i:{_NUMBERED}))s? {_ROMAN}\b")
-_CENTURY = re.compile(rf"\b{_ROMAN}(?:th)? (centur(?:y|ies)|dynasty)\b")
-_NAMED = re.compile(rf"\b({_CAPITAL}) {_ROMAN}\b(?!\.\w)")
-_LONE = re.compile(rf"\b{_ROMAN}\b(?![.'-]\w)")
+_UNKNOWN = re.compile(r"(?<![\w.'])([A-Za-z]{2,5})\.(?=\s+[a-z])")
 
 SENTENCE_ABBREVIATIONS = frozenset(
     [w.lower() for w in (*_TITLES, *_PLAIN, *_BEFORE_NUMBER)]
     + "st dr e.g i.e a.k.a al cf viz n.b a.m p.m u.s u.k jan feb mar apr jun jul aug sep sept oct nov dec".split()
-) - {"no", "ed", "art", "max", "temp"}
+) - set("no ed art max temp app tab ex ref bk ste par fig".split()) | {"fig"}
 
 
 def expand_abbreviations(text: str) -> str:
-    """Titles, streets, saints, doctors and drives, Latin, and short forms before a number ("No. 5")."""
+    """Titles, streets, saints, doctors and drives, degrees, Latin, short forms before a number or letter ("No. 5")."""
     text = _HASH.sub("number ", text)
+    text = _DEGREE.sub(_degree, text)
     for pattern, words, may_end in _PHRASES_COMPILED:
-        text = pattern.sub(lambda m, w=words, e=may_end: w + (_full_stop(m) if e else ""), text)
+        text = pattern.sub(lambda m, w=words, e=may_end: w + (full_stop(m) if e else ""), text)
     text = _NUMBERS_SHORT.sub(_before_number, text)
+    text = _LETTERS_SHORT.sub(_before_number, text)
     text = _SAINT.sub(_saint_or_street, text)
     text = _DOCTOR.sub(_doctor_or_drive, text)
     text = _TITLE.sub(lambda m: _TITLES[m[1]], text)
     text = _TITLE_DOTTED.sub(lambda m: _TITLES[m[1] or m[2]] + (" " if m[1] and m[0][-1] != "." else ""), text)
     text = _TITLE_LOWER.sub(lambda m: _TITLES[m[1].capitalize()].lower(), text)
-    return _WORD.sub(lambda m: _PLAIN[m[1]] + _full_stop(m), text)
+    return _WORD.sub(lambda m: _PLAIN[m[1]] + full_stop(m, by_capital=m[1] in _ENDING_BY_CAPITAL), text)
 
 
-def expand_roman_numerals(text: str, is_word: Callable[[str], bool]) -> str:
-    """Kings in ordinals, chapters and wars in cardinals, others where nothing else can be meant."""
-    text = _REGENT.sub(_regent, text)
-    text = _LISTED.sub(lambda m: f"{m[0][: len(m[0]) - len(m[2])]}{cardinal(roman(m[2]))}", text)
-    text = _CENTURY.sub(lambda m: f"{ordinal(roman(m[1]))} {m[2]}", text)
-    text = _NAMED.sub(_named, text)
-    return _LONE.sub(lambda m: _lone(m, is_word), text)
+def drop_dots(text: str, is_word: Callable[[str], bool]) -> str:
+    """The dot of a short form that nobody knows is no full stop where a small letter follows ("the Lond. office")."""
+    if text[:1].islower():  # a text that has no capitals at all
+        return text
+    return _UNKNOWN.sub(lambda m: m[0] if is_word(m[1].lower()) else m[1], text)
 
 
-def roman(numeral: str) -> int:
-    """ "XIV" -> 14."""
-    values = [_VALUES[c] for c in numeral.upper()]
-    return sum(-v if v < max(values[i + 1 :], default=0) else v for i, v in enumerate(values))
-
-
-def _full_stop(match: re.Match[str]) -> str:
-    """The dot of an abbreviation that is also the end of its sentence."""
-    rest = match.string[match.end() :]
-    following = re.match(r"[\s\"')]+([A-Za-z]+)", rest)
-    return "." if not rest.strip("\"') \n") or (following and following[1] in _STARTERS) else ""
+def _degree(match: re.Match[str]) -> str:
+    plural = "'s" if match[3] else ""
+    return _DEGREES[match[1]] + plural + (full_stop(match) if match[2] else "")
 
 
 def _before_number(match: re.Match[str]) -> str:
-    word = _BEFORE_NUMBER[match[1].lower()]
+    short = match[1] or match[2]
+    word = _BEFORE_NUMBER.get(short) or _BEFORE_NUMBER.get(short.lower()) or _BEFORE_NUMBER[short.rstrip("s")]
     starts = re.search(r"(?:^|[.!?])\s*$", match.string[: match.start()]) is not None
-    return (word.capitalize() if starts and match[1][0].isupper() else word) + " "
+    return (word.capitalize() if starts and short[0].isupper() else word) + " "
 
 
 def _saint_or_street(match: re.Match[str]) -> str:
@@ -113,44 +108,13 @@ def _saint_or_street(match: re.Match[str]) -> str:
         return "Saint"
     if match[0] == "St" and not named:
         return "St"
-    return "Street" + (_full_stop(match) if match[0].endswith(".") else "")
+    return "Street" + (full_stop(match) if match[0].endswith(".") else "")
 
 
 def _doctor_or_drive(match: re.Match[str]) -> str:
     before, after = match.string[: match.start()].rstrip(), match.string[match.end() :]
     named = re.search(rf"\d+ (?:{_CAPITAL} ?)+$", before) or re.search(rf"(?:\b[a-z]+ )(?:{_CAPITAL} ?)+$", before)
-    title = re.match(r"[A-Z]", after) is not None and after.split()[0].strip(".,") not in _STARTERS
+    title = re.match(r"[A-Z]", after) is not None and not starts_sentence(after.split()[0].strip(".,"))
     if named and (not title or re.search(rf"\d+ (?:{_CAPITAL} ?)+$", before)):
-        return "Drive" + _full_stop(match) + (" " if match[0].endswith(" ") else "")
+        return "Drive" + full_stop(match) + (" " if match[0].endswith(" ") else "")
     return "Doctor" + (" " if after and re.match(r"\w", after) else "")
-
-
-def _regent(match: re.Match[str]) -> str:
-    name, numeral = match[1], match[2]
-    if numeral == "I" and not _reigns(match):
-        return match[0]
-    return f"{name} the {ordinal(roman(numeral))}"
-
-
-def _reigns(match: re.Match[str]) -> bool:
-    """Whether the I after a first name is a number: "Elizabeth I of England", not "With George I went"."""
-    before, after = match.string[: match.start()], match.string[match.end() :]
-    if re.search(r"\b(?:King|Queen|Pope|Emperor|Empress|Tsar|Czar|Kaiser|Saint)\s$", before):
-        return True
-    return re.match(r"\s*(?:$|[.,;:!?)\"']|of\b|and\b|was\b|reigned\b|ruled\b|died\b)", after) is not None
-
-
-def _named(match: re.Match[str]) -> str:
-    numeral = match[2]
-    if len(numeral) < 2 or roman(numeral) > 39 or numeral in ("XL", "MI"):
-        return match[0]
-    return f"{match[1]} {cardinal(roman(numeral))}"
-
-
-def _lone(match: re.Match[str], is_word: Callable[[str], bool]) -> str:
-    numeral = match[1]
-    if numeral in _LONE_ROMANS:
-        return cardinal(roman(numeral))
-    if len(numeral) < 4 or is_word(numeral.lower()):
-        return match[0]
-    return year(roman(numeral))

@@ -5,18 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 
+from synthesizer.text.endings import full_stop, starts_sentence
 from synthesizer.text.number_words import cardinal, decimal, digits
-from synthesizer.text.vocabulary import names, table
+from synthesizer.text.vocabulary import names, rows, table
 
 _WORDS = table("acronyms")
 _LETTERS = names("spelled")
+_EVERYDAY = names("everyday")
 _TWO_LETTER_WORDS = names("two_letter_words")
-_STARTERS = names("starters")
+_SHORT_FORMS = frozenset(
+    w.upper() for section in ("titles", "abbreviations") for w in table(section) if not re.search("[aeiouy]", w, re.I)
+) | set("ST DR MT FT HMM SHH BRR PST TSK NTH PFFT GRR ZZZ".split())
+_CODES = frozenset(code for section in ("currencies", "states") for code in rows(section) if code.isupper())
 
-_DOTTED = re.compile(r"(?<![\w.])((?:[A-Za-z]\.\s?){1,}[A-Za-z]\.)(?!\w)|(?<![\w.])((?:[A-Z]\.){1,}[A-Z])\b")
+_DOTTED = re.compile(r"(?<![\w.])((?:[A-Za-z]\.\s?){1,9}[A-Za-z]\.)(?!\w)|(?<![\w.])((?:[A-Z]\.){1,9}[A-Z])\b")
 _INITIAL = re.compile(r"(?<![\w.'])(?<![A-Z] )([A-Z])\.(?=\s?[A-Z]\w|\s[A-Z]\b)")
+_BEFORE_SMALL = re.compile(r"(?<![\w.'])([A-HJ-Z])\.(?=\s[a-z])")
+_LETTERED = re.compile(
+    r"\b(?:[Pp]lan|[Vv]itamin|[Cc]lass|[Gg]rade|[Tt]ype|[Ss]ection|[Ff]igure|[Gg]roup|[Tt]eam|[Hh]epatitis|[Oo]ption|"
+    r"[Aa]ppendix|an?|[Pp]oint|[Mm]odel|[Rr]oom|[Ll]etter|[Gg]ate|[Tt]able|[Ee]xhibit|[Pp]art|[Aa]nswer|[Bb]lock|[Ll]evel|"
+    r"and I|than I|as I)\s?$"
+)
 _AMPERSAND = re.compile(r"\b([A-Z]{1,3})\s?&\s?([A-Z]{1,3})\b")
 _CAPITALS = re.compile(r"(?<![\w'])([A-Z]{2,})('?s)?(?![\w])")
+_SMALL = re.compile(r"(?<![\w'{*-])([a-z]{2,5})('s)?(?![\w'*-])")
+_SOUNDS = frozenset("hmm hm shh sh pst psst brr tsk pfft grr zzz mm mmm mhm nth ths th nd rd st ll ve vs".split())
 _CODE = re.compile(r"(?<!\w)(?=[A-Za-z]*-?\d)(?=[\d-]*[A-Za-z])[A-Za-z\d]+(?:-[A-Za-z\d]+|\.\d+)*(?!\w)")
 _MIXED = re.compile(r"(?<!\w)(?=\w*[a-z][A-Z]|[A-Z]{2,}[a-z])[A-Za-z]+(?:'s)?(?!\w)")
 
@@ -24,6 +37,7 @@ _MIXED = re.compile(r"(?<!\w)(?=\w*[a-z][A-Z]|[A-Z]{2,}[a-z])[A-Za-z]+(?:'s)?(?!
 def expand_dotted(text: str) -> str:
     """ "U.S.A." and "J. R. R. Tolkien" without their dots; the dot at the end of a sentence stays."""
     text = _INITIAL.sub(_initial, text)
+    text = _BEFORE_SMALL.sub(r"\1", text)
     return _DOTTED.sub(_dotted, text)
 
 
@@ -38,7 +52,8 @@ def expand_acronyms(text: str, is_word: Callable[[str], bool], keep: Collection[
     keep: words in lower case that are never spelled.
     """
     text = _AMPERSAND.sub(lambda m: f"{' '.join(m[1])} and {' '.join(m[2])}", text)
-    return _CAPITALS.sub(lambda m: m[0] if m[1].lower() in keep else _capitals(m, is_word), text)
+    text = _CAPITALS.sub(lambda m: m[0] if m[1].lower() in keep else _capitals(m, is_word), text)
+    return _SMALL.sub(lambda m: m[0] if m[1] in keep else _small(m, is_word), text)
 
 
 def expand_mixed_case(text: str, is_word: Callable[[str], bool]) -> str:
@@ -47,31 +62,53 @@ def expand_mixed_case(text: str, is_word: Callable[[str], bool]) -> str:
 
 
 def calm(text: str) -> str:
-    """Text all in capitals (old transcripts, headlines) in lower case, so that it is not taken for acronyms."""
-    words = re.findall(r"[^\W\d_]+", text)
-    long_words = [w for w in words if len(w) > 1]
-    if len(long_words) > 2 and not any(c.islower() for w in words for c in w):
-        return re.sub(r"\bi\b", "I", text.lower())
-    return text
+    """Text all in capitals (headlines, old transcripts) in small letters, but for its acronyms, numerals and codes."""
+    words = _WORD.findall(text)
+    if sum(len(word) > 1 for word in words) < 3 or any(c.islower() for word in words for c in word):
+        return text
+    calmed = _NUMBERED.sub(lambda m: m[1].capitalize(), _WORD.sub(_calmed, text))
+    return _AFTER_TITLE.sub(lambda m: m[1].capitalize() + m[2] + m[3].capitalize(), calmed)
+
+
+_WORD = re.compile(r"[^\W\d_]+")
+_NUMERAL = re.compile("(?:X{0,3})(?:IX|IV|V?I{2,3}|VI)|X{2,3}I?")
+_NAMES = frozenset(
+    "JANUARY FEBRUARY APRIL JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER MONDAY TUESDAY WEDNESDAY THURSDAY "
+    "FRIDAY SATURDAY SUNDAY JAN FEB APR AUG SEPT OCT NOV DEC MON TUE TUES WED THU THURS FRI".split()
+)
+_NUMBERED = re.compile(r"\b([a-z]+)(?= [IVX]{2,}\b| [VX]\b)")
+_AFTER_TITLE = re.compile(r"\b(mr|mrs|ms|dr|st|prof|rev|capt|gen|sgt|lt|col|sen|gov)\b(\.? )([a-z]+)")
+
+
+def _calmed(match: re.Match[str]) -> str:
+    word = match[0]
+    if word in _EVERYDAY:
+        kept = match.string[max(0, match.start() - 4) : match.start()] == "THE " and word in ("US", "WHO", "IT", "LED")
+    else:
+        vowels = re.search("[AEIOUY]", word)
+        kept = word in _LETTERS or word in _WORDS or (len(word) > 1 and not vowels and word not in _SHORT_FORMS)
+    after = re.compile(r"\s?\d" if len(word) == 3 else r" \d{5}\b").match(match.string, match.end())
+    code = word in _CODES and after
+    if kept or (len(word) == 1 and word != "A") or code or (_NUMERAL.fullmatch(word) and match.start()):
+        return word
+    return word.capitalize() if word in _NAMES else word.lower()
 
 
 def _initial(match: re.Match[str]) -> str:
     """ "John F. Kennedy" loses the dot, "vitamin A. It" ends a sentence."""
-    rest = match.string[match.end() :]
-    if re.split(r"\W", rest.lstrip(), maxsplit=1)[0] in _STARTERS:
+    following = re.compile(r"\s*([A-Za-z']+)").match(match.string, match.end())
+    if following is not None and starts_sentence(following[1]):
         return match[0]
-    return match[1] if rest.startswith(" ") else f"{match[1]} "
+    before = match.string[max(0, match.start() - 12) : match.start()] + (match[1] if match[1] == "I" else "")
+    if match.string[match.end()].isspace() and _LETTERED.search(before):
+        return match[0]
+    return match[1] if match.string[match.end()].isspace() else f"{match[1]} "
 
 
 def _dotted(match: re.Match[str]) -> str:
     letters = re.sub(r"[.\s]", "", match[0])
-    after = match.string[match.end() :]
     spaced = " ".join(letters.upper())
-    if match[0].endswith((" ", ". ")) or not match[0].endswith("."):
-        return spaced
-    following = re.match(r"[\s\"')]+([A-Za-z]+)", after)
-    ends = not after.strip("\"') \n") or (following is not None and following[1] in _STARTERS)
-    return spaced + ("." if ends else "")
+    return spaced + (full_stop(match) if match[0].endswith(".") else "")
 
 
 def _capitals(match: re.Match[str], is_word: Callable[[str], bool]) -> str:
@@ -83,9 +120,20 @@ def _capitals(match: re.Match[str], is_word: Callable[[str], bool]) -> str:
     return " ".join(word) + ("'s" if ending else "")
 
 
+def _small(match: re.Match[str], is_word: Callable[[str], bool]) -> str:
+    """Initialisms in small letters: "usb", "btw"."""
+    word = match[1]
+    known = word.upper() in _LETTERS or not re.search("[aeiouy]", word)
+    if not known or word in _SOUNDS or is_word(word):
+        return match[0]
+    return " ".join(word.upper()) + (match[2] or "")
+
+
 def _is_spelled(match: re.Match[str], word: str, is_word: Callable[[str], bool]) -> bool:
     before = match.string[: match.start()].rstrip()
-    if word in ("IT", "US", "AM", "PM"):
+    if word in ("IT", "US", "AM", "PM", "WHO"):
+        if word == "WHO":
+            return re.search(r"\b[Tt]he$", before) is not None
         if word == "IT":
             return re.search(r"\b(?:the|an|our|their|your|in|of|and)$", before) is not None
         return word != "AM" or before.endswith(("M", "at", "the")) or before[-1:].isdigit()
@@ -129,7 +177,7 @@ def _code_number(text: str) -> str:
 def _mixed(token: str, is_word: Callable[[str], bool]) -> str:
     word = token.removesuffix("'s")
     ending = token[len(word) :]
-    if is_word(word.lower()) and not re.match(r"[a-z][A-Z]", word):
+    if is_word(word.lower()):
         return token
     parts = re.findall(r"[A-Z]{2,}(?=[A-Z][a-z]|$|s$)|[A-Z]?[a-z]+|[A-Z]", word)
     if len(parts) > 1 and parts[-1] == "s" and parts[-2].isupper():

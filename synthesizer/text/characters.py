@@ -10,7 +10,7 @@ _REPLACED = {
     "‘": "'", "’": "'", "‚": "'", "‛": "'", "′": "'", "`": "'", "´": "'", "ʼ": "'", "‹": "'", "›": "'",
     "‐": "-", "‑": "-", "‒": "–", "―": "—", "−": "-", "\u00ad": "", "\u200b": "", "\u2060": "", "\ufeff": "",
     "\u200c": "", "\u200e": "", "\u200f": "", "…": "...", "™": "", "®": "", "℠": "", "№": "No. ", "℅": "c/o ",
-    "²": " squared ", "³": " cubed ", "¡": "", "¿": "", "⁄": "/", "∕": "/", "⁓": "~", "•": ", ", "·": " ",
+    "¡": "", "¿": "", "⁄": "/", "∕": "/", "⁓": "~", "•": ", ", "·": " ",
     "†": "", "‡": "", "¦": "|", "‖": "|", "\u2028": "\n", "\u2029": "\n\n",
     "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D",
     "ł": "l", "Ł": "L", "þ": "th", "Þ": "Th", "ð": "th", "Ð": "Th", "ı": "i", "ħ": "h", "Ħ": "H", "ŋ": "ng",
@@ -19,13 +19,15 @@ _SPOKEN = {
     "→": "to", "⇒": "to", "➔": "to", "←": "from", "↔": "to and from", "√": "square root of", "∞": "infinity",
     "©": "copyright", "§": "section", "¶": "paragraph", "×": "×", "÷": "divided by", "±": "plus or minus",
     "≈": "is about", "≠": "is not equal to", "≤": "is at most", "≥": "is at least", "∑": "sum of", "∈": "in",
-    "♀": "female", "♂": "male", "‰": "per mille", "∂": "partial", "∫": "integral of",
+    "♀": "female", "♂": "male", "∂": "partial", "∫": "integral of",
 }  # fmt: skip
 # Read by the passes that follow: currency signs, the degree sign, dashes and the multiplication sign.
-_KEPT = frozenset("£€¥₹₩₽₺₿¢°–—×")
-_SUPERSCRIPTS = str.maketrans("⁰¹⁴⁵⁶⁷⁸⁹", "01456789")
+_KEPT = frozenset("£€¥₹₩₽₺₿¢°–—×²³‰")
+_SUPERSCRIPTS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _FRACTION = re.compile(r"(\d?)([½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒])")
-_POWER = re.compile(r"(?<=[\dA-Za-z)])([⁰¹⁴⁵⁶⁷⁸⁹]+)")
+_POWER = re.compile(r"(?<=[\dA-Za-z)])(⁻[⁰¹²³⁴-⁹]+|[⁰¹²³⁴-⁹]{2,}|[⁰¹⁴-⁹])")
+_DEGREE = re.compile(r"(?<=\d)(\s?)[º˚](?=\s?[CF]?\b|\s|$|[.,])")
+_MICRO = re.compile(r"(?<=[\d\s/])[µμ](?=[gmslLFAVW]\b)")
 _GROUPED = re.compile(r"(?<=\d)[\u202f\u2009\u00a0](?=\d{3}(?!\d))")
 _EMOTICON = re.compile(r"(?<!\S)[:;=8][-^o']?[)(DPp/|\]\[](?=\s|$|[.,!?])")
 _EMOJI_MODIFIERS = frozenset("\u200d\ufe0e\ufe0f\u20e3")
@@ -36,10 +38,12 @@ def read_characters(text: str) -> tuple[str, list[str]]:
     notes = _Notes()
     text = _EMOTICON.sub(lambda m: notes.emoticon(m[0]), text)
     text = _GROUPED.sub("", text)
+    text = _DEGREE.sub(r"\1°", text.replace("§§", "sections "))
+    text = _MICRO.sub("\x00", text)
     text = _FRACTION.sub(_vulgar_fraction, text)
     text = _POWER.sub(lambda m: f" to the power of {m[1].translate(_SUPERSCRIPTS)} ", text)
     text = text if text.isascii() else "".join(_read_one(c, text, i, notes) for i, c in enumerate(text))
-    return re.sub(r"[^\S\n]+", " ", text), notes.lines()
+    return re.sub(r"[^\S\n]+", " ", text).replace("\x00", "μ"), notes.lines()
 
 
 def _read_one(character: str, text: str, index: int, notes: _Notes) -> str:

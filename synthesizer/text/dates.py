@@ -1,84 +1,87 @@
-"""Dates, times, telephone numbers and other digit groups in words."""
+"""Calendar dates, months and weekdays in words."""
 
 from __future__ import annotations
 
 import re
 
-from synthesizer.text.number_words import cardinal, digits, ordinal, year
-from synthesizer.text.vocabulary import names
+from synthesizer.text.endings import full_stop
+from synthesizer.text.number_words import ordinal, year
 
-_STARTERS = names("starters")
 MONTHS = "January February March April May June July August September October November December".split()
 _SHORT_MONTHS = {m[:3].lower(): m for m in MONTHS} | {m.lower(): m for m in MONTHS} | {"sept": "September"}
-_MONTH = r"(?:(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?|" + "|".join(MONTHS) + r"\b)"
+_SHORT_MONTH = r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)"
+_MONTH = rf"(?:{_SHORT_MONTH}\b\.?|(?:{'|'.join(MONTHS)})\b)"
+_ANY_MONTH = rf"({_SHORT_MONTH}|{'|'.join(MONTHS)})"
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?(?!\d|[.,:/-]\d)"
 _YEAR = r"(\d{4})(?![\d,]*\d)"
 _WEEKDAYS = {
-    "mon": "Monday", "tue": "Tuesday", "tues": "Tuesday", "wed": "Wednesday", "thu": "Thursday", "thur": "Thursday",
-    "thurs": "Thursday", "fri": "Friday", "sat": "Saturday", "sun": "Sunday",
+    "mon": "Monday", "tue": "Tuesday", "tues": "Tuesday", "wed": "Wednesday", "weds": "Wednesday", "thu": "Thursday",
+    "thur": "Thursday", "thurs": "Thursday", "fri": "Friday", "sat": "Saturday", "sun": "Sunday",
 }  # fmt: skip
 
-_ISO = re.compile(r"(?<![\w/-])(\d{4})-(\d{2})-(\d{2})(?:T(?=\d{2}:))?(?![\d-])")
+_ISO = re.compile(r"(?<![\w/-])(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?:T(?=\d{2}:)|(?![\d-]|[./]\d))")
+_ISO_MONTH = re.compile(r"(?<![\w/.-])((?:19|20)\d\d)-(0[1-9]|1[0-2])(?![\w/-]|\.\d)")
 _SLASHED = re.compile(r"(?<![\w/.-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\w/-]|\.\d)")
+_DASHED = re.compile(rf"(?<![\w/.-])(\d{{1,2}})([-/.]){_ANY_MONTH}\2(\d{{4}}|\d{{2}})(?![\w/-])", re.IGNORECASE)
+_DASHED_MONTH = re.compile(rf"(?<![\w/.-]){_ANY_MONTH}([-/])(\d{{1,2}})\2(\d{{4}}|\d{{2}})(?![\w/-])", re.IGNORECASE)
+_DASHED_DAY = re.compile(rf"(?<![\w/.-])(\d{{1,2}})-{_ANY_MONTH}(?![\w/-])")
+_NO_YEAR = re.compile(r"\b([Oo]n|[Bb]y|[Uu]ntil|[Ss]ince|[Dd]ue|[Dd]ated) (\d{1,2})/(\d{1,2})(?![\w/]|\.\d)")
 _MONTH_DAY = re.compile(rf"\b({_MONTH}) {_DAY}(?:,? {_YEAR})?(?! ?(?:[ap]\.?m\b|%))")
-_DAY_MONTH = re.compile(rf"(?<![\w.,:/-])(the )?{_DAY}(?: of)? ({_MONTH})(?:,? {_YEAR})?", re.IGNORECASE)
+_DAY_MONTH = re.compile(rf"(?<![\w.,:/-])(the )?{_DAY}(?: of)? (?P<month>{_MONTH})(?:,? {_YEAR})?", re.IGNORECASE)
 _DAY_RANGE = re.compile(rf"\b({_MONTH}) (\d{{1,2}})\s?[–-]\s?(\d{{1,2}})(?!\d)(?:, {_YEAR})?")
+_RANGE_MONTH = re.compile(rf"(?<![\w.,:/-])(\d{{1,2}})\s?[–-]\s?(\d{{1,2}}) ({_MONTH})(?:,? {_YEAR})?")
 _MONTH_YEAR = re.compile(rf"\b({_MONTH}) {_YEAR}")
-_SHORT_DAY = "(Mon|Tues?|Wed|Thur?s?|Fri|Sat|Sun)"
-_WEEKDAY = re.compile(rf"\b{_SHORT_DAY}\b(?:\.(?=,|\s+[A-Z\d])|(?=,? (?:\d|[A-Z][a-z]+ \d)))")
-
-_WEEKDAY_RANGE = re.compile(rf"\b{_SHORT_DAY}\.?\s?[–-]\s?{_SHORT_DAY}\b\.?")
-
-_MERIDIEM = r"(?:\s?([ap])(?:\.\s?m\.|m\b)\.?)"
-_CLOCK = re.compile(rf"(?<![\d:.,])(\d{{1,2}}):([0-5]\d)(?::([0-5]\d))?{_MERIDIEM}?(?![\d:])", re.IGNORECASE)
-_CLOCK_RANGE = re.compile(r"(?<=:[0-5]\d)(\s?[ap]\.?m\.?)?\s?[–-]\s?(?=\d{1,2}:[0-5]\d)", re.IGNORECASE)
-_HOUR = re.compile(rf"(?<![\d:.,/])(\d{{1,2}})(?:\s?(?:–|-|to)\s?(\d{{1,2}}))?{_MERIDIEM}", re.IGNORECASE)
-_DOTTED = re.compile(rf"(?<![\d:.,])(\d{{1,2}})\.([0-5]\d){_MERIDIEM}", re.IGNORECASE)
-_RATIO = re.compile(r"(?<![\d:.])(\d+):(\d+)(?![\d:])")
-
-_PHONE = re.compile(
-    r"(?<![\w.])(?:"
-    r"\+\d{1,3}(?:[ .-]?\(?\d{1,5}\)?){2,5}"  # +44 20 7946 0958
-    r"|(?:1[ .-])?\(\d{3}\) ?\d{3}[ .-]\d{4}"  # (555) 123-4567
-    r"|(?:1[ .-])?\d{3}[.-]\d{3}[.-]\d{4}"  # 555-123-4567
-    r"|\d{3}-\d{4}"  # 555-1234
-    r"|0\d{2,4} \d{3,4} \d{3,4}"  # 020 7946 0958
-    r")(?![\w-])"
+_MONTH_RANGE = re.compile(rf"\b({_SHORT_MONTH})\.?\s?[–-]\s?({_SHORT_MONTH})\b(\.?)")
+_MONTH_ALONE = re.compile(r"\b(Jan|Feb|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.")
+_IN_MONTH = re.compile(
+    rf"\b([Ii]n|[Ss]ince|[Uu]ntil|[Ll]ast|[Nn]ext|[Ee]arly|[Ll]ate) ({_SHORT_MONTH})(?![\w'.-]| [A-Z])"
 )
-_EMERGENCY = re.compile(r"\b((?:call|dial)(?:s|ed|ing)?|ring|phone|area code) (\d{3})\b(?!-|[. ]\d)", re.IGNORECASE)
-_GROUPS = re.compile(r"(?<![\w.-])(\d{3}-\d{2}-\d{4}|\d{4}(?:[ -]\d{4}){2,4}|\d{3}(?:-\d+){3,4})(?![\w-])")
-_INTERNET = re.compile(r"(?<![\w.])(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?![\w]|\.\d)")
-_VERSION = re.compile(r"(?<![\w.])([vV])?(\d+(?:\.\d+){2,})(?![\w]|\.\d)|(?<![\w.])[vV](\d+(?:\.\d+)?)(?![\w]|\.\d)")
+_MARCH = re.compile(r"\b([Ii]n|[Ss]ince|[Ll]ast|[Nn]ext|[Bb]y|[Uu]ntil|[Oo]f|[Tt]his|[Ll]ate|[Ee]arly|and|or|to) Mar\.")
 
-
-def expand_digit_groups(text: str) -> str:
-    """Telephone numbers, card and social security numbers, IP addresses, versions."""
-    text = _INTERNET.sub(lambda m: " dot ".join(digits(g) for g in m.groups()), text)
-    text = _GROUPS.sub(lambda m: _group_digits(m[0]), text)
-    text = _EMERGENCY.sub(lambda m: f"{m[1]} {digits(m[2])}", text)
-    text = _PHONE.sub(_phone, text)
-    return _VERSION.sub(_version, text)
+_SHORT_DAY = "(Mon|Tues?|Weds?|Thur?s?|Fri|Sat|Sun)"
+_WEEKDAY_RANGE = re.compile(rf"\b{_SHORT_DAY}\.?\s?[–-]\s?{_SHORT_DAY}\b\.?")
+_WEEKDAY_LIST = re.compile(rf"\b{_SHORT_DAY}\.?(?:(?:,? (?:and|or|&) |, |\s?/\s?){_SHORT_DAY}\b\.?)+")
+_WEEKDAY_IN_LIST = re.compile(rf"\b{_SHORT_DAY}\b\.?")
+_WEEKDAY_DOTTED = re.compile(rf"(?<!\b[Tt]he )\b{_SHORT_DAY}\.(?!\w)")
+_WEEKDAY = re.compile(rf"\b{_SHORT_DAY}\b(?=,? (?:at )?\d|,? [A-Z][a-z]+\.? \d|,? at (?:noon|midnight|[a-z]+ o'clock))")
+_ON_WEEKDAY = re.compile(rf"\b([Oo]n|[Tt]his|[Nn]ext|[Ll]ast|[Ee]very|[Bb]y|[Uu]ntil) {_SHORT_DAY}\b(?!['.-])")
 
 
 def expand_dates(text: str) -> str:
-    """Calendar dates and short weekday names. 3/4/2024 is March fourth unless only the other order is a date."""
-    text = _WEEKDAY_RANGE.sub(lambda m: f"{_WEEKDAYS[m[1].lower()]} to {_WEEKDAYS[m[2].lower()]}", text)
-    text = _WEEKDAY.sub(lambda m: _WEEKDAYS[m[1].lower()], text)
-    text = _ISO.sub(lambda m: _date(int(m[1]), int(m[2]), int(m[3])) or m[0], text)
+    """Calendar dates, months and weekdays. 3/4/2024 is March fourth unless only the other order is a date."""
+    text = _weekdays(text)
+    text = _MONTH_RANGE.sub(lambda m: f"{_month(m[1])} to {_month(m[2])}{m[3] and full_stop(m)}", text)
+    text = _ISO.sub(_iso, text)
+    text = _DASHED.sub(lambda m: _named(m[0], m[3], m[1], m[4]), text)
+    text = _DASHED_MONTH.sub(lambda m: _named(m[0], m[1], m[3], m[4]), text)
     text = _SLASHED.sub(_slashed, text)
+    text = _NO_YEAR.sub(_no_year, text)
+    text = _ISO_MONTH.sub(lambda m: f"{MONTHS[int(m[2]) - 1]} {year(int(m[1]))}", text)
+    text = _DASHED_DAY.sub(lambda m: f"{m[1]} {m[2]}", text)
     text = _DAY_RANGE.sub(_day_range, text)
+    text = _RANGE_MONTH.sub(_range_month, text)
     text = _MONTH_DAY.sub(lambda m: _month_day(m) or m[0], text)
     text = _DAY_MONTH.sub(lambda m: _day_month(m) or m[0], text)
-    return _MONTH_YEAR.sub(lambda m: f"{_month(m[1])} {year(int(m[2]))}", text)
+    text = _MONTH_YEAR.sub(lambda m: f"{_month(m[1])} {year(int(m[2]))}", text)
+    text = _MONTH_ALONE.sub(lambda m: _month(m[1]) + full_stop(m), text)
+    text = _IN_MONTH.sub(lambda m: f"{m[1]} {_month(m[2])}", text)
+    return _MARCH.sub(lambda m: f"{m[1]} March{full_stop(m)}", text)
 
 
-def expand_times(text: str) -> str:
-    """Times of the day with and without a.m. and p.m., and ratios ("16:9")."""
-    text = _CLOCK_RANGE.sub(lambda m: f"{m[1] or ''} to ", text)
-    text = _CLOCK.sub(lambda m: _time(m) or m[0], text)
-    text = _DOTTED.sub(lambda m: _time(m) or m[0], text)
-    text = _HOUR.sub(_hour, text)
-    return _RATIO.sub(lambda m: f"{cardinal(int(m[1]))} to {cardinal(int(m[2]))}", text)
+def _weekdays(text: str) -> str:
+    text = _WEEKDAY_RANGE.sub(lambda m: f"{_weekday(m[1])} to {_weekday(m[2])}{_dot(m)}", text)
+    text = _WEEKDAY_LIST.sub(lambda m: _WEEKDAY_IN_LIST.sub(lambda d: _weekday(d[1]), m[0]) + _dot(m), text)
+    text = _WEEKDAY_DOTTED.sub(lambda m: _weekday(m[1]) + full_stop(m), text)
+    text = _WEEKDAY.sub(lambda m: _weekday(m[1]), text)
+    return _ON_WEEKDAY.sub(lambda m: f"{m[1]} {_weekday(m[2])}", text)
+
+
+def _dot(match: re.Match[str]) -> str:
+    return full_stop(match) if match[0].endswith(".") else ""
+
+
+def _weekday(short: str) -> str:
+    return _WEEKDAYS[short.lower()]
 
 
 def _month(name: str) -> str:
@@ -91,14 +94,34 @@ def _date(year_number: int, month: int, day: int) -> str:
     return f"{MONTHS[month - 1]} {ordinal(day)}, {year(year_number)}"
 
 
+def _iso(match: re.Match[str]) -> str:
+    date = _date(int(match[1]), int(match[3]), int(match[4]))
+    return date + (", " if match[0].endswith("T") else "") if date else match[0]
+
+
+def _full_year(written: str) -> int:
+    number = int(written)
+    return number if len(written) == 4 else number + (1900 if number > 50 else 2000)
+
+
+def _named(whole: str, month: str, day: str, written_year: str) -> str:
+    number = MONTHS.index(_month(month)) + 1
+    return _date(_full_year(written_year), number, int(day)) or whole
+
+
 def _slashed(match: re.Match[str]) -> str:
-    first, mark, second, written_year = int(match[1]), match[2], int(match[3]), match[4]
-    number = int(written_year)
-    if len(written_year) == 2:
-        number += 1900 if number > 50 else 2000
+    first, mark, second, number = int(match[1]), match[2], int(match[3]), _full_year(match[4])
     month_first = mark != "."  # the dotted form is European
     orders = [(first, second), (second, first)] if month_first else [(second, first), (first, second)]
     return next((date for month, day in orders if (date := _date(number, month, day))), match[0])
+
+
+def _no_year(match: re.Match[str]) -> str:
+    first, second = int(match[2]), int(match[3])
+    month, day = (first, second) if first <= 12 else (second, first)
+    if (first, second) == (9, 11) or not (1 <= month <= 12 and 1 <= day <= 31):
+        return match[0]
+    return f"{match[1]} {MONTHS[month - 1]} {ordinal(day)}"
 
 
 def _month_day(match: re.Match[str]) -> str:
@@ -109,10 +132,11 @@ def _month_day(match: re.Match[str]) -> str:
 
 
 def _day_month(match: re.Match[str]) -> str:
-    if not 1 <= int(match[2]) <= 31 or match[3].islower():
+    name = match["month"]
+    if not 1 <= int(match[2]) <= 31 or name.islower():
         return ""
     article = match[1] or "the "
-    date = f"{article}{ordinal(int(match[2]))} of {_month(match[3])}"
+    date = f"{article}{ordinal(int(match[2]))} of {_month(name)}"
     return f"{date}, {year(int(match[4]))}" if match[4] else date
 
 
@@ -121,51 +145,6 @@ def _day_range(match: re.Match[str]) -> str:
     return f"{span}, {year(int(match[4]))}" if match[4] else span
 
 
-def _meridiem(letter: str | None, match: re.Match[str]) -> str:
-    """ " P M", and the full stop that "p.m." may also have stood for."""
-    if not letter:
-        return ""
-    rest = match.string[match.end() :]
-    following = re.match(r"[\s\"')]+([A-Za-z]+)", rest)
-    ends = not rest.strip("\"') \n") or (following is not None and following[1] in _STARTERS)
-    return f" {letter.upper()} M" + ("." if ends and match[0].endswith(".") else "")
-
-
-def _time(match: re.Match[str]) -> str:
-    hour, minute, *more = match.groups()
-    second = more[0] if len(more) > 1 else None
-    meridiem = _meridiem(more[-1], match)
-    if int(hour) > 24:
-        return ""
-    if minute != "00":
-        spoken = f"{cardinal(int(hour))} {'oh ' if minute[0] == '0' else ''}{cardinal(int(minute))}"
-    elif meridiem:
-        spoken = cardinal(int(hour))
-    elif 1 <= int(hour) <= 12:
-        already = re.match(r"\s?o'?clock", match.string[match.end() :], re.IGNORECASE)
-        spoken = cardinal(int(hour)) + ("" if already else " o'clock")
-    else:
-        spoken = f"{cardinal(int(hour))} hundred"
-    if second:
-        spoken += f" and {cardinal(int(second))} second{'' if int(second) == 1 else 's'}"
-    return spoken + meridiem
-
-
-def _hour(match: re.Match[str]) -> str:
-    first, last, letter = int(match[1]), match[2], match[3]
-    spoken = cardinal(first) + (f" to {cardinal(int(last))}" if last else "")
-    return spoken + _meridiem(letter, match)
-
-
-def _phone(match: re.Match[str]) -> str:
-    plus = "plus " if match[0].startswith("+") else ""
-    return plus + _group_digits(match[0])
-
-
-def _group_digits(text: str) -> str:
-    return ", ".join(digits(group) for group in re.findall(r"\d+", text))
-
-
-def _version(match: re.Match[str]) -> str:
-    prefix = "version " if match[1] or match[3] else ""
-    return prefix + " point ".join(cardinal(int(part)) for part in (match[2] or match[3]).split("."))
+def _range_month(match: re.Match[str]) -> str:
+    span = f"the {ordinal(int(match[1]))} to the {ordinal(int(match[2]))} of {_month(match[3])}"
+    return f"{span}, {year(int(match[4]))}" if match[4] else span

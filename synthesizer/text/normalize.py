@@ -10,12 +10,24 @@ import re
 from collections.abc import Collection
 from html import unescape
 
-from synthesizer.text import abbreviations, acronyms, dates, quantities, web
+from synthesizer.text import (
+    abbreviations,
+    acronyms,
+    dates,
+    fractions,
+    measures,
+    money,
+    quantities,
+    roman,
+    telephone,
+    times,
+    web,
+)
 from synthesizer.text.abbreviations import SENTENCE_ABBREVIATIONS
 from synthesizer.text.characters import read_characters
 from synthesizer.text.languages import Normalized
+from synthesizer.text.number_words import number_names
 from synthesizer.text.symbols import ARPABET, ARPABET_STRESSED
-from utils.errors import CloningError
 
 __all__ = ["SENTENCE_ABBREVIATIONS", "normalize"]
 
@@ -24,7 +36,8 @@ _INLINE = re.compile(r"\{([^{}]*)\}")
 _SYMBOLS = {
     "&": "and", "@": "at", "+": "plus", "=": "equals", "%": "percent", "°": "degrees", "\\": "backslash",
     "#": "hash", "$": "dollars", "£": "pounds", "€": "euros", "¥": "yen", "₹": "rupees", "¢": "cents",
-    "₩": "won", "₽": "rubles", "₺": "lira", "₿": "bitcoin", "×": "times",
+    "₩": "won", "₽": "rubles", "₺": "lira", "₿": "bitcoin", "×": "times", "²": "squared",
+    "³": "cubed", "‰": "per mille", "μ": "mu",
 }  # fmt: skip
 _ABOUT = re.compile(r"(?<![\w/.])~\s?(?=[\d$£€.])")
 _COMPARED = re.compile(r"(?<=\s)([<>]=?)(?=\s)|(?<=\w)\s?([<>]=?)\s?(?=\d)|(?<!\S)([<>]=?)\s?(?=[\d$£€])")
@@ -34,6 +47,10 @@ _ARROW = re.compile(r"\s?[-=]+>\s?")
 _SLASH = re.compile(r"(?<=[A-Za-z'])\s?/\s?(?=[A-Za-z])")
 _DASHES = re.compile(r"\s*(?:—|(?<![-\w])-{2,}|(?<=\w)-{2,}|–(?!\w)|(?<=\s)–|\s-(?=\s))\s*")
 _MARKUP = re.compile(r"</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>")
+_LISTED = re.compile(r"(?:(?<=^)|(?<=[.!?] ))(\d{1,2})\.\s(?=[A-Z])")  # "1. First. 2. Second."
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,31}\d{0,2});?")
+_QUESTION = re.compile(rf"([?!]['\")]* )({'|'.join(number_names())})\b")
+_SMALL_QUESTION = re.compile(r"([?!]['\")]* )([a-z])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ALLOWED = re.compile(r"[A-Za-z'\",.?!;:()\s-]")
 
@@ -41,8 +58,8 @@ _ALLOWED = re.compile(r"[A-Za-z'\",.?!;:()\s-]")
 def normalize(text: str, words: Collection[str] = ()) -> Normalized:
     """Spoken form of `text`, with notes on everything that was left out.
 
-    words: words in lower case that the user's lexicon pronounces; they are not taken apart. Raises CloningError when
-    nothing that can be spoken is left.
+    words: words in lower case that the user's lexicon pronounces; they are not taken apart. The text is "" when nothing
+    that can be spoken is left. Time and memory grow with the square of the length: give it a paragraph at most.
     """
     spoken: list[str] = []
     notes: dict[str, None] = {}
@@ -53,13 +70,13 @@ def normalize(text: str, words: Collection[str] = ()) -> Normalized:
         spoken += [_plain(text[position : match.start()], words, notes), " {" + " ".join(match[1].split()) + "} "]
         position = match.end()
     spoken.append(_plain(text[position:], words, notes))
-    result = _tidy("".join(spoken))
-    if not re.search("[A-Za-z]", result):
-        reason = "; ".join(notes) or "it has no letters and no digits"
-        shown = " ".join(text.split())
-        shown = shown if len(shown) <= 40 else f"{shown[:40]}..."
-        raise CloningError(f"the text holds nothing that can be spoken: {shown!r} ({reason}): give it a word to say")
-    return Normalized(result, tuple(notes))
+    result = _capitals(_tidy("".join(spoken)), everywhere=text.islower())
+    return Normalized(result if re.search("[A-Za-z]", result) else "", tuple(notes))
+
+
+def _capitals(text: str, *, everywhere: bool) -> str:
+    """A capital after "?" and "!" where a number begins a sentence, or everywhere in a text that has none."""
+    return (_SMALL_QUESTION if everywhere else _QUESTION).sub(lambda m: m[1] + m[2][0].upper() + m[2][1:], text)
 
 
 def _is_pronunciation(content: str) -> bool:
@@ -75,7 +92,7 @@ def _plain(text: str, words: Collection[str], notes: dict[str, None]) -> str:
     if tags := list(dict.fromkeys(_MARKUP.findall(text))):
         notes[f"markup left out: {' '.join(tags)}"] = None
         text = _MARKUP.sub(" ", text)
-    text, unread = read_characters(_CONTROL.sub(" ", unescape(text)))
+    text, unread = read_characters(_CONTROL.sub(" ", _ENTITY.sub(lambda m: unescape(m[0]), text)))
     notes.update(dict.fromkeys(unread))
 
     def is_word(word: str) -> bool:
@@ -83,18 +100,25 @@ def _plain(text: str, words: Collection[str], notes: dict[str, None]) -> str:
 
         return word in words or is_listed(word)
 
-    text = acronyms.calm(_paragraphs(text))
+    text = acronyms.calm(" ".join(text.split()))
     text = web.expand_addresses(text)
     text = _SHARP.sub(r"\1 sharp", text)
     text = _ABOUT.sub("about ", text)
+    text = telephone.expand_places(text)
+    text = fractions.expand_scores(text)
     text = dates.expand_dates(text)
-    text = dates.expand_digit_groups(text)
-    text = dates.expand_times(text)
-    text = quantities.expand_money(text)
-    text = quantities.expand_measures(text)
+    text = telephone.expand_digit_groups(text)
+    text = times.expand_times(text)
+    text = quantities.expand_sections(text)
+    text = money.expand_foreign_numbers(text)
+    text = money.expand_money(text)
+    text = measures.expand_measures(text)
+    text = fractions.expand_fractions(text)
     text = abbreviations.expand_abbreviations(text)
+    text = _LISTED.sub(r"\1, ", text)
     text = acronyms.expand_dotted(text)
-    text = abbreviations.expand_roman_numerals(text, is_word)
+    text = abbreviations.drop_dots(text, is_word)
+    text = roman.expand_roman_numerals(text, is_word)
     text = quantities.expand_ordinals(text)
     text = acronyms.expand_codes(text, is_word)
     text = _ARROW.sub(" to ", text)
@@ -102,12 +126,6 @@ def _plain(text: str, words: Collection[str], notes: dict[str, None]) -> str:
     text = acronyms.expand_acronyms(text, is_word, words)
     text = acronyms.expand_mixed_case(text, is_word)
     return _expand_symbols(text, notes)
-
-
-def _paragraphs(text: str) -> str:
-    """A blank line ends a sentence, a line break does not."""
-    text = re.sub(r"(?<=[^\s.,;:?!\"')-])[^\S\n]*\n\s*\n\s*", ". ", text.strip())
-    return re.sub(r"\s+", " ", text)
 
 
 def _expand_symbols(text: str, notes: dict[str, None]) -> str:

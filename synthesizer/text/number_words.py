@@ -14,7 +14,13 @@ _IRREGULAR_ORDINALS = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
     "twelve": "twelfth",
 }  # fmt: skip
+NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"  # a regular expression
 LARGEST = 1000 ** (len(_THOUSANDS) + 1)
+
+
+def number_names() -> list[str]:
+    """The words that a number may begin with."""
+    return [*_ONES, *_TENS[2:]]
 
 
 def cardinal(number: int, *, separator: str = " ", conjunction: str = "") -> str:
@@ -81,6 +87,17 @@ def decimal(text: str) -> str:
     whole, point, fraction = text.partition(".")
     words = cardinal_of(whole or "0")
     return f"{words} point {digits(fraction)}" if point and fraction else words
+
+
+def number_words(text: str) -> str:
+    """ "1,234.5" -> words; leading zeros are read one by one ("007")."""
+    plain = text.replace(",", "")
+    return digits(plain) if len(plain) > 1 and plain[0] == "0" and plain.isdigit() else decimal(plain)
+
+
+def counted(number: str, one: str, many: str) -> str:
+    """ "2.5", "euro", "euros" -> "two point five euros"."""
+    return f"{number_words(number)} {one if number == '1' else many}"
 
 
 def plural(words: str) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from synthesizer.text import languages, published
 from synthesizer.text.languages import Normalized
+from synthesizer.text.layout import blocks
 from synthesizer.text.phonemes import check_phones, read_lexicon
+from synthesizer.text.sentences import PAUSES_S, Sentence, Spoken, cut
 from synthesizer.text.symbols import CHARACTERS, END, PAD, WORD_BOUNDARY, SymbolTable, phoneme_table
 from utils.config import from_dict, to_dict
 from utils.errors import CloningError
@@ -97,15 +99,59 @@ class TextProcessor:
     def __len__(self) -> int:
         return len(self.table)
 
+    def sentences(self, text: str, max_chars: int = 200) -> Iterator[Sentence]:
+        """The sentences of `text` as they will be spoken, the long ones in pieces of at most max_chars characters.
+
+        A text is normalised before it is cut, for only then is it known which dots end a sentence. It is read a stretch
+        at a time (`synthesizer.text.layout`), however long it is. Raises CloningError when nothing can be spoken.
+        """
+        last: Sentence | None = None
+        notes: dict[str, None] = {}
+        for block in blocks(text):
+            pieces, found = self._cut(block.text, max_chars)
+            notes.update(dict.fromkeys((*block.notes, *found)))
+            for piece in pieces:
+                if last is not None:
+                    yield last
+                last = piece._replace(notes=tuple(notes))
+                notes.clear()
+            if last is not None:
+                last = last._replace(pause_s=PAUSES_S[block.end])
+        if last is None:
+            raise _nothing(text, notes)
+        yield last._replace(pause_s=0.0, notes=(*last.notes, *notes))
+
     def read(self, text: str) -> Normalized:
         """The text as it will be spoken, with notes on what was left out. Raises CloningError when nothing is left."""
-        if self.config.cleaner == "published":
-            return _read_published(text)
-        return self.language.normalize(text, self.lexicon)
+        if isinstance(text, Spoken):
+            return Normalized(text)
+        found = _read_published(text) if self.config.cleaner == "published" else self._read_all(text)
+        if not any(c.isalpha() for c in found.text):
+            raise _nothing(text, found.notes)
+        return Normalized(Spoken(found.text), found.notes)
 
-    def normalize(self, text: str) -> str:
+    def normalize(self, text: str) -> Spoken:
         """The text as it will be spoken."""
-        return self.read(text).text
+        return Spoken(self.read(text).text)
+
+    def _read_all(self, text: str) -> Normalized:
+        pieces: list[str] = []
+        notes: dict[str, None] = {}
+        for block in blocks(text):
+            read = self.language.normalize(block.text, self.lexicon)
+            notes.update(dict.fromkeys((*block.notes, *read.notes)))
+            if read.text:
+                pieces += [read.text, ". " if block.end == "paragraph" and read.text[-1].isalpha() else " "]
+        return Normalized("".join(pieces[:-1]), tuple(notes))
+
+    def _cut(self, text: str, max_chars: int) -> tuple[list[Sentence], Sequence[str]]:
+        """The sentences of a stretch of text, and the notes on it."""
+        if self.config.cleaner != "published":
+            read = self.language.normalize(text, self.lexicon)
+            return cut(read.text, max_chars), read.notes
+        read = [(piece, _read_published(piece.text)) for piece in cut(text, max_chars, self.language)]
+        pieces = [p._replace(text=Spoken(r.text)) for p, r in read if any(c.isalpha() for c in r.text)]
+        return pieces, [note for _, r in read for note in r.notes]
 
     def words(self, text: str) -> list[Word]:
         """The words of `text` with their phones and what follows each (for `phonemes`, whatever the symbol set)."""
@@ -125,7 +171,7 @@ class TextProcessor:
             if found:
                 words.append(Word(piece.text, tuple(found), WORD_BOUNDARY))
         if not words:
-            raise CloningError(f"the text holds nothing that can be spoken: {_shorten(text)!r}: give it a word to say")
+            raise _nothing(text, ())
         if words[-1].after == WORD_BOUNDARY:
             words[-1] = words[-1]._replace(after="")
         return words
@@ -139,8 +185,6 @@ class TextProcessor:
         if self.config.symbol_set == "phonemes":
             return self.table.encode(self.phonemes(text))
         spoken = self.read(text).text
-        if self.config.cleaner == "published":
-            return published.text_to_sequence(text.strip())
         kept = [c for c in spoken.lower() if c in self.table.ids and c not in (PAD, END)]
         return self.table.encode(kept)
 
@@ -190,8 +234,6 @@ def _read_published(text: str) -> Normalized:
     """What the published front end leaves of the text; what it drops is named."""
     ids = published.text_to_sequence(text.strip())[:-1]
     spoken = published.sequence_to_text(ids)
-    if not any(c.isalpha() for c in spoken):
-        raise CloningError(f"the text holds nothing that can be spoken: {_shorten(text)!r}: give it a word to say")
     cleaned = published.english_cleaners(text.strip())
     notes = []
     if "{" in text and "}" in text:
@@ -201,6 +243,8 @@ def _read_published(text: str) -> Normalized:
     return Normalized(spoken, tuple(notes))
 
 
-def _shorten(text: str, limit: int = 40) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[:limit]}..."
+def _nothing(text: str, notes: Iterable[str]) -> CloningError:
+    reason = "; ".join(notes) or "it has no letters and no digits"
+    shown = " ".join(text[:200].split())
+    shown = shown if len(shown) <= 40 else f"{shown[:40]}..."
+    return CloningError(f"the text holds nothing that can be spoken: {shown!r} ({reason}): give it a word to say")

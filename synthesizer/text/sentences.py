@@ -1,58 +1,65 @@
-"""Long text in pieces that a synthesizer can say in one breath, with the pause that follows each."""
+"""Text in pieces that a synthesizer can say in one breath, with the pause that follows each."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-from synthesizer.text import languages
+from synthesizer.text.languages import Language
 from utils.errors import CloningError
 
 PARAGRAPH_PAUSE_S = 0.8
 SENTENCE_PAUSE_S = 0.45
 CLAUSE_PAUSE_S = 0.2
 WORD_PAUSE_S = 0.05
+PAUSES_S = {"paragraph": PARAGRAPH_PAUSE_S, "sentence": SENTENCE_PAUSE_S, "word": WORD_PAUSE_S}
 
-_PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
-_TOKEN = re.compile(r"\S*\{[^{}]*\}\S*|\S+")  # an inline pronunciation holds spaces and stays whole
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*$")
+LONGEST_TOKEN = 100  # characters between spaces; longer ones are parted at their marks ("1-1-1-1-...")
+_PART = re.compile(r"[^\W_]+[\W_]*|[\W_]+")
+_TOKEN = re.compile(r"[^\s{]*\{[^{}]*\}\S*|\S+")  # an inline pronunciation holds spaces and stays whole
+_SENTENCE_END = re.compile(r"([.!?…]+)[\"'”’)\]]*$")
 _CLAUSE_END = re.compile(r"[,;:—–-][\"'”’)\]]*$|[)\]]$")
 
 
+class Spoken(str):
+    """Text as it is said: words and marks only. Whoever is given it does not normalise it again."""
+
+
 class Sentence(NamedTuple):
-    """A piece of text, and the silence after it in seconds (0 after the last)."""
+    """A piece of text as it is said, the silence after it in seconds (0 after the last), notes on what was left out."""
 
-    text: str
+    text: Spoken
     pause_s: float
+    notes: tuple[str, ...] = ()
 
 
-def split_sentences(text: str, max_chars: int = 200, language: str = "english") -> list[Sentence]:
+def cut(text: str, max_chars: int, rules: Language | None = None) -> list[Sentence]:
     """Sentences of `text`; those over max_chars in clauses, and where none fits in words.
 
-    Every word is in exactly one piece, in order. A piece is longer than max_chars only when it is one word (or one
-    inline pronunciation). Text without any word gives an empty list. Raises CloningError when max_chars < 1.
+    rules: whose abbreviations and initials end no sentence, for text that is not normalised. In spoken text, each full
+    stop ends one. Every word is in exactly one piece, in order. A piece is longer than max_chars
+    only when it is one word (or one inline pronunciation). Text without any word gives an empty list. Raises
+    CloningError when max_chars < 1.
     """
     if max_chars < 1:
         raise CloningError(f"max_chars is {max_chars}, it must be at least 1: use 200 or leave it out")
-    rules = languages.get(language)
-    pieces: list[Sentence] = []
-    for paragraph in _PARAGRAPH.split(text):
-        for tokens in _sentences(_TOKEN.findall(paragraph), rules):
-            pieces += _fit(tokens, max_chars)
-        if pieces:
-            pieces[-1] = pieces[-1]._replace(pause_s=PARAGRAPH_PAUSE_S)
-    if pieces:
-        pieces[-1] = pieces[-1]._replace(pause_s=0.0)
-    return pieces
+    return [piece for tokens in _sentences(_tokens(text), rules) for piece in _fit(tokens, max_chars)]
 
 
-def _sentences(tokens: list[str], rules: languages.Language) -> list[list[str]]:
-    """Tokens of one paragraph cut after each sentence."""
+def _tokens(text: str) -> list[str]:
+    tokens = []
+    for token in _TOKEN.findall(text):
+        tokens += _PART.findall(token) if len(token) > LONGEST_TOKEN and "{" not in token else [token]
+    return tokens
+
+
+def _sentences(tokens: list[str], rules: Language | None) -> list[list[str]]:
+    """Tokens cut after each sentence."""
     sentences: list[list[str]] = [[]]
     for index, token in enumerate(tokens):
         sentences[-1].append(token)
         following = tokens[index + 1] if index + 1 < len(tokens) else ""
-        if following and _ends_here(token, following, len(sentences[-1]) == 1, rules):
+        if following and _ends_here(token, following, rules):
             sentences.append([])
     return _joined([s for s in sentences if s])
 
@@ -68,22 +75,22 @@ def _joined(sentences: list[list[str]]) -> list[list[str]]:
     return joined
 
 
-def _ends_here(token: str, following: str, first: bool, rules: languages.Language) -> bool:
+def _ends_here(token: str, following: str, rules: Language | None) -> bool:
     end = _SENTENCE_END.search(token)
     if not end:
         return False
-    next_word = following.lstrip("\"'“‘([{¿¡")
-    if next_word[:1].islower():
-        return False
-    if end[0].rstrip("\"'”’)]") != ".":
+    small = following.lstrip("\"'“‘([{¿¡")[:1].islower()
+    if end[1] != ".":
+        return not small
+    if rules is None:
         return True
     word = token[: end.start()].lstrip("\"'“‘([")
-    if first and word.isdigit():  # "1. First"
+    if small or word.isdigit():
         return False
     initial = len(word) == 1 and word.isupper() and word != "I"
     if not initial and word.lower() not in rules.abbreviations:
         return True
-    return re.split(r"\W", next_word)[0] in rules.sentence_starters
+    return re.split(r"\W", following.lstrip("\"'“‘([{¿¡"), maxsplit=1)[0] in rules.sentence_starters
 
 
 def _fit(tokens: list[str], max_chars: int) -> list[Sentence]:
@@ -94,13 +101,13 @@ def _fit(tokens: list[str], max_chars: int) -> list[Sentence]:
         pause = SENTENCE_PAUSE_S
         if count < len(tokens):
             pause = WORD_PAUSE_S
-            for cut in range(count, 0, -1):
-                if len(" ".join(tokens[:cut])) < max_chars / 3:
+            for place in range(count, 0, -1):
+                if len(" ".join(tokens[:place])) < max_chars / 3:
                     break
-                if _CLAUSE_END.search(tokens[cut - 1]):
-                    count, pause = cut, CLAUSE_PAUSE_S
+                if _CLAUSE_END.search(tokens[place - 1]):
+                    count, pause = place, CLAUSE_PAUSE_S
                     break
-        pieces.append(Sentence(" ".join(tokens[:count]), pause))
+        pieces.append(Sentence(Spoken(" ".join(tokens[:count])), pause))
         tokens = tokens[count:]
     return pieces
 

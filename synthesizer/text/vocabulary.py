@@ -1,15 +1,17 @@
-"""The word lists of the English reader (`english.toml`), read once."""
+"""The word lists of the English reader (`english.toml`, `english_acronyms.toml`), read once."""
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from synthesizer.text.number_words import plural
 
-_PATH = Path(__file__).with_name("english.toml")
+_FILES = ("english.toml", "english_acronyms.toml")
 
 
 def names(section: str) -> frozenset[str]:
@@ -35,6 +37,14 @@ def pairs(section: str) -> dict[str, tuple[str, str]]:
     }
 
 
+def alternatives(words: Iterable[str]) -> str:
+    """A regular expression for any of these words, the longest first."""
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+
+
 @cache
 def _load() -> dict[str, Any]:
-    return tomllib.loads(_PATH.read_text(encoding="utf-8"))
+    found: dict[str, Any] = {}
+    for name in _FILES:
+        found |= tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    return found
