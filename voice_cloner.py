@@ -31,6 +31,7 @@ from utils.checkpoint import read_header
 from utils.config import CONFIGS
 from utils.errors import CloningError
 from utils.vad import require_voice
+from utils.voice import Voice
 from utils.watermark import mark
 from vocoder.inference import GRIFFIN_LIM, Vocoder
 
@@ -151,6 +152,14 @@ class VoiceCloner:
             raise CloningError("no reference clip given: name at least one recording of the voice")
         return self.encoder.embed_speaker([self._voice(clip) for clip in clips])
 
+    def hear(self, reference: Any) -> Voice:
+        """All that the synthesizer wants to know of the voice of one clip or of several; raises as `embed_reference`."""
+        embedding = self.embed_reference(reference)
+        clips = reference if isinstance(reference, list | tuple) else [reference]
+        rate = self.encoder.config.mel.sample_rate
+        read_clips = [read(clip, sample_rate=rate, max_seconds=MAX_REFERENCE_SECONDS) for clip in clips]
+        return self.synthesizer.hear(embedding, read_clips, self.encoder.fingerprint)
+
     def _voice(self, clip: Any) -> Waveform:
         """A reference clip, at a common volume and without its silences."""
         what = str(clip) if isinstance(clip, str | Path) else "the reference"
@@ -183,10 +192,10 @@ class VoiceCloner:
         tell = progress or (lambda stage: None)
         clock = _Clock()
         tell("encoder")
-        speaker = self.embed_reference(reference)
+        voice = self.hear(reference)
         clock.lap("encoder")
         tell("synthesizer")
-        spoken = self.synthesizer.speak(text, speaker, rate=rate, pause=pause, seed=seed, emotion=feeling)
+        spoken = self.synthesizer.speak(text, voice, rate=rate, pause=pause, seed=seed, emotion=feeling)
         clock.lap("synthesizer")
         tell("vocoder")
         audio = self.vocoder.vocode(spoken.mel, seed=seed)
@@ -197,7 +206,7 @@ class VoiceCloner:
             audio=audio,
             mel=np.asarray(spoken.mel),
             pieces=spoken.pieces,
-            similarity=self.similarity(speaker, audio),
+            similarity=self.similarity(voice.embedding, audio),
             seconds=clock.laps,
             seed=seed,
             models=self.describe(),
@@ -225,8 +234,8 @@ class VoiceCloner:
         """
         feeling = _checked(rate, pause, emotion, emotion_reference)
         seed = secrets.randbelow(2**31) if seed is None else seed
-        speaker = self.embed_reference(reference)
-        mels = self.synthesizer.stream(text, speaker, rate=rate, pause=pause, seed=seed, emotion=feeling)
+        voice = self.hear(reference)
+        mels = self.synthesizer.stream(text, voice, rate=rate, pause=pause, seed=seed, emotion=feeling)
         return self._pieces(self.vocoder.stream(mels, seed=seed))
 
     def _pieces(self, sounds: Iterable[np.ndarray]) -> Iterator[Waveform]:

@@ -82,6 +82,10 @@ class ParallelConfig:
     flow_steps: int = 4
     temperature: float = 0.5
     sigma_min: float = 1e-4
+    voice: bool = False  # pitch and durations are told relative to the voice's own pitch and pace (utils.voice)
+    prompt_tokens: int = 0  # learned tokens over frames of the reference; 0: only its embedding is heard
+    prompt_width: int = 64  # numbers of a token
+    prompt_dropout: float = 0.2  # part of the items that are learned without frames of a reference
 
     @property
     def flow(self) -> FlowConfig:
@@ -90,8 +94,9 @@ class ParallelConfig:
 
     def __post_init__(self) -> None:
         _ = self.flow  # which refuses sizes that make no sense
-        if not all(0 <= p < 1 for p in (self.dropout, self.predictor_dropout, self.speaker_dropout)):
-            raise ValueError("dropout, predictor_dropout and speaker_dropout must be in [0, 1)")
+        rates = (self.dropout, self.predictor_dropout, self.speaker_dropout, self.prompt_dropout)
+        if not all(0 <= p < 1 for p in rates):
+            raise ValueError("dropout, predictor_dropout, speaker_dropout and prompt_dropout must be in [0, 1)")
         if self.guidance and not (self.speaker_dropout and self.decoder == "flow"):
             raise ValueError(f'guidance {self.guidance} needs decoder "flow" and training with speaker_dropout')
 
@@ -169,6 +174,10 @@ class DataConfig:
     hold_out: int = 2  # utterances of each training speaker with at least ten, for validation beside unseen speakers
     embedding_noise: float = 0.2  # norm of the noise on an embedding of norm 1, so that unseen voices fit
     bucket: int = 16  # batches that are sorted by length together
+    balance: float = 0.0  # 0: each utterance once a round; 1: each speaker as often; between: in between
+    prompt_frames: tuple[int, int] = (160, 400)  # of another utterance of the speaker, shortest and longest
+    voices: str = ""  # a set of voices without texts, to be spoken with where the training sharpens (loss.adversarial)
+    resident_gb: float = 4.0  # a set whose arrays take less is kept on the device whole
 
 
 @dataclass(frozen=True)
@@ -185,6 +194,14 @@ class LossConfig:
     attention_floor: float = 0.1  # of its weight that stays
     attention_steps: int = 20_000  # until only the floor is left
     emotion: float = 0.3  # of the network that finds an emotion in a clip
+    listener: float = 0.5  # of the network that finds phones and pace in a mel
+    voice: float = 1.0  # of a voice's pitch and pace as its embedding alone tells them
+    # Sharpening: what is drawn in the few steps of inference is judged (0: no sharpening)
+    adversarial: float = 0.0  # by mel discriminators
+    features: float = 2.0  # by their inner features
+    speaker: float = 1.0  # by a network that finds the speaker embedding in a mel
+    said: float = 0.3  # by the listener
+    sharpen_from: float = 0.5  # share of the training before which nothing is drawn
     guide_width: float = 0.3  # of the diagonal, where no durations are known (arXiv 1710.08969, sec. 4.1)
 
 

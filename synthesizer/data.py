@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,12 +14,21 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from synthesizer.config import DataConfig
+from synthesizer.store import Draws, Store, pad
 from utils.corpora import emotion_of
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance, read_manifest
 from utils.sampling import rng
 
 KIND = "synthesizer"
+# shares of the utterance's own embedding, of another utterance's and of the speaker's mean, by DataConfig.embedding
+EMBEDDINGS = {
+    "utterance": (1.0, 0.0, 0.0),
+    "mixed": (0.5, 0.0, 0.5),
+    "other": (0.0, 0.5, 0.5),
+    "speaker": (0.0, 0.0, 1.0),
+}
+FACTS_NOISE = (0.04, 0.03, 0.04)  # standard deviations of what is told of a voice: octaves, octaves, log frames
 TO_SPARE = 10  # utterances that a speaker must have for some to be held out
 
 
@@ -49,6 +59,7 @@ class SynthesisData:
         self._of_speaker: dict[str, list[Utterance]] = {}
         for utterance in inside:
             self._of_speaker.setdefault(utterance.speaker, []).append(utterance)
+        self._places = {u.id: i for own in self._of_speaker.values() for i, u in enumerate(own)}
         self._turn, self._batches = -1, []  # the round that was asked for last; follows from (seed, step)
         path = Path(root) / "speakers.safetensors"
         if not path.is_file():
@@ -84,10 +95,26 @@ class SynthesisData:
     def choose(self, step: int) -> list[Utterance]:
         """The utterances of the batch of a step (1, 2, ...), of about the same length."""
         size = min(self.config.batch_size, len(self))
-        turn, place = divmod(step - 1, len(self) // size)
+        turn, place = divmod(step - 1, max(1, len(self) // size))
         if turn != self._turn:
-            self._turn, self._batches = turn, batches_of_round(self.frames, size, self.config.bucket, self.seed, turn)
+            self._turn, self._batches = turn, self._round(turn, size)
         return [self.utterances[i] for i in self._batches[place]]
+
+    def _round(self, turn: int, size: int) -> list[np.ndarray]:
+        if not self.config.balance:
+            return batches_of_round(self.frames, size, self.config.bucket, self.seed, turn)
+        order = rng(self.seed, turn, 3).choice(len(self), len(self) // size * size, p=self._shares)
+        batches = batches_of_round(self.frames[order], size, self.config.bucket, self.seed, turn)
+        return [order[batch] for batch in batches]
+
+    @functools.cached_property
+    def _shares(self) -> np.ndarray:
+        """How often each utterance is to come, of 1 in all."""
+        seconds: dict[str, float] = {}
+        for u in self.utterances:
+            seconds[u.speaker] = seconds.get(u.speaker, 0.0) + u.seconds
+        shares = np.array([max(seconds[u.speaker], 20.0) ** -self.config.balance for u in self.utterances])
+        return shares / shares.sum()
 
     def speaker(self, utterance: Utterance, draw: np.random.Generator | None = None) -> np.ndarray:
         """The embedding (D,) of norm 1 to learn `utterance` with; with `draw`, chosen and noisy as configured."""
@@ -138,32 +165,54 @@ class SynthesisData:
 
     def windows(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, width: int) -> dict[str, Tensor]:
         """A batch for `Parallel.forward`; without `draw`, windows begin at 0 and noise and times are fixed."""
-        batch, learning = self.common(chosen, draw), draw is not None
-        draw = rng(self.seed) if draw is None else draw
-        mels = [self.mel(u) for u in chosen]
-        width = min(width, max(len(m) for m in mels))
-        starts = [int(draw.integers(0, max(1, len(m) - width + 1))) for m in mels]
-        durations = [self.arrays.read(u, "durations").astype(np.int64) for u in chosen]
-        prosodies = [
-            prosody(m, self.arrays.read(u, "pitch"), d) for m, u, d in zip(mels, chosen, durations, strict=True)
-        ]
-        cut = [m[s : s + width] for m, s in zip(mels, starts, strict=True)]
-        shape = (len(chosen), width, mels[0].shape[1])
-        noise = draw.standard_normal(shape, dtype=np.float32)
-        time = draw.random(len(chosen), dtype=np.float32)
-        marks = [self.marks(u) for u in chosen]
-        if learning:
-            marks = [m * (draw.random() >= self.config.marks_withheld) for m in marks]
-        return batch | {
-            "durations": torch.from_numpy(pad(durations)),
-            "prosody": torch.from_numpy(pad(prosodies)),
-            "window_start": torch.tensor(starts),
-            "window_lengths": torch.tensor([len(m) for m in cut]),
-            "mel": torch.from_numpy(pad(cut, width, self.floor)).transpose(1, 2),
-            "marks": torch.from_numpy(pad(marks)),
-            "noise": torch.from_numpy(noise),
-            "time": torch.from_numpy(time),
-        }
+        return self.gathered(chosen, self.draws(chosen, draw, width))
+
+    def gathered(self, chosen: Sequence[Utterance], draws: Draws) -> dict[str, Tensor]:
+        """`Store.batch`, where the store holds only what the batch needs."""
+        used = {u.id: u for u in chosen} | {p.id: p for p in draws.prompts if p is not None}
+        return Store(self, list(used.values())).batch(chosen, draws)
+
+    def draws(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, width: int) -> Draws:
+        """All that is random in a batch; without `draw`, the same for the same utterances."""
+        learning, draw = draw is not None, rng(self.seed) if draw is None else draw
+        size = len(chosen)
+        frames = np.array([u.frames for u in chosen])
+        width = min(width, int(frames.max()))
+        prompts = [self._other(u, draw if learning else None) for u in chosen]
+        noise = self.config.embedding_noise if learning else 0.0
+        return Draws(
+            width=width,
+            starts=(draw.random(size) * np.maximum(1, frames - width + 1)).astype(np.int64) * learning,
+            prompts=prompts,
+            prompt_frames=int(draw.integers(self.config.prompt_frames[0], self.config.prompt_frames[1] + 1))
+            if learning
+            else self.config.prompt_frames[1],
+            prompt_starts=draw.random(size) * learning,
+            own=self._own(draw, size, learning),
+            noise=(draw.standard_normal((size, self.size)) * noise / np.sqrt(self.size)).astype(np.float32),
+            facts_noise=(draw.standard_normal((size, 3)) * FACTS_NOISE).astype(np.float32) * learning,
+            told=draw.random(size) >= self.config.marks_withheld if learning else np.ones(size, dtype=bool),
+            seeds=draw.integers(0, 2**31, size) if learning else np.arange(size),
+            seed=int(draw.integers(2**62)),
+        )
+
+    def _own(self, draw: np.random.Generator, size: int, learning: bool) -> np.ndarray:
+        """Of which clip each embedding is: 0 the utterance's own, 1 that of the prompt, 2 the speaker's mean."""
+        shares = EMBEDDINGS[self.config.embedding]
+        return draw.choice(3, size, p=shares) if learning else np.full(size, 0 if shares[0] == 1 else 2)
+
+    def _other(self, utterance: Utterance, draw: np.random.Generator | None) -> Utterance | None:
+        """Another utterance of the same speaker; None where there is none."""
+        own = self._of_speaker[utterance.speaker]
+        if len(own) < 2:
+            return None
+        place = self._places[utterance.id]
+        return own[(place + (1 if draw is None else int(draw.integers(1, len(own))))) % len(own)]
+
+    @property
+    def size(self) -> int:
+        """Numbers of a speaker embedding."""
+        return len(next(iter(self.speakers.values())))
 
     def whole(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, reduction: int) -> dict[str, Tensor]:
         """A batch for Tacotron: mel (B, M, F), F a multiple of `reduction`; mel_lengths (B,); targets (B, F / r).
@@ -259,15 +308,6 @@ def batches_of_round(frames: np.ndarray, size: int, bucket: int, seed: int, turn
     return [batches[i] for i in draw.permutation(len(batches))]
 
 
-def pad(arrays: Sequence[np.ndarray], length: int | None = None, value: float = 0) -> np.ndarray:
-    """Arrays (N, ...) of different N -> (B, length, ...), filled up with `value`."""
-    length = max(len(a) for a in arrays) if length is None else length
-    out = np.full((len(arrays), length, *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
-    for row, array in zip(out, arrays, strict=True):
-        row[: len(array)] = array
-    return out
-
-
 def crop(
     tokens: np.ndarray, durations: np.ndarray, between: Sequence[int], longest: int, draw: np.random.Generator
 ) -> tuple[int, int]:
@@ -284,15 +324,3 @@ def crop(
     fitting = np.flatnonzero(ends[stops[choice:]] - ends[starts[choice]] <= longest)
     word = choice + (int(fitting[-1]) if len(fitting) else 0)
     return int(starts[choice]), int(stops[word])
-
-
-def prosody(mel: np.ndarray, pitch: np.ndarray, durations: np.ndarray) -> np.ndarray:
-    """Per token (N, 3): energy (mean of the normalised mel), pitch (log2 Hz/150 of voiced frames), part voiced."""
-    voiced = (pitch != 0).astype(np.float32)
-    frames = np.stack([mel.mean(axis=1), pitch.astype(np.float32), voiced], axis=1)
-    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(frames, axis=0, dtype=np.float64)])
-    ends = np.cumsum(durations)
-    totals = sums[ends] - sums[ends - durations]
-    count = np.maximum(durations, 1)
-    values = [totals[:, 0] / count, totals[:, 1] / np.maximum(totals[:, 2], 1), totals[:, 2] / count]
-    return np.stack(values, axis=1).astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from synthesizer.feeling import embed_emotion
 from synthesizer.flow import Spoken
 from synthesizer.health import JUMP, Health, health
 from synthesizer.layers import ItemDropout
-from synthesizer.parallel import Parallel, upsampling, whole_durations
+from synthesizer.parallel import Conditioning, Parallel, upsampling, whole_durations
 from synthesizer.stopping import EachByItself, frame_limit
 from synthesizer.tacotron import Tacotron
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
@@ -32,8 +32,22 @@ SHORTEST_SECONDS = 0.2  # of a text, however short, at rate 1
 SILENT = 3.4  # published inference cuts trailing frames whose loudest channel is below -3.4
 
 
+class Told(NamedTuple):
+    """What a parallel model may be told of a voice beside its embedding: see `Parallel.condition`."""
+
+    facts: Tensor  # (B, 3)
+    prompt: Tensor | None  # (B, M, R)
+    prompt_lengths: Tensor | None  # (B,)
+
+
 def generate(
-    synthesizer: Synthesizer, readings: list[Reading], speakers: Tensor, rate: float, seed: int, emotion: Tensor | None
+    synthesizer: Synthesizer,
+    readings: list[Reading],
+    speakers: Tensor,
+    rate: float,
+    seed: int,
+    emotion: Tensor | None,
+    voice: Told | None = None,
 ) -> list[tuple]:
     """Per item mel (M, F), alignment (F, N), stop reason."""
     lengths = torch.tensor([len(r.tokens) for r in readings], device=synthesizer.device)
@@ -43,18 +57,19 @@ def generate(
     )
     if isinstance(synthesizer.network, Tacotron):
         return _tacotron(synthesizer, padded, lengths, speakers, rate, seed)
-    condition = synthesizer.network.condition(speakers, emotion)
     if isinstance(synthesizer.network, Parallel):
-        return _parallel(synthesizer, padded, marks, lengths, condition, rate, seed)
+        who = synthesizer.network.condition(speakers, emotion, *(voice or ()))
+        return _parallel(synthesizer, padded, marks, lengths, who, rate, seed)
+    condition = synthesizer.network.condition(speakers, emotion)
     return _transformer(synthesizer, padded, lengths, speakers, condition, rate, seed)
 
 
 def _parallel(
-    synthesizer: Synthesizer, tokens: Tensor, marks: Tensor, lengths: Tensor, speaker: Tensor, rate: float, seed: int
+    synthesizer: Synthesizer, tokens: Tensor, marks: Tensor, lengths: Tensor, who: Conditioning, rate: float, seed: int
 ) -> list[tuple]:
     model: Parallel = synthesizer.network
-    encoding = model.encode(tokens, lengths, speaker, marks=marks)
-    nobody = model.encode(tokens, lengths, torch.zeros_like(speaker)) if model.config.guidance else None
+    encoding = model.encode(tokens, lengths, who, marks=marks)
+    nobody = model.encode(tokens, lengths, who.nobody()) if model.config.guidance else None
     frames = torch.expm1(encoding.durations_log) * min(max(synthesizer.details.tempo, 0.7), 1.5)
     timeless = torch.tensor([s in (END, WORD_BOUNDARY) for s in synthesizer.text.symbols], device=tokens.device)
     silent = torch.tensor([s in (SILENCE, *PAUSES) for s in synthesizer.text.symbols], device=tokens.device)
@@ -63,7 +78,7 @@ def _parallel(
     totals = frames.cumsum(dim=1).gather(1, lengths[:, None] - 1)
     frames = frames * (SHORTEST_SECONDS / synthesizer.mel.frame_seconds / totals).clamp(min=1)
     durations = whole_durations(frames, lengths, rate)
-    mels, frame_counts = model.mels(encoding, durations, encoding.prosody, speaker, [seed] * len(tokens), nobody)
+    mels, frame_counts = model.mels(encoding, durations, encoding.prosody, who, [seed] * len(tokens), nobody)
     index, _ = upsampling(durations)
     mels = mels.clamp(-synthesizer.mel.max_abs, synthesizer.mel.max_abs)
     return [
@@ -140,11 +155,11 @@ def lead_parallel(
 ) -> Tensor:
     """The parallel model's mel (1, M, F) with the durations (N,) and the prosody (N, 3) of a recording."""
     emotion = embed_emotion(synthesizer.network, synthesizer.emotions, synthesizer.mel, None)
-    speaker = synthesizer.network.condition(speakers, emotion)
-    encoding = synthesizer.network.encode(tokens, lengths, speaker)
+    who = synthesizer.network.condition(speakers, emotion)
+    encoding = synthesizer.network.encode(tokens, lengths, who)
     frames = torch.as_tensor(np.asarray(durations, dtype=np.int64), device=synthesizer.device)[None]
     spoken = torch.as_tensor(np.asarray(prosody, dtype=np.float32), device=synthesizer.device)[None]
-    return synthesizer.network.mels(encoding, frames, spoken, speaker, [seed])[0]
+    return synthesizer.network.mels(encoding, frames, synthesizer.network.filled(spoken, who), who, [seed])[0]
 
 
 def lead_step_by_step(

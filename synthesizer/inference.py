@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import secrets
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -18,7 +19,7 @@ from synthesizer.align import PAUSE
 from synthesizer.clauses import mark_ids, marks_of_words
 from synthesizer.config import SynthesizerConfig
 from synthesizer.feeling import Feeling, embed_emotion
-from synthesizer.generation import generate, health_of, lead_parallel, lead_step_by_step
+from synthesizer.generation import Told, generate, health_of, lead_parallel, lead_step_by_step
 from synthesizer.parallel import Parallel
 from synthesizer.speech import Speech, Synthesis, after, complaint
 from synthesizer.tacotron import Tacotron, published_config, published_state
@@ -28,10 +29,13 @@ from synthesizer.transformer import Transformer
 from utils.checkpoint import Checkpoint, Unfilled, load_into, load_weights
 from utils.config import from_dict
 from utils.errors import CloningError
+from utils.audio import Waveform
 from utils.mel import SYNTHESIZER_MEL, MelConfig
+from utils.voice import Voice, pitch_facts
 
 log = logging.getLogger(__name__)
 BATCH = 8  # sentences at once
+PROMPT_SECONDS = 12.0  # of a reference, whose frames are read
 RATES = (0.25, 4.0)
 # of a sentence; longer ones are said in clauses
 MAX_CHARACTERS = {"parallel": 200, "tacotron": 130, "transformer": 130}
@@ -246,7 +250,8 @@ class Synthesizer:
         """
         if not RATES[0] <= rate <= RATES[1]:
             raise CloningError(f"rate is {rate:g}; it must be {RATES[0]:g} to {RATES[1]:g}")
-        speakers = self._speakers(speaker, len(texts))
+        told = self._told(speaker, len(texts))
+        speakers = self._speakers(speaker.embedding if isinstance(speaker, Voice) else speaker, len(texts))
         seed = secrets.randbelow(2**31) if seed is None else seed
         texts = [self.text.normalize(text) for text in texts]
         readings = [self.read(text) for text in texts]
@@ -257,7 +262,8 @@ class Synthesizer:
             feeling = embed_emotion(self.network, self.emotions, self.mel, emotion)
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]
-                found = generate(self, [readings[i] for i in chosen], speakers[chosen], rate, seed, feeling)
+                voice = told and Told(*(part[: len(chosen)] for part in told))
+                found = generate(self, [readings[i] for i in chosen], speakers[chosen], rate, seed, feeling, voice)
                 for i, (mel, alignment, reason) in zip(chosen, found, strict=True):
                     results[i] = Synthesis(
                         mel=mel.float().cpu().numpy(),
@@ -324,6 +330,34 @@ class Synthesizer:
                 f"{text[:40]!r}...: {count} symbols, at most {MAX_TOKENS} in a sentence: make it shorter"
             )
         return reading
+
+    def hear(self, embedding: np.ndarray, clips: Sequence[Waveform] = (), encoder: str = "") -> Voice:
+        """What this model wants to know of a voice: its embedding (D,), and from clips of it pitch, pace and frames.
+
+        Each clip is brought to the level of the training. A model that is not told of voices keeps the embedding alone.
+        """
+        if not (isinstance(self.network, Parallel) and self.network.config.voice and clips):
+            return Voice(embedding, encoder)
+        from synthesizer.reference import prompt_of
+
+        prompt, track = prompt_of(clips, self.mel)
+        heard = torch.from_numpy(prompt).to(self.device)[None]
+        with torch.inference_mode():
+            normal = (heard - self.network.mel_mean) / self.network.mel_std
+            pace = float(self.network.listener.pace(normal, torch.ones_like(normal[..., :1], dtype=torch.bool)))
+        pitch, spread = pitch_facts(track) or (None, None)
+        return Voice(embedding, encoder, pitch, spread, pace, prompt)
+
+    def _told(self, voice: np.ndarray | Voice, count: int) -> Told | None:
+        """What the network is told of a voice beside its embedding; the longest prompt is cut at PROMPT_SECONDS."""
+        if not isinstance(voice, Voice) or voice.prompt is None:
+            return None
+        facts = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, voice.pace)])
+        prompt = torch.from_numpy(voice.prompt[: round(PROMPT_SECONDS / self.mel.frame_seconds)]).t()
+        lengths = torch.full((count,), prompt.shape[1], device=self.device)
+        return Told(
+            facts.to(self.device).expand(count, -1), prompt.to(self.device).expand(count, -1, -1), lengths
+        )
 
     def _speakers(self, speaker: np.ndarray, count: int) -> Tensor:
         speakers = torch.as_tensor(np.asarray(speaker, dtype=np.float32))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +47,38 @@ class ItemDropout:
         return mask
 
 
+class HashedDropout:
+    """As `ItemDropout`, without a loop over items: each element's draw is a hash of (seed, call, place).
+
+    x is (B, C) or (B, N, C); padding changes nothing, since a place has the same draw however long the batch is.
+    """
+
+    def __init__(self, seeds: Tensor) -> None:
+        self.seeds, self.calls = seeds.long(), 0
+
+    def __call__(self, x: Tensor, probability: float, lengths: Tensor | None = None) -> Tensor:
+        if probability == 0:
+            return x
+        return x * self.keep(x.shape, probability).to(x.dtype) / (1 - probability)
+
+    def keep(self, shape: torch.Size, probability: float) -> Tensor:
+        """Bool (B, ...), false with `probability`."""
+        self.calls += 1
+        size = math.prod(shape[1:])
+        if probability == 0:
+            return self.seeds.new_ones(shape, dtype=torch.bool)
+        start = mixed(self.seeds * 0x9E3779B1 + self.calls * 0x85EBCA6B)
+        drawn = mixed(start[:, None] + torch.arange(size, device=self.seeds.device) * 0x9E3779B1)
+        return ((drawn & 0xFFFFFF) >= round(probability * 2**24)).view(shape)
+
+
+def mixed(x: Tensor) -> Tensor:
+    """int64 -> int64 whose bits all depend on all of x's lower 48 (the finaliser of MurmurHash3, in wrapping int64)."""
+    x = (x ^ (x >> 33)) * -0x00AE502812AA7333
+    x = (x ^ (x >> 33)) * -0x3B314601E57A13AD
+    return x ^ (x >> 33)
+
+
 class ConvBlock(nn.Module):
     """Depthwise convolution, layer norm shifted and scaled by a condition (FiLM), two pointwise layers, residual.
 
@@ -62,10 +97,59 @@ class ConvBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
-        y = self.depthwise((x * mask).transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
+        y = self._depthwise(x * mask)
         gain, shift = self.film(condition).unsqueeze(1).chunk(2, dim=-1)
         y = self.norm(y) * (1 + gain) + shift
         return x + self.scale * self.down(F.gelu(self.up(y)))
+
+
+    def _depthwise(self, x: Tensor) -> Tensor:
+        if x.is_cuda and DEPTHWISE == "shifts":
+            x = x.to(torch.get_autocast_dtype("cuda")) if torch.is_autocast_enabled("cuda") else x
+            weight = self.depthwise.weight[:, 0, 0].t().to(x.dtype)
+            return Depthwise.apply(x.contiguous(), weight) + self.depthwise.bias.to(x.dtype)
+        return self.depthwise(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
+
+
+DEPTHWISE = os.environ.get("DEPTHWISE", "shifts")
+
+
+class Depthwise(torch.autograd.Function):
+    """Depthwise convolution along the frames as sums of shifted products: x (B, F, C), weight (K, C) -> (B, F, C).
+
+    On a GPU this is bound by memory alone, where the kernels of the libraries for odd shapes are not.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: Tensor) -> Tensor:
+        context.save_for_backward(x, weight)
+        return _shifted(x, weight)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = context.saved_tensors
+        gradient = gradient.contiguous()
+        of_weight = torch.empty_like(weight)
+        for k in range(len(weight)):
+            here, there = _overlap(x.shape[1], k - len(weight) // 2)
+            of_weight[k] = torch.sum(gradient[:, here] * x[:, there], dim=(0, 1), dtype=torch.float32)
+        return _shifted(gradient, weight.flip(0)), of_weight
+
+
+def _shifted(x: Tensor, weight: Tensor) -> Tensor:
+    """Sum over k of weight[k] * x moved by k - K // 2 frames, zeros from outside."""
+    out = torch.zeros_like(x)
+    for k in range(len(weight)):
+        here, there = _overlap(x.shape[1], k - len(weight) // 2)
+        out[:, here].addcmul_(x[:, there], weight[k])
+    return out
+
+
+def _overlap(size: int, shift: int) -> tuple[slice, slice]:
+    """Places t, and t + shift, where both are inside."""
+    inner = max(0, size - abs(shift))
+    first, second = max(0, -shift), max(0, shift)
+    return slice(first, first + inner), slice(second, second + inner)
 
 
 class ConvStack(nn.Module):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from synthesizer.config import LossConfig
 from synthesizer.layers import length_mask
+from synthesizer.listener import listener_losses
 from utils.distributed import masked_mean
 
 Mean = Callable[[Tensor, Tensor], Tensor]  # of values where a mask is true
@@ -24,20 +25,44 @@ def local_mean(values: Tensor, mask: Tensor) -> Tensor:
 def parallel_losses(
     output: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig, mean: Mean = masked_mean
 ) -> dict[str, Tensor]:
-    """Of `Parallel.forward`'s output: duration and prosody over tokens, mean and flow over frames of the window."""
+    """Of `Parallel.forward`'s output: duration and prosody over tokens, mean and flow over frames of the window.
+
+    bands (B, M) of the batch: mel channels that count, paired (B,): items that were spoken so by this voice.
+    """
     tokens = length_mask(batch["token_lengths"], batch["tokens"].shape[1])
+    if "paired" in batch:
+        tokens = tokens & batch["paired"][:, None]
     durations = batch["durations"].float()
     timed = tokens[..., None] & (durations > 0)[..., None]
-    mask = output["mask"]
     wanted = torch.log1p(durations)
+    mask = seen(output, batch)
     losses = {
         "duration": config.duration * mean((output["durations_log"].float() - wanted).square(), tokens),
-        "prosody": config.prosody * mean((output["prosody"].float() - batch["prosody"]).square(), timed),
+        "prosody": config.prosody * mean((output["prosody"].float() - output["prosody_target"]).square(), timed),
         "mean": config.mean * mean((output["mean"].float() - output["mel"]).abs(), mask),
     }
     if "velocity" in output:
-        losses["flow"] = config.flow * flow_loss(output, mean)
+        error = (output["velocity"].float() - output["velocity_target"]).square()
+        losses["flow"] = config.flow * mean(error, mask)
+    if "voice" in output:
+        known = batch["facts"].isfinite()
+        told = torch.where(known, batch["facts"], 0.0)
+        error = F.smooth_l1_loss(output["voice"].float(), told, reduction="none", beta=0.1)
+        losses["voice"] = config.voice * mean(error, known)
+    if "heard" in output:
+        heard = listener_losses(
+            output["heard"], output["frame_symbols"], output["frame_durations"], batch["silent"][output["frame_symbols"]]
+        )
+        losses |= {name: config.listener * mean(value, output["mask"][..., 0]) for name, value in heard.items()}
     return losses | emotion_losses(output, batch, config, mean)
+
+
+def seen(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+    """Where a mel is learned from: (B, W, 1), or (B, W, M) where recordings lack channels."""
+    mask = output["mask"]
+    if "paired" in batch:
+        mask = mask & batch["paired"][:, None, None]
+    return mask & batch["bands"][:, None] if "bands" in batch else mask
 
 
 def flow_loss(output: Mapping[str, Tensor], mean: Mean) -> Tensor:

@@ -30,6 +30,8 @@ LONGEST_PAUSE_SECONDS = 0.3
 AT_SPEED = "_x"  # in the name of a clip and of a speaker, before the speed
 CHARACTERS_PER_SECOND = (5.0, 25.0)  # outside, the transcript hardly fits
 
+DROP_DB = 40.0  # below the loud parts, 10 ms are silence
+
 Embed = Callable[[np.ndarray, int], np.ndarray]  # samples (T,), Hz -> (D,)
 
 
@@ -153,6 +155,34 @@ class Processor:
         return samples[start : round((last + MARGIN_SECONDS) * rate)]
 
 
+@dataclasses.dataclass
+class VoiceProcessor:
+    """As `Processor`, for clips without a text: voices to speak with, not words to learn. arrays: mel, pitch, embed."""
+
+    embed: Embed
+    min_seconds: float = 1.5
+    max_seconds: float = 20.0
+    config: mel.MelConfig = mel.SYNTHESIZER_MEL
+
+    def header(self) -> dict[str, Any]:
+        return {"mel": dataclasses.asdict(self.config), "level_dbfs": LEVEL_DBFS}
+
+    def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
+        rate = self.config.sample_rate
+        whole = audio.read(clip.path, sample_rate=rate).samples
+        samples = without_pauses(level(whole, rate), rate)[: round(self.max_seconds * rate)]
+        seconds = len(samples) / rate
+        if seconds < self.min_seconds:
+            raise CloningError(f"too short: {clip.id}: {seconds:.1f} s, limit {self.min_seconds:g} s")
+        spectrogram = mel.mel_spectrogram(torch.from_numpy(samples), self.config).T.numpy()
+        arrays = {
+            "mel": spectrogram.astype(np.float16),
+            "pitch": pitch(samples, rate, self.config.hop_length, high=HIGHEST_HZ).astype(np.float16),
+            "embed": np.asarray(self.embed(whole, rate), dtype=np.float32),
+        }
+        return preprocessing.describe(clip, seconds=seconds, frames=len(spectrogram)), arrays
+
+
 def original(clip: Clip) -> str:
     """The id of the clip that this one is, or that it is at another speed."""
     return clip.id if clip.speed == 1 else clip.id.rpartition(AT_SPEED)[0]
@@ -183,6 +213,19 @@ def loud_dbfs(samples: np.ndarray, rate: int) -> float:
     if levels.max() < -80:
         raise CloningError(f"silence only: the loudest 10 ms have {levels.max():.0f} dBFS")
     return float(10 * np.log10(np.mean(10 ** (levels[levels > levels.max() - 30] / 10))))
+
+
+def without_pauses(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Samples whose silences are LONGEST_PAUSE_SECONDS at most, as those of the training."""
+    levels = align.frame_levels(samples, rate)
+    loud = levels > np.percentile(levels, 95) - DROP_DB
+    if not loud.any():
+        return samples
+    keep, half = np.zeros(len(loud), dtype=bool), round(LONGEST_PAUSE_SECONDS * 50)
+    for place in np.flatnonzero(loud):
+        keep[max(0, place - half) : place + half + 1] = True
+    size = round(rate * 0.01)
+    return samples[: len(loud) * size].reshape(-1, size)[keep].reshape(-1)
 
 
 def speaker_levels(clips: Sequence[Clip], rate: int, count: int = 48) -> dict[str, float]:

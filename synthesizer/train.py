@@ -36,6 +36,8 @@ def build_task(data_dir: str, config: RunConfig, vocode: Vocode | None = None) -
     Raises CloningError when the set does not suit the model.
     """
     if config.model.model == "parallel":
+        from synthesizer.train_parallel import ParallelTask
+
         return ParallelTask(data_dir, config, vocode)
     if config.model.model == "transformer":
         from synthesizer.train_transformer import TransformerTask
@@ -111,84 +113,6 @@ class SynthesizerTask(Task):
         chosen.sort(key=lambda u: (u.frames, u.id))
         size = self.run.data.batch_size
         return [chosen[i : i + size] for i in range(0, len(chosen), size)]
-
-
-class ParallelTask(SynthesizerTask):
-    """The parallel synthesizer."""
-
-    def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
-        super().__init__(data_dir, config, vocode)
-        if not self.train.has_durations:
-            raise CloningError(
-                f"{data_dir}: holds no durations, which the parallel model learns from: run synthesizer_preprocess.py "
-                "with --alignments, or train --set model.model=tacotron"
-            )
-        torch.manual_seed(config.training.seed)
-        model = Parallel(config.model, self.n_symbols, self.mel["n_mels"])
-        mean, std = self.train.mel_statistics()
-        model.mel_mean.copy_(mean)
-        model.mel_std.copy_(std)
-        self.modules = {"synthesizer": model}
-
-    def batch(self, step: int) -> dict[str, Tensor]:
-        draw = rng(self.run.training.seed, step, 2)
-        return self.train.windows(self.train.choose(step), draw, self.run.data.window)
-
-    def losses(
-        self, modules: Mapping[str, nn.Module], batch: dict[str, Any], phase: str, step: int
-    ) -> dict[str, Tensor]:
-        return parallel_losses(modules[phase](batch), batch, self.run.loss)
-
-    def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
-        model: Parallel = modules["synthesizer"]
-        sums: dict[str, float] = {}
-        tempos: dict[str, list[Tensor]] = {}
-        batches = self.validation_batches(N_PREDICTED)
-        for chosen in batches:
-            batch = to_device(self.held_out.windows(chosen, None, self.run.data.window), model.mel_mean.device)
-            output = model(batch)
-            values = parallel_losses(output, batch, self.run.loss, local_mean) | emotion_accuracy(output, batch)
-            planned = torch.expm1(output["durations_log"].float()).clamp(min=0) * (batch["durations"] > 0)
-            for utterance, real, made in zip(chosen, batch["durations"].sum(dim=1), planned.sum(dim=1), strict=True):
-                tempos.setdefault(utterance.speaker, []).append(torch.stack([real, made]))
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
-        count = sum(map(len, batches))
-        metrics = {name: value / count for name, value in sums.items()}
-        mel, alignment = self._example(model, batches[0][0])
-        pictures = {"mel": partial(plots.plot_mel, mel), "durations": partial(plots.plot_alignment, alignment)}
-        score = sum(value for name, value in metrics.items() if name != "emotion_accuracy")
-        # a mean of log durations is too short by half its error's variance: inference multiplies by this
-        metrics["tempo"] = tempo(tempos)
-        return Validation(score=score, metrics=metrics, figures=pictures, audio=self.sample(mel))
-
-    def _example(self, model: Parallel, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
-        """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""
-        batch = to_device(self.held_out.common([utterance], None), model.mel_mean.device)
-        emotion = model.emotion.label(batch["emotion"]) if model.emotion is not None else None
-        speaker = model.condition(batch["speaker"], emotion)
-        marks = torch.from_numpy(self.held_out.marks(utterance))[None].to(speaker.device)
-        encoding = model.encode(batch["tokens"], batch["token_lengths"], speaker, marks=marks)
-        durations = whole_durations(torch.expm1(encoding.durations_log), batch["token_lengths"]).clamp(max=100)
-        mel, _ = model.mels(encoding, durations, encoding.prosody, speaker, [0])
-        index, _ = upsampling(durations)
-        return mel[0].cpu().numpy(), F.one_hot(index[0], durations.shape[1]).float().cpu().numpy()
-
-
-def tempo(frames: Mapping[str, Sequence[Tensor]]) -> float:
-    """By how much predicted durations are too short: the geometric mean over speakers of spoken by planned frames.
-
-    frames: of each speaker, pairs (2,) of the frames of an utterance as spoken and as planned.
-    """
-    ratios = [torch.stack(tuple(pairs)).sum(dim=0).clamp(min=1.0).double() for pairs in frames.values()]
-    return float(torch.stack([(real / planned).log() for real, planned in ratios]).mean().exp())
-
-
-def emotion_accuracy(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """How often a clip's emotion is found; nothing for a model without emotions."""
-    if "emotion_logits" not in output:
-        return {}
-    return {"emotion_accuracy": (output["emotion_logits"].argmax(dim=1) == batch["emotion"]).float().mean()}
 
 
 def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
