@@ -153,7 +153,7 @@ class VoiceCloner:
         return self.encoder.embed_speaker([self._voice(clip) for clip in clips])
 
     def hear(self, reference: Any) -> Voice:
-        """All that the synthesizer wants to know of the voice of one clip or of several; raises as `embed_reference`."""
+        """What the synthesizer wants to know of the voice of one clip or of several; raises as `embed_reference`."""
         embedding = self.embed_reference(reference)
         clips = reference if isinstance(reference, list | tuple) else [reference]
         rate = self.encoder.config.mel.sample_rate

@@ -26,10 +26,10 @@ from synthesizer.tacotron import Tacotron, published_config, published_state
 from synthesizer.text import PUBLISHED, Sentence, TextProcessor
 from synthesizer.text.symbols import SILENCE, WORD_BOUNDARY
 from synthesizer.transformer import Transformer
+from utils.audio import Waveform
 from utils.checkpoint import Checkpoint, Unfilled, load_into, load_weights
 from utils.config import from_dict
 from utils.errors import CloningError
-from utils.audio import Waveform
 from utils.mel import SYNTHESIZER_MEL, MelConfig
 from utils.voice import Voice, pitch_facts
 

@@ -34,8 +34,8 @@ class Listener(nn.Module):
         self.leave = nn.Linear(channels, n_symbols + 2)
 
     def forward(self, mel: Tensor, mask: Tensor) -> Heard:
-        nothing = mel.new_zeros(len(mel), 1)  # these blocks have no condition
-        found = self.leave(self.stack(self.enter(mel) * mask, nothing, mask)).float()
+        one = mel.new_ones(len(mel), 1)  # these blocks have no condition
+        found = self.leave(self.stack(self.enter(mel) * mask, one, mask)).float()
         return Heard(found[..., :-2], F.softplus(found[..., -2]), found[..., -1])
 
     def pace(self, mel: Tensor, mask: Tensor) -> Tensor:

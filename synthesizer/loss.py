@@ -50,9 +50,8 @@ def parallel_losses(
         error = F.smooth_l1_loss(output["voice"].float(), told, reduction="none", beta=0.1)
         losses["voice"] = config.voice * mean(error, known)
     if "heard" in output:
-        heard = listener_losses(
-            output["heard"], output["frame_symbols"], output["frame_durations"], batch["silent"][output["frame_symbols"]]
-        )
+        truth = (output[f"frame_{name}"] for name in ("symbols", "durations", "silent"))
+        heard = listener_losses(output["heard"], *truth)
         losses |= {name: config.listener * mean(value, output["mask"][..., 0]) for name, value in heard.items()}
     return losses | emotion_losses(output, batch, config, mean)
 

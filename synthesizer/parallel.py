@@ -32,8 +32,8 @@ Drop = Callable[[Tensor], Tensor]
 
 
 class Conditioning(NamedTuple):
-    """Who speaks: `voice` (B, C) conditions every block; facts (B, 3), where the model is told of voices; of a model with
-    a prompt its tokens (B, K, T), and which items have some (B,).
+    """Who speaks: `voice` (B, C) conditions every block; facts (B, 3), where the model is told of voices; tokens
+    (B, K, T) of a prompt, where the model attends to one, and which items have it (B,).
     """
 
     voice: Tensor
@@ -173,6 +173,7 @@ class Parallel(nn.Module):
         if self.listener is not None:
             output["heard"] = self.listener(mel, mask)
             output["frame_symbols"] = batch["tokens"].gather(1, index)
+            output["frame_silent"] = batch["silent"].gather(1, index)
             output["frame_durations"] = batch["durations"].gather(1, index)
         if self.flow is not None:
             point, target = self.flow.path(mel, batch["noise"], batch["time"])

@@ -27,8 +27,8 @@ class Prompt(nn.Module):
         self.leave = nn.Linear(channels, width)
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
-        nothing = mel.new_zeros(len(mel), 1)
-        hidden = self.stack(self.enter(mel) * mask, nothing, mask)
+        one = mel.new_ones(len(mel), 1)  # these blocks have no condition
+        hidden = self.stack(self.enter(mel) * mask, one, mask)
         keys, values = self.attend(hidden).chunk(2, dim=-1)
         queries = self.queries.to(keys.dtype).expand(len(mel), -1, -1)
         seen = mask[:, None, None, :, 0]
@@ -54,6 +54,6 @@ class TokenAttention(nn.Module):
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Scaled dot products in HEADS heads: (B, N, C), (B, K, C) twice -> (B, N, C); mask (B, 1, 1 or N, K) true where seen."""
+    """In HEADS heads: queries (B, N, C), keys and values (B, K, C) -> (B, N, C); mask (B, 1, 1, K) true where seen."""
     parts = (x.unflatten(-1, (HEADS, -1)).transpose(1, 2) for x in (queries, keys, values))
     return F.scaled_dot_product_attention(*parts, attn_mask=mask).transpose(1, 2).flatten(2)

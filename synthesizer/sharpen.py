@@ -55,7 +55,7 @@ class MelSpeaker(nn.Module):
         self.leave = nn.Linear(2 * channels, speaker_size)
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
-        hidden = self.stack(self.enter(mel) * mask, mel.new_zeros(len(mel), 1), mask)
+        hidden = self.stack(self.enter(mel) * mask, mel.new_ones(len(mel), 1), mask)
         weight = self.weigh(hidden).float().masked_fill(~mask, -torch.inf).softmax(dim=1)
         mean = (hidden * weight).sum(dim=1)
         spread = ((hidden.float() - mean[:, None]).square() * weight).sum(dim=1).clamp(min=1e-5).sqrt()

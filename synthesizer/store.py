@@ -45,7 +45,9 @@ class Draws:
 class Store:
     """`utterances` of a set; mels in float16."""
 
-    def __init__(self, data: SynthesisData, utterances: Sequence[Utterance], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, data: SynthesisData, utterances: Sequence[Utterance], device: torch.device | str = "cpu"
+    ) -> None:
         self.data, self.device = data, torch.device(device)
         self.index = {u.id: i for i, u in enumerate(utterances)}
         read = data.arrays.read
@@ -78,8 +80,8 @@ class Store:
         self.silent = torch.from_numpy(silent).to(self.device)
 
     def batch(self, chosen: Sequence[Utterance], draws: Draws) -> dict[str, Tensor]:
-        """A batch for `Parallel.forward` of these utterances, and bands (B, M), the mel channels that they have, and
-        silent (S,), the symbols that are no phones."""
+        """A batch for `Parallel.forward` of these utterances, and embed (B, D), bands (B, M), the mel channels that
+        they have, and silent (B, N), whether a token is no phone."""
         items = np.array([self.index[u.id] for u in chosen])
         others = np.array([i if p is None else self.index[p.id] for i, p in zip(items, draws.prompts, strict=True)])
         there = np.array([p is not None for p in draws.prompts])
@@ -119,7 +121,7 @@ class Store:
             "prompt_lengths": prompt_lengths * self._to(there),
             "noise": torch.randn(shape, generator=generator, device=self.device),
             "time": torch.rand(len(items), generator=generator, device=self.device),
-            "silent": self.silent,
+            "silent": self.silent[tokens],
             "bands": torch.arange(mel.shape[1], device=self.device) < read["bands"][item][:, None],
         }
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from synthesizer.data import KIND, prosody
+from synthesizer.data import KIND
 from synthesizer.inference import Synthesizer
+from synthesizer.store import prosody
 from utils.corpora import Clip
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance, read_manifest

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from synthesizer.config import RunConfig, SynthesizerConfig
 from synthesizer.data import SynthesisData, by_chance
 from synthesizer.flow import FlowPostnet
-from synthesizer.loss import local_mean, parallel_losses
-from synthesizer.parallel import Parallel, upsampling, whole_durations
-from utils import checkpoint, plots
+from utils import checkpoint
 from utils.config import to_dict
 from utils.errors import CloningError
 from utils.manifest import Utterance
-from utils.sampling import rng
-from utils.task import Task, Validation
+from utils.task import Task
 
 N_VALIDATION = 32  # utterances that Tacotron speaks, which takes time; as many speakers as there are
 N_PREDICTED = 96  # utterances that the parallel model is compared with
@@ -113,6 +108,13 @@ class SynthesizerTask(Task):
         chosen.sort(key=lambda u: (u.frames, u.id))
         size = self.run.data.batch_size
         return [chosen[i : i + size] for i in range(0, len(chosen), size)]
+
+
+def emotion_accuracy(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """How often a clip's emotion is found; nothing for a model without emotions."""
+    if "emotion_logits" not in output:
+        return {}
+    return {"emotion_accuracy": (output["emotion_logits"].argmax(dim=1) == batch["emotion"]).float().mean()}
 
 
 def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

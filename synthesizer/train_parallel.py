@@ -16,7 +16,7 @@ from synthesizer.loss import local_mean, parallel_losses
 from synthesizer.parallel import Parallel, upsampling, whole_durations
 from synthesizer.sharpen import Judges, judges_losses, sharpening_losses
 from synthesizer.store import Store, Voices
-from synthesizer.train import SynthesizerTask, Vocode, to_device
+from synthesizer.train import SynthesizerTask, Vocode, emotion_accuracy, to_device
 from utils import plots
 from utils.errors import CloningError
 from utils.manifest import Utterance
@@ -186,10 +186,3 @@ def tempo(frames: Mapping[str, Sequence[Tensor]]) -> float:
     """
     ratios = [torch.stack(tuple(pairs)).sum(dim=0).clamp(min=1.0).double() for pairs in frames.values()]
     return float(torch.stack([(real / planned).log() for real, planned in ratios]).mean().exp())
-
-
-def emotion_accuracy(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """How often a clip's emotion is found; nothing for a model without emotions."""
-    if "emotion_logits" not in output:
-        return {}
-    return {"emotion_accuracy": (output["emotion_logits"].argmax(dim=1) == batch["emotion"]).float().mean()}
