@@ -175,6 +175,7 @@ class DataConfig:
     embedding_noise: float = 0.2  # norm of the noise on an embedding of norm 1, so that unseen voices fit
     bucket: int = 16  # batches that are sorted by length together
     balance: float = 0.0  # 0: each utterance once a round; 1: each speaker as often; between: in between
+    questions: float = 1.0  # how often what asks something comes, against the rest
     prompt_frames: tuple[int, int] = (160, 400)  # of another utterance of the speaker, shortest and longest
     voices: str = ""  # a set of voices without texts, to be spoken with where the training sharpens (loss.adversarial)
     resident_gb: float = 4.0  # a set whose arrays take less is kept on the device whole

@@ -101,7 +101,7 @@ class SynthesisData:
         return [self.utterances[i] for i in self._batches[place]]
 
     def _round(self, turn: int, size: int) -> list[np.ndarray]:
-        if not self.config.balance:
+        if not self.config.balance and self.config.questions == 1:
             return batches_of_round(self.frames, size, self.config.bucket, self.seed, turn)
         order = rng(self.seed, turn, 3).choice(len(self), len(self) // size * size, p=self._shares)
         batches = batches_of_round(self.frames[order], size, self.config.bucket, self.seed, turn)
@@ -114,6 +114,7 @@ class SynthesisData:
         for u in self.utterances:
             seconds[u.speaker] = seconds.get(u.speaker, 0.0) + u.seconds
         shares = np.array([max(seconds[u.speaker], 20.0) ** -self.config.balance for u in self.utterances])
+        shares[["?" in (u.text or "") for u in self.utterances]] *= self.config.questions
         return shares / shares.sum()
 
     def speaker(self, utterance: Utterance, draw: np.random.Generator | None = None) -> np.ndarray:

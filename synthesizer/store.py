@@ -201,7 +201,7 @@ def facts(pitch: np.ndarray, tokens: np.ndarray, durations: np.ndarray, silent: 
     return np.array([*found, pace], dtype=np.float32)
 
 
-def bands(mel: np.ndarray, least: float = -1.0) -> int:
+def bands(mel: np.ndarray, least: float = -1.6) -> int:
     """How many mel channels, from the lowest, hold speech: above a low-pass nothing comes near the loud parts.
 
     mel (F, M) in the units of `utils.mel` (8 are 100 dB); `least`: what the loudest fiftieth of a channel's frames has
