@@ -147,9 +147,10 @@ class SynthesisData:
             "token_lengths": torch.tensor([len(t) for t in tokens]),
             "speaker": torch.from_numpy(np.stack([self.speaker(u, draw) for u in chosen])),
             "seeds": torch.from_numpy(seeds.astype(np.int64)),
-        } | self._emotion(chosen)
+        } | self.emotion(chosen)
 
-    def _emotion(self, chosen: Sequence[Utterance]) -> dict[str, Tensor]:
+    def emotion(self, chosen: Sequence[Utterance]) -> dict[str, Tensor]:
+        """emotion (B,): places in the list of labels; nothing for a model without emotions."""
         if not self.emotions:
             return {}
         return {"emotion": torch.tensor([self.emotions.index(emotion_of(u.speaker, u.emotion)) for u in chosen])}

@@ -123,7 +123,7 @@ class Store:
             "time": torch.rand(len(items), generator=generator, device=self.device),
             "silent": self.silent[tokens],
             "bands": torch.arange(mel.shape[1], device=self.device) < read["bands"][item][:, None],
-        }
+        } | {name: value.to(self.device) for name, value in self.data.emotion(chosen).items()}
 
     def _to(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)

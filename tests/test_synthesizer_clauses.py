@@ -130,9 +130,10 @@ def test_guidance_goes_on_in_the_direction_from_nobody_to_the_voice():
         with torch.inference_mode():
             speaker = model.condition(voices)
             encoding = model.encode(tokens, lengths, speaker)
-            silent = model.encode(tokens, lengths, torch.zeros_like(speaker))
+            silent = model.encode(tokens, lengths, speaker.nobody())
             spoken, nobody = (encoding if voice else silent), (silent if guided else None)
-            return model.mels(spoken, durations, encoding.prosody, speaker * voice, [1, 1], nobody)[0]
+            who = speaker if voice else speaker.nobody()
+            return model.mels(spoken, durations, encoding.prosody, who, [1, 1], nobody)[0]
 
     plain = speak(0.0, False)
     torch.testing.assert_close(speak(0.0, True), plain)

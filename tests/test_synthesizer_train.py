@@ -16,7 +16,8 @@ import synthesizer_train
 from synthesizer.config import LossConfig, RunConfig
 from synthesizer.inference import Synthesizer
 from synthesizer.loss import local_mean, tacotron_losses
-from synthesizer.train import build_task, tempo
+from synthesizer.train import build_task
+from synthesizer.train_parallel import tempo
 from synthesizer.train_steps import alignment_warnings
 from tests.test_synthesizer_data import MEL, SPEAKER_SIZE, make_set
 from utils.checkpoint import load_weights
