@@ -106,19 +106,16 @@ class ParallelTask(SynthesizerTask):
     def losses(
         self, modules: Mapping[str, nn.Module], batch: dict[str, Any], phase: str, step: int
     ) -> dict[str, Tensor]:
-        model, weight = modules["synthesizer"], self.sharpening()
+        model, sharpens = modules["synthesizer"], "draw" in batch
         if phase == "judges":
-            if weight:
-                with torch.no_grad():
-                    output = model(batch)
-            else:
-                output = model.real(batch)
+            with torch.no_grad():
+                output = model(batch) if sharpens else model.real(batch)
             return judges_losses(modules["judges"], output, batch)
         output = model(batch)
         losses = parallel_losses(output, batch, self.run.loss)
-        if weight:
+        if sharpens:
             judged = sharpening_losses(model.listener, modules["judges"], output, batch, self.run.loss)
-            losses |= {name: weight * value for name, value in judged.items()}
+            losses |= {name: self.sharpening() * value for name, value in judged.items()}
         return losses
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
