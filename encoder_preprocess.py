@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from encoder.names import KIND
+from encoder.names import KIND, voices_of
 from encoder.preprocess import EncoderItem, write_noise, write_rooms
 from utils import preprocessing
 from utils.errors import CloningError, exit_code
+from utils.manifest import Manifest
 
 EPILOG = """
 examples:
@@ -43,6 +44,20 @@ def build_parser() -> argparse.ArgumentParser:
         help="let the teacher hear every clip at these speeds too, such as 0.85 1.15: more voices to imitate",
     )
     parser.add_argument(
+        "--formants",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="FACTOR",
+        help="the same with the formants moved, pitch and pace kept, such as 0.88 1.14",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        choices=["auto", "cpu", "cuda"],
+        help="of the teacher (default: a GPU if there is one)",
+    )
+    parser.add_argument(
         "--noise", type=Path, nargs="+", default=[], metavar="DIR", help="folders of recorded noise for augmentation"
     )
     parser.add_argument(
@@ -66,11 +81,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.speeds and args.teacher is None:
-        raise CloningError("--speeds is for the teacher's embeddings: give --teacher CHECKPOINT too")
-    if any(not 0.5 <= speed <= 2 or speed == 1 for speed in args.speeds):
-        raise CloningError(f"--speeds {' '.join(f'{s:g}' for s in args.speeds)}: factors lie in 0.5 .. 2 and are not 1")
-    item = EncoderItem(args.min_seconds, args.teacher, tuple(args.speeds))
+    for name, factors in (("--speeds", args.speeds), ("--formants", args.formants)):
+        if factors and args.teacher is None:
+            raise CloningError(f"{name} is for the teacher's embeddings: give --teacher CHECKPOINT too")
+        if any(not 0.5 <= factor <= 2 or factor == 1 for factor in factors):
+            raise CloningError(f"{name} {' '.join(f'{f:g}' for f in factors)}: factors lie in 0.5 .. 2 and are not 1")
+    if args.teacher is not None:
+        from utils.checkpoint import load_weights  # torch is loaded for a teacher only: it takes a second
+
+        load_weights(args.teacher, KIND)  # what is wrong with it is said before the long work
+    item = EncoderItem(args.min_seconds)
     selection = preprocessing.select(args, lambda clip: not any(fnmatchcase(clip.speaker, p) for p in args.exclude))
     print(selection.scan.report())
     header = item.header()
@@ -89,7 +109,20 @@ def run(args: argparse.Namespace) -> None:
         header=header,
         retry_skipped=args.retry_skipped,
     )
+    if args.teacher is not None:
+        _teach(args, manifest)
     print(preprocessing.report(manifest))
+
+
+def _teach(args: argparse.Namespace, manifest: Manifest) -> None:
+    import torch
+
+    from encoder.teach import teach
+
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    teach(manifest, args.teacher, voices_of(tuple(args.speeds), tuple(args.formants)), device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,17 +16,19 @@ from utils.errors import exit_code
 from utils.manifest import read_manifest
 
 EPILOG = """
-presets: small (transformer, taught by another encoder and by speakers; the one to start with),
-lstm (the same training for the published layout), published (GE2E alone, 64 x 10 utterances, as published),
-debug (a few seconds, to see that all works).
+presets: small (transformer, taught by another encoder and by speakers; the one to start with), gpu (the same network,
+large batches and a growing margin, for minutes of one GPU), lstm (as gpu, for the published layout), published (GE2E
+alone, 64 x 10 utterances, as published), debug (a few seconds, to see that all works).
 
 examples:
   python encoder_train.py data/encoder --out runs/encoder --config small
+  python encoder_train.py data/encoder --out runs/gpu --config gpu --from saved_models/default/encoder.safetensors
   python encoder_train.py data/encoder --out runs/lstm --config published --set data.speakers=16 --steps 50000
 
 settings worth knowing (--set): data.speakers, data.utterances (a batch), data.min_seconds, data.max_seconds (crops),
-loss.distill_weight, loss.ge2e_weight, loss.aam_weight, loss.ge2e=softmax|contrast|angular, augment.noise and the like
-(probabilities), model.transformer.width. A name that does not exist is answered with those that do.
+loss.distill_weight, loss.speaker_share, loss.ge2e_weight, loss.aam_weight, loss.aam_margin, augment.noise and the like
+(probabilities), augment.speeds and augment.formants (as preprocessed), model.transformer.width. A name that does not
+exist is answered with those that do.
 
 The folder then holds best.safetensors (lowest equal error rate on held-out speakers), last.safetensors, log.jsonl,
 figures/ and tensorboard/. The same command goes on where a run was stopped.
@@ -35,7 +37,7 @@ figures/ and tensorboard/. The same command goes on where a run was stopped.
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
-    training_flags.add_arguments(parser, KIND, "small, lstm, published, debug")
+    training_flags.add_arguments(parser, KIND, "small, gpu, lstm, published, debug")
     parser.add_argument(
         "--model", choices=["lstm", "transformer"], help="architecture, whatever the preset says (model.architecture)"
     )

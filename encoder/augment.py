@@ -1,6 +1,7 @@
-"""What happens to a training crop before it is embedded: noise, other voices, rooms, narrow bands, levels, masks.
+"""What happens to the crops of a batch before they are embedded: rooms, noise, other voices, channels, levels, masks.
 
-Everything is numpy with a generator passed in, so that a batch depends on (seed, step) alone.
+Everything is torch on (B, T) crops, where they lie. What happens to whom, and how strongly, is drawn in numpy from a
+generator passed in; noise from a torch generator on the device: a batch depends on (seed, step) alone.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from utils.errors import CloningError
 
@@ -19,104 +23,174 @@ if TYPE_CHECKING:
     from encoder.settings import AugmentConfig
 
 log = logging.getLogger(__name__)
-Crop = Callable[[int], np.ndarray]  # number of samples -> that much of some other recording
 
 # What libsndfile calls compression levels; the rates are those of speech at 16 kHz
 _CODECS = {("MP3", "MPEG_LAYER_III"): (0.4, 0.9), ("OGG", "OPUS"): (0.88, 1.0)}  # 100 .. 25 and 40 .. 12 kbit/s
 
 
+@dataclass(frozen=True)
+class Sounds:
+    """What may be added to crops: functions from (rows, generator) to as many sounds (rows, T), and rooms."""
+
+    other: Callable[[int, np.random.Generator], Tensor]  # speech of other utterances
+    noise: Callable[[int, np.random.Generator], Tensor] | None = None  # recorded noise
+    rooms: Tensor | None = None  # impulse responses (R, L) of simulated rooms, the direct sound first
+
+
 def augment(
-    wav: np.ndarray,
-    config: AugmentConfig,
-    rng: np.random.Generator,
-    sample_rate: int,
-    other: Crop,
-    noise: Crop | None,
-    room: Callable[[], np.ndarray] | None = None,
-) -> np.ndarray:
-    """Each effect of `config` with its probability, in the order of nature: room, other sounds, channel, level.
+    wav: Tensor, config: AugmentConfig, draws: np.random.Generator, noises: torch.Generator, rate: int, sounds: Sounds
+) -> Tensor:
+    """Each effect of `config` on its share of the rows, in the order of nature: room, sounds, channel, level.
 
-    wav (T,) float32 -> (T,) float32. `other` gives speech of other utterances; `noise` recorded noise and `room` the
-    impulse response of a simulated room, if there are any. An effect that is newer than runs that may go on draws
-    nothing from `rng` unless it is asked for.
+    wav (B, T) float32 -> (B, T) float32; rows are drawn apart for each effect.
     """
-    if rng.random() < config.reverb:
-        if room is not None and rng.random() < config.reverb_rooms:
-            wav = convolve(wav, room())
-        else:
-            wav = reverberate(wav, rng, rng.uniform(*config.reverb_seconds), sample_rate)
-    if rng.random() < config.noise:
-        recorded = noise is not None and rng.random() < 0.5
-        sound = noise(len(wav)) if recorded else coloured_noise(len(wav), rng)
-        wav = add_at_snr(wav, sound, rng.uniform(*config.noise_snr_db))
-    if rng.random() < config.babble:
-        babble = np.sum([other(len(wav)) for _ in range(rng.integers(1, 4))], axis=0)
-        wav = add_at_snr(wav, babble, rng.uniform(*config.babble_snr_db))
-    if rng.random() < config.telephone:
-        wav = mu_law_8_bit(band_pass(wav, 300.0, 3400.0, sample_rate))
-    elif rng.random() < config.band_limit:
-        low, high = rng.uniform(20.0, 300.0), rng.uniform(0.3, 0.95) * sample_rate / 2
-        wav = band_pass(wav, low, high, sample_rate)
-    if config.codec and rng.random() < config.codec:
-        wav = lossy(wav, rng, sample_rate)
-    if rng.random() < config.gain:
-        wav = wav * 10 ** (rng.uniform(*config.gain_db) / 20)
-    return wav.astype(np.float32, copy=False)
+    samples = wav.size(1)
+
+    def uniform(low: float, high: float) -> Callable[[int], Tensor]:
+        return lambda n: sent(draws.uniform(low, high, n).astype(np.float32), wav.device)
+
+    def on(share: float, effect: Callable[[Tensor, int], Tensor]) -> np.ndarray:
+        nonlocal wav
+        rows = draw_rows(share, len(wav), draws)
+        if len(rows):
+            index = sent(rows, wav.device)
+            wav = wav.index_copy(0, index, effect(wav[index], len(rows)))
+        return rows
+
+    def room(x: Tensor, n: int) -> Tensor:
+        made = made_up_rooms(
+            uniform(*config.reverb_seconds)(n), uniform(0, 12)(n), config.reverb_seconds[1], rate, noises
+        )
+        if sounds.rooms is not None:
+            simulated = sounds.rooms[sent(draws.integers(len(sounds.rooms), size=n), x.device)]
+            length = max(made.size(1), simulated.size(1))
+            made, simulated = (torch.nn.functional.pad(r, (0, length - r.size(1))) for r in (made, simulated))
+            made = torch.where(uniform(0, 1)(n)[:, None] < config.reverb_rooms, simulated, made)
+        return convolve(x, made)
+
+    def noise(x: Tensor, n: int) -> Tensor:
+        sound = coloured_noise(uniform(0, 2)(n), samples, noises)
+        if sounds.noise is not None:
+            sound = torch.where(uniform(0, 1)(n)[:, None] < 0.5, sounds.noise(n, draws), sound)
+        return add_at_snr(x, sound, uniform(*config.noise_snr_db)(n))
+
+    def babble(x: Tensor, n: int) -> Tensor:
+        voices = sounds.other(3 * n, draws).unflatten(0, (3, n))  # one to three of them
+        heard = torch.arange(3, device=x.device)[:, None] < uniform(1, 4)(n).floor()
+        return add_at_snr(x, (voices * heard[:, :, None]).sum(dim=0), uniform(*config.babble_snr_db)(n))
+
+    on(config.reverb, room)
+    on(config.noise, noise)
+    on(config.babble, babble)
+    on(config.equalizer, lambda x, n: equalize(x, uniform(-1, 1)(6 * n).view(n, 6) * config.equalizer_db, rate))
+    on(config.band_limit, lambda x, n: band_pass(x, uniform(20, 300)(n), uniform(0.3, 0.95)(n) * rate / 2, rate))
+    on(config.telephone, lambda x, n: mu_law_8_bit(band_pass(x, uniform(300, 300)(n), uniform(3400, 3400)(n), rate)))
+    on(config.thinning, lambda x, n: thin_out(x, uniform(*config.thinning_db)(n)))
+    on(config.codec, lambda x, n: _lossy_rows(x, draws, rate))
+    on(config.gain, lambda x, n: x * _ratio(uniform(*config.gain_db)(n)))
+    return wav
 
 
-def add_at_snr(wav: np.ndarray, sound: np.ndarray, snr_db: float) -> np.ndarray:
-    """`sound` under `wav`, so many dB quieter by mean power; silence on either side leaves `wav` as it is."""
-    speech_power, sound_power = np.mean(wav**2), np.mean(sound**2)
-    if speech_power <= 0 or sound_power <= 0:
-        return wav
-    return wav + sound * np.float32(np.sqrt(speech_power / sound_power / 10 ** (snr_db / 10)))
+def sent(array: np.ndarray, device: torch.device) -> Tensor:
+    """To the device without waiting for what it is at."""
+    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
-def coloured_noise(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise whose power falls as f^-a, with a drawn between 0 (white) and 2 (brown)."""
-    size = _fast_length(samples)
-    spectrum = np.fft.rfft(rng.standard_normal(size, dtype=np.float32))
-    spectrum *= np.arange(1, len(spectrum) + 1, dtype=np.float32) ** (-rng.uniform(0, 2) / 2)
-    return np.fft.irfft(spectrum, size)[:samples].astype(np.float32)
+def draw_rows(share: float, rows: int, draws: np.random.Generator) -> np.ndarray:
+    """About `share` of the numbers 0 .. rows - 1, each as likely as any; their count is the nearest below or above."""
+    if not share:
+        return np.empty(0, np.int64)
+    count = min(rows, int(share * rows + draws.random()))
+    return np.sort(draws.permutation(rows)[:count])
 
 
-def reverberate(wav: np.ndarray, rng: np.random.Generator, rt60: float, sample_rate: int) -> np.ndarray:
-    """Convolve with a made-up room: the direct sound, then noise that has fallen by 60 dB after `rt60` seconds.
+def add_at_snr(wav: Tensor, sound: Tensor, snr_db: Tensor) -> Tensor:
+    """`sound` (B, T) under `wav` (B, T), `snr_db` (B,) quieter by mean power; silence on a side changes nothing."""
+    speech, other = (x.square().mean(dim=1, keepdim=True) for x in (wav, sound))
+    factor = (speech / other.clamp(min=1e-20)).sqrt() / _ratio(snr_db)
+    return wav + sound * torch.where(other > 1e-20, factor, torch.zeros_like(factor))
 
-    The direct sound stays in place and the level as it was.
+
+def coloured_noise(tilt: Tensor, samples: int, noises: torch.Generator) -> Tensor:
+    """Gaussian noise (B, T) whose power falls as f^-tilt (B,): 0 white, 2 brown."""
+    size = fast_length(samples)
+    spectrum = torch.fft.rfft(torch.randn(len(tilt), size, generator=noises, device=tilt.device))
+    frequency = torch.arange(1, spectrum.size(1) + 1, device=tilt.device, dtype=tilt.dtype)
+    return torch.fft.irfft(spectrum * frequency ** (-tilt[:, None] / 2), size)[:, :samples]
+
+
+def made_up_rooms(rt60: Tensor, wet_db: Tensor, longest: float, rate: int, noises: torch.Generator) -> Tensor:
+    """Impulse responses (B, L): the direct sound, then noise from 2 ms on that has fallen by 60 dB after `rt60` (B,) s.
+
+    The tail is `wet_db` (B,) quieter than the direct sound; L holds `longest` seconds.
     """
-    length = max(int(rt60 * sample_rate), 2)
-    time = np.arange(length, dtype=np.float32) / sample_rate
-    tail = rng.standard_normal(length, dtype=np.float32) * np.exp(-6.9078 * time / rt60)  # ln 1000 = 6.9078
-    tail[: int(0.002 * sample_rate)] = 0
-    room = tail * np.float32(10 ** (-rng.uniform(0, 12) / 20) / max(float(np.linalg.norm(tail)), 1e-9))
-    room[0] = 1.0
-    return convolve(wav, room)
+    length = max(int(longest * rate), 2)
+    time = torch.arange(length, device=rt60.device) / rate
+    tail = torch.randn(len(rt60), length, generator=noises, device=rt60.device)
+    tail = tail * torch.exp(-6.9078 * time / rt60[:, None]) * (time >= 0.002)  # ln 1000 = 6.9078
+    tail = tail / (tail.norm(dim=1, keepdim=True).clamp(min=1e-9) * _ratio(wet_db))
+    return torch.cat([torch.ones_like(tail[:, :1]), tail[:, 1:]], dim=1)
 
 
-def convolve(wav: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """`wav` (T,) as heard in a room with this impulse response (R,): as long and as loud as before."""
-    size = _fast_length(len(wav) + len(room))
-    wet = np.fft.irfft(np.fft.rfft(wav, size) * np.fft.rfft(room, size), size)[: len(wav)]
-    power = np.mean(wet**2)
-    return (wet * np.sqrt(np.mean(wav**2) / power) if power > 0 else wet).astype(np.float32)
+def convolve(wav: Tensor, rooms: Tensor) -> Tensor:
+    """`wav` (B, T) as heard in rooms with these impulse responses (B, L): as long and as loud as before."""
+    size = fast_length(wav.size(1) + rooms.size(1))
+    wet = torch.fft.irfft(torch.fft.rfft(wav, size) * torch.fft.rfft(rooms, size), size)[:, : wav.size(1)]
+    before, after = (x.square().mean(dim=1, keepdim=True) for x in (wav, wet))
+    return wet * (before / after.clamp(min=1e-20)).sqrt()
 
 
-def band_pass(wav: np.ndarray, low_hz: float, high_hz: float, sample_rate: int) -> np.ndarray:
-    """Keep low .. high; outside, the level falls as in a filter of fourth order (no phase shift)."""
-    size = _fast_length(len(wav))
-    spectrum = np.fft.rfft(wav, size)
-    frequency = np.maximum(np.fft.rfftfreq(size, 1 / sample_rate), 1e-3)
-    gain = 1 / np.sqrt((1 + (low_hz / frequency) ** 8) * (1 + (frequency / high_hz) ** 8))
-    return np.fft.irfft(spectrum * gain, size)[: len(wav)].astype(np.float32)
+def band_pass(wav: Tensor, low_hz: Tensor, high_hz: Tensor, rate: int) -> Tensor:
+    """Keep low .. high (B,); outside, the level falls as in a filter of fourth order (no phase shift)."""
+
+    def gain(frequency: Tensor) -> Tensor:
+        below, above = low_hz[:, None] / frequency, frequency / high_hz[:, None]
+        return 1 / ((1 + below**8) * (1 + above**8)).sqrt()
+
+    return _filter(wav, gain, rate)
 
 
-def mu_law_8_bit(wav: np.ndarray) -> np.ndarray:
-    """There and back through 8-bit mu-law at full level, as a telephone does."""
-    peak = max(float(np.abs(wav).max(initial=0)), 1e-9)
-    compressed = np.sign(wav) * np.log1p(255 * np.abs(wav / peak)) / np.log(256)
-    rounded = np.round(compressed * 127) / 127
-    return (np.sign(rounded) * np.expm1(np.abs(rounded) * np.log(256)) / 255 * peak).astype(np.float32)
+def equalize(wav: Tensor, gains_db: Tensor, rate: int) -> Tensor:
+    """A microphone's colour: gains (B, P) at P frequencies from 60 Hz to half the rate, even in octaves."""
+    octaves = np.log2(rate / 2 / 60) / (gains_db.size(1) - 1)
+
+    def gain(frequency: Tensor) -> Tensor:
+        place = (torch.log2(frequency / 60) / octaves).clamp(0, gains_db.size(1) - 1.001)
+        first, share = place.floor().long(), place - place.floor()
+        return _ratio_of(gains_db[:, first] * (1 - share) + gains_db[:, first + 1] * share)
+
+    return _filter(wav, gain, rate)
+
+
+def mu_law_8_bit(wav: Tensor) -> Tensor:
+    """There and back through 8-bit mu-law at full level, as a telephone does: (B, T)"""
+    peak = wav.abs().amax(dim=1, keepdim=True).clamp(min=1e-9)
+    compressed = wav.sign() * torch.log1p(255 * (wav / peak).abs()) / np.log(256)
+    rounded = torch.round(compressed * 127) / 127
+    return rounded.sign() * torch.expm1(rounded.abs() * np.log(256)) / 255 * peak
+
+
+def thin_out(wav: Tensor, depth_db: Tensor) -> Tensor:
+    """What a codec of a low rate drops: in each frame of 32 ms, all that lies `depth_db` (B,) under its loudest bin."""
+    window = torch.hann_window(512, device=wav.device)
+    spectrum = torch.stft(wav, 512, 256, window=window, return_complex=True, pad_mode="constant")
+    level = spectrum.abs()
+    kept = level >= level.amax(dim=1, keepdim=True) / _ratio(depth_db)[:, :, None]
+    return torch.istft(spectrum * kept, 512, 256, window=window, length=wav.size(1))
+
+
+def _filter(wav: Tensor, gain: Callable[[Tensor], Tensor], rate: int) -> Tensor:
+    size = fast_length(wav.size(1))
+    frequency = (torch.arange(size // 2 + 1, device=wav.device) * (rate / size)).clamp(min=1e-3)
+    return torch.fft.irfft(torch.fft.rfft(wav, size) * gain(frequency), size)[:, : wav.size(1)]
+
+
+def _ratio(db: Tensor) -> Tensor:
+    return _ratio_of(db)[:, None]
+
+
+def _ratio_of(db: Tensor) -> Tensor:
+    return torch.exp(db * (np.log(10) / 20))
 
 
 def lossy(wav: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
@@ -141,33 +215,39 @@ def lossy(wav: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.nda
     return np.pad(heard, (0, max(0, len(wav) - len(heard))))[: len(wav)]
 
 
-def draw_mask(config: AugmentConfig, rng: np.random.Generator, channels: int, frames: int) -> np.ndarray:
-    """Bounds (first channel, stop channel, first frame, stop frame) to blank out; four zeros: nothing."""
-    if rng.random() >= config.mask:
-        return np.zeros(4, np.int64)
-    if config.mask_by == "torchaudio" and (drawn := _torchaudio_mask(config, rng, channels, frames)) is not None:
-        return drawn
-    width = int(rng.integers(0, min(config.mask_channels, channels) + 1))
-    length = int(rng.integers(0, int(config.mask_share * frames) + 1))
-    channel, frame = int(rng.integers(0, channels - width + 1)), int(rng.integers(0, frames - length + 1))
-    return np.array([channel, channel + width, frame, frame + length], np.int64)
+def _lossy_rows(wav: Tensor, draws: np.random.Generator, rate: int) -> Tensor:
+    return sent(np.stack([lossy(row, draws, rate) for row in wav.cpu().numpy()]), wav.device)
 
 
-def _torchaudio_mask(config: AugmentConfig, rng: np.random.Generator, channels: int, frames: int) -> np.ndarray | None:
-    """The same bounds as drawn by torchaudio's SpecAugment; None where torchaudio does not load."""
-    import torch
+def draw_masks(config: AugmentConfig, draws: np.random.Generator, rows: int, channels: int, frames: int) -> np.ndarray:
+    """Bounds (rows, 4): first channel, stop channel, first frame, stop frame to blank out; four zeros: nothing."""
+    chosen = draw_rows(config.mask, rows, draws)
+    bounds = np.zeros((rows, 4), np.int64)
+    if config.mask_by == "torchaudio" and _mask_along_axis() is not None:
+        bounds[chosen] = [_torchaudio_mask(config, draws, channels, frames) for _ in chosen]
+        return bounds
+    for first, most, of in (
+        (0, min(config.mask_channels, channels), channels),
+        (2, int(config.mask_share * frames), frames),
+    ):
+        width = draws.integers(0, most + 1, len(chosen))
+        start = draws.integers(0, of - width + 1)
+        bounds[chosen, first], bounds[chosen, first + 1] = start, start + width
+    return bounds
 
+
+def _torchaudio_mask(config: AugmentConfig, draws: np.random.Generator, channels: int, frames: int) -> list[int]:
+    """The same bounds as drawn by torchaudio's SpecAugment."""
     mask = _mask_along_axis()
-    if mask is None:
-        return None
+    assert mask is not None
     bounds: list[int] = []
     with torch.random.fork_rng(devices=[]):  # it draws from torch's own generator
-        torch.manual_seed(int(rng.integers(2**31)))
+        torch.manual_seed(int(draws.integers(2**31)))
         for axis, most in ((1, config.mask_channels), (2, int(config.mask_share * frames))):
             kept = mask(torch.ones(1, channels, frames), most + 1, 0.0, axis).amin(dim=3 - axis)[0]
             blank = torch.nonzero(kept == 0).flatten()
             bounds += [int(blank[0]), int(blank[-1]) + 1] if len(blank) else [0, 0]
-    return np.array(bounds, np.int64)
+    return bounds
 
 
 @lru_cache(maxsize=1)
@@ -181,6 +261,6 @@ def _mask_along_axis() -> Callable | None:
         return None
 
 
-def _fast_length(samples: int) -> int:
+def fast_length(samples: int) -> int:
     """The next length of the form 2^k, 3 * 2^k or 5 * 2^k, which FFTs like."""
     return min(base << max(0, -(-samples // base) - 1).bit_length() for base in (1, 3, 5))

@@ -5,67 +5,31 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from encoder.augment import augment, draw_mask
-from encoder.names import NOISE_SHARD, ROOM_SHARD, noise_name, room_name, teacher_at
-from encoder.settings import AugmentConfig, EncoderSettings
-from utils.audio import change_speed
+from encoder.augment import Sounds, augment, draw_masks, sent
+from encoder.names import NOISE_SHARD, OWN, ROOM_SHARD, noise_name, room_name
+from encoder.recordings import OnDevice, OnDisk, Recordings
+from encoder.sampling import SpeakerCycler
+from encoder.settings import EncoderSettings
+from encoder.teach import Taught
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance
-from utils.sampling import Cycler, rng
+from utils.sampling import rng
 
-PCM = np.float32(1 / 32767)  # features hold int16
-SPEAKER = "speaker:"  # the mean of a speaker's utterances, among the teacher's embeddings
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One row of a batch: whose, and which utterance."""
-
-    speaker: int
-    utterance: Utterance
-
-
-class SpeakerCycler:
-    """Which speakers and utterances step k holds, without state.
-
-    Speakers come in rounds, each `turns[s]` times a round, in random order; a batch holds every speaker at most once.
-    A speaker's utterances come in rounds of their own. So every speaker is met within two rounds.
-    """
-
-    def __init__(self, utterances: list[list[Utterance]], turns: list[int], seed: int) -> None:
-        self.utterances, self.turns = utterances, turns
-        self.slots = [(s, copy) for s, count in enumerate(turns) for copy in range(count)]
-        self.order = Cycler(len(self.slots), seed, 1)
-        self.own = [Cycler(len(rows), seed, 2, s) for s, rows in enumerate(utterances)]
-
-    def draw(self, step: int, speakers: int, per_speaker: int) -> list[Draw]:
-        """Rows of a step, one speaker's utterances beside each other."""
-        chosen: dict[int, int] = {}  # speaker -> how often it has been drawn before
-        position = step * speakers
-        while len(chosen) < speakers:
-            turn = position // len(self.slots)
-            speaker, copy = self.slots[self.order.at(position)]
-            chosen.setdefault(speaker, turn * self.turns[speaker] + copy)
-            position += 1
-        return [
-            Draw(speaker, self.utterances[speaker][self.own[speaker].at(turn * per_speaker + i)])
-            for speaker, turn in chosen.items()
-            for i in range(per_speaker)
-        ]
+LENGTHS = 0.1  # s: crops last a multiple of this, so that a device sees few sizes
 
 
 class TrainingBatches:
-    """Reads, crops and augments what `SpeakerCycler` draws."""
+    """Draws who and what a step holds, crops and augments it."""
 
-    def __init__(self, manifest: Manifest, settings: EncoderSettings) -> None:
+    def __init__(self, manifest: Manifest, settings: EncoderSettings, taught: Taught | None = None) -> None:
         self.settings, self.data, self.seed = settings, settings.data, settings.training.seed
         self.rate, self.mel = settings.model.mel.sample_rate, settings.model.mel
-        self.arrays = Arrays(manifest.root)
         by_speaker: dict[str, list[Utterance]] = defaultdict(list)
         for utterance in manifest.split("train"):
             by_speaker[utterance.speaker].append(utterance)
@@ -76,133 +40,143 @@ class TrainingBatches:
                 f"preprocess more or --set data.speakers={max(2, len(self.speakers))}"
             )
         rows = [by_speaker[name] for name in self.speakers]
-        self.all = [u for row in rows for u in row]
+        self.utterances = [u for row in rows for u in row]
         self.cycler = SpeakerCycler(rows, [self._turns(row) for row in rows], self.seed)
-        self.noise: int = manifest.header.get("noise", 0)  # recordings
-        self.rooms: int = manifest.header.get("rooms", 0)  # impulse responses
-        teacher = manifest.header.get("teacher") or {}
-        self.taught = set(teacher.get("speeds", [])) | {1.0}  # speeds at which the teacher has heard the clips
-        self.targets = self._targets(rows) if settings.loss.distill_weight else None
+        self.noises: int = manifest.header.get("noise", 0)
+        self.voices = settings.augment.voices
+        self.speeds = list(dict.fromkeys(speed for speed, _ in self.voices))  # the first is 1
+        self.speed_of = np.array([self.speeds.index(speed) for speed, _ in self.voices])
+        arrays = Arrays(manifest.root)
+        sounds = [Utterance(noise_name(i), "", shard=NOISE_SHARD) for i in range(self.noises)]
+        self.recordings: Recordings = OnDisk(arrays, [*self.utterances, *sounds], self.speeds)
+        self.rooms = _rooms(arrays, manifest.header.get("rooms", 0))
+        self.targets: Tensor | None = None
+        if settings.loss.distill_weight and taught is not None:
+            self.targets = self._targets(rows, taught)
+        self.device = torch.device("cpu")
+
+    def move(self, device: torch.device) -> None:
+        """Put everything on the device: from now on batches are made there."""
+        assert isinstance(self.recordings, OnDisk)
+        self.recordings = OnDevice(self.recordings.arrays, self.recordings.recordings, self.speeds, device)
+        self.device = device
+        self.targets = self.targets.to(device) if self.targets is not None else None
+        self.rooms = self.rooms.to(device) if self.rooms is not None else None
+
+    @property
+    def bytes_needed(self) -> int:
+        """What `move` takes of a device."""
+        targets = self.targets.numel() * self.targets.element_size() if self.targets is not None else 0
+        return OnDevice.bytes_needed(sum(u.seconds for u in self.utterances), self.speeds) + targets
 
     def _turns(self, utterances: list[Utterance]) -> int:
         if self.data.balance == "equal":
             return 1
-        return max(1, round(math.sqrt(sum(u.seconds for u in utterances) / 10)))
+        return max(1, round(math.sqrt(sum(u.seconds for u in utterances) / self.data.balance_seconds)))
 
-    def batch(self, step: int) -> dict[str, Tensor]:
-        """wav (B, T) float32, lengths (B,) samples, speaker (B,), mask (B, 4); with a teacher: target (B, D).
+    def batch(self, step: int, progress: float = 0.0) -> dict[str, Any]:
+        """wav (B, T) float32, speaker (B,), voice (B,), mask (B, 4), and with a teacher target (B, D).
 
-        A speaker at another speed is a speaker of its own (`speaker` >= the number of speakers), without a target (0)
-        where the teacher has not heard it so.
+        `progress` is the share of the run that is done: the last part may have other crops. A speaker in another voice
+        is a speaker of its own (`speaker` >= the number of speakers), without a target (0) where the teacher has not
+        heard it so.
         """
-        seconds = rng(self.seed, 3, step).uniform(self.data.min_seconds, self.data.max_seconds)
-        samples = int(seconds * self.rate)
-        draws = self.cycler.draw(step, self.data.speakers, self.data.utterances)
-        voices = [self._voice(draw, step) for draw in draws]
-        rows = [
-            self._row(draw, voice, samples, rng(self.seed, 4, step, i))
-            for i, (draw, voice) in enumerate(zip(draws, voices, strict=True))
-        ]
-        batch = {
-            "wav": torch.from_numpy(np.stack([row["wav"] for row in rows])),
-            "lengths": torch.tensor([row["length"] for row in rows]),
-            "speaker": torch.tensor([d.speaker + v * len(self.speakers) for d, v in zip(draws, voices, strict=True)]),
-            "mask": torch.from_numpy(np.stack([row["mask"] for row in rows])),
+        draws = rng(self.seed, 3, step)
+        samples = self._samples(draws, progress)
+        who, utterances = self.cycler.draw(step, self.data.speakers, self.data.utterances)
+        voice = np.repeat(self._voices(len(who), draws), self.data.utterances)
+        numbers = utterances.ravel()
+        wav = self.recordings.crops(numbers, draws.random(len(numbers)), self.speed_of[voice], samples)
+        config = self.settings.augment
+        noises = torch.Generator(self.device).manual_seed(int(draws.integers(2**62)))
+        if config.any:
+            sounds = Sounds(
+                lambda n, random: self._others(n, samples, random),
+                (lambda n, random: self._noise(n, samples, random)) if self.noises else None,
+                self.rooms,
+            )
+            wav = augment(wav, config, draws, noises, self.rate, sounds)
+        speaker = np.repeat(who, self.data.utterances) + voice * len(self.speakers)
+        masks = draw_masks(config, draws, len(numbers), self.mel.n_mels, self.mel.frames(samples))
+        batch = {"wav": wav} | {
+            name: sent(value, self.device) for name, value in (("speaker", speaker), ("voice", voice), ("mask", masks))
         }
         if self.targets is not None:
-            batch["target"] = torch.from_numpy(np.stack([row["target"] for row in rows]))
+            batch["target"] = self.targets[batch["voice"], sent(numbers, self.device)].float()
         return batch
 
     def names(self, step: int) -> list[str]:
-        return [d.utterance.id for d in self.cycler.draw(step, self.data.speakers, self.data.utterances)]
+        _, utterances = self.cycler.draw(step, self.data.speakers, self.data.utterances)
+        return [self.utterances[number].id for number in utterances.ravel()]
 
-    def _voice(self, draw: Draw, step: int) -> int:
-        """0 for the speaker as it is, 1 .. for the speeds; the same for all crops of a speaker in a step."""
-        config = self.settings.augment
-        if not config.speed:
-            return 0
-        random = rng(self.seed, 5, step, draw.speaker)
-        return 1 + int(random.integers(len(config.speeds))) if random.random() < config.speed else 0
+    def _samples(self, draws: np.random.Generator, progress: float) -> int:
+        low, high = self.data.min_seconds, self.data.max_seconds
+        if self.data.final_share and progress >= 1 - self.data.final_share:
+            low, high = self.data.final_seconds
+        seconds = draws.uniform(low, high)
+        return int(min(high, max(low, round(seconds / LENGTHS) * LENGTHS)) * self.rate)
 
-    def _row(self, draw: Draw, voice: int, samples: int, random: np.random.Generator) -> dict:
-        config: AugmentConfig = self.settings.augment
-        speed = config.speeds[voice - 1] if voice else 1.0
-        wav, start = read_crop(self.arrays, draw.utterance, int(samples * speed), random)
-        if voice:
-            wav = change_speed(wav, speed)
-        length = len(wav)
-        if config.any:
-            noise = (lambda n: self._noise(n, random)) if self.noise else None
-            room = (lambda: self._room(random)) if self.rooms else None
-            wav = augment(wav, config, random, self.rate, lambda n: self._other(n, random), noise, room)
-        row = {
-            "wav": np.pad(wav, (0, samples - length)),
-            "length": length,
-            "mask": draw_mask(config, random, self.mel.n_mels, self.mel.frames(length)),
-        }
+    def _voices(self, speakers: int, draws: np.random.Generator) -> np.ndarray:
+        """Numbers of voices (S,), 0 being the speaker's own: the same for all of a speaker's crops in a step."""
+        if len(self.voices) == 1:
+            return np.zeros(speakers, np.int64)
+        other = draws.integers(1, len(self.voices), speakers)
+        return np.where(draws.random(speakers) < self.settings.augment.speed, other, 0)
+
+    def _others(self, rows: int, samples: int, random: np.random.Generator) -> Tensor:
+        return self._recorded(random.integers(len(self.utterances), size=rows), samples, random)
+
+    def _noise(self, rows: int, samples: int, random: np.random.Generator) -> Tensor:
+        return self._recorded(len(self.utterances) + random.integers(self.noises, size=rows), samples, random)
+
+    def _recorded(self, numbers: np.ndarray, samples: int, random: np.random.Generator) -> Tensor:
+        return self.recordings.crops(numbers, random.random(len(numbers)), np.zeros_like(numbers), samples)
+
+    def prototypes(self) -> Tensor:
+        """Where to begin with the prototypes (V * S, D) of all speakers in all voices, length 1.
+
+        The teacher's mean of whom it heard, so that the margin means something from the first step on; else at random.
+        """
+        size = self.settings.model.embedding_size
+        found = torch.randn(len(self.voices) * len(self.speakers), size)  # from the run's seed, which is set
         if self.targets is not None:
-            row["target"] = self._target(draw, speed, start, start + int(samples * speed))
-        return row
-
-    def _other(self, samples: int, random: np.random.Generator) -> np.ndarray:
-        utterance = self.all[int(random.integers(len(self.all)))]
-        wav, _ = read_crop(self.arrays, utterance, samples, random)
-        return np.resize(wav, samples)
-
-    def _noise(self, samples: int, random: np.random.Generator) -> np.ndarray:
-        sound = Utterance(id=noise_name(int(random.integers(self.noise))), speaker="", shard=NOISE_SHARD)
-        wav, _ = read_crop(self.arrays, sound, samples, random)
-        return np.resize(wav, samples)
-
-    def _room(self, random: np.random.Generator) -> np.ndarray:
-        room = Utterance(id=room_name(int(random.integers(self.rooms))), speaker="", shard=ROOM_SHARD)
-        return self.arrays.read(room, "wav").astype(np.float32)
+            speaker = torch.repeat_interleave(torch.from_numpy(self.cycler.counts))
+            sums = torch.zeros(len(self.voices), len(self.speakers), size)
+            sums.index_add_(1, speaker, self.targets.float())
+            sums = sums.flatten(0, 1)
+            found = torch.where(sums.any(dim=1, keepdim=True), sums, found)
+        return torch.nn.functional.normalize(found, dim=1)
 
     # -- the teacher ---------------------------------------------------------------------------------------------------
 
     @property
     def taught_share(self) -> float:
         """The share of rows with a target that is expected."""
-        config = self.settings.augment
-        untaught = sum(speed not in self.taught for speed in config.speeds) / max(len(config.speeds), 1)
-        return 1 - config.speed * untaught
+        others = self.voices[1:]
+        untaught = sum(voice not in self.heard for voice in others) / max(len(others), 1)
+        return 1 - self.settings.augment.speed * untaught
 
-    def _targets(self, rows: list[list[Utterance]]) -> dict[tuple[str, float], np.ndarray]:
-        """Embeddings that stay as they are: of every utterance and speaker by speed, and the mean over all speakers."""
-        targets: dict[tuple[str, float], np.ndarray] = {}
-        for speed in self.taught & {1.0, *self.settings.augment.speeds}:
-            field = "teacher" if speed == 1 else teacher_at(speed)
-            for name, row in zip(self.speakers, rows, strict=True):
-                whole = [_teacher(self.arrays, u, field) for u in row]
-                targets |= {(u.id, speed): target for u, target in zip(row, whole, strict=True)}
-                targets[SPEAKER + name, speed] = _unit(np.mean(whole, axis=0))
-        speakers = np.stack([targets[SPEAKER + name, 1.0] for name in self.speakers])
-        self.center = speakers.mean(axis=0) if self.settings.loss.center else np.zeros_like(speakers[0])
+    def _targets(self, rows: list[list[Utterance]], taught: Taught) -> Tensor:
+        """Of each utterance in each voice (V, U, D): between the teacher's word on it and its mean of the person."""
+        self.heard = set(taught.embeddings)
+        loss, row_of = self.settings.loss, {id: row for row, id in enumerate(taught.ids)}
+        order = np.array([row_of[u.id] for u in self.utterances])
+        speaker = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        whole = {v: taught.embeddings[v][order].astype(np.float32) for v in self.voices if v in self.heard}
+        persons = {v: _unit(_sums(found, speaker, len(rows))) for v, found in whole.items()}
+        size = taught.embeddings[OWN].shape[1]
+        self.center = persons[OWN].mean(axis=0) if loss.center else np.zeros(size, np.float32)
+        targets = torch.zeros(len(self.voices), len(order), size, dtype=torch.float16)
+        for index, voice in enumerate(self.voices):
+            if voice in whole:
+                person = persons[voice][speaker]
+                mixed = (1 - loss.speaker_share) * whole[voice] + loss.speaker_share * person
+                targets[index] = torch.from_numpy(self.centered(mixed))
         return targets
-
-    def _target(self, draw: Draw, speed: float, start: int, stop: int) -> np.ndarray:
-        assert self.targets is not None
-        loss = self.settings.loss
-        if speed not in self.taught:
-            return np.zeros_like(self.center, dtype=np.float32)
-        target = self.targets[draw.utterance.id, speed]
-        if loss.target == "partials" and speed == 1:
-            target = self._partials(draw.utterance, start, stop)
-        speaker = self.targets[SPEAKER + self.speakers[draw.speaker], speed]
-        return self.centered((1 - loss.speaker_share) * target + loss.speaker_share * speaker)
 
     def centered(self, target: np.ndarray) -> np.ndarray:
         """Teacher's embeddings (..., D) as the student is to give them: less the center, length 1."""
-        moved = target - self.center
-        return (moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
-
-    def _partials(self, utterance: Utterance, start: int, stop: int) -> np.ndarray:
-        """Mean of the teacher's windows (1.6 s every 0.8 s), weighted by how much of the crop each covers."""
-        partials = _teacher(self.arrays, utterance, "teacher_partials")
-        first = np.arange(len(partials)) * 80 * self.mel.hop_length
-        shared = np.minimum(first + 160 * self.mel.hop_length, stop) - np.maximum(first, start)
-        weights = np.maximum(shared, 0).astype(np.float32) + 1e-3
-        return _unit(weights @ partials)
+        return _unit(target - self.center).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -218,7 +192,9 @@ class ValidationCrops:
     target: np.ndarray | None
 
 
-def validation_crops(manifest: Manifest, settings: EncoderSettings, seconds: float) -> ValidationCrops:
+def validation_crops(
+    manifest: Manifest, settings: EncoderSettings, seconds: float, taught: Taught | None = None
+) -> ValidationCrops:
     """The same crops in every run (no seed of the run enters). CloningError where fewer than two speakers are held out.
 
     Speakers with one utterance give two crops of it; those with more, one of each.
@@ -235,35 +211,51 @@ def validation_crops(manifest: Manifest, settings: EncoderSettings, seconds: flo
             f"preprocess with a larger --validation"
         )
     arrays, samples = Arrays(manifest.root), int(seconds * settings.model.mel.sample_rate)
+    heard = {} if taught is None else dict(zip(taught.ids, taught.embeddings[OWN], strict=True))
     rows, lengths, labels, recordings, targets = [], [], [], [], []
     for label, name in enumerate(names):
-        utterances = sorted(by_speaker[name], key=lambda u: u.id)[: data.validation_utterances]
+        utterances = spread(sorted(by_speaker[name], key=lambda u: u.id), data.validation_utterances)
         for i, utterance in enumerate(utterances if len(utterances) > 1 else utterances * 2):
-            wav, _ = read_crop(arrays, utterance, samples, rng(label, i, int(1000 * seconds)))
+            wav = read_crop(arrays, utterance, samples, rng(label, i, int(1000 * seconds)))
             rows.append(np.pad(wav, (0, samples - len(wav))))
             lengths.append(len(wav))
             labels.append(label)
             recordings.append(utterance.id)
-            if settings.loss.distill_weight:
-                targets.append(_teacher(arrays, utterance, "teacher"))
+            if heard:
+                targets.append(heard[utterance.id].astype(np.float32))
     target = np.stack(targets) if targets else None
     numbers = np.unique(recordings, return_inverse=True)[1]
     return ValidationCrops(seconds, np.stack(rows), np.array(lengths), np.array(labels), numbers, names, target)
 
 
-def read_crop(
-    arrays: Arrays, utterance: Utterance, samples: int, random: np.random.Generator
-) -> tuple[np.ndarray, int]:
-    """A random stretch of `samples` (all of it where there is less) as float32 in [-1, 1], and where it starts."""
+def spread(utterances: list[Utterance], most: int) -> list[Utterance]:
+    """At most so many, from all over the list, so that they come from several sessions."""
+    return [utterances[int(i * len(utterances) / most)] for i in range(most)] if len(utterances) > most else utterances
+
+
+def read_crop(arrays: Arrays, utterance: Utterance, samples: int, random: np.random.Generator) -> np.ndarray:
+    """A random stretch of `samples` (all of it where there is less) as float32 in [-1, 1]."""
     total = arrays.length(utterance, "wav")
     start = int(random.integers(0, max(0, total - samples) + 1))
     pcm = arrays.read(utterance, "wav", start, min(start + samples, total))
-    return pcm.astype(np.float32) * PCM, start
+    return pcm.astype(np.float32) / np.float32(32767)
 
 
-def _teacher(arrays: Arrays, utterance: Utterance, field: str) -> np.ndarray:
-    return arrays.read(utterance, field).astype(np.float32)
+def _rooms(arrays: Arrays, count: int) -> Tensor | None:
+    if not count:
+        return None
+    rows = [arrays.read(Utterance(room_name(i), "", shard=ROOM_SHARD), "wav") for i in range(count)]
+    rooms = torch.zeros(count, max(map(len, rows)))
+    for index, row in enumerate(rows):
+        rooms[index, : len(row)] = torch.from_numpy(row.astype(np.float32))
+    return rooms
+
+
+def _sums(rows: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+    total = np.zeros((count, rows.shape[1]), np.float32)
+    np.add.at(total, groups, rows)
+    return total
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
-    return x / max(float(np.linalg.norm(x)), 1e-9)
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)

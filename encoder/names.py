@@ -3,6 +3,10 @@
 KIND = "encoder"
 NOISE_SHARD = "noise.safetensors"  # recorded noise, where preprocessing was given some
 ROOM_SHARD = "rooms.safetensors"  # impulse responses of simulated rooms, where preprocessing made some
+TEACHER_FILE = "teacher.safetensors"  # a teacher's embeddings of all utterances, an array a voice
+
+Voice = tuple[float, float]  # speed, and factor of the formants alone; (1, 1) is the speaker as recorded
+OWN: Voice = (1.0, 1.0)
 
 
 def noise_name(index: int) -> str:
@@ -15,6 +19,11 @@ def room_name(index: int) -> str:
     return f"room{index:05d}"
 
 
-def teacher_at(speed: float) -> str:
-    """Name of the teacher's embedding of a clip played at this speed."""
-    return f"teacher_at_{speed:g}"
+def voices_of(speeds: tuple[float, ...], formants: tuple[float, ...]) -> list[Voice]:
+    """The voices that one speaker makes: its own, then one a speed, then one a factor of the formants."""
+    return [OWN, *((speed, 1.0) for speed in speeds), *((1.0, factor) for factor in formants)]
+
+
+def voice_name(voice: Voice) -> str:
+    """Name of the array of the teacher's embeddings of everybody in this voice."""
+    return f"speed {voice[0]:g}, formants {voice[1]:g}"

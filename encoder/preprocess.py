@@ -1,28 +1,24 @@
-"""From recordings to what the encoder's training reads: speech without silence, and a teacher's embeddings."""
+"""From recordings to what the encoder's training reads: speech without silence, noise, rooms."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from encoder.names import NOISE_SHARD, ROOM_SHARD, noise_name, room_name, teacher_at
-from utils.audio import change_speed, normalize_volume, read, to_pcm16
+from encoder.names import NOISE_SHARD, ROOM_SHARD, noise_name, room_name
+from utils.audio import normalize_volume, read, to_pcm16
 from utils.corpora import Clip
 from utils.errors import CloningError, require_package
 from utils.files import atomic_path
 from utils.manifest import Utterance
 from utils.preprocessing import describe
 from utils.vad import require_voice
-
-if TYPE_CHECKING:  # torch is loaded for a teacher only: without one, it would take most of the time of a small corpus
-    from encoder.inference import SpeakerEncoder
 
 log = logging.getLogger(__name__)
 SAMPLE_RATE = 16_000  # Hz, of every encoder
@@ -31,59 +27,20 @@ TARGET_DBFS = -30.0
 
 @dataclasses.dataclass
 class EncoderItem:
-    """Turns one clip into features; travels to worker processes, where each loads the teacher for itself.
-
-    Arrays: "wav" (T,) int16; with a teacher "teacher" (D,) float16 and "teacher_partials" (P, D) float16, the
-    embeddings of the whole and of its windows of 1.6 s, and `encoder.data.teacher_at` a speed (D,) float16.
-    """
+    """Turns one clip into features, the array "wav" (T,) int16; travels to worker processes."""
 
     min_seconds: float = 0.8  # of voice; less is left out
-    teacher: Path | None = None
-    speeds: tuple[float, ...] = ()  # at which the teacher hears the clip too: other voices to imitate
 
     def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
         """Raises CloningError for a clip that cannot be read or holds too little voice."""
         wav = read(clip.path, sample_rate=SAMPLE_RATE)
         samples = normalize_volume(wav.samples, TARGET_DBFS, increase_only=True)
-        samples = require_voice(samples, self.min_seconds, str(clip.path), sample_rate=SAMPLE_RATE)
-        pcm = to_pcm16(samples)
-        arrays = {"wav": pcm}
-        if self._teacher is not None:
-            from encoder.config import PartialConfig
-
-            played = [samples, *(change_speed(samples, speed) for speed in self.speeds)]
-            found, *others = self._teacher.embed_windows(played, PartialConfig())
-            arrays["teacher"] = found.embedding.astype(np.float16)
-            arrays["teacher_partials"] = found.partials.astype(np.float16)
-            for speed, other in zip(self.speeds, others, strict=True):
-                arrays[teacher_at(speed)] = other.embedding.astype(np.float16)
-        return describe(clip, seconds=len(pcm) / SAMPLE_RATE), arrays
-
-    @cached_property
-    def _teacher(self) -> SpeakerEncoder | None:
-        if self.teacher is None:
-            return None
-        from encoder.inference import SpeakerEncoder
-
-        return SpeakerEncoder.load(self.teacher)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"min_seconds": self.min_seconds, "teacher": self.teacher, "speeds": self.speeds}
+        pcm = to_pcm16(require_voice(samples, self.min_seconds, str(clip.path), sample_rate=SAMPLE_RATE))
+        return describe(clip, seconds=len(pcm) / SAMPLE_RATE), {"wav": pcm}
 
     def header(self) -> dict[str, Any]:
-        """What the manifest says of the features; CloningError when the teacher cannot be loaded."""
-        header: dict[str, Any] = {
-            "sample_rate": SAMPLE_RATE,
-            "target_dbfs": TARGET_DBFS,
-            "min_seconds": self.min_seconds,
-        }
-        if self._teacher is not None:
-            header["teacher"] = {
-                "fingerprint": self._teacher.fingerprint,
-                "embedding_size": self._teacher.embedding_size,
-                "speeds": list(self.speeds),
-            }
-        return header
+        """What the manifest says of the features."""
+        return {"sample_rate": SAMPLE_RATE, "target_dbfs": TARGET_DBFS, "min_seconds": self.min_seconds}
 
 
 def write_noise(folders: list[Path], out: Path) -> int:

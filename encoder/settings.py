@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from encoder.config import EncoderConfig
+from encoder.names import OWN, Voice, voices_of
 from utils.task import TrainingConfig
 
 
@@ -17,7 +18,10 @@ class DataConfig:
     utterances: int = 2  # a speaker; one with fewer gives several crops of the same
     min_seconds: float = 0.8
     max_seconds: float = 3.0
+    final_share: float = 0.0  # of the run, at its end, with crops of `final_seconds`
+    final_seconds: tuple[float, float] = (3.0, 5.0)
     balance: Literal["equal", "sqrt"] = "sqrt"  # turns of a speaker in a round: one, or by the root of its seconds
+    balance_seconds: float = 10.0  # of speech for one turn by the root; four times as much has two
     validation_seconds: tuple[float, ...] = (1.5, 3.0)  # crops at which the EER is measured; their mean is the score
     validation_utterances: int = 8  # a held-out speaker, at most
     validation_speakers: int = 200  # at most
@@ -25,6 +29,12 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not 0 < self.min_seconds <= self.max_seconds:
             raise ValueError(f"need 0 < min_seconds <= max_seconds, got {self.min_seconds} and {self.max_seconds}")
+        if not 0 <= self.final_share <= 1 or not 0 < self.final_seconds[0] <= self.final_seconds[1]:
+            raise ValueError(
+                f"final_share lies in [0, 1], final_seconds rise: got {self.final_share}, {self.final_seconds}"
+            )
+        if self.balance_seconds <= 0:
+            raise ValueError(f"balance_seconds must be above 0, got {self.balance_seconds}")
         if self.speakers < 2 or self.utterances < 1 or not self.validation_seconds:
             raise ValueError("need at least 2 speakers, 1 utterance each, and one length of validation crops")
 
@@ -44,8 +54,12 @@ class AugmentConfig:
     reverb: float = 0.2  # a room's decay, made of shaped noise
     reverb_seconds: tuple[float, float] = (0.1, 0.6)  # RT60
     reverb_rooms: float = 0.5  # share of the reverbs that is a simulated room of the feature set, if it holds some
+    equalizer: float = 0.0  # a microphone's colour
+    equalizer_db: float = 8.0  # at most, up or down
     band_limit: float = 0.2  # a low-pass and a high-pass of random corner
     telephone: float = 0.1  # 300-3400 Hz and 8-bit mu-law
+    thinning: float = 0.0  # quiet bins of the spectrum dropped, as a codec of a low rate does
+    thinning_db: tuple[float, float] = (25.0, 50.0)  # under a frame's loudest bin
     codec: float = 0.0  # there and back through MP3 or Opus at a random rate; 10 to 35 ms a crop in the loader
     gain: float = 0.5
     gain_db: tuple[float, float] = (-6.0, 6.0)
@@ -53,24 +67,29 @@ class AugmentConfig:
     mask_channels: int = 8  # at most
     mask_share: float = 0.15  # of the frames, at most
     mask_by: Literal["ours", "torchaudio"] = "ours"  # who draws the mask; ours where torchaudio does not load
-    # A speaker's crops of a batch, played faster or slower: another voice, so another speaker.
-    # Where preprocessing had the teacher hear these speeds (--speeds) they are distilled too, else left out of it.
+    # How often a speaker's crops of a batch are given another voice, which makes another speaker: played faster or
+    # slower, or with the formants moved and pitch and pace kept. Those that preprocessing had a teacher hear (--speeds,
+    # --formants) are distilled too, others left out of it.
     speed: float = 0.0
     speeds: tuple[float, ...] = (0.9, 1.1)
+    formants: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.speed and (not self.speeds or not all(0.5 <= s <= 2 and s != 1 for s in self.speeds)):
-            raise ValueError(f"speeds must lie in 0.5 .. 2 and not be 1, got {self.speeds}")
+        factors = (*self.speeds, *self.formants)
+        if self.speed and (not factors or not all(0.5 <= f <= 2 and f != 1 for f in factors)):
+            raise ValueError(
+                f"speeds and formants must lie in 0.5 .. 2 and not be 1, got {self.speeds}, {self.formants}"
+            )
 
     @property
     def any(self) -> bool:
-        sounds = (self.noise, self.babble, self.reverb, self.band_limit, self.telephone, self.codec, self.gain)
-        return any(sounds) or bool(self.mask)
+        sounds = (self.noise, self.babble, self.reverb, self.equalizer, self.band_limit, self.telephone)
+        return any((*sounds, self.thinning, self.codec, self.gain))
 
     @property
-    def voices(self) -> int:
-        """How many voices one speaker makes: its own, and one a speed."""
-        return 1 + len(self.speeds) if self.speed else 1
+    def voices(self) -> list[Voice]:
+        """The voices that one speaker makes, its own first."""
+        return voices_of(self.speeds, self.formants) if self.speed else [OWN]
 
 
 @dataclass(frozen=True)
@@ -78,13 +97,14 @@ class LossConfig:
     """Losses are weighted and summed; a weight of 0 leaves one out."""
 
     distill_weight: float = 0.0  # 1 - cosine to the teacher's embedding of the clean, whole utterance
-    target: Literal["utterance", "partials"] = "utterance"  # or: of the windows that the crop overlaps
     speaker_share: float = 0.0  # how far the target moves to the mean of the speaker's utterances (0 .. 1)
     center: bool = False  # subtract the teacher's mean over the training set first: differences count more
     ge2e_weight: float = 1.0
     ge2e: Literal["softmax", "contrast", "angular"] = "softmax"
     aam_weight: float = 0.0  # additive angular margin over the training speakers (ArcFace, arXiv 1801.07698)
     aam_margin: float = 0.2
+    aam_rise: float = 0.0  # share of the run in which the margin grows from 0
+    aam_final_margin: float = 0.0  # in the part of the run with other crops (data.final_share); 0: as before
     aam_scale: float = 30.0
 
     def __post_init__(self) -> None:
@@ -92,8 +112,8 @@ class LossConfig:
             raise ValueError("weights of losses must not be negative")
         if not self.distill_weight + self.ge2e_weight + self.aam_weight > 0:
             raise ValueError("no loss left: one of distill_weight, ge2e_weight, aam_weight must be above 0")
-        if not 0 <= self.speaker_share <= 1:
-            raise ValueError(f"speaker_share must lie in [0, 1], got {self.speaker_share}")
+        if not (0 <= self.speaker_share <= 1 and 0 <= self.aam_rise <= 1):
+            raise ValueError(f"speaker_share, aam_rise must lie in [0, 1], got {self.speaker_share}, {self.aam_rise}")
 
 
 @dataclass(frozen=True)

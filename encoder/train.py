@@ -22,8 +22,10 @@ from encoder.loss import (
     slow,
 )
 from encoder.model import PROTOTYPES, build_network
-from encoder.names import KIND
+from encoder.names import KIND, OWN, voice_name
 from encoder.settings import EncoderSettings
+from encoder.teach import Taught, read_taught
+from encoder.voices import formant_move, voice_mel
 from utils.config import to_dict
 from utils.distributed import gather_rows, world_size
 from utils.errors import CloningError
@@ -38,31 +40,40 @@ class EncoderTask(Task):
     """Learn embeddings from speakers (GE2E, angular margin), from a teacher (distillation), or from both."""
 
     kind = KIND
+    progress = 0.0  # share of the run that is over, from the loop
 
     def __init__(self, manifest: Manifest, settings: EncoderSettings) -> None:
-        _require_teacher(manifest, settings)
+        taught = read_taught(manifest.root) if settings.loss.distill_weight else None
+        _require_teacher(manifest, settings, taught)
         self.settings, self.loss = settings, settings.loss
-        self.batches = TrainingBatches(manifest, settings)
-        self.crops = [validation_crops(manifest, settings, s) for s in settings.data.validation_seconds]
+        self.batches = TrainingBatches(manifest, settings, taught)
+        self.crops = [validation_crops(manifest, settings, s, taught) for s in settings.data.validation_seconds]
         torch.manual_seed(settings.training.seed)
         network = build_network(settings.model)
         if self.loss.aam_weight:
-            count, size = len(self.batches.speakers) * settings.augment.voices, settings.model.embedding_size
-            network.register_parameter(PROTOTYPES, nn.Parameter(torch.randn(count, size) / size**0.5))
+            network.register_parameter(PROTOTYPES, nn.Parameter(self.batches.prototypes()))
         self.modules = {"encoder": network}
         self.config, self.mel = to_dict(settings.model), to_dict(settings.model.mel)
         self.extra: dict[str, Any] = {
             "loss": to_dict(settings.loss),
             "speakers": len(self.batches.speakers),
-            "teacher": manifest.header.get("teacher"),
+            "training_only": [PROTOTYPES],
+            "teacher": None if taught is None else {"fingerprint": taught.teacher, "voices": list(taught.embeddings)},
         }
 
     def __getstate__(self) -> dict[str, Any]:
         # Loader processes only make batches: weights and validation crops stay at home
         return {**self.__dict__, "modules": {}, "crops": []}
 
+    def resident(self, device: torch.device) -> bool:
+        """Whether all recordings fit on the device, where they now are, and batches are made."""
+        if device.type != "cuda" or 2 * self.batches.bytes_needed > torch.cuda.mem_get_info(device)[0]:
+            return False
+        self.batches.move(device)
+        return True
+
     def batch(self, step: int) -> Batch:
-        return self.batches.batch(step)
+        return self.batches.batch(step, self.progress)
 
     def names(self, step: int) -> list[str]:
         return self.batches.names(step)
@@ -76,7 +87,7 @@ class EncoderTask(Task):
                 f"make it a multiple with --set data.speakers=N"
             )
         network = modules[phase]
-        embeddings = network(*self._inputs(batch)).float()
+        embeddings = network(self._inputs(batch)).float()
         with torch.autocast(embeddings.device.type, enabled=False):
             return self._weigh(getattr(network, "module", network), embeddings, batch)
 
@@ -96,41 +107,52 @@ class EncoderTask(Task):
             values["ge2e"] = loss.ge2e_weight * value
             values["_eer"] = torch.tensor(eer)
         if loss.aam_weight:
-            margin = additive_margin(embeddings, network.prototypes, batch["speaker"], loss.aam_margin, loss.aam_scale)
-            values["aam"] = loss.aam_weight * margin
+            margin = self._margin(self.progress)
+            value = additive_margin(embeddings, network.prototypes, batch["speaker"], margin, loss.aam_scale)
+            values["aam"] = loss.aam_weight * value
         if not loss.ge2e_weight:
             # Several processes wait for the gradient of every parameter, so these two get one: zero
             first = next(iter(values))
             values[first] = values[first] + 0 * (weight + bias).sum()
         return values
 
-    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Mel (B, M, F) with its masked regions, and its lengths in frames (None when all rows are full)."""
-        config = self.settings.model.mel
-        mel = mel_spectrogram(batch["wav"], config)
-        if self.settings.augment.mask:
-            mel = blank_out(mel, batch["mask"])
-        lengths = 1 + batch["lengths"] // config.hop_length
-        return mel, None if bool((lengths == mel.size(2)).all()) else lengths
+    def _margin(self, progress: float) -> float:
+        loss = self.loss
+        if loss.aam_final_margin and progress >= 1 - self.settings.data.final_share:
+            return loss.aam_final_margin
+        return loss.aam_margin * (min(1.0, progress / loss.aam_rise) if loss.aam_rise else 1.0)
+
+    def _inputs(self, batch: Batch) -> Tensor:
+        """Mel (B, M, F) of the rows in their voices, with its masked regions."""
+        config, moves = self.settings.model.mel, None
+        if any(formants != 1 for _, formants in self.batches.voices):
+            device = batch["wav"].device
+            own = [formant_move(formants, config, device) for _, formants in self.batches.voices]
+            moves = torch.stack(own)[batch["voice"]]
+        mel = voice_mel(batch["wav"], config, moves)
+        return blank_out(mel, batch["mask"]) if self.settings.augment.mask else mel
 
     # -- validation ----------------------------------------------------------------------------------------------------
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
-        """EER over all pairs of fixed crops of held-out speakers; the score is its mean over the crop lengths."""
+        """EER over pairs of fixed crops of held-out speakers; the score is its mean over the crop lengths.
+
+        Pairs from two recordings alone where some speakers have several. `eer_<corpus>`: within a corpus, where nothing
+        but the voice tells speakers apart; `spread`: how far apart one speaker's crops are, as a share of how far
+        apart those of two speakers are.
+        """
         network = modules["encoder"]
         metrics: dict[str, float] = {}
         warnings: list[str] = []
         for crops in self.crops:
             embeddings = self._embed(network, crops)
-            metrics[f"eer_{crops.seconds:g}s"] = pairwise_error_rate(embeddings, crops.speakers)
-            if len(np.unique(crops.recordings)) > len(crops.names):  # someone has several recordings
-                across = pairwise_error_rate(embeddings, crops.speakers, crops.recordings)
-                metrics[f"eer_across_recordings_{crops.seconds:g}s"] = across
+            measured = measure(embeddings, crops)
+            metrics |= {f"{name}_{crops.seconds:g}s": value for name, value in measured.items()}
             if crops.target is not None:
                 target = self.batches.centered(crops.target)
                 metrics[f"teacher_cosine_{crops.seconds:g}s"] = float((embeddings * target).sum(axis=1).mean())
             mean = embeddings.mean(axis=0)
-            if float(mean @ mean) > 0.98 and metrics[f"eer_{crops.seconds:g}s"] > 0.3:
+            if float(mean @ mean) > 0.98 and measured["eer"] > 0.3:
                 warnings.append("all embeddings are nearly the same: if it does not pass, lower training.learning_rate")
         score = float(np.mean([metrics[f"eer_{crops.seconds:g}s"] for crops in self.crops]))
         metrics["eer"] = score
@@ -163,6 +185,23 @@ def ge2e_loss(embeddings: Tensor, weight: Tensor, bias: Tensor, kind: str) -> tu
     return value, batch_error_rate(similarity)
 
 
+def measure(embeddings: np.ndarray, crops: ValidationCrops) -> dict[str, float]:
+    """EER over all pairs of crops and within each corpus, and the spread: embeddings (N, D) of length 1."""
+    several = len(np.unique(crops.recordings)) > len(crops.names)  # someone has several recordings
+    recordings = crops.recordings if several else None
+    found = {"eer": pairwise_error_rate(embeddings, crops.speakers, recordings)}
+    corpora = np.array([name.partition("-")[0] for name in crops.names])[crops.speakers]
+    for corpus in np.unique(corpora) if several else ():
+        rows = corpora == corpus
+        speakers, own = crops.speakers[rows], crops.recordings[rows]
+        if len(np.unique(own)) > len(np.unique(speakers)) > 1:
+            found[f"eer_{corpus}"] = pairwise_error_rate(embeddings[rows], speakers, own)
+    distance, same = 1 - embeddings @ embeddings.T, crops.speakers[:, None] == crops.speakers
+    apart = crops.recordings[:, None] != crops.recordings if several else ~np.eye(len(same), dtype=bool)
+    found["spread"] = float(distance[same & apart].mean() / max(float(distance[~same].mean()), 1e-9))
+    return found
+
+
 def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
     """mel (B, M, F), bounds (B, 4) of channels and frames -> the band and the stretch at the row's geometric mean."""
     channel = torch.arange(mel.size(1), device=mel.device)
@@ -173,26 +212,31 @@ def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
     return torch.where(band[:, :, None] | stretch[:, None, :], level, mel)
 
 
-def _require_teacher(manifest: Manifest, settings: EncoderSettings) -> None:
-    teacher = manifest.header.get("teacher")
+def _require_teacher(manifest: Manifest, settings: EncoderSettings, taught: Taught | None) -> None:
     augment, loss = settings.augment, settings.loss
-    untaught = set(augment.speeds) - set((teacher or {}).get("speeds", []))
+    untaught = [voice for voice in augment.voices if taught is None or voice not in taught.embeddings]
     if augment.speed and untaught and not loss.ge2e_weight + loss.aam_weight:
         raise CloningError(
-            f"augment.speed makes new voices, but nothing learns from those at {min(untaught):g}: preprocess with "
-            f"--speeds, or set it to 0"
+            f"augment.speed makes new voices, but nothing learns from that of {voice_name(untaught[0])}: preprocess "
+            f"with --speeds and --formants, or set it to 0"
         )
-    if not settings.loss.distill_weight:
+    if not loss.distill_weight:
         return
-    if teacher is None:
+    if taught is None:
         raise CloningError(
             f"{manifest.root}: no teacher's embeddings in this set, loss.distill_weight is "
             f"{settings.loss.distill_weight:g}: preprocess with --teacher encoder.pt or set the weight to 0"
         )
-    if teacher["embedding_size"] != settings.model.embedding_size:
+    if missing := {u.id for u in manifest.utterances} - set(taught.ids):
         raise CloningError(
-            f"the teacher's embeddings have {teacher['embedding_size']} dimensions, the model's "
-            f"{settings.model.embedding_size}: --set model.embedding_size={teacher['embedding_size']}"
+            f"{manifest.root}: the teacher has not heard {len(missing)} utterances, such as {min(missing)}: "
+            f"preprocess again with --teacher"
+        )
+    size = taught.embeddings[OWN].shape[1]
+    if size != settings.model.embedding_size:
+        raise CloningError(
+            f"the teacher's embeddings have {size} dimensions, the model's "
+            f"{settings.model.embedding_size}: --set model.embedding_size={size}"
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
-from encoder.names import teacher_at
+from encoder.names import TEACHER_FILE, Voice, voice_name, voices_of
 from utils.manifest import Manifest, Utterance, write_manifest, write_shard
 
 RATE = 16_000
@@ -38,37 +40,34 @@ def write_set(
     noise: int = 0,
     rooms: int = 0,
     speeds: tuple[float, ...] = (),
+    formants: tuple[float, ...] = (),
 ) -> Manifest:
     """Speakers 0 .. with `utterances` each (the first has one); the last `held_out` are for validation."""
     random = np.random.default_rng(1)
     rows, arrays = [], {}
+    taught: dict[Voice, list[np.ndarray]] = {}
     for s in range(speakers):
         center = random.random(max(teacher, 1))
         for i in range(1 if s == 0 else utterances):
             name, seconds = f"s{s}/u{i}", 0.7 if i == 1 else 1.4 + 0.2 * i
             arrays[f"{name}/wav"] = (voice(s, seconds, i) * 32767).astype(np.int16)
             if teacher:
-                partials = center + 0.1 * random.random((2, teacher))
-                partials /= np.linalg.norm(partials, axis=1, keepdims=True)
-                whole = partials.mean(axis=0)
-                arrays[f"{name}/teacher"] = (whole / np.linalg.norm(whole)).astype(np.float16)
-                arrays[f"{name}/teacher_partials"] = partials.astype(np.float16)
-                for speed in speeds:
-                    other = np.roll(whole, 1) * speed
-                    arrays[f"{name}/{teacher_at(speed)}"] = (other / np.linalg.norm(other)).astype(np.float16)
+                whole = center + 0.1 * random.random(teacher)
+                for turn, made in enumerate(voices_of(speeds, formants)):
+                    taught.setdefault(made, []).append(np.roll(whole, turn) / np.linalg.norm(whole))
             split = "validation" if s >= speakers - held_out else "train"
             rows.append(Utterance(name, f"toy-{s}", seconds=seconds, split=split, shard="shards/a.safetensors"))
     write_shard(root, "a", rows, arrays, [])
-    header = {"teacher": {"fingerprint": "0", "embedding_size": teacher, "speeds": list(speeds)}} if teacher else {}
+    header = {}
+    if teacher:
+        about = {"ids": [u.id for u in rows], "voices": list(taught)}
+        vectors = {voice_name(made): np.stack(found).astype(np.float16) for made, found in taught.items()}
+        save_file(vectors, root / TEACHER_FILE, {"teacher": "0", "about": json.dumps(about)})
     if noise:
-        from safetensors.numpy import save_file
-
         sounds = {f"noise{i:05d}/wav": random.integers(-999, 999, 30000).astype(np.int16) for i in range(noise)}
         save_file(sounds, root / "noise.safetensors")
         header["noise"] = noise
     if rooms:
-        from safetensors.numpy import save_file
-
         echo = np.zeros(200, np.float16)
         echo[0], echo[100] = 1, 0.5
         save_file({f"room{i:05d}/wav": echo for i in range(rooms)}, root / "rooms.safetensors")

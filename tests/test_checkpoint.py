@@ -291,6 +291,9 @@ def test_an_exported_checkpoint_says_the_same_in_half_the_size(tmp_path, data_di
     assert load_weights(tmp_path / "set.safetensors").config == {**one.config, "layers": 4}
     assert export.main([str(one.path), str(tmp_path / "int8.safetensors"), "--int8"]) == 0
     assert (tmp_path / "int8.safetensors").stat().st_size < 0.6 * two.path.stat().st_size
+    save(tmp_path / "more.safetensors", {**state, "aid": torch.ones(9)}, extra={"training_only": ["aid"]})
+    export.export(tmp_path / "more.safetensors", tmp_path / "less.safetensors")
+    assert load_weights(tmp_path / "less.safetensors").state.keys() == state.keys()
     with pytest.raises(CloningError, match="only ours are exported"):
         export.export(data_dir / "encoder_tiny.pt", tmp_path / "x.safetensors")
 

@@ -15,31 +15,33 @@ from hypothesis import strategies as st
 
 from encoder import augment as effects
 from encoder.config import EncoderConfig
-from encoder.data import SpeakerCycler, TrainingBatches, validation_crops
+from encoder.data import TrainingBatches, validation_crops
+from encoder.sampling import SpeakerCycler
 from encoder.settings import AugmentConfig, DataConfig, EncoderSettings, LossConfig
+from encoder.teach import read_taught
+from encoder.voices import at_speed, formant_move, voice_mel
 from tests.encoder_set import RATE, voice, write_set
 from utils.audio import change_speed
 from utils.errors import CloningError
 from utils.manifest import Utterance
+from utils.mel import mel_spectrogram, spectrogram
 from utils.task import TrainingConfig
 
 QUIET = AugmentConfig(noise=0, babble=0, reverb=0, band_limit=0, telephone=0, gain=0, mask=0)
-LOUD = AugmentConfig(noise=1, babble=1, reverb=1, band_limit=1, telephone=0.5, gain=1, mask=1)
+LOUD = AugmentConfig(noise=1, babble=1, reverb=1, equalizer=1, band_limit=1, telephone=0.5, thinning=1, gain=1, mask=1)
 
 
-def make(root, augment=QUIET, seed=0, loss=None, rooms=0, speeds=(), **data) -> TrainingBatches:
-    manifest = write_set(root, teacher=8, noise=2, rooms=rooms, speeds=speeds)
+def make(root, augment=QUIET, seed=0, loss=None, rooms=0, speeds=(), formants=(), **data) -> TrainingBatches:
+    manifest = write_set(root, teacher=8, noise=2, rooms=rooms, speeds=speeds, formants=formants)
     data = {"speakers": 3, "utterances": 2, "max_seconds": 1.5, **data}
-    return TrainingBatches(
-        manifest,
-        EncoderSettings(
-            EncoderConfig(embedding_size=8),
-            DataConfig(**data),
-            augment,
-            loss or LossConfig(distill_weight=1.0),
-            TrainingConfig(seed=seed),
-        ),
+    settings = EncoderSettings(
+        EncoderConfig(embedding_size=8),
+        DataConfig(**data),
+        augment,
+        loss or LossConfig(distill_weight=1.0),
+        TrainingConfig(seed=seed),
     )
+    return TrainingBatches(manifest, settings, read_taught(root))
 
 
 def same(a, b) -> bool:
@@ -52,23 +54,36 @@ def test_every_speaker_and_utterance_comes_within_two_rounds(n, data, per_speake
     turns = data.draw(st.lists(st.integers(1, 3), min_size=n, max_size=n))
     batch = data.draw(st.integers(2, n))
     rows = [[Utterance(f"{s}/{u}", str(s)) for u in range(1 + s % 3)] for s in range(n)]
+    owner = np.repeat(np.arange(n), [len(row) for row in rows])
     cycler = SpeakerCycler(rows, turns, seed)
     seen: list[int] = []
     for step in range(-(-2 * sum(turns) // batch)):
-        drawn = cycler.draw(step, batch, per_speaker)
-        speakers = [d.speaker for d in drawn[::per_speaker]]
-        assert len(set(speakers)) == batch
-        assert all(d.utterance.speaker == str(d.speaker) for d in drawn)
-        assert all(drawn[i].speaker == drawn[i - i % per_speaker].speaker for i in range(len(drawn)))
-        seen += speakers
+        who, utterances = cycler.draw(step, batch, per_speaker)
+        assert len(set(who.tolist())) == batch and utterances.shape == (batch, per_speaker)
+        assert np.array_equal(owner[utterances], np.repeat(who[:, None], per_speaker, axis=1))
+        seen += who.tolist()
     assert set(seen) == set(range(n))
 
 
 def test_a_speakers_utterances_come_in_turn():
     rows = [[Utterance(f"{s}/{u}", str(s)) for u in range(4)] for s in range(5)]
     cycler = SpeakerCycler(rows, [1] * 5, 0)
-    counts = Counter(d.utterance.id for step in range(4) for d in cycler.draw(step, 5, 2))
-    assert set(counts.values()) == {2} and len(counts) == 20
+    pairs = [cycler.draw(step, 5, 2)[1] for step in range(4)]
+    assert set(Counter(np.stack(pairs).ravel().tolist()).values()) == {2}
+    met = {frozenset(pair) for pair in np.stack(pairs).reshape(-1, 2).tolist()}
+    assert len(met) > 2 * 5  # not the same pairs again and again
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(0, 99))
+def test_a_speakers_pairs_are_from_two_sessions_where_the_sessions_are_of_a_size(sizes, seed):
+    sizes = [max(sizes)] * len(sizes)
+    rows = [[Utterance(f"{c}/{u}", "s", path=f"s/{c}/{u}.wav") for c, n in enumerate(sizes) for u in range(n)]]
+    cycler = SpeakerCycler([*rows, [Utterance("x", "t")]], [1, 1], seed)
+    for step in range(10):
+        who, utterances = cycler.draw(step, 2, 2)
+        a, b = (rows[0][i].path.split("/")[1] for i in utterances[who == 0][0])
+        assert a != b
 
 
 EVERYTHING = dataclasses.replace(LOUD, codec=1.0, speed=0.5)
@@ -85,17 +100,41 @@ def test_a_batch_depends_on_seed_and_step_alone(tmp_path, augment):
     assert not torch.equal(third["wav"], make(tmp_path, augment, seed=1).batch(3)["wav"][:, : third["wav"].size(1)])
 
 
-def test_shapes_lengths_and_padding(tmp_path):
-    batches = make(tmp_path, min_seconds=1.2)
-    for step in range(1, 6):
-        batch = batches.batch(step)
+def test_shapes_and_lengths(tmp_path):
+    batches = make(tmp_path, min_seconds=1.2, final_share=0.5, final_seconds=(1.8, 2.2))
+    lengths = set()
+    for step in range(1, 9):
+        batch, last = batches.batch(step), batches.batch(step, 0.5)
         rows, samples = batch["wav"].shape
-        assert rows == 6 and 1.2 * RATE <= samples + 1 and samples <= 1.5 * RATE
+        assert rows == 6 and 1.2 * RATE <= samples + 1 and samples <= 1.5 * RATE and samples % (RATE / 10) == 0
+        assert 1.8 * RATE <= last["wav"].size(1) <= 2.2 * RATE
         assert batch["wav"].dtype == torch.float32 and batch["target"].shape == (6, 8)
         assert batch["speaker"].tolist() == [s for s in batch["speaker"][::2].tolist() for _ in range(2)]
-        for wav, length in zip(batch["wav"], batch["lengths"], strict=True):
-            assert wav[length:].eq(0).all() and wav[:length].abs().sum() > 0
-    assert any((batches.batch(s)["lengths"] < batches.batch(s)["wav"].size(1)).any() for s in range(1, 6))
+        lengths.add(samples)
+    assert len(lengths) > 1
+
+
+def test_what_is_shorter_than_the_crop_begins_again(tmp_path):
+    batches = make(tmp_path)
+    short = next(i for i, u in enumerate(batches.utterances) if u.seconds == 0.7)
+    whole = int(0.7 * RATE)
+    crop = batches.recordings.crops(np.array([short]), np.array([0.3]), np.array([0]), 2 * RATE)[0]
+    assert torch.equal(crop[whole : 2 * whole], crop[:whole]) and crop.shape == (2 * RATE,)
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.7])
+def test_what_lies_on_the_device_gives_the_same_batches(tmp_path, speed):
+    augment = dataclasses.replace(QUIET, speed=speed, speeds=(0.9, 1.25), formants=(0.9,))
+    read, held = make(tmp_path, augment), make(tmp_path, augment)
+    held.move(torch.device("cpu"))
+    for step in range(4):
+        a, b = read.batch(step), held.batch(step)
+        assert all(torch.equal(a[k], b[k]) for k in a if k != "wav")
+        fast = torch.tensor([read.voices[v][0] != 1 for v in a["voice"]])
+        torch.testing.assert_close(a["wav"][~fast], b["wav"][~fast], atol=1e-7, rtol=0)
+        for mine, theirs in zip(a["wav"][fast], b["wav"][fast], strict=True):  # may begin two samples apart
+            spectra = [torch.fft.rfft(x).abs() for x in (mine, theirs)]
+            assert torch.nn.functional.cosine_similarity(*spectra, dim=0) > 0.95
 
 
 def test_a_speaker_with_one_utterance_gives_different_crops(tmp_path):
@@ -111,16 +150,15 @@ def test_balance_gives_speakers_with_more_speech_more_turns(tmp_path):
     long = [Utterance("x", "y", seconds=400.0)]
     assert batches._turns(long) == 6 and batches._turns([Utterance("x", "y", seconds=3.0)]) == 1
     assert make(tmp_path, balance="equal")._turns(long) == 1
+    assert make(tmp_path, balance_seconds=4.0)._turns(long) == 10
 
 
 def test_targets(tmp_path):
     whole = make(tmp_path).batch(1)["target"]
-    partials = make(tmp_path, loss=LossConfig(1.0, "partials")).batch(1)["target"]
     speaker = make(tmp_path, loss=LossConfig(1.0, speaker_share=1.0)).batch(1)["target"]
     centered = make(tmp_path, loss=LossConfig(1.0, center=True)).batch(1)["target"]
-    for target in (whole, partials, speaker, centered):
-        torch.testing.assert_close(target.norm(dim=1), torch.ones(6))
-    assert (whole * partials).sum(dim=1).min() > 0.9
+    for target in (whole, speaker, centered):
+        torch.testing.assert_close(target.norm(dim=1), torch.ones(6), atol=1e-3, rtol=0)
     assert torch.equal(speaker[0], speaker[1]) and not torch.equal(whole, speaker)
     assert (centered[::2] @ centered[::2].T).fill_diagonal_(0).max() < (whole[::2] @ whole[::2].T).fill_diagonal_(
         0
@@ -128,37 +166,24 @@ def test_targets(tmp_path):
     assert "target" not in make(tmp_path, loss=LossConfig()).batch(1)
 
 
-def test_a_speaker_at_another_speed_is_another_speaker_without_a_target(tmp_path):
-    still, batches = make(tmp_path), make(tmp_path, dataclasses.replace(QUIET, speed=0.6))
-    seen: set[int] = set()
-    for step in range(8):
-        batch, plain = batches.batch(step), still.batch(step)
-        shift = batch["speaker"] - plain["speaker"]
+def test_a_speaker_in_another_voice_is_another_speaker_with_a_target_where_the_teacher_heard_it(tmp_path):
+    augment = dataclasses.replace(QUIET, speed=0.6, formants=(0.85,))
+    loss = LossConfig(1.0, center=True, speaker_share=0.5)
+    batches = make(tmp_path, augment, speeds=(0.9,), formants=(0.85,), loss=loss)
+    assert batches.taught_share == pytest.approx(1 - 0.6 / 3)
+    assert make(tmp_path, augment, speeds=(0.9, 1.1), formants=(0.85,)).taught_share == 1
+    assert batches.voices == [(1, 1), (0.9, 1), (1.1, 1), (1, 0.85)] and len(QUIET.voices) == 1
+    count, seen = len(batches.speakers), set()
+    for step in range(12):
+        batch = batches.batch(step)
         assert batch["speaker"].tolist() == [s for s in batch["speaker"][::2].tolist() for _ in range(2)]
-        assert set(shift.tolist()) <= {0, 4, 8}
-        sped = shift > 0
-        assert not batch["target"][sped].any() and torch.equal(batch["target"][~sped], plain["target"][~sped])
-        assert torch.equal(batch["wav"][~sped], plain["wav"][~sped])
-        seen |= set(batch["speaker"].tolist())
-    assert {s // 4 for s in seen} == {0, 1, 2} and batches.settings.augment.voices == 3
-    assert QUIET.voices == 1
-
-
-def test_a_speed_that_the_teacher_heard_has_a_target_of_its_own(tmp_path):
-    augment = dataclasses.replace(QUIET, speed=0.6)
-    batches = make(tmp_path, augment, speeds=(0.9,), loss=LossConfig(1.0, center=True, speaker_share=0.5))
-    assert batches.taught_share == pytest.approx(1 - 0.6 / 2)
-    assert make(tmp_path, augment, speeds=(0.9, 1.1)).taught_share == 1
-    count, plain = len(batches.speakers), make(tmp_path, speeds=(0.9,), loss=LossConfig(1.0, center=True))
-    seen: set[int] = set()
-    for step in range(8):
-        batch, still = batches.batch(step), plain.batch(step)
-        for speaker, target, usual in zip(batch["speaker"].tolist(), batch["target"], still["target"], strict=True):
-            seen.add(speaker // count)
-            assert bool(target.any()) == (speaker // count < 2)  # 1.1 was not heard
-            if speaker // count == 1:
-                assert target @ usual < 0.9 and target.norm() == pytest.approx(1, abs=1e-3)
-    assert seen == {0, 1, 2}
+        assert torch.equal(batch["speaker"] // count, batch["voice"])
+        for number, target in zip(batch["voice"].tolist(), batch["target"], strict=True):
+            seen.add(number)
+            assert bool(target.any()) == (number != 2)  # 1.1 was not heard
+    assert seen == {0, 1, 2, 3}
+    own, moved = batches.targets[0], batches.targets[3]
+    assert (own * moved).sum(dim=1).mean() < 0.9
 
 
 def test_a_speed_of_1_is_refused():
@@ -170,9 +195,9 @@ def test_simulated_rooms_are_used_where_the_set_has_some(tmp_path):
     dry, wet = QUIET, dataclasses.replace(QUIET, reverb=1.0, reverb_rooms=1.0)
     quiet, heard = make(tmp_path, dry, rooms=2).batch(1), make(tmp_path, wet, rooms=2).batch(1)
     # The room of the toy set is an echo after 100 samples
-    for before, after, length in zip(quiet["wav"], heard["wav"], quiet["lengths"], strict=True):
+    for before, after in zip(quiet["wav"], heard["wav"], strict=True):
         echo = before.clone()
-        echo[100:length] += 0.5 * before[: length - 100]
+        echo[100:] += 0.5 * before[:-100]
         assert torch.nn.functional.cosine_similarity(echo, after, dim=0) > 0.9999
 
 
@@ -184,7 +209,8 @@ def test_too_few_speakers_are_refused(tmp_path):
 def test_validation_crops_do_not_depend_on_the_seed(tmp_path):
     first, second = make(tmp_path, seed=0), make(tmp_path, seed=5)
     manifest = write_set(tmp_path, teacher=8)
-    a, b = (validation_crops(manifest, x.settings, 1.0) for x in (first, second))
+    taught = read_taught(tmp_path)
+    a, b = (validation_crops(manifest, x.settings, 1.0, taught) for x in (first, second))
     np.testing.assert_array_equal(a.wav, b.wav)
     assert a.wav.shape == (6, RATE) and a.speakers.tolist() == [0, 0, 0, 1, 1, 1] and a.names == ["toy-4", "toy-5"]
     assert a.lengths.min() < RATE and a.target.shape == (6, 8)
@@ -204,48 +230,95 @@ def random():
     return np.random.default_rng(3)
 
 
-def test_noise_has_the_ratio_asked_for(random):
-    wav = voice(1, 1.0)
-    for snr in (-5, 0, 20):
-        added = effects.add_at_snr(wav, random.standard_normal(len(wav)).astype(np.float32), snr) - wav
-        assert 10 * np.log10(np.mean(wav**2) / np.mean(added**2)) == pytest.approx(snr, abs=0.01)
-    assert effects.add_at_snr(wav, np.zeros_like(wav), 0) is wav
+@pytest.fixture
+def noises():
+    return torch.Generator().manual_seed(3)
+
+
+def rows(*voices: int, seconds: float = 1.0) -> torch.Tensor:
+    return torch.from_numpy(np.stack([voice(v, seconds) for v in voices]))
+
+
+def power(wav: torch.Tensor) -> torch.Tensor:
+    return wav.square().mean(dim=1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0, 1), st.integers(1, 50), st.integers(0, 99))
+def test_effects_fall_on_their_share_of_the_rows(share, count, seed):
+    drawn = effects.draw_rows(share, count, np.random.default_rng(seed))
+    assert abs(len(drawn) - share * count) < 1 and len(set(drawn.tolist())) == len(drawn)
+    assert all(0 <= row < count for row in drawn)
+
+
+def test_every_row_is_as_likely(random):
+    counts = np.bincount(np.concatenate([effects.draw_rows(0.3, 5, random) for _ in range(4000)]), minlength=5)
+    assert counts / 4000 == pytest.approx(np.full(5, 0.3), abs=0.04)  # 5 deviations
+
+
+def test_noise_has_the_ratio_asked_for(noises):
+    wav, ratios = rows(1, 2, 3), torch.tensor([-5.0, 0.0, 20.0])
+    added = effects.add_at_snr(wav, torch.randn(wav.shape, generator=noises), ratios) - wav
+    torch.testing.assert_close(10 * torch.log10(power(wav) / power(added)), ratios, atol=0.01, rtol=0)
+    assert torch.equal(effects.add_at_snr(wav, torch.zeros_like(wav), ratios), wav)
+    assert not effects.add_at_snr(torch.zeros_like(wav), wav, ratios).any()
 
 
 def test_band_pass_keeps_the_band_and_drops_the_rest():
-    time = np.arange(RATE) / RATE
-    for frequency, kept in ((1000, 0.98), (60, 0.05), (7000, 0.1)):
-        wav = np.sin(2 * np.pi * frequency * time).astype(np.float32)
-        level = np.sqrt(np.mean(effects.band_pass(wav, 300, 3400, RATE) ** 2) / np.mean(wav**2))
-        assert level > kept if frequency == 1000 else level < kept
+    time = torch.arange(RATE) / RATE
+    wav = torch.stack([torch.sin(2 * torch.pi * f * time) for f in (1000, 60, 7000)])
+    level = (power(effects.band_pass(wav, torch.full((3,), 300.0), torch.full((3,), 3400.0), RATE)) / power(wav)).sqrt()
+    assert level[0] > 0.98 and level[1] < 0.05 and level[2] < 0.1
 
 
-def test_a_room_keeps_the_level_and_adds_a_tail(random):
-    click = np.zeros(RATE, np.float32)
-    click[1000] = 1
-    wet = effects.reverberate(click, random, 0.3, RATE)
-    assert np.mean(wet**2) == pytest.approx(np.mean(click**2), rel=1e-3)
-    assert np.argmax(np.abs(wet)) == 1000 and np.abs(wet[:1000]).max() < 1e-6
-    assert np.sum(wet[1100:5800] ** 2) > 10 * np.sum(wet[5800:] ** 2) > 0
+def test_the_equalizer_has_the_gains_asked_for():
+    time = torch.arange(RATE) / RATE
+    gains = torch.tensor([[6.0, 0.0, -6.0, 3.0, 0.0, -3.0]])
+    for place, frequency in enumerate(60 * (8000 / 60) ** (np.arange(5) / 5)):
+        wav = torch.sin(2 * torch.pi * float(frequency) * time)[None]
+        heard = power(effects.equalize(wav, gains, RATE)) / power(wav)
+        assert 10 * torch.log10(heard) == pytest.approx(float(gains[0, place]), abs=0.5)
+
+
+def test_a_room_keeps_the_level_and_adds_a_tail(noises):
+    click = torch.zeros(1, RATE)
+    click[0, 1000] = 1
+    rooms = effects.made_up_rooms(torch.tensor([0.3]), torch.tensor([3.0]), 0.6, RATE, noises)
+    assert power(rooms[:, 1:]) / power(rooms[:, :1]) * (rooms.size(1) - 1) == pytest.approx(10**-0.3, rel=0.01)
+    wet = effects.convolve(click, rooms)
+    assert power(wet) == pytest.approx(power(click), rel=1e-3)
+    assert wet[0].abs().argmax() == 1000 and wet[0, :1000].abs().max() < 1e-6
+    assert wet[0, 1100:5800].square().sum() > 10 * wet[0, 5800:].square().sum() > 0
 
 
 def test_mu_law_is_close_and_coarse():
-    wav = voice(2, 0.5)
+    wav = rows(2, seconds=0.5)
     coarse = effects.mu_law_8_bit(wav)
-    assert np.corrcoef(wav, coarse)[0, 1] > 0.99 and len(np.unique(coarse)) <= 255
-    assert not effects.mu_law_8_bit(np.zeros(9, np.float32)).any()
+    assert torch.corrcoef(torch.cat([wav, coarse]))[0, 1] > 0.99 and len(coarse.unique()) <= 255
+    assert not effects.mu_law_8_bit(torch.zeros(1, 9)).any()
 
 
-def test_coloured_noise_is_of_any_length(random):
+def test_thinning_drops_what_is_quiet_and_keeps_the_voice():
+    wav = rows(1, 2) + 1e-4 * torch.randn(2, RATE, generator=torch.Generator().manual_seed(0))
+    deep, shallow = (effects.thin_out(wav, torch.full((2,), d)) for d in (200.0, 25.0))
+    torch.testing.assert_close(deep, wav, atol=1e-5, rtol=0)
+    assert shallow.shape == wav.shape and (power(shallow - wav) > 0).all()
+    assert (power(shallow - wav) < 0.1 * power(wav)).all()
+
+
+def test_coloured_noise_is_of_any_length_and_colour(noises):
     for samples in (1, 7, 16000, 12345):
-        sound = effects.coloured_noise(samples, random)
-        assert sound.shape == (samples,) and np.isfinite(sound).all() and sound.any()
+        sound = effects.coloured_noise(torch.tensor([0.0, 2.0]), samples, noises)
+        assert sound.shape == (2, samples) and sound.isfinite().all() and sound.any()
+    spectrum = torch.fft.rfft(effects.coloured_noise(torch.tensor([0.0, 2.0]), RATE, noises)).abs().square()
+    fall = spectrum[:, 100:200].mean(dim=1) / spectrum[:, 1000:2000].mean(dim=1)
+    assert fall[0] < 2 and 50 < fall[1] < 200  # a decade of f^-2
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 200_000))
 def test_fast_length_is_enough_and_not_wasteful(samples):
-    size = effects._fast_length(samples)
+    size = effects.fast_length(samples)
     assert samples <= size < 1.35 * samples + 2
 
 
@@ -268,52 +341,73 @@ def test_a_soundfile_that_knows_no_rates_is_one_line(random, monkeypatch):
         effects.lossy(voice(1, 0.2), random, RATE)
 
 
-@pytest.mark.parametrize("factor", [0.9, 1.1])
+@pytest.mark.parametrize("factor", [0.84, 0.9, 1.0, 1.19])
 def test_speed_moves_pitch_and_length_and_keeps_the_level(factor):
-    time = np.arange(RATE) / RATE
-    played = change_speed(np.sin(2 * np.pi * 1000 * time).astype(np.float32), factor)
-    assert len(played) == int(RATE / factor) and played.dtype == np.float32
-    middle = played[2000:12000] * np.hanning(10000)
-    assert np.abs(np.fft.rfft(middle)).argmax() * RATE / 10000 == pytest.approx(1000 * factor, abs=2)
-    assert np.sqrt(np.mean(played[2000:12000] ** 2)) == pytest.approx(0.5**0.5, rel=0.01)
+    wav = torch.sin(2 * torch.pi * 1000 * torch.arange(RATE) / RATE)[None]
+    played = at_speed(wav, factor)
+    assert played.shape == (1, int(RATE / factor))
+    expected = change_speed(wav[0].numpy(), factor)
+    np.testing.assert_allclose(played[0, 100:-100], expected[100:-100], atol=2e-3)
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
+def test_formants_move_and_the_pitch_stays(factor):
+    config = EncoderConfig().mel
+    time, pitch = torch.arange(RATE) / RATE, 125.0
+    harmonics = pitch * torch.arange(1, 40)[:, None]
+    wav = (torch.sin(2 * torch.pi * harmonics * time) * torch.exp(-(((harmonics - 1500) / 300) ** 2))).sum(0)[None]
+    heard = spectrogram(wav, config)
+    moved = heard * torch.exp(formant_move(factor, config) @ heard.clamp(min=1e-10).log())
+    bins, frame = torch.arange(heard.size(1)) * RATE / config.n_fft, 50
+    center = float((moved[0, :, frame] * bins).sum() / moved[0, :, frame].sum())
+    assert center == pytest.approx(1500 * factor, rel=0.05)
+    peak = float(bins[moved[0, :, frame].argmax()])
+    assert abs(peak - pitch * round(peak / pitch)) <= RATE / config.n_fft  # still on a harmonic
+    mel = voice_mel(wav, config, formant_move(factor, config)[None])
+    assert mel.shape == (1, 40, 101) and mel.isfinite().all()
+    if factor == 1:
+        torch.testing.assert_close(mel, mel_spectrogram(wav, config), rtol=1e-4, atol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 300), st.sampled_from(["ours", "torchaudio"]))
 def test_masks_stay_inside(seed, frames, by):
     config = AugmentConfig(mask=1.0, mask_by=by)
-    channel, channel_stop, frame, frame_stop = effects.draw_mask(config, np.random.default_rng(seed), 40, frames)
-    assert 0 <= channel <= channel_stop <= 40 and channel_stop - channel <= config.mask_channels
-    assert 0 <= frame <= frame_stop <= frames and frame_stop - frame <= config.mask_share * frames
-    assert not effects.draw_mask(QUIET, np.random.default_rng(seed), 40, frames).any()
+    for bounds in effects.draw_masks(config, np.random.default_rng(seed), 3, 40, frames):
+        channel, channel_stop, frame, frame_stop = bounds
+        assert 0 <= channel <= channel_stop <= 40 and channel_stop - channel <= config.mask_channels
+        assert 0 <= frame <= frame_stop <= frames and frame_stop - frame <= config.mask_share * frames
+    assert not effects.draw_masks(QUIET, np.random.default_rng(seed), 3, 40, frames).any()
 
 
-def test_masks_by_torchaudio_draw_from_the_given_generator(random, monkeypatch):
+def test_masks_by_torchaudio_draw_from_the_given_generator(monkeypatch):
     if find_spec("torchaudio") is None:
         pytest.skip("torchaudio is not installed")
     config = AugmentConfig(mask=1.0, mask_by="torchaudio")
     state = torch.get_rng_state()
-    bounds = [effects.draw_mask(config, np.random.default_rng(i), 40, 200).tolist() for i in range(20)]
-    assert bounds == [effects.draw_mask(config, np.random.default_rng(i), 40, 200).tolist() for i in range(20)]
-    assert torch.equal(state, torch.get_rng_state()) and len({tuple(b) for b in bounds}) > 15
-    assert max(b[1] - b[0] for b in bounds) > 4 and max(b[3] - b[2] for b in bounds) > 15
+    drawn = [effects.draw_masks(config, np.random.default_rng(5), 20, 40, 200).tolist() for _ in range(2)]
+    assert drawn[0] == drawn[1] and torch.equal(state, torch.get_rng_state())
+    assert len({tuple(b) for b in drawn[0]}) > 15
+    assert max(b[1] - b[0] for b in drawn[0]) > 4 and max(b[3] - b[2] for b in drawn[0]) > 15
 
     def missing():
         raise CloningError("this needs the package torchaudio")
 
     effects._mask_along_axis.cache_clear()
     monkeypatch.setattr("utils.torchaudio_compat.import_torchaudio", missing)
-    ours = effects.draw_mask(dataclasses.replace(config, mask_by="ours"), np.random.default_rng(1), 40, 200)
-    np.testing.assert_array_equal(effects.draw_mask(config, np.random.default_rng(1), 40, 200), ours)
+    ours = effects.draw_masks(dataclasses.replace(config, mask_by="ours"), np.random.default_rng(1), 4, 40, 200)
+    np.testing.assert_array_equal(effects.draw_masks(config, np.random.default_rng(1), 4, 40, 200), ours)
     effects._mask_along_axis.cache_clear()
 
 
-@pytest.mark.parametrize("name", ["noise", "babble", "reverb", "band_limit", "telephone", "codec", "gain"])
-def test_each_effect_answers_to_its_setting(name, random):
-    wav = voice(1, 0.8)
-    crop = lambda n: np.resize(voice(4, 0.5), n)  # noqa: E731
-    on = dataclasses.replace(QUIET, **{name: 1.0})
-    changed = effects.augment(wav, on, random, RATE, crop, None)
-    assert changed.shape == wav.shape and changed.dtype == np.float32 and np.isfinite(changed).all()
-    assert not np.allclose(changed, wav)
-    assert effects.augment(wav, QUIET, random, RATE, crop, None) is wav
+SOUNDS = ["noise", "babble", "reverb", "equalizer", "band_limit", "telephone", "thinning", "codec", "gain"]
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_each_effect_answers_to_its_setting(name, random, noises):
+    wav = rows(1, 2, 3, 4, seconds=0.8)
+    sounds = effects.Sounds(lambda n, _: rows(5, seconds=0.8).repeat(n, 1))
+    changed = effects.augment(wav, dataclasses.replace(QUIET, **{name: 0.5}), random, noises, RATE, sounds)
+    assert changed.shape == wav.shape and changed.dtype == torch.float32 and changed.isfinite().all()
+    assert (changed != wav).any(dim=1).sum() == 2 and dataclasses.replace(QUIET, **{name: 0.5}).any
+    assert effects.augment(wav, QUIET, random, noises, RATE, sounds) is wav and not QUIET.any

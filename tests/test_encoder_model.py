@@ -142,7 +142,7 @@ def test_checkpoint_that_does_not_fit_is_refused(tmp_path, data_dir):
         load_network(load_weights(path))
 
 
-@pytest.mark.parametrize("preset", ["small", "lstm", "published", "debug"])
+@pytest.mark.parametrize("preset", ["small", "gpu", "lstm", "published", "debug"])
 def test_presets_can_be_read(preset):
     settings = load_config(EncoderSettings, "encoder", preset)
     build_network(settings.model)

@@ -12,10 +12,14 @@ import torch
 
 import encoder_preprocess
 import encoder_train
+from encoder import teach
+from encoder.config import EncoderConfig, PartialConfig
+from encoder.data import ValidationCrops
 from encoder.inference import SpeakerEncoder
-from encoder.names import teacher_at
-from encoder.settings import AugmentConfig, EncoderSettings
-from encoder.train import EncoderTask, blank_out, ge2e_loss
+from encoder.names import OWN
+from encoder.settings import AugmentConfig, DataConfig, EncoderSettings, LossConfig
+from encoder.teach import read_taught
+from encoder.train import EncoderTask, blank_out, ge2e_loss, measure
 from tests.encoder_set import RATE, voice, write_set
 from tests.launching import launch_two
 from utils.audio import change_speed
@@ -93,7 +97,7 @@ def test_training_learns_and_leaves_an_encoder(data, tmp_path, capsys):
     ("more", "losses"),
     [
         (["loss.distill_weight=1", "loss.ge2e_weight=0", "loss.center=true"], {"distill"}),
-        (["loss.distill_weight=1", "loss.ge2e_weight=0.5", "loss.target=partials"], {"distill", "ge2e", "eer"}),
+        (["loss.distill_weight=1", "loss.ge2e_weight=0.5", "loss.speaker_share=1"], {"distill", "ge2e", "eer"}),
         (["loss.aam_weight=1", "loss.ge2e_weight=0", "data.utterances=1"], {"aam"}),
         (["loss.ge2e=contrast"], {"ge2e", "eer"}),
         (["loss.ge2e=angular"], {"ge2e", "eer"}),
@@ -164,12 +168,61 @@ def test_blanked_regions_take_the_rows_level():
     assert torch.equal(blanked[0, 3:, 6:], mel[0, 3:, 6:]) and torch.equal(blanked[1], mel[1])
 
 
+def test_prototypes_begin_at_the_teachers_mean_of_a_voice(tmp_path):
+    write_set(tmp_path, teacher=16, speeds=(0.9,))
+    more = {"distill_weight": 1.0, "aam_weight": 1.0, "center": True}
+    settings = EncoderSettings(
+        EncoderConfig(embedding_size=16),
+        DataConfig(speakers=4),
+        AugmentConfig(speed=0.5, speeds=(0.9, 1.1)),
+        LossConfig(**more),
+    )
+    task = EncoderTask(read_manifest(tmp_path), settings)
+    found, batches = task.modules["encoder"].prototypes.detach(), task.batches
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3 * 4))
+    for voice_number in (0, 1):
+        for speaker, (first, count) in enumerate(zip(batches.cycler.first, batches.cycler.counts, strict=True)):
+            mean = batches.targets[voice_number, first : first + count].float().mean(dim=0)
+            row = found[voice_number * 4 + speaker]
+            assert torch.nn.functional.cosine_similarity(row, mean, dim=0) > 0.999
+    assert found[8:].unique(dim=0).size(0) == 4  # unheard: at random
+
+
+def test_margin_and_crops_follow_the_run(data):
+    loss = LossConfig(ge2e_weight=0, aam_weight=1, aam_margin=0.2, aam_rise=0.5, aam_final_margin=0.4)
+    settings = EncoderSettings(EncoderConfig(), DataConfig(speakers=2, final_share=0.25), AugmentConfig(), loss)
+    task = EncoderTask(read_manifest(data), settings)
+    margins = [task._margin(progress) for progress in (0, 0.25, 0.5, 0.74, 0.75, 1)]
+    assert margins == pytest.approx([0, 0.1, 0.2, 0.2, 0.4, 0.4])
+    task.progress = 0.75
+    assert task.batch(1)["wav"].size(1) >= 3 * RATE
+    assert not task.resident(torch.device("cpu"))  # a CPU reads what it needs
+
+
+def test_validation_tells_voices_within_a_corpus_and_how_far_a_speakers_recordings_spread():
+    random = np.random.default_rng(0)
+    centers = random.standard_normal((6, 32))
+    names = ["a-1", "a-2", "a-3", "b-1", "b-2", "c-1"]
+    speakers = np.repeat(np.arange(6), 4)
+    recordings = np.arange(24) // 2  # two crops of each recording
+    recordings[-4:] = recordings[-4]  # the last speaker has one
+
+    def measured(noise: float) -> dict[str, float]:
+        rows = centers[speakers] + noise * random.standard_normal((24, 32))
+        crops = ValidationCrops(1.0, rows, recordings, speakers, recordings, names, None)
+        return measure(rows / np.linalg.norm(rows, axis=1, keepdims=True), crops)
+
+    near, far = measured(0.1), measured(3.0)
+    assert near.keys() == {"eer", "eer_a", "eer_b", "spread"}  # one speaker of c says nothing
+    assert near["eer"] == near["eer_a"] == 0 and far["eer"] > 0.2
+    assert near["spread"] < 0.1 and 0.5 < far["spread"] < 1.1
+
+
 def test_loader_processes_get_no_weights(data):
     task = EncoderTask(read_manifest(data), load_config(EncoderSettings, "encoder", "debug"))
     travels = task.__getstate__()
     assert travels["modules"] == {} and travels["crops"] == [] and task.modules
-    assert task.names(1) == [d.utterance.id for d in task.batches.cycler.draw(1, 2, 2)]
-    assert not AugmentConfig(0, babble=0, reverb=0, band_limit=0, telephone=0, gain=0, mask=0).any
+    assert task.names(1) == [task.batches.utterances[i].id for i in task.batches.cycler.draw(1, 2, 2)[1].ravel()]
 
 
 @pytest.mark.parametrize(
@@ -231,41 +284,68 @@ def test_preprocessing_keeps_speech_and_counts_the_rest(corpus, data_dir, tmp_pa
     assert "broken.wav" in capsys.readouterr().out
     manifest = read_manifest(out, "encoder")
     assert len(manifest.utterances) == 6 and sum(manifest.header["skipped"].values()) == 3
-    assert manifest.header["teacher"]["embedding_size"] == 16 and manifest.header["noise"] == 1
+    assert manifest.header["noise"] == 1
     assert {u.speaker[-1] for u in manifest.utterances} == set("012")
     arrays, encoder = Arrays(out), SpeakerEncoder.load(teacher)
-    for utterance in manifest.utterances:
+    taught = read_taught(out)
+    assert taught.ids == [u.id for u in manifest.utterances] and taught.teacher == encoder.fingerprint
+    for utterance, heard in zip(manifest.utterances, taught.embeddings[OWN], strict=True):
         wav = arrays.read(utterance, "wav")
         assert wav.dtype == np.int16 and len(wav) / RATE == pytest.approx(utterance.seconds, abs=1e-3)
         as_inference = encoder.preprocess(corpus / utterance.path).samples
         np.testing.assert_allclose(wav / 32767, as_inference, atol=1 / 32767)
-        found = encoder.embed_windows([(wav / 32767).astype(np.float32)])[0]
-        np.testing.assert_allclose(arrays.read(utterance, "teacher"), found.embedding, atol=2e-3)
-        np.testing.assert_allclose(arrays.read(utterance, "teacher_partials"), found.partials, atol=2e-3)
+        found = encoder.embed_windows([(wav / 32767).astype(np.float32)], PartialConfig())[0]
+        np.testing.assert_allclose(heard, found.embedding, atol=2e-3)
 
     before = {path: path.stat().st_mtime_ns for path in (out / "shards").iterdir()}
     assert preprocess(corpus, out, *more) == 0
     assert {path: path.stat().st_mtime_ns for path in (out / "shards").iterdir()} == before
 
 
-def test_a_teacher_hears_other_speeds(corpus, data_dir, tmp_path):
-    teacher = data_dir / "encoder_tiny.pt"
-    assert preprocess(corpus, tmp_path, "--teacher", str(teacher), "--speeds", "0.9", "1.25") == 0
-    manifest = read_manifest(tmp_path, "encoder")
-    assert manifest.header["teacher"]["speeds"] == [0.9, 1.25]
-    arrays, encoder = Arrays(tmp_path), SpeakerEncoder.load(teacher)
-    utterance = manifest.utterances[0]
-    wav = (arrays.read(utterance, "wav") / 32767).astype(np.float32)
+def test_a_teacher_hears_other_voices_and_only_what_is_new(corpus, data_dir, tmp_path, monkeypatch):
+    teacher = ["--teacher", str(data_dir / "encoder_tiny.pt"), "--device", "cpu"]
+    assert preprocess(corpus, tmp_path, *teacher, "--limit", "3", "--speeds", "0.9", "1.25", "--formants", "0.85") == 0
+    first = read_taught(tmp_path)
+    assert list(first.embeddings) == [OWN, (0.9, 1), (1.25, 1), (1, 0.85)]
+    arrays, encoder = Arrays(tmp_path), SpeakerEncoder.load(data_dir / "encoder_tiny.pt")
+    wav = (arrays.read(read_manifest(tmp_path).utterances[0], "wav") / 32767).astype(np.float32)
     for speed in (0.9, 1.25):
-        expected = encoder.embed_utterance(change_speed(wav, speed))
-        np.testing.assert_allclose(arrays.read(utterance, teacher_at(speed)), expected, atol=2e-3)
+        expected = encoder.embed_windows([change_speed(wav, speed)], PartialConfig())[0].embedding
+        np.testing.assert_allclose(first.embeddings[speed, 1.0][0], expected, atol=2e-3)
+    assert np.abs(first.embeddings[1.0, 0.85][0] - first.embeddings[OWN][0]).max() > 0.01
+
+    heard: list[int] = []
+    embed = teach.embed_clips
+    monkeypatch.setattr(
+        teach, "embed_clips", lambda e, clips, voice: heard.append(len(clips)) or embed(e, clips, voice)
+    )
+    assert preprocess(corpus, tmp_path, *teacher) == 0  # all clips; what was heard before is kept, in all its voices
+    second = read_taught(tmp_path)
+    assert (
+        sum(heard) == 4 * (len(second.ids) - len(first.ids)) > 0 and second.embeddings.keys() == first.embeddings.keys()
+    )
+    for made, before in first.embeddings.items():
+        kept = [second.embeddings[made][second.ids.index(id)] for id in first.ids]
+        np.testing.assert_array_equal(kept, before)
+
+
+def test_a_teacher_that_sees_the_end_is_given_it(corpus, data, tmp_path):
+    """Our own encoders stop at the end of a clip; the published one sees silence after it."""
+    assert train(data, tmp_path, "--steps", "1") == 0
+    encoder = SpeakerEncoder.load(tmp_path / "last.safetensors")
+    clips = [(voice(s, seconds) * 32767).astype(np.int16) for s, seconds in ((1, 0.9), (2, 3.3), (3, 2.35))]
+    found = teach.embed_clips(encoder, clips, OWN)
+    for clip, row in zip(clips, found.numpy(), strict=True):
+        expected = encoder.embed_windows([(clip / 32767).astype(np.float32)], PartialConfig())[0].embedding
+        np.testing.assert_allclose(row, expected, atol=1e-5)
 
 
 def test_preprocessing_refuses_what_cannot_work(corpus, tmp_path, capsys):
     assert preprocess(corpus, tmp_path / "s", "--speeds", "0.9") == 2
     assert "give --teacher" in capsys.readouterr().err
-    assert preprocess(corpus, tmp_path / "s", "--speeds", "1", "--teacher", "x.pt") == 2
-    assert "are not 1" in capsys.readouterr().err
+    for name in ("--speeds", "--formants"):
+        assert preprocess(corpus, tmp_path / "s", name, "1", "--teacher", "x.pt") == 2
+        assert f"{name} 1: factors lie in 0.5 .. 2 and are not 1" in capsys.readouterr().err
     assert preprocess(corpus, tmp_path / "a", "--teacher", str(tmp_path / "none.pt")) == 2
     assert "no such checkpoint" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()

@@ -20,7 +20,8 @@ def export(
 
     `int8` stores matrices in 8 bits, which halves the file and moves every weight a little: measure what it does.
     `settings` (`a.b=value`) change what its config says of inference, such as parallel.temperature=0.5. With `base`,
-    only what differs from that checkpoint is stored: it must stay where it is.
+    only what differs from that checkpoint is stored: it must stay where it is. Tensors that only training needs
+    (`training_only` of its header) are left out.
     """
     found = load_weights(source)
     if found.published:
@@ -31,7 +32,7 @@ def export(
     return save_weights(
         target,
         kind=found.kind,
-        state=found.state,
+        state={name: value for name, value in found.state.items() if name not in found.extra.get("training_only", ())},
         config=config,
         mel=found.mel,
         step=found.step,

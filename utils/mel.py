@@ -117,15 +117,24 @@ def mel_spectrogram(wav: Tensor, config: MelConfig) -> Tensor:
         raise ValueError(f"a waveform is (T,) or (B, T) with T > 0, not {tuple(wav.shape)}")
     if not wav.is_floating_point():
         raise ValueError(f"samples are floats in [-1, 1], not {wav.dtype}")
+    return mel_of(spectrogram(wav, config), config)
+
+
+def spectrogram(wav: Tensor, config: MelConfig) -> Tensor:
+    """Power or magnitude (..., n_fft // 2 + 1, F) of (T,) or (B, T); lower precisions in float32, as in autocast."""
     if wav.dtype in (torch.float16, torch.bfloat16):
         wav = wav.float()
     with torch.autocast(wav.device.type, enabled=False):
         spectrum = stft(preemphasis(wav, config.preemphasis), config)
         if config.power == 2:  # without the root of abs(), which costs more than the transform
-            spectrogram = spectrum.real.square() + spectrum.imag.square()
-        else:
-            spectrogram = spectrum.abs()
-        mel = mel_filterbank(config, wav.device, wav.dtype) @ spectrogram
+            return spectrum.real.square() + spectrum.imag.square()
+        return spectrum.abs()
+
+
+def mel_of(heard: Tensor, config: MelConfig) -> Tensor:
+    """Mel (..., M, F) of a spectrogram (..., n_fft // 2 + 1, F) of `spectrogram`."""
+    with torch.autocast(heard.device.type, enabled=False):
+        mel = mel_filterbank(config, heard.device, heard.dtype) @ heard
         return amplitude_to_db(mel, config) if config.scale == "db" else mel
 
 

@@ -1,0 +1,115 @@
+"""A teacher's embeddings of a whole set, in every voice that training makes of it: one pass, on any device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from encoder.config import PartialConfig, partial_slices
+from encoder.inference import SpeakerEncoder
+from encoder.names import TEACHER_FILE, Voice, voice_name
+from encoder.recordings import PCM, by_length
+from encoder.voices import at_speed, formant_move, voice_mel
+from utils.errors import CloningError
+from utils.files import atomic_path
+from utils.manifest import Arrays, Manifest
+
+WINDOWS = PartialConfig()  # of 1.6 s, as the published encoder listens
+PASS_SECONDS = {"cpu": 200, "cuda": 4000}  # of audio at once
+
+
+class Taught(NamedTuple):
+    """Embeddings (U, D) of the utterances `ids` in each voice, and whose they are."""
+
+    ids: list[str]
+    embeddings: dict[Voice, np.ndarray]
+    teacher: str  # fingerprint
+
+
+def teach(manifest: Manifest, teacher: Path, voices: list[Voice], device: str = "cpu") -> Path:
+    """Write `TEACHER_FILE` beside the shards of `manifest`; what it already holds of this teacher is kept.
+
+    Raises CloningError when the teacher cannot be loaded.
+    """
+    encoder = SpeakerEncoder.load(teacher, device)
+    before = read_taught(manifest.root)
+    if before is not None and before.teacher != encoder.fingerprint:
+        before = None
+    held = before.embeddings if before is not None else {}
+    rows = {id: row for row, id in enumerate(before.ids)} if before is not None else {}
+    complete = all(voice in held for voice in voices)
+    voices = list(dict.fromkeys([*voices, *held]))
+    arrays, lengths = Arrays(manifest.root), np.array([round(16_000 * u.seconds) for u in manifest.utterances])
+    empty = np.zeros((len(lengths), encoder.embedding_size), np.float16)
+    found = {voice: empty.copy() for voice in voices}
+    known = np.array([complete and u.id in rows for u in manifest.utterances])
+    for index in np.flatnonzero(known):
+        for voice in voices:
+            found[voice][index] = held[voice][rows[manifest.utterances[index].id]]
+    to_do = np.flatnonzero(~known)
+    seconds = PASS_SECONDS.get(encoder.device.type, PASS_SECONDS["cpu"])
+    for group in tqdm(by_length(lengths[to_do], seconds * 16_000), desc="teacher", disable=None):
+        numbers = to_do[group]
+        clips = [arrays.read(manifest.utterances[i], "wav") for i in numbers]
+        for voice in voices:
+            found[voice][numbers] = embed_clips(encoder, clips, voice).half().cpu().numpy()
+    about = {"ids": [u.id for u in manifest.utterances], "voices": voices}
+    path = manifest.root / TEACHER_FILE
+    with atomic_path(path) as partial:
+        save_file(
+            {voice_name(v): rows for v, rows in found.items()},
+            partial,
+            {"teacher": encoder.fingerprint, "about": json.dumps(about)},
+        )
+    return path
+
+
+def embed_clips(encoder: SpeakerEncoder, clips: list[np.ndarray], voice: Voice) -> Tensor:
+    """What `encoder` thinks of clips (T,) int16 in a voice: the mean over its windows, length 1: (B, D)"""
+    speed, formants = voice
+    mel_config, device = encoder.config.mel, encoder.device
+    padded = torch.zeros(len(clips), max(map(len, clips)), dtype=torch.int16)
+    for row, clip in enumerate(clips):
+        padded[row, : len(clip)] = torch.from_numpy(clip)
+    moves = formant_move(formants, mel_config, device)[None] if formants != 1 else None
+    samples = [int(len(clip) / speed) for clip in clips]
+    slices = [partial_slices(n, WINDOWS, mel_config.hop_length)[1] for n in samples]
+    places = torch.tensor([(row, start) for row, mine in enumerate(slices) for start, _ in mine], device=device)
+    frames = torch.tensor([mel_config.frames(n) for n in samples], device=device)
+    with torch.inference_mode():
+        wav = at_speed(padded.to(device).float() * float(PCM), speed)
+        mel = voice_mel(wav, mel_config, moves)
+        inside = torch.arange(mel.size(2), device=device) < frames[:, None]
+        mel = torch.nn.functional.pad(mel * inside[:, None], (0, WINDOWS.frames))
+        total = torch.zeros(len(clips), encoder.embedding_size, device=device)
+        for some in places.split(4096):
+            index = some[:, 1:] + torch.arange(WINDOWS.frames, device=device)
+            windows = mel[some[:, :1], :, index].transpose(1, 2)  # (W, M, F)
+            lengths = None
+            if not encoder.config.partials.pad:
+                lengths = (frames[some[:, 0]] - some[:, 1]).clamp(max=WINDOWS.frames)
+            total.index_add_(0, some[:, 0], encoder.network(windows, lengths).float())
+        return total / total.norm(dim=1, keepdim=True).clamp(min=1e-9)
+
+
+def read_taught(root: Path) -> Taught | None:
+    """The teacher's embeddings of a set, or None where it has none; CloningError where the file is damaged."""
+    path = root / TEACHER_FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="np") as file:
+            header = file.metadata()
+            about = json.loads(header["about"])
+            voices = [(float(speed), float(formants)) for speed, formants in about["voices"]]
+            return Taught(about["ids"], {v: file.get_tensor(voice_name(v)) for v in voices}, header["teacher"])
+    except Exception as error:
+        raise CloningError(f"{path}: damaged: {error}; delete it and give --teacher again") from error

@@ -1,0 +1,105 @@
+"""Give a synthesizer's set the embeddings of another encoder, in seconds: all else in it stays as it is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from tqdm import tqdm
+
+from encoder.inference import SpeakerEncoder
+from synthesizer.preprocess import write_speaker_means
+from utils.errors import CloningError, exit_code
+from utils.files import atomic_path, write_text
+from utils.manifest import Arrays, Manifest, Utterance, read_manifest, write_lines
+
+AT_ONCE = 256  # clips
+
+EPILOG = """
+example, after an encoder has been trained:
+  python synthesizer_reembed.py data/synthesizer --encoder runs/encoder/best.safetensors --speech data/encoder
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, help="a folder that synthesizer_preprocess.py wrote")
+    parser.add_argument("--encoder", type=Path, required=True, help="weights of a speaker encoder, ours or published")
+    parser.add_argument(
+        "--speech",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a folder that encoder_preprocess.py wrote, same clips",
+    )
+    parser.add_argument(
+        "--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: a GPU if there is one"
+    )
+    return parser
+
+
+def embed(encoder: SpeakerEncoder, speech: Manifest, ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """The embedding (D,) float32 of each of the clips `ids`; CloningError where `speech` lacks one."""
+    clips = {u.id: u for u in speech.utterances}
+    if missing := [id for id in ids if id not in clips]:
+        raise CloningError(
+            f"{speech.root}: {len(missing)} of {len(ids)} clips are not in it, such as {missing[0]}: run "
+            "encoder_preprocess.py on the same corpora, or synthesizer_preprocess.py again with the new encoder"
+        )
+    arrays, found = Arrays(speech.root), {}
+    order = sorted(ids, key=lambda id: clips[id].seconds)  # those of a length share a pass
+    for start in tqdm(range(0, len(order), AT_ONCE), desc="embeddings", disable=None):
+        some = order[start : start + AT_ONCE]
+        wavs = [arrays.read(clips[id], "wav").astype(np.float32) / np.float32(32767) for id in some]
+        found.update(zip(some, encoder.embed_batch(wavs), strict=True))
+    return found
+
+
+def rewrite(data: Manifest, embeddings: dict[str, np.ndarray], fingerprint: str) -> None:
+    """Put embeddings into the set's shards and its means of speakers, the encoder's fingerprint into its headers."""
+    by_shard: dict[str, list[Utterance]] = {}
+    for utterance in data.utterances:
+        by_shard.setdefault(utterance.shard, []).append(utterance)
+    for shard, utterances in tqdm(by_shard.items(), desc="shards", disable=None):
+        arrays = load_file(data.root / shard)
+        arrays.update({f"{u.id}/embed": embeddings[u.id].astype(np.float32) for u in utterances})
+        with atomic_path(data.root / shard) as partial:
+            save_file(arrays, partial)
+    settings = data.root / "settings.json"
+    changed = json.loads(settings.read_text(encoding="utf-8")) | {"encoder": fingerprint}
+    write_text(settings, json.dumps(changed, indent=1) + "\n")
+    lines = (data.root / "manifest.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
+    write_lines(data.root / "manifest.jsonl", [rows[0] | {"encoder": fingerprint}, *rows[1:]])
+    write_speaker_means(data)
+
+
+def run(args: argparse.Namespace) -> None:
+    data = read_manifest(args.data, "synthesizer")
+    device = args.device
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    encoder = SpeakerEncoder.load(args.encoder, device)
+    found = embed(encoder, read_manifest(args.speech, "encoder"), [u.id for u in data.utterances])
+    rewrite(data, found, encoder.fingerprint)
+    print(f"{args.data}: {len(found)} clips have embeddings of {encoder.fingerprint}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = build_parser().parse_args(argv)
+    return exit_code(lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
