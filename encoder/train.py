@@ -40,7 +40,6 @@ class EncoderTask(Task):
     """Learn embeddings from speakers (GE2E, angular margin), from a teacher (distillation), or from both."""
 
     kind = KIND
-    progress = 0.0  # share of the run that is over, from the loop
 
     def __init__(self, manifest: Manifest, settings: EncoderSettings) -> None:
         taught = read_taught(manifest.root) if settings.loss.distill_weight else None
