@@ -3,6 +3,7 @@
     python vocoder_train.py data/vocoder --out runs/first --config source_filter
     python vocoder_train.py data/vocoder --out runs/vocoder --config source_filter_adversarial \\
         --from runs/first/best.safetensors
+    python vocoder_train.py data/vocoder --out runs/vocoder --config source_filter_gpu --minutes 8   # a GPU: in one go
     python vocoder_train.py data/vocoder --out runs/hifigan --config hifigan_v2 --precision auto
 
 An interrupted run goes on with the same command. `best.safetensors` and `last.safetensors` are what

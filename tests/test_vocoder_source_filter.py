@@ -102,7 +102,9 @@ def test_shape_is_whole_hops(config, frames):
 
 def test_items_of_a_batch_do_not_mix(config):
     model, mels = build(config).eval(), torch.randn(3, config.mel.n_mels, 9)
-    torch.testing.assert_close(model(mels)[1], model(mels[1:2])[0], atol=1e-5, rtol=1e-3)
+    alone = model(mels[1:2])[0]
+    # the sines of a pulse have arguments of some hundred radians, whose rounding is 2e-5
+    torch.testing.assert_close(model(mels)[1], alone, atol=1e-4 * max(0.1, alone.detach().abs().max().item()), rtol=0)
 
 
 def test_what_was_before_a_change_stays(config):

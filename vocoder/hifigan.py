@@ -73,12 +73,19 @@ class HifiGan(nn.Module):
 
 
 class SourcedHifiGan(Sourced):
-    """HiFi-GAN that hears pulses and noise under the mel's envelope at every stage (as HiFTNet, arXiv 2309.09493)."""
+    """HiFi-GAN that hears pulses and noise at every stage (as HiFTNet, arXiv 2309.09493), and adds to them.
+
+    They come under the envelope that the mel shows, times gains that one convolution finds, so that an untrained
+    network already has the level and the colour of the voice.
+    """
 
     def __init__(self, config: HifiGanConfig, source: SourceFilterConfig, mel: MelConfig) -> None:
         super().__init__(source, mel)
         self.filter = HifiGan(config, mel.n_mels)
         self.envelope = Envelope(mel, source.n_fft)
+        self.gains = nn.Conv1d(mel.n_mels, 2 * (source.n_fft // 2 + 1), 3, padding=1)  # in log, of pulses and noise
+        nn.init.zeros_(self.gains.weight)
+        nn.init.constant_(self.gains.bias, -0.5 * math.log(2))  # both together are as loud as the voice
         self.sources = nn.ModuleList()
         channels, rate = config.channels, self.hop_length
         for factor in config.upsample_rates:
@@ -88,13 +95,16 @@ class SourcedHifiGan(Sourced):
         self.reach = max(self.filter.reach, self.pitch_finder.reach + _reach(config, source=True) + self.margin)
 
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
-        gain = self.envelope(mel).clamp(max=MAX_LOG_MAGNITUDE).exp()
+        base, window = self.envelope(mel), self.window.float()
         sources = self.pulses(pitch, phase), self.noise_of(start, mel.size(2))
-        shaped = [inverse_stft(gain * self.spectra(s), self.window.float(), self.hop_length) for s in sources]
+        shaped = []
+        for source, gain in zip(sources, self.gains(mel).float().transpose(1, 2).chunk(2, dim=2), strict=True):
+            spectra = (base + gain).clamp(max=MAX_LOG_MAGNITUDE).exp() * self.spectra(source)
+            shaped.append(inverse_stft(spectra, window, self.hop_length))
         # the generator's first sample is half a hop before the centre of frame 0, and half a hop goes at the end too
         before = self.hop_length // 2
         heard = F.pad(torch.stack(shaped, dim=1), (before, self.hop_length - before)).to(mel.dtype)
-        return self.filter(mel, [conv(heard) for conv in self.sources]).float()
+        return self.filter(mel, [conv(heard) for conv in self.sources]).float() + shaped[0] + shaped[1]
 
 
 def remove_weight_norm(model: nn.Module) -> None:
