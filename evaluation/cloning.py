@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from evaluation.alignment import alignment_health, combine
 from evaluation.cache import AudioCache, Cache
-from evaluation.cloning_tables import System, add_tables
+from evaluation.cloning_tables import KINDS, System, add_tables
 from evaluation.judges import Missing
 from evaluation.likeness import find_published_encoder
 from evaluation.measure import Numbers, Panel, aligned_distance
 from evaluation.models import Column, chain_columns, facts_of, find, vocoder_columns
 from evaluation.report import Report
 from evaluation.resynthesis import Resynthesizer
-from evaluation.sentences import Item, Plan, load_plan, shortened
+from evaluation.sentences import QUESTION, STATEMENT, Item, Plan, load_plan, shortened
 from evaluation.voices import plan_of
 from utils.audio import Waveform, read
 from utils.checkpoint import load_weights
@@ -75,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("set-aside", "validation"), default="set-aside", help=about)
     about = "these speakers of --corpus instead, to choose between checkpoints; wildcards allowed"
     parser.add_argument("--voices", nargs="+", metavar="NAME", help=about)
+    about = "only these kinds of sentence (default: all)"
+    parser.add_argument("--kinds", nargs="+", choices=(*KINDS, QUESTION, STATEMENT), default=(), help=about)
+    parser.add_argument("--dnsmos", action="store_true", help="DNSMOS too, slow and made for noisy calls")
     parser.add_argument("--no-copies", action="store_true", help="without the vocoders' copies of the recordings")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="what was measured before (default: REPORT/cache)")
     parser.add_argument("--minutes", type=float, default=5.0, help="a system this slow gets no more sentences")
@@ -93,7 +96,7 @@ def run(args: argparse.Namespace) -> Report:
         recognizer=args.recognizer,
         spoken=[item.spoken for item in plan.items],
         whisper=args.whisper,
-        quick=args.quick,
+        dnsmos=args.dnsmos,
     )
     panel.enrol(plan)
     report.missing += panel.missing
@@ -114,7 +117,7 @@ def run(args: argparse.Namespace) -> Report:
 
 def _plan(args: argparse.Namespace) -> Plan:
     if not args.voices and args.split == "set-aside":
-        return load_plan(args.corpus, quick=args.quick, limit=args.limit, home=True)
+        return shortened(load_plan(args.corpus, quick=args.quick, whole=True), args.limit, args.kinds)
     if args.corpus is None:
         raise CloningError("--voices and --split need --corpus DIR: the folder of corpora that holds those speakers")
     return shortened(plan_of(args.corpus, args.voices), args.limit)
@@ -170,11 +173,17 @@ def _fill(system: System, items: list[Item], panel: Panel, budget_s: float, repo
         system.audio[item.id] = audio
         system.rows[item.id] = {
             **numbers,
-            **panel.measure(audio, item.spoken, item.speaker),
+            **_judged(panel, audio, item),
             "kind": item.kind,
             "speaker": item.speaker,
             "text": item.text,
         }
+
+
+def _judged(panel: Panel, audio: Waveform, item: Item) -> Numbers:
+    if item.kind in (QUESTION, STATEMENT):
+        return panel.rise(audio)
+    return {**panel.measure(audio, item.spoken, item.speaker), **panel.commas(audio, item.text)}
 
 
 def _against_real(systems: list[System], plan: Plan, panel: Panel) -> None:
@@ -189,7 +198,7 @@ def _against_real(systems: list[System], plan: Plan, panel: Panel) -> None:
     for system in systems:
         for item in plan.items:
             row = system.rows.get(item.id)
-            if row is None:
+            if row is None or item.kind in (QUESTION, STATEMENT):
                 continue
             if item.speaker in own:
                 f0, spread, pace = own[item.speaker]

@@ -10,8 +10,9 @@ import numpy as np
 
 from evaluation.measure import Numbers
 from evaluation.metrics import bootstrap, pooled_rate
+from evaluation.prosody import END_S, PAUSE_S, RISE_SEMITONES
 from evaluation.report import Cell, Players, Report, Table
-from evaluation.sentences import Item, Plan
+from evaluation.sentences import QUESTION, STATEMENT, Item, Plan
 from utils.audio import Waveform, read
 
 WAY_NOTE = (
@@ -34,6 +35,8 @@ COLUMNS: dict[str, tuple[int, str, float]] = {
     "F0 spread - own, semitones": (2, "f0_spread_off", 1),
     "pace / own": (2, "pace", 1),
     "pace off %, same sentence": (1, "pace_off", 1),
+    "pause at a comma s": (2, "comma_pause", 1),
+    "commas with a pause %": (0, "commas_paused", 100),
     "longest pause s": (2, "pause_s", 1),
     "RTF": (3, "rtf", 1),
     "CPU s / s": (3, "cpu", 1),
@@ -45,6 +48,7 @@ EMPTY = {
     **dict.fromkeys(("to others", "to others, 2nd judge", "right voice %", "right voice %, 2nd judge"), NO_OTHERS),
     **dict.fromkeys(("mel dB, aligned", "pace off %, same sentence"), NO_WORDS),
     **dict.fromkeys(("F0 off, semitones", "F0 spread - own, semitones", "pace / own"), NO_OWN),
+    **dict.fromkeys(("pause at a comma s", "commas with a pause %"), "wants commas, and Whisper"),
     **dict.fromkeys(("RTF", "CPU s / s"), "nothing was made"),
 }
 HEALTH = {
@@ -111,7 +115,27 @@ def _tables(report: Report, systems: list[System], plan: Plan) -> None:
             if chosen:
                 by_kind.add(f"{system.name}, {kind}", cells(chosen))
                 health.add(f"{system.name}, {kind}", _health(chosen))
-    report.parts += [table for table in (*tables, by_kind, health, by_voice) if table.rows]
+    report.parts += [table for table in (*tables, _rises(systems), by_kind, health, by_voice) if table.rows]
+
+
+def _rises(systems: list[System]) -> Table:
+    """How often a yes/no question rises at its end, and how often its statement does."""
+    headings = {QUESTION: "questions that rise %", STATEMENT: "statements that rise %"}
+    table = Table(
+        "Yes/no questions beside statements of nearly the same words",
+        {"pairs": 0, **dict.fromkeys(headings.values(), 0), "rise of a question, semitones": 1},
+        note=f"A rise: {RISE_SEMITONES:g} semitones or more within the last {END_S:g} s of voice, up to its end.",
+    )
+    for system in systems:
+        rises = {kind: [row["rise"] for row in system.rows.values() if row["kind"] == kind] for kind in headings}
+        if not rises[QUESTION]:
+            continue
+        row = {"pairs": Cell(float(len(rises[QUESTION])))}
+        for kind, heading in headings.items():
+            risen = [100.0 * (rise is not None and rise >= RISE_SEMITONES) for rise in rises[kind]]
+            row[heading] = Cell.of(bootstrap(risen))
+        table.add(system.name, row | {"rise of a question, semitones": Cell.of(bootstrap(rises[QUESTION]))})
+    return table
 
 
 def cells(rows: list[Numbers]) -> dict[str, Cell]:
@@ -124,8 +148,10 @@ def cells(rows: list[Numbers]) -> dict[str, Cell]:
         pairs = np.array([[row[edits], row[length]] for row in rows if edits in row], dtype=float)
         rate = bootstrap(pairs, pooled_rate) if len(pairs) else None
         result[heading] = Cell.of(rate and type(rate)(*(100 * x for x in rate)), "no recogniser")
+    pauses = [pause for row in rows for pause in row.get("comma_pauses", ())]
+    commas = [{"comma_pause": pause, "commas_paused": float(pause >= PAUSE_S)} for pause in pauses]
     for heading, (_, name, factor) in COLUMNS.items():
-        values = [factor * row[name] for row in rows if row.get(name) is not None]
+        values = [factor * row[name] for row in [*rows, *commas] if row.get(name) is not None]
         result[heading] = Cell.of(bootstrap(values) if values else None, EMPTY.get(heading, "its judge is missing"))
     return result
 

@@ -89,10 +89,10 @@ class DnsMos:
         return {"dnsmos": float(scores["ovrl_mos"]), "p808": float(scores["p808_mos"])}
 
 
-def naturalness_judges(quick: bool = False) -> list[Judge | Missing]:
-    """DistillMOS and DNSMOS (slow: not where `quick`), each as itself or as the reason why not."""
+def naturalness_judges(dnsmos: bool = False) -> list[Judge | Missing]:
+    """DistillMOS and, where asked for, DNSMOS (as slow as all other judges together), or the reason why not."""
     first = attempt(DistillMos.name, DistillMos)
-    return [first, Missing(DnsMos.name, "left out by --quick") if quick else attempt(DnsMos.name, DnsMos)]
+    return [first, attempt(DnsMos.name, DnsMos) if dnsmos else Missing(DnsMos.name, "not asked for (--dnsmos)")]
 
 
 def attempt(name: str, build: Callable[[], Any]) -> Any:

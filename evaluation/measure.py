@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from evaluation import signals
-from evaluation.cache import Cache
+from evaluation.cache import Cache, plain
 from evaluation.judges import Judge, Missing, naturalness_judges
 from evaluation.likeness import LEVEL_DB, Likeness, SpeakerJudge, at_speech_level, speaker_judges
 from evaluation.metrics import word_errors
-from evaluation.recognizer import Recognizer, load_recognizer
+from evaluation.prosody import comma_pauses, final_rise, has_inner_comma
+from evaluation.recognizer import Recognizer, Whisper, load_recognizer
 from evaluation.sentences import Plan
 from utils.audio import Waveform, read, resample
 from utils.mel import SYNTHESIZER_MEL, mel_spectrogram
@@ -45,10 +46,10 @@ class Panel:
         recognizer: str,
         spoken: list[str],
         whisper: Path | None = None,
-        quick: bool = False,
+        dnsmos: bool = False,
     ) -> Panel:
         version = hashlib.sha256("\n".join(sorted(set(spoken))).encode()).hexdigest()[:8]
-        panel = cls(cache, naturalness_judges(quick), [], load_recognizer(recognizer, spoken, whisper), version)
+        panel = cls(cache, naturalness_judges(dnsmos), [], load_recognizer(recognizer, spoken, whisper), version)
         for number, found in enumerate(speaker_judges(judge)):
             suffix = f"_{number + 1}" if number else ""
             panel.likeness.append(found if isinstance(found, Missing) else Likeness(found, panel.embed_by, suffix))
@@ -103,9 +104,22 @@ class Panel:
 
     def voice(self, waveform: Waveform, spoken: str) -> Numbers:
         """Pitch, pauses and pace."""
-        numbers = dict(self._cached(f"voice/{digest(waveform)}", lambda: voice_numbers(waveform)))
+        numbers = plain(voice_numbers(waveform))
         numbers["letters_per_s"] = len(spoken.replace(" ", "")) / max(numbers["speech_seconds"], 0.1)
         return numbers
+
+    def rise(self, waveform: Waveform) -> Numbers:
+        """Semitones by which the pitch rises at the end."""
+        return {"rise": final_rise(signals.quick_pitch(waveform.samples, waveform.sample_rate))}
+
+    def commas(self, waveform: Waveform, text: str) -> Numbers:
+        """Seconds of quiet at each comma of `text`; nothing without one, or without a recogniser that tells times."""
+        if not has_inner_comma(text) or not isinstance(self.recognizer, Whisper):
+            return {}
+        key = f"words/{self.recognizer.name}/{digest(waveform)}"
+        words = self._cached(key, lambda: {"words": self.recognizer.words(waveform)})["words"]
+        quiet = signals.quiet_frames(waveform.samples, waveform.sample_rate)
+        return {"comma_pauses": comma_pauses(text, words, quiet)}
 
     def _words(self, waveform: Waveform, spoken: str, mark: str) -> Numbers:
         if isinstance(self.recognizer, Missing) or not spoken:
@@ -124,7 +138,7 @@ class Panel:
 def voice_numbers(waveform: Waveform) -> Numbers:
     """Pitch, pauses and length of speech of one waveform."""
     quiet = signals.quiet_frames(waveform.samples, waveform.sample_rate)
-    track = signals.pitch(waveform.samples, waveform.sample_rate)
+    track = signals.quick_pitch(waveform.samples, waveform.sample_rate)
     median, spread = signals.pitch_statistics(track)
     return {
         "f0_hz": median,

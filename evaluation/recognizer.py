@@ -11,12 +11,13 @@ import tempfile
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from evaluation import language_model
 from evaluation.judges import RATE, REQUIREMENTS, Missing, at_rate, attempt
+from evaluation.prosody import HeardWord
 from evaluation.trials import DATA
 from utils.audio import Waveform
 from utils.errors import CloningError, require_package
@@ -58,10 +59,15 @@ class Whisper:
         self.about = f"{self.name} (faster-whisper, int8, beam 5, temperature 0), Whisper's English normaliser"
 
     def transcribe(self, waveform: Waveform) -> str:
-        segments, _ = self._model.transcribe(
-            at_rate(waveform), language="en", beam_size=5, temperature=0, condition_on_previous_text=False
-        )
-        return " ".join(segment.text.strip() for segment in segments)
+        return " ".join(segment.text.strip() for segment in self._segments(waveform))
+
+    def words(self, waveform: Waveform) -> list[HeardWord]:
+        """Each word with its start and end in seconds."""
+        return [(w.word, w.start, w.end) for s in self._segments(waveform, word_timestamps=True) for w in s.words]
+
+    def _segments(self, waveform: Waveform, **options: bool) -> Iterable[Any]:
+        settings = {"language": "en", "beam_size": 5, "temperature": 0, "condition_on_previous_text": False}
+        return self._model.transcribe(at_rate(waveform), **settings, **options)[0]
 
 
 class PocketSphinx:

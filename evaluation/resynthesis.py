@@ -65,6 +65,7 @@ class Resynthesizer:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocoder", type=Path, action="append", default=[], metavar="PATH", help="one more column")
     parser.add_argument("--judge", type=Path, metavar="PATH", help="encoder that judges likeness (default: published)")
+    parser.add_argument("--dnsmos", action="store_true", help="DNSMOS too, slow and made for noisy calls")
     parser.add_argument("--minutes", type=float, default=5.0, help="a vocoder this slow gets no more clips")
 
 
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> Report:
     clips = dict(list(clips.items())[: args.limit])
     report = Report("vocoder", facts_of(args, columns), missing=list(plan.missing))
     cache = Cache(args.report / "cache" / "vocoder.jsonl")
-    panel = Panel.load(cache, judge=args.judge, recognizer="none", spoken=[])
+    panel = Panel.load(cache, judge=args.judge, recognizer="none", spoken=[], dnsmos=args.dnsmos)
     report.missing += [(name, reason) for name, reason in panel.missing if name != "recognizer"]
     report.facts |= panel.about
     table = Table("Resynthesis of real mels", {"n": 0, **{name: digits for name, (digits, _) in COLUMNS.items()}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -11,6 +12,7 @@ from evaluation.trials import AUDIO, DATA, SAMPLES, find_audio
 from utils.errors import CloningError
 
 READERS, HOME = "readers", "people at home"  # groups of voices that are set aside
+QUESTION, STATEMENT = "question", "statement"  # kinds: only the pitch at their ends is listened to
 QUICK_READ, QUICK_COMMON = 12, 8  # sentences under --quick: two really read by each speaker, and most kinds
 
 
@@ -20,7 +22,7 @@ class Item:
 
     id: str
     speaker: str
-    kind: str  # read, sentence, numbers, names, word, paragraph
+    kind: str  # read, sentence, numbers, names, word, paragraph; question, statement
     text: str
     spoken: str  # the words as they are said, lower case
     reference: Path
@@ -38,28 +40,36 @@ class Plan:
     groups: dict[str, str] = field(default_factory=dict)  # of each speaker: readers, at home, ...
 
 
-def load_plan(corpus: Path | None, *, quick: bool = False, limit: int | None = None, home: bool = False) -> Plan:
-    """From the corpus folder, or (None) a small plan on the bundled clips. `limit`: at most that many sentences.
+def load_plan(corpus: Path | None, *, quick: bool = False, limit: int | None = None, whole: bool = False) -> Plan:
+    """From the corpus folder, or (None) a small plan on the bundled clips. `limit`: see `shortened`.
 
-    `home`: with the people at home beside the readers.
+    `whole`: with the people at home beside the readers, and, unless `quick`, with questions and statements.
     """
-    plan = _frozen(corpus, home) if corpus else _bundled(SAMPLES)
+    plan = _frozen(corpus, whole) if corpus else _bundled(SAMPLES)
     items = plan.items
     if quick:
         common = [item for item in items if item.kind != "read"]
         step = max(1, len(common) // QUICK_COMMON)
         items = [item for item in items if item.kind == "read"][:QUICK_READ] + common[::step][:QUICK_COMMON]
+    elif whole:
+        readers = [item for item in items if plan.groups.get(item.speaker) != HOME]
+        items = items + _pairs({item.speaker: item.reference for item in readers})
     return shortened(replace(plan, items=items), limit)
 
 
-def shortened(plan: Plan, limit: int | None) -> Plan:
-    """At most `limit` sentences, half of them really read; voices that say nothing are still there to compare with."""
-    if not limit:
-        return plan
-    read = [item for item in plan.items if item.kind == "read"]
-    rest = [item for item in plan.items if item.kind != "read"]
-    half = min(len(read), max((limit + 1) // 2, limit - len(rest)))
-    return replace(plan, items=read[:half] + rest[: limit - half])
+def shortened(plan: Plan, limit: int | None = None, kinds: Sequence[str] = ()) -> Plan:
+    """Only `kinds` (all if empty); at most `limit` sentences, half of them really read, and as many pairs.
+
+    Voices that say nothing then are still there to compare with.
+    """
+    items = [item for item in plan.items if not kinds or item.kind in kinds]
+    pairs = [item for item in items if item.kind in (QUESTION, STATEMENT)]
+    read = [item for item in items if item.kind == "read"]
+    rest = [item for item in items if item.kind not in ("read", QUESTION, STATEMENT)]
+    if limit:
+        half = min(len(read), max((limit + 1) // 2, limit - len(rest)))
+        read, rest, pairs = read[:half], rest[: limit - half], pairs[: 2 * limit]
+    return replace(plan, items=read + rest + pairs)
 
 
 def sentences(name: str = "sentences") -> dict:
@@ -94,6 +104,17 @@ def _frozen(corpus: Path, home: bool) -> Plan:
     enrolment = {s: [places[stem] for stem in v["enrolment"] if stem in places] for s, v in voices.items()}
     real = {speaker: [item for item in read if item.speaker == speaker] for speaker in voices}
     return Plan(in_turn(read) + common, enrolment, missing, real, groups)
+
+
+def _pairs(references: dict[str, Path]) -> list[Item]:
+    """Yes/no questions and their statements, each pair in one of the voices."""
+    voices = list(references.items())
+    items = []
+    for number, pair in enumerate(sentences("questions")["pairs"]):
+        speaker, reference = voices[number % len(voices)]
+        for kind, text in zip((QUESTION, STATEMENT), pair, strict=True):
+            items.append(Item(f"{kind}-{number:02}", speaker, kind, text, "", reference))
+    return items
 
 
 def in_turn(items: list[Item]) -> list[Item]:

@@ -16,10 +16,10 @@ from utils.corpora import ACTED, Clip, scan
 from utils.errors import CloningError
 from utils.preprocessing import SET_ASIDE, read_set_aside, splitter
 
-REFERENCE_S = (5.0, 12.0)  # seconds of a reference clip
-SENTENCE_S = (1.5, 15.0)
+REFERENCE_S = (4.0, 12.0)  # seconds of a reference clip
+SENTENCE_S = (1.5, 10.0)
 ENROLMENT, SENTENCES = 8, 10  # of a voice, at most
-AT_LEAST = 8  # clips of a voice
+AT_LEAST = 7  # clips of a voice
 NO_SENTENCES = {*ACTED, "an4", "speech_commands", "speechocean762"}  # acted, spelled, single words, children
 
 

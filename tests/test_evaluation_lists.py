@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from evaluation import language_model
 from evaluation.recognizer import normalize
-from evaluation.sentences import load_plan, sentences
+from evaluation.sentences import Item, Plan, load_plan, sentences, shortened
 from evaluation.trials import TrialList, find_audio, middle, pairs_of, trial_lists
 from utils.audio import Waveform, write
 from utils.errors import CloningError
@@ -118,3 +121,19 @@ def test_arpa_counts_what_it_lists(tmp_path):
     text = (tmp_path / "x.lm").read_text(encoding="utf-8")
     assert text.startswith("\\data\\\nngram 1=5\nngram 2=5\n") and text.endswith("\\end\\\n")
     assert "\n-0.4559\ta b\n" in text and "\n-0.5229\ta\t-0.3010\n" in text
+
+
+def test_a_shortened_plan_keeps_kinds_and_pairs_apart():
+    def item(kind: str, number: int) -> Item:
+        return Item(f"{kind}{number}", "a", kind, "x", "x", Path("x"))
+
+    kinds = {"read": 10, "word": 4, "question": 6, "statement": 6}
+    plan = Plan([item(kind, k) for kind, count in kinds.items() for k in range(count)], {}, [])
+
+    def counts(**options) -> dict[str, int]:
+        return dict(Counter(kept.kind for kept in shortened(plan, **options).items))
+
+    assert counts() == kinds
+    assert counts(limit=2) == {"read": 1, "word": 1, "question": 4}
+    assert counts(limit=12) == {"read": 8, "word": 4, "question": 6, "statement": 6}
+    assert counts(limit=3, kinds=["read"]) == {"read": 3}
