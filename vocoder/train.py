@@ -89,7 +89,8 @@ class VocoderTask(Task):
         if device.type != "cuda" or self.crops.bytes() > torch.cuda.mem_get_info(device)[0] // 2:
             return False
         self.crops.load(device)
-        torch.backends.cudnn.benchmark = True  # all crops are of one length, so that its search is done once
+        # all crops are of one length, so that the search for the fastest kernels, among the likeliest few, is done once
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.benchmark_limit = True, 4
         return True
 
     def names(self, step: int) -> list[str]:
