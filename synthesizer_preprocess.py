@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from encoder.inference import SpeakerEncoder
 from synthesizer.preprocess import KIND, Processor, at_other_speeds, outliers, speaker_levels, write_speaker_means
 from utils import preprocessing
 from utils.audio import Waveform
-from utils.corpora import Clip
+from utils.corpora import Clip, read_texts, text_of, with_texts
 from utils.errors import CloningError, exit_code
 from utils.mel import SYNTHESIZER_MELS
 
@@ -61,6 +62,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="make the phone times here, into OUT/alignments.jsonl.gz (English; needs requirements-align.txt)",
     )
     parser.add_argument(
+        "--texts",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="texts to take in place of the corpus's, such as with their punctuation: lines of an id, a tab, the text",
+    )
+    parser.add_argument(
         "--symbols",
         default="phonemes",
         choices=["phonemes", "characters"],
@@ -103,7 +112,10 @@ def run(args: argparse.Namespace) -> int:
         raise CloningError(f"--speeds {' '.join(f'{s:g}' for s in args.speeds)}: factors lie in 0.5 .. 2 and are not 1")
     embedder = Embedder(args.encoder)
     fingerprint = embedder.encoder.fingerprint  # a wrong file ends it here, before anything is read or aligned
-    chosen = preprocessing.select(args, keep=lambda clip: bool(clip.text))
+    texts = {id: text for path in args.texts for id, text in read_texts(path).items()}
+    chosen = preprocessing.select(args, keep=lambda clip: bool(text_of(clip, texts)))
+    if texts:
+        chosen = chosen._replace(clips=with_texts(chosen.clips, texts))
     files = alignments(args, chosen.clips)
     symbols = "phonemes" if files else args.symbols
     process = Processor(
@@ -111,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
         config=SYNTHESIZER_MELS[args.mel],
     )  # fmt: skip
     header = process.header() | {"encoder": fingerprint}
+    if texts:  # sets that were made without still go on
+        header["texts"] = hashlib.sha256("".join(sorted(map(str, texts.items()))).encode()).hexdigest()[:16]
     process.levels = speaker_levels(chosen.clips, process.config.sample_rate)
     clips, splits = chosen.clips, chosen.splits
     if args.speeds:

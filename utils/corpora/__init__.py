@@ -2,5 +2,18 @@
 
 from utils.corpora.layouts import ACTED, EMOTIONS, emotion_of
 from utils.corpora.scanning import AUDIO, Clip, Scan, safe_name, scan
+from utils.corpora.texts import read_texts, text_of, with_texts
 
-__all__ = ["ACTED", "AUDIO", "EMOTIONS", "Clip", "Scan", "emotion_of", "safe_name", "scan"]
+__all__ = [
+    "ACTED",
+    "AUDIO",
+    "EMOTIONS",
+    "Clip",
+    "Scan",
+    "emotion_of",
+    "read_texts",
+    "safe_name",
+    "scan",
+    "text_of",
+    "with_texts",
+]
