@@ -14,7 +14,7 @@ from utils.pitch import REFERENCE_HZ, pitch
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig
 from vocoder.loss import mel_loss, stft_loss
 from vocoder.model import build
-from vocoder.source import LEVEL
+from vocoder.source import FADE, LEVEL
 
 HOP, RATE = 200, 16000
 ODD_MEL = MelConfig(n_fft=512, win_length=400, hop_length=120, n_mels=20, power=1.0, scale="db")
@@ -51,7 +51,7 @@ def test_pulses_hold_every_harmonic_equally_loud(hz):
     wav = source([hz] * 161)
     assert len(wav) == 160 * HOP and np.sqrt(np.mean(wav**2)) == pytest.approx(LEVEL, rel=0.02)
     spectrum = np.abs(np.fft.rfft(wav * np.hanning(len(wav))))
-    at = np.rint(np.arange(1, int(np.ceil(RATE / 2 / hz))) * hz * len(wav) / RATE).astype(int)
+    at = np.rint(np.arange(1, int(np.ceil(RATE / 2 / hz - FADE))) * hz * len(wav) / RATE).astype(int)
     peaks = np.array([spectrum[max(0, i - 2) : i + 3].max() for i in at])
     assert peaks.min() > 0.7 * peaks.max()
     between = np.rint((np.arange(1, len(at)) + 0.5) * hz * len(wav) / RATE).astype(int)
@@ -101,10 +101,29 @@ def test_shape_is_whole_hops(config, frames):
 
 
 def test_items_of_a_batch_do_not_mix(config):
-    model, mels = build(config).eval(), torch.randn(3, config.mel.n_mels, 9)
-    alone = model(mels[1:2])[0]
-    # the sines of a pulse have arguments of some hundred radians, whose rounding is 2e-5
-    torch.testing.assert_close(model(mels)[1], alone, atol=1e-4 * max(0.1, alone.detach().abs().max().item()), rtol=0)
+    """The pitch but for rounding, whose order depends on the batch; the sound, for the same pitch."""
+    torch.manual_seed(1)
+    model, mels = build(config).eval().requires_grad_(False), torch.randn(3, config.mel.n_mels, 9)
+    pitch, start = model.pitch(mels), torch.tensor([5, 6, 7])
+    torch.testing.assert_close(pitch[1:2], model.pitch(mels[1:2]), atol=1e-5, rtol=0)  # octaves
+    phase = model.phases(pitch)
+    alone = model.render(mels[1:2], pitch[1:2], phase[1:2], start[1:2])
+    torch.testing.assert_close(model.render(mels, pitch, phase, start)[1:2], alone, atol=1e-5, rtol=0)
+
+
+def test_rounding_of_the_pitch_is_not_heard():
+    """A pitch that is off by a few last bits shifts the pulses by as much as its phase, and changes nothing at once."""
+    model, off = usual(), 1e-6  # octaves: 8 to 16 times float32's rounding
+    tracks = torch.rand(200, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    phases = model.phases(tracks)
+    change = model.pulses(tracks + off, model.phases(tracks + off)) - model.pulses(tracks, phases)
+    harmonics = RATE / 2 / (REFERENCE_HZ * 2 ** tracks.min(dim=1).values)
+    cycles = (phases[:, -1] + model.margin * HOP / RATE * REFERENCE_HZ * 2) * np.log(2) * off
+    steepest = 2 * np.pi * harmonics * (harmonics + 1) * cycles  # sum of the slopes of all harmonics, each of height 2
+    fading = 2 * harmonics * np.log(2) * off / FADE
+    rounding = 4 * torch.finfo(torch.float32).eps * harmonics.square()  # of the phase, in float32 at the end
+    bound = (steepest + fading + rounding) * LEVEL / (2 * (harmonics - 2)).sqrt()
+    assert (change.abs().amax(dim=1) / bound).max() < 1
 
 
 def test_what_was_before_a_change_stays(config):

@@ -23,6 +23,7 @@ LEVEL = 0.05  # root mean square of pulses and of noise: about that of speech, s
 NOISE_SAMPLES = 2**17  # of noise, played over and over: 8 s at 16 kHz
 BLUR_BINS = 1.0  # standard deviation of the target around the true pitch
 STEEPEST = 0.03  # least response of the mel's pre-emphasis that is divided by: that of 0.97 at 0 Hz
+FADE = 0.1  # of the pitch, below half the rate: there the highest harmonic comes and goes, so that none does at once
 NEAR_BINS = 4  # bins on each side of the likeliest whose mean is the pitch
 
 
@@ -99,7 +100,10 @@ class Sourced(nn.Module, ABC):
         return F.pad(steps.cumsum(dim=1), (1, 0))
 
     def pulses(self, pitch: Tensor, phase: Tensor) -> Tensor:
-        """One band-limited pulse a period: (B, F) twice -> (B, (F - 1 + 2 * margin) * hop), frame 0 at margin * hop."""
+        """One band-limited pulse a period: (B, F) twice -> (B, (F - 1 + 2 * margin) * hop), frame 0 at margin * hop.
+
+        Continuous in both: the last bit of a pitch, which depends on the processor and the batch, is not heard.
+        """
         hz = F.pad(self._hz(pitch), (self.margin, self.margin), mode="replicate")
         outside = torch.arange(1, self.margin + 1, device=hz.device) * (self.hop_length / self.sample_rate)
         before = phase[:, :1] - hz[:, :1] * outside.flip(0)
@@ -109,13 +113,17 @@ class Sourced(nn.Module, ABC):
         here, change = hz[:, :-1, None], hz.diff(dim=1)[:, :, None]
         seconds = part * (self.hop_length / self.sample_rate)
         theta = cycles[:, :-1, None] + here * seconds + change * seconds * part / 2
-        harmonics = torch.ceil(0.5 * self.sample_rate / (here + change * part)) - 1  # below half the rate
+        room = 0.5 * self.sample_rate / (here + change * part)  # how many harmonics fit below half the rate
+        harmonics = torch.ceil(room) - 1
+        top = ((room - harmonics) / FADE).clamp(max=1).float().flatten(1)  # how loud the highest is
         half = (theta - theta.floor()).float().flatten(1) * math.pi
         count = harmonics.float().flatten(1)
-        # sum of cos(2 k half) for k = 1 .. count (Dirichlet's kernel), of power count / 2
+        # sum of 2 cos(2 k half) for k = 1 .. count (Dirichlet's kernel, less one), of power 2 * count
         sine = half.sin()
-        kernel = torch.where(sine.abs() < 1e-4, 2 * count + 1, ((2 * count + 1) * half).sin() / sine)
-        return ((kernel - 1) * (LEVEL / (2 * count).sqrt())).to(pitch.device)
+        whole = torch.where(sine.abs() < 1e-4, 2 * count, ((2 * count + 1) * half).sin() / sine - 1)
+        kernel = whole - (1 - top) * 2 * (2 * count * half).cos()
+        power = 2 * (count - 1 + top.square())
+        return (kernel * (LEVEL / power.sqrt())).to(pitch.device)
 
     def noise_of(self, start: Tensor, n_frames: int) -> Tensor:
         """As long as `pulses`."""
