@@ -11,7 +11,7 @@ from pathlib import Path
 
 from encoder.names import KIND, voices_of
 from encoder.preprocess import EncoderItem, write_noise, write_rooms
-from utils import preprocessing
+from utils import preprocessing, selection
 from utils.errors import CloningError, exit_code
 from utils.manifest import Manifest
 
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    preprocessing.add_arguments(parser)
+    selection.add_arguments(parser)
     parser.add_argument(
         "--teacher",
         type=Path,
@@ -91,21 +91,23 @@ def run(args: argparse.Namespace) -> None:
 
         load_weights(args.teacher, KIND)  # what is wrong with it is said before the long work
     item = EncoderItem(args.min_seconds)
-    selection = preprocessing.select(args, lambda clip: not any(fnmatchcase(clip.speaker, p) for p in args.exclude))
-    print(selection.scan.report())
+    chosen = selection.select(
+        args, lambda clip: not any(fnmatchcase(clip.speaker, p) for p in args.exclude), held_out=2
+    )
+    print(chosen.scan.report())
     header = item.header()
     if args.noise:
         header["noise"] = write_noise(args.noise, args.out)
     if args.rooms:
         header["rooms"] = write_rooms(args.rooms, args.out)
     manifest = preprocessing.run(
-        selection.clips,
+        chosen.clips,
         args.out,
         KIND,
         item,
         jobs=args.jobs,
         scheduler=args.scheduler,
-        assign_split=selection.splits,
+        assign_split=chosen.splits,
         header=header,
         retry_skipped=args.retry_skipped,
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from encoder.inference import SpeakerEncoder
 from synthesizer.preprocess import KIND, Processor, at_other_speeds, outliers, speaker_levels, write_speaker_means
-from utils import preprocessing
+from utils import preprocessing, selection
 from utils.audio import Waveform
 from utils.corpora import Clip, read_texts, text_of, with_texts
 from utils.errors import CloningError, exit_code
@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="A second run does only what is missing. Clips without a transcript, too short or long, or that cannot "
         "be read are left out, counted and listed; outliers.jsonl lists transcripts that hardly fit their sound.",
     )
-    preprocessing.add_arguments(parser)
+    selection.add_arguments(parser)
     parser.add_argument("--encoder", type=Path, required=True, help="weights of a speaker encoder, ours or published")
     parser.add_argument(
         "--alignments",
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     embedder = Embedder(args.encoder)
     fingerprint = embedder.encoder.fingerprint  # a wrong file ends it here, before anything is read or aligned
     texts = {id: text for path in args.texts for id, text in read_texts(path).items()}
-    chosen = preprocessing.select(args, keep=lambda clip: bool(text_of(clip, texts)))
+    chosen = selection.select(args, transcript=lambda clip: text_of(clip, texts))
     if texts:
         chosen = chosen._replace(clips=with_texts(chosen.clips, texts))
     files = alignments(args, chosen.clips)
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         clips = [*clips, *others]
     found = preprocessing.run(
         clips, args.out, KIND, process, jobs=args.jobs, scheduler=args.scheduler,
-        assign_split=splits, header=header, retry_skipped=args.retry_skipped,
+        assign_split=splits, header=header, retry_skipped=args.retry_skipped, left_out=chosen.left_out,
     )  # fmt: skip
     write_speaker_means(found)
     odd = outliers(found)

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils import preprocessing
+from utils import preprocessing, selection
 from utils.corpora import Clip
 from utils.errors import CloningError, exit_code
 from utils.mel import SYNTHESIZER_MELS
@@ -37,13 +37,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    preprocessing.add_arguments(parser)
+    selection.add_arguments(parser)
     parser.add_argument(
         "--synthesizer", type=Path, metavar="CHECKPOINT",
         help="store what this synthesizer predicts, led by the recordings of its own set (given as CORPUS)",
     )  # fmt: skip
     parser.add_argument(
-        "--exclude", nargs="+", default=[], metavar="SPEAKER",
+        "--exclude",
+        nargs="+",
+        default=[],
+        metavar="SPEAKER",
         help="speakers to leave out altogether; * and ? are wildcards, such as 'ravdess-*'",
     )
     parser.add_argument(
@@ -63,9 +66,9 @@ def run(args: argparse.Namespace) -> None:
         processor = Processor(config=teacher.synthesizer.mel, teacher_forced=teacher)
         header = processor.header() | {"synthesizer": teacher.synthesizer.fingerprint}
     else:
-        selection = preprocessing.select(args, keep)
-        print(selection.scan.report())
-        processor, clips, splits = Processor(SYNTHESIZER_MELS[args.mel]), selection.clips, selection.splits
+        chosen = selection.select(args, keep)
+        print(chosen.scan.report())
+        processor, clips, splits = Processor(SYNTHESIZER_MELS[args.mel]), chosen.clips, chosen.splits
         header = processor.header()
     manifest = preprocessing.run(
         clips, args.out, KIND, processor, jobs=args.jobs, scheduler=args.scheduler,

@@ -34,10 +34,11 @@ class TrainingBatches:
         for utterance in manifest.split("train"):
             by_speaker[utterance.speaker].append(utterance)
         self.speakers = sorted(by_speaker)
+        require_speakers(manifest, len(self.speakers), "training")
         if len(self.speakers) < self.data.speakers:
             raise CloningError(
                 f"{manifest.root}: {len(self.speakers)} training speakers, a batch wants {self.data.speakers}: "
-                f"preprocess more or --set data.speakers={max(2, len(self.speakers))}"
+                f"preprocess more or --set data.speakers={len(self.speakers)}"
             )
         rows = [by_speaker[name] for name in self.speakers]
         self.utterances = [u for row in rows for u in row]
@@ -205,11 +206,7 @@ def validation_crops(
         by_speaker[utterance.speaker].append(utterance)
     # Speakers with several utterances first: two crops of one recording are too easy to tell
     names = sorted(by_speaker, key=lambda name: (len(by_speaker[name]) < 2, name))[: data.validation_speakers]
-    if len(names) < 2:
-        raise CloningError(
-            f"{manifest.root}: {len(names)} held-out speakers, validation wants 2: "
-            f"preprocess with a larger --validation"
-        )
+    require_speakers(manifest, len(names), "held-out")
     arrays, samples = Arrays(manifest.root), int(seconds * settings.model.mel.sample_rate)
     heard = {} if taught is None else dict(zip(taught.ids, taught.embeddings[OWN], strict=True))
     rows, lengths, labels, recordings, targets = [], [], [], [], []
@@ -226,6 +223,22 @@ def validation_crops(
     target = np.stack(targets) if targets else None
     numbers = np.unique(recordings, return_inverse=True)[1]
     return ValidationCrops(seconds, np.stack(rows), np.array(lengths), np.array(labels), numbers, names, target)
+
+
+def require_speakers(manifest: Manifest, found: int, which: str) -> None:
+    """CloningError, with what helps, where there are fewer than two to learn from or to validate on."""
+    if found >= 2:
+        return
+    available = {u.speaker for u in manifest.utterances if u.split != "test"}
+    if len(available) < 4:
+        raise CloningError(
+            f"{manifest.root}: {len(available)} speakers that are not set aside; an encoder learns to tell voices "
+            "apart and wants at least 4, 2 of them for validation: preprocess recordings of more people"
+        )
+    raise CloningError(
+        f"{manifest.root}: {found} {which} speakers, at least 2 are needed: run encoder_preprocess.py again with "
+        "--validation 0.5 and the same --out (nothing is computed again)"
+    )
 
 
 def spread(utterances: list[Utterance], most: int) -> list[Utterance]:

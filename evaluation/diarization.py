@@ -27,7 +27,7 @@ from evaluation.report import Cell, Report, Table
 from utils.audio import Waveform, read
 from utils.corpora import Clip, scan
 from utils.errors import CloningError, require_package
-from utils.preprocessing import SET_ASIDE, read_set_aside
+from utils.selection import SET_ASIDE, read_set_aside
 
 logger = logging.getLogger(__name__)
 MINUTES, QUICK_MINUTES = (1.0, 4.0, 10.0), (1.0,)

@@ -23,7 +23,7 @@ from evaluation.sentences import Item, load_plan
 from utils.audio import Waveform, read
 from utils.corpora import ACTED, EMOTIONS, Clip, scan
 from utils.errors import CloningError
-from utils.preprocessing import SET_ASIDE, read_set_aside, splitter
+from utils.selection import SET_ASIDE, read_set_aside, splitter
 from voice_cloner import EMOTIONAL_MODELS, VoiceCloner
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from evaluation.recognizer import normalize
 from evaluation.sentences import Item, Plan, in_turn
 from utils.corpora import ACTED, Clip, scan
 from utils.errors import CloningError
-from utils.preprocessing import SET_ASIDE, read_set_aside, splitter
+from utils.selection import SET_ASIDE, read_set_aside, splitter
 
 REFERENCE_S = (4.0, 12.0)  # seconds of a reference clip
 SENTENCE_S = (1.5, 10.0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from synthesizer.store import Draws, Store, pad
 from utils.corpora import emotion_of
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance, read_manifest
-from utils.sampling import rng
+from utils.sampling import a_few, by_chance, rng
 
 KIND = "synthesizer"
 # shares of the utterance's own embedding, of another utterance's and of the speaker's mean, by DataConfig.embedding
@@ -47,11 +46,16 @@ class SynthesisData:
         self.config, self.seed = config, seed
         self.arrays = Arrays(root)
         found = part(self.manifest, split, config.hold_out)
+        if not found:
+            raise CloningError(
+                f"{root}: nothing to hold out for validation among {len(self.manifest.utterances)} utterances: at "
+                "least 2 are needed (cut a long recording into sentences, each with its text), and data.hold_out > 0"
+            )
         inside = [u for u in found if config.min_frames <= u.frames <= config.max_frames]
         if not inside:
             raise CloningError(
                 f"{root}: no {split} utterance of {config.min_frames} to {config.max_frames} frames among "
-                f"{len(found)}: preprocess more speakers or set data.min_frames, data.max_frames"
+                f"{len(found)}: --set data.min_frames=... or data.max_frames=..., or add recordings"
             )
         self.emotions = tuple(emotions)
         self.utterances = self._expressive(inside, split) if emotions else inside
@@ -280,17 +284,14 @@ def part(manifest: Manifest, split: str, hold_out: int) -> list[Utterance]:
         if "original" not in utterance.extra:
             of_speaker.setdefault(utterance.speaker, []).append(utterance.id)
     kept = {name for names in of_speaker.values() if len(names) >= TO_SPARE for name in by_chance(names)[:hold_out]}
+    if not kept and not manifest.split("validation"):
+        kept = set(a_few([name for names in of_speaker.values() for name in names], hold_out))
     return [
         u
         for u in manifest.utterances
         if (u.split == "train" and (u.id in kept) == (split == "validation") and u.extra.get("original") not in kept)
         or u.split == split == "validation"
     ]
-
-
-def by_chance(names: Iterable[str]) -> list[str]:
-    """Names in an order that has nothing to do with their contents, the same everywhere."""
-    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
 def step_targets(durations: np.ndarray, reduction: int, steps: int) -> np.ndarray:

@@ -29,6 +29,7 @@ MARGIN_SECONDS = 0.1  # of silence at both ends
 LONGEST_PAUSE_SECONDS = 0.3
 AT_SPEED = "_x"  # in the name of a clip and of a speaker, before the speed
 CHARACTERS_PER_SECOND = (5.0, 25.0)  # outside, the transcript hardly fits
+SYMBOLS_PER_SECOND = (1.0, 35.0)  # outside, it cannot fit: seven corpora have 1.8 (children, letters) to 23 characters
 
 DROP_DB = 40.0  # below the loud parts, 10 ms are silence
 
@@ -115,6 +116,13 @@ class Processor:
         self, clip: Clip, whole: np.ndarray, samples: np.ndarray, symbols: align.Aligned | None, marks: list[str]
     ) -> tuple[Utterance, dict[str, np.ndarray]]:
         config, seconds = self.config, len(samples) / self.config.sample_rate
+        tokens = self.processor.encode(clip.text) if symbols is None else self.processor.table.encode(symbols.symbols)
+        low, high = SYMBOLS_PER_SECOND
+        if not low <= (rate := len(tokens) / seconds) <= high:
+            raise CloningError(
+                f"transcript does not fit: {clip.id}: {len(tokens)} symbols in {seconds:.1f} s are {rate:.1f} a "
+                f"second, limits {low:g} and {high:g}"
+            )
         spectrogram = mel.mel_spectrogram(torch.from_numpy(samples), config).T.numpy()
         highest = HIGHEST_ACTED_HZ if clip.corpus in ACTED else HIGHEST_HZ
         arrays = {
@@ -124,10 +132,7 @@ class Processor:
         }
         if self.keep_audio:
             arrays["wav"] = audio.to_pcm16(samples)
-        if symbols is None:
-            tokens = self.processor.encode(clip.text)
-        else:
-            tokens = self.processor.table.encode(symbols.symbols)
+        if symbols is not None:
             lengths = align.frame_durations(symbols, config.sample_rate, config.hop_length, len(spectrogram))
             arrays["marks"] = np.array(clauses.mark_ids(marks, self.processor.table), dtype=np.int16)
             arrays["durations"] = np.append(lengths, 0).astype(np.int16)  # the end symbol takes no time

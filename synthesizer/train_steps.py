@@ -79,7 +79,8 @@ class StepByStepTask(SynthesizerTask):
         batch = to_device(self.held_out.common(chosen, None), device)
         lengths = (batch["token_lengths"] - self.untimed).tolist()
         dropout = ItemDropout(batch["seeds"], device)
-        limits = [frame_limit(n, self.extra["text"]["symbol_set"]) for n in lengths]
+        symbols = self.extra["text"]["symbol_set"]  # no more than thrice the recording, whatever its transcript says
+        limits = [min(frame_limit(n, symbols), 3 * u.frames) for n, u in zip(lengths, chosen, strict=True)]
         frame_seconds = self.mel["hop_length"] / self.mel["sample_rate"]
         stopper = EachByItself(lengths, limits, model.reduction, frame_seconds)
         memory, post = self.begin(model, batch, dropout)

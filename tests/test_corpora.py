@@ -246,6 +246,57 @@ def test_plain_folder(tmp_path):
     assert [(p.name, r[:33]) for p, r in found.not_understood] == [("loose.wav", "no folder that names the speaker;")]
 
 
+def test_a_transcript_may_have_its_suffix_in_capitals(tmp_path):
+    make(tmp_path, *(f"v/ann/{n}.WAV" for n in "abc"), "v/ann/a.TXT=one", "v/ann/b.Txt=two", "v/ann/c.LAB=three")
+    assert [clip.text for clip in scan(tmp_path / "v").clips] == ["one", "two", "three"]
+
+
+LISTS = {
+    "LJSpeech's": "a 1|It's 2.|It's two.\nb.x|Say \"so\", she said.|\nc|Three.",
+    "with folders and suffixes": 'wavs/a 1.wav|It\'s two.\r\n./wavs/b.x.wav|Say "so", she said.\r\nwavs\\c.wav|Three.',
+    "with a header": 'file_name,by,text\na 1.wav,me,It\'s two.\nb.x.wav,me,"Say ""so"", she said."\nc.wav,me,Three.',
+    "with commas": 'a 1,It\'s two.\nb.x,"Say ""so"", she said."\nc,Three.',
+    "with bare commas": "\ufeffa 1.wav,It's two.\nb.x.wav,Say so, she said.\nc.wav,Three.\n",
+    "with tabs": 'path\tsentence\na 1.wav\tIt\'s two.\nb.x.wav\tSay "so", she said.\nc.wav\tThree.\n',
+}
+
+
+@pytest.mark.parametrize("start", ["corpora", "corpora/jane", "corpora/jane/wavs"])
+@pytest.mark.parametrize("rows", LISTS.values(), ids=LISTS)
+def test_one_voice_with_a_list_of_texts(tmp_path, rows, start):
+    make(tmp_path, *(f"corpora/jane/wavs/{name}.wav" for name in ("a 1", "b.x", "c")))
+    make(tmp_path, "corpora/joe/wavs/c.wav", "corpora/joe/wavs/c.txt=Other.", f"corpora/jane/metadata.csv={rows}")
+    found = scan(tmp_path / start)
+    own = [clip for clip in found.clips if clip.speaker.endswith("-jane")]
+    expected = ["It's two.", 'Say "so", she said.', "Three."]
+    assert [clip.text.replace("Say so", 'Say "so"') for clip in own] == expected
+    assert len(found.clips) == (4 if start == "corpora" else 3)
+    assert found.not_understood == []
+
+
+def test_what_a_list_of_texts_lacks_is_said_by_line(tmp_path):
+    rows = "a|One.\nb|\n\nz|Never recorded.\na|Again.\nno separator\ny|Nor this.\n"
+    make(tmp_path, *(f"jane/wavs/{name}.wav" for name in "abc"), f"jane/metadata.csv={rows}")
+    found = scan(tmp_path / "jane")
+    assert [(clip.id, clip.text) for clip in found.clips] == [
+        ("jane/wavs/a", "One."),
+        ("jane/wavs/b", None),
+        ("jane/wavs/c", None),
+    ]
+    assert {(path.name, reason) for path, reason in found.not_understood} == {
+        ("metadata.csv:2,6", "a name without a text"),
+        ("metadata.csv:5", "a name that stood there before"),
+        ("metadata.csv:4,7", "no recording of that name"),
+    }
+    assert f"{tmp_path / 'jane' / 'metadata.csv:4,7'}" in found.report()
+
+
+def test_a_table_about_something_else_is_no_list_of_texts(tmp_path):
+    make(tmp_path, "v/ann/a.wav", "v/ann/a.txt=One.", "v/metadata.tsv=speaker\tsex\nann\tf\nben\tm\n")
+    found = scan(tmp_path / "v")
+    assert [clip.text for clip in found.clips] == ["One."] and found.not_understood == []
+
+
 def test_several_corpora_in_one_folder(tmp_path):
     make(
         tmp_path,

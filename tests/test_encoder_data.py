@@ -218,7 +218,7 @@ def test_validation_crops_do_not_depend_on_the_seed(tmp_path):
 
 def test_validation_needs_two_speakers(tmp_path):
     settings = make(tmp_path).settings
-    with pytest.raises(CloningError, match="1 held-out speakers, validation wants 2"):
+    with pytest.raises(CloningError, match="1 held-out speakers, at least 2 .*--validation 0.5"):
         validation_crops(write_set(tmp_path, held_out=1), settings, 1.0)
 
 

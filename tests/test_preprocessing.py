@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from utils import preprocessing
+from utils import preprocessing, selection
 from utils.corpora import Clip, scan
 from utils.errors import CloningError
 from utils.manifest import Arrays, Utterance, read_manifest, read_shard_indexes
@@ -286,7 +286,7 @@ def test_other_settings_are_refused(clips, tmp_path):
 def test_splits_may_change_without_new_arrays(clips, tmp_path):
     out, process = tmp_path / "set", Process(tmp_path / "log")
     whole_set(clips, out, process)
-    splits = preprocessing.splitter(["voices-s0"], 0.0, 0, ["voices-s[12]"])
+    splits = selection.splitter(["voices-s0"], 0.0, 0, ["voices-s[12]"])
     manifest = preprocessing.run(clips, out, "test", process, assign_split=splits, header={"rate": 16000})
     assert {u.speaker for u in manifest.split("test")} == {"voices-s1", "voices-s2"}
     assert len(process.calls()) == len(clips)
@@ -330,51 +330,56 @@ def test_shards_cover_all_clips_and_spread_over_the_workers(n, workers):
 
 def test_speakers_are_split_whole_and_stay_where_they_are():
     names = [f"voices-{n}" for n in range(2000)]
-    half = preprocessing.splitter(names[:1000], 0.1, 3, ["voices-7", "voices-99?"])
-    whole = preprocessing.splitter(names, 0.1, 3, ["voices-7", "voices-99?"])
+    half = selection.splitter(names[:1000], 0.1, 3, ["voices-7", "voices-99?"])
+    whole = selection.splitter(names, 0.1, 3, ["voices-7", "voices-99?"])
     assert {s: whole[s] for s in names[:1000]} == dict(half)
     assert [s for s in names if whole[s] == "test"] == ["voices-7", *(f"voices-99{n}" for n in range(10))]
     assert 150 < sum(split == "validation" for split in whole.values()) < 250
-    assert preprocessing.splitter(names, 0.1, 4) != preprocessing.splitter(names, 0.1, 5)
+    assert selection.splitter(names, 0.1, 4) != selection.splitter(names, 0.1, 5)
     assert half("voices-1500") == whole["voices-1500"]  # also of speakers that it was not made with
-    assert set(preprocessing.splitter(names, 0.0, 0).values()) == {"train"}
+    assert set(selection.splitter(names, 0.0, 0).values()) == {"train"}
 
 
 def test_few_speakers_still_get_a_validation():
     for n in range(2, 30):
-        splits = preprocessing.splitter([f"v-{i}" for i in range(n)], 1e-9, 0, ["v-0"])
+        splits = selection.splitter([f"v-{i}" for i in range(n)], 1e-9, 0, ["v-0"])
         assert list(splits.values()).count("validation") == (1 if n > 2 else 0), n
     for seed in range(10):  # a lone speaker trains, wherever the seed would put it
-        assert preprocessing.splitter(["v-0"], 0.9, seed) == {"v-0": "train"}
+        assert selection.splitter(["v-0"], 0.9, seed) == {"v-0": "train"}
     with pytest.raises(CloningError, match="fraction"):
-        preprocessing.splitter(["v-0"], 5, 0)
+        selection.splitter(["v-0"], 5, 0)
+    for seed in range(10):  # as many as a stage needs, while as many are left
+        for n, held_out in ((2, 1), (3, 1), (4, 2), (5, 2), (9, 2)):
+            for validation in (1e-9, 0.99):
+                splits = selection.splitter([f"v-{i}" for i in range(n)], validation, seed, held_out=2)
+                assert list(splits.values()).count("validation") == (held_out if validation < 0.5 else n - held_out)
 
 
 def flags(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    preprocessing.add_arguments(parser)
+    selection.add_arguments(parser)
     return parser.parse_args(arguments)
 
 
 def test_flags(corpus, tmp_path):
     aside = tmp_path / "aside.txt"
     aside.write_text("# frozen\nvoices-s3  # the last\n\n", encoding="utf-8")
-    selection = preprocessing.select(
+    chosen = selection.select(
         flags(str(corpus), "--out", "x", "--set-aside", str(aside), "--validation", "0.3", "--limit", "20"),
         keep=lambda clip: clip.id != "voices/s0/0",
     )
-    assert len(selection.clips) == 20 and selection.clips[0].id == "voices/s0/1"
-    assert selection.splits["voices-s3"] == "test" and "validation" in selection.splits.values()
+    assert len(chosen.clips) == 20 and chosen.clips[0].id == "voices/s0/1"
+    assert chosen.splits["voices-s3"] == "test" and "validation" in chosen.splits.values()
     assert flags("a", "b", "--out", "x").corpora == [Path("a"), Path("b")]
     with pytest.raises(CloningError, match="cannot read the list"):
-        preprocessing.select(flags(str(corpus), "--out", "x", "--set-aside", str(tmp_path / "none")))
-    with pytest.raises(CloningError, match="none of the 24 clips can be used"):
-        preprocessing.select(flags(str(corpus), "--out", "x"), keep=lambda clip: False)
+        selection.select(flags(str(corpus), "--out", "x", "--set-aside", str(tmp_path / "none")))
+    with pytest.raises(CloningError, match="none of the 24 clips is to be used"):
+        selection.select(flags(str(corpus), "--out", "x"), keep=lambda clip: False)
 
 
 def test_the_frozen_list_sets_aside_the_voices_of_the_claims():
-    names = preprocessing.read_set_aside(preprocessing.SET_ASIDE)
+    names = selection.read_set_aside(selection.SET_ASIDE)
     assert len(names) == len(set(names)) == 6 + 10 + 6 + 4 + 125
     assert {"librispeech-4507", "librispeech-3080", "ravdess-21", "speechocean762-2380"} <= set(names)
-    splits = preprocessing.splitter([], 0.0, 0, names)
+    splits = selection.splitter([], 0.0, 0, names)
     assert splits["CommonVoice-acb1b5d5f47e"] == splits["commonvoice-acb1b5d5f47e0123"] == "test"

@@ -118,5 +118,5 @@ def test_a_transcript_is_needed_where_text_is_learned(refused, data_dir, tmp_pat
     (tmp_path / "ann").mkdir()
     soundfile.write(tmp_path / "ann" / "a.wav", np.tile(voice(0.5, 1), 2), 16000)
     script, flags = preprocess("synthesizer", data_dir)
-    assert "texts needed?" in refused(script, tmp_path, "--out", tmp_path / "out", *flags)
+    assert "none of the 1 clips has a transcript" in refused(script, tmp_path, "--out", tmp_path / "out", *flags)
     assert "no such checkpoint" in refused(script, tmp_path, "--out", tmp_path / "out", "--encoder", tmp_path / "no.pt")

@@ -18,7 +18,7 @@ from synthesizer.data import SynthesisData, crop, part
 from synthesizer.preprocess import LEVEL_DBFS, Processor, level, outliers, write_speaker_means
 from synthesizer.store import pad, prosody
 from synthesizer.text import TextProcessor
-from utils import preprocessing
+from utils import preprocessing, selection
 from utils.corpora import scan
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance, read_manifest, write_manifest, write_shard
@@ -183,7 +183,7 @@ def make_corpus(root: Path) -> Path:
 def preprocess(corpus: Path, out: Path, alignments: tuple[Path, ...]):
     clips = [clip for clip in scan(corpus).clips if clip.text]
     process = Processor(embed, "phonemes", alignments)
-    splits = preprocessing.splitter({c.speaker for c in clips}, 0.5, 0)
+    splits = selection.splitter({c.speaker for c in clips}, 0.5, 0)
     return preprocessing.run(
         clips, out, "synthesizer", process, assign_split=splits, header=process.header() | {"encoder": "toy"}
     )
@@ -213,6 +213,29 @@ def test_a_tiny_corpus_with_a_corrupt_file(tmp_path, aligned):
     again = preprocess(corpus, tmp_path / "out", (path,) if aligned else ())  # does only what is missing
     assert again.utterances == found.utterances
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out" / "shards").glob("*.safetensors")}
+
+
+def test_transcripts_that_are_missing_or_cannot_fit_are_left_out_and_listed(tmp_path, data_dir, capsys):
+    folder = tmp_path / "corpus" / "ann"
+    folder.mkdir(parents=True)
+    texts = {"good": "go forward ten meters", "book": "go forward ten meters " * 700, "silent": None, "odd": "three"}
+    for name, text in texts.items():
+        shutil.copy(data_dir / "public_domain" / "goforward.wav", folder / f"{name}.wav")
+        if text:
+            (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    arguments = ["--out", tmp_path / "set", "--encoder", data_dir / "encoder_tiny.pt", "--jobs", 1, tmp_path / "corpus"]
+    assert synthesizer_preprocess.main([str(a) for a in arguments]) == 0
+    said = capsys.readouterr().out
+    assert "left out: 1 no transcript" in said and "left out: 1 transcript does not fit" in said
+    assert f"no transcript: {folder / 'silent.wav'}" in said and "book: " in said and "limits 1 and 35" in said
+    assert "1 transcripts hardly fit their sound" in said  # a word in two seconds
+    found = read_manifest(tmp_path / "set", "synthesizer")
+    assert [u.id for u in found.utterances] == ["corpus/ann/good", "corpus/ann/odd"]
+    listed = [json.loads(row)["id"] for row in (tmp_path / "set" / "skipped.jsonl").read_text().splitlines()]
+    assert listed == ["corpus/ann/book", "corpus/ann/silent"]
+    (folder / "silent.TXT").write_text(texts["good"], encoding="utf-8")  # a later run takes it
+    assert synthesizer_preprocess.main([str(a) for a in arguments]) == 0
+    assert "no transcript" not in capsys.readouterr().out
 
 
 def test_the_script_on_recordings_with_a_set_aside_speaker(tmp_path, data_dir, capsys):

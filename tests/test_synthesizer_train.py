@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import synthesizer_train
+from synthesizer import train_steps
 from synthesizer.config import LossConfig, RunConfig
 from synthesizer.inference import Synthesizer
 from synthesizer.loss import local_mean, tacotron_losses
@@ -71,6 +72,19 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypa
         best = Synthesizer.load(tmp_path / "whole" / "best.safetensors")
         assert best.synthesize(["See it."], voice, seed=1)[0].mel.shape[0] == MEL["n_mels"]
         assert best.encoder_fingerprint == "toy"
+
+
+@pytest.mark.parametrize("model", ["tacotron", "transformer"])
+def test_a_validation_is_as_long_as_the_recordings_whatever_their_transcripts_say(toy, monkeypatch, model):
+    task = build_task(toy, config(model))
+    network, most = task.modules["synthesizer"].eval(), []
+    generate = network.generate
+    monkeypatch.setattr(network, "generate", lambda *args: most.append(args[3]) or generate(*args))
+    monkeypatch.setattr(train_steps, "frame_limit", lambda *_: 10**6)  # of a text as long as a book
+    with torch.inference_mode():
+        task.validate(task.modules)
+    longest = max(u.frames for u in task.held_out.utterances)
+    assert most and max(most) * network.reduction <= 3 * longest + network.reduction
 
 
 def test_the_reduction_follows_its_schedule_into_the_checkpoint(toy, tmp_path):

@@ -16,7 +16,7 @@ from synthesizer.preprocess import Processor, write_speaker_means
 from synthesizer.teacher import TeacherForcing, seed_of
 from tests.test_synthesizer_data import ROW, make_corpus
 from tests.tiny import save_tiny_models
-from utils import preprocessing
+from utils import preprocessing, selection
 from utils.checkpoint import load_weights
 from utils.corpora import scan
 from utils.errors import CloningError
@@ -41,7 +41,7 @@ def make_set(root: Path, corpus: Path, model: str, encoder: str, keep_audio: boo
     aligned, symbols = ((root / "times.jsonl",), "phonemes") if model == "parallel" else ((), "characters")
     process = Processor(embed, symbols, aligned, keep_audio=keep_audio)
     clips = [clip for clip in scan(corpus).clips if clip.text and "bad" not in clip.id]
-    splits = preprocessing.splitter({c.speaker for c in clips}, 0.5, 0)
+    splits = selection.splitter({c.speaker for c in clips}, 0.5, 0)
     header = process.header() | {"encoder": encoder}
     found = preprocessing.run(clips, root / "set", "synthesizer", process, assign_split=splits, header=header)
     write_speaker_means(found)

@@ -44,7 +44,8 @@ print(json.dumps(found))
 def python(code: str, *arguments: str, **variables: str) -> str:
     env = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=env | variables, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=env | variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.splitlines()[-1]
 
 

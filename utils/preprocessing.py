@@ -6,15 +6,12 @@ but names and counts travels back, and a killed run loses the shards in hand onl
 
 from __future__ import annotations
 
-import argparse
-import fnmatch
 import hashlib
 import itertools
 import json
 import logging
 import math
 import multiprocessing
-import os
 import re
 import signal
 import sys
@@ -33,15 +30,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from utils.config import CONFIGS
-from utils.corpora import Clip, Scan, scan
+from utils.corpora import Clip
 from utils.errors import CloningError, require_package
 from utils.files import write_text
 from utils.manifest import Manifest, Skipped, Utterance, read_shard_indexes, write_manifest, write_shard
 
 logger = logging.getLogger(__name__)
 Process = Callable[[Clip], tuple[Utterance, dict[str, np.ndarray]]]
-SET_ASIDE = CONFIGS.parent / "evaluation" / "set_aside.txt"
 _LISTED = 20  # corrupt files named in a report; skipped.jsonl has them all
 
 
@@ -58,6 +53,7 @@ def run(
     header: dict[str, Any] | None = None,
     initializer: Callable[[], None] | None = None,
     retry_skipped: bool = False,
+    left_out: Iterable[Skipped] = (),
 ) -> Manifest:
     """Preprocess the clips that `out_dir` lacks, then gather its manifest.
 
@@ -68,7 +64,8 @@ def run(
 
     `header` holds the settings that the arrays depend on: going on in a folder made with others is refused. Splits are
     assigned when the manifest is gathered, so changing them needs no new arrays. `retry_skipped` tries again what an
-    earlier run left out. Raises CloningError when nothing is kept, a worker dies, or the cluster does not answer.
+    earlier run left out; `left_out` says what never came here. Raises CloningError when nothing is kept, a worker dies,
+    or the cluster does not answer.
     """
     clips = list(clips)
     header = {} if header is None else header
@@ -92,14 +89,21 @@ def run(
         else:
             results = (task(shard, bar) for shard in _shards(clips, done, shard_size, 1))
         _follow(results, root, bar, counted=task.alone)
-    return gather(root, kind, assign_split, header)
+    return gather(root, kind, assign_split, header, left_out)
 
 
-def gather(root: Path, kind: str, assign_split: Callable[[str], str], header: dict[str, Any]) -> Manifest:
+def gather(
+    root: Path,
+    kind: str,
+    assign_split: Callable[[str], str],
+    header: dict[str, Any],
+    never_tried: Iterable[Skipped] = (),
+) -> Manifest:
     """Write `manifest.jsonl` and `skipped.jsonl` from the finished shards, in the order of ids."""
     utterances, skipped = read_shard_indexes(root)
     kept = {u.id: u for u in utterances}
-    left_out = {s.id: s for s in skipped if s.id not in kept}  # a clip that a later run could use is no longer left out
+    # a clip that a later run could use is no longer left out
+    left_out = {s.id: s for s in (*never_tried, *skipped) if s.id not in kept}
     ordered = [replace(kept[id], split=assign_split(kept[id].speaker)) for id in sorted(kept)]
     for partial in (root / "shards").glob("*.partial"):  # of runs that were killed
         partial.unlink(missing_ok=True)
@@ -136,92 +140,6 @@ def report(manifest: Manifest) -> str:
         if len(rows) > _LISTED:
             lines.append(f"  and {len(rows) - _LISTED} more in {manifest.root / 'skipped.jsonl'}")
     return "\n".join(lines)
-
-
-class Splits(dict[str, str]):
-    """Speaker -> split; also a callable, and it answers for speakers that it was not made with."""
-
-    def __init__(self, validation: float, seed: int, set_aside: Iterable[str]) -> None:
-        super().__init__()
-        patterns = set(set_aside)
-        self._wildcards = sorted(p for p in patterns if any(c in p for c in "*?["))
-        self._names = patterns.difference(self._wildcards)
-        self._validation = validation
-        self._seed = seed
-
-    def __missing__(self, speaker: str) -> str:
-        if speaker in self._names or any(fnmatch.fnmatchcase(speaker, p) for p in self._wildcards):
-            return "test"
-        return "validation" if self.place(speaker) < self._validation else "train"
-
-    def __call__(self, speaker: str) -> str:
-        return self[speaker]
-
-    def place(self, speaker: str) -> float:
-        """A number in [0, 1) that depends on the seed and the speaker only, not on who else is there."""
-        digest = hashlib.sha256(f"{self._seed}/{speaker}".encode()).digest()
-        return int.from_bytes(digest[:7], "big") / 2**56
-
-
-def splitter(speakers: Iterable[str], validation: float, seed: int, set_aside: Iterable[str] = ()) -> Splits:
-    """Assign whole speakers: those named by `set_aside` (wildcards allowed) to "test", about `validation` of the rest
-    to "validation", the others to "train".
-
-    A speaker stays where it is when others are added. The one exception: where the fraction of few speakers comes to
-    none, or to all, the speaker next in line moves over. A lone speaker is "train".
-    """
-    if not 0 <= validation < 1:
-        raise CloningError(f"validation is {validation}; it is a fraction of the speakers, from 0 to under 1")
-    splits = Splits(validation, seed, set_aside)
-    splits.update((speaker, splits[speaker]) for speaker in sorted(set(speakers)))
-    train = [speaker for speaker, split in splits.items() if split == "train"]
-    held_out = [speaker for speaker, split in splits.items() if split == "validation"]
-    if validation > 0 and len(train) > 1 and not held_out:
-        splits[min(train, key=splits.place)] = "validation"
-    elif held_out and not train:
-        splits[max(held_out, key=splits.place)] = "train"
-    return splits
-
-
-def read_set_aside(path: str | Path) -> list[str]:
-    """Names and wildcards of speakers, one a line; "#" starts a comment."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise CloningError(f"{path}: cannot read the list of speakers set aside: {error.strerror}") from error
-    return [name for line in lines if (name := line.partition("#")[0].strip())]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that all preprocess scripts share; `select` reads them."""
-    parser.add_argument("corpora", nargs="+", type=Path, metavar="CORPUS", help="a corpus, or a folder with several")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the set goes, or goes on")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: cores)")
-    parser.add_argument("--scheduler", metavar="URL", help="run on a Dask cluster, such as tcp://host:8786")
-    about = "speakers that become the split 'test', one a line (default: evaluation/set_aside.txt)"
-    parser.add_argument("--set-aside", type=Path, default=SET_ASIDE, metavar="FILE", help=about)
-    about = "part of the other speakers held out for validation (default: 0.05)"
-    parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help=about)
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of validation speakers (default: 0)")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N clips, for a trial")
-    parser.add_argument("--retry-skipped", action="store_true", help="try again what an earlier run left out")
-
-
-class Selection(NamedTuple):
-    scan: Scan
-    clips: list[Clip]
-    splits: Splits
-
-
-def select(args: argparse.Namespace, keep: Callable[[Clip], bool] = lambda clip: True) -> Selection:
-    """Scan what the flags name: the clips that `keep` accepts, at most `--limit`, and the splits of all speakers."""
-    patterns = read_set_aside(args.set_aside)
-    found = scan(*args.corpora)
-    clips = [clip for clip in found.clips if keep(clip)][: args.limit]
-    if not clips:
-        places = ", ".join(str(place) for place in args.corpora)
-        raise CloningError(f"{places}: none of the {len(found.clips)} clips can be used here (texts needed? --limit?)")
-    return Selection(found, clips, splitter((clip.speaker for clip in clips), args.validation, args.seed, patterns))
 
 
 class _Shard(NamedTuple):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 
@@ -38,3 +41,13 @@ class Cycler:
         if turn > 0 and order[0] == rng(*self.seed, turn - 1).permutation(self.n)[-1]:
             order[[0, 1]] = order[[1, 0]]
         return order
+
+
+def by_chance(names: Iterable[str]) -> list[str]:
+    """Names in an order that has nothing to do with their contents, the same everywhere."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+
+
+def a_few(names: Sequence[str], most: int) -> list[str]:
+    """What to hold out where no speaker can be: a fifth of the names, at least one and at most `most`; none of one."""
+    return by_chance(names)[: min(most, max(1, len(names) // 5))] if len(names) > 1 else []

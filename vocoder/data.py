@@ -13,7 +13,7 @@ from torch import Tensor
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance
 from utils.mel import MelConfig, mel_spectrogram
-from utils.sampling import Cycler, rng
+from utils.sampling import Cycler, a_few, rng
 from vocoder.config import DataConfig
 
 log = logging.getLogger(__name__)
@@ -222,23 +222,50 @@ def held_out(manifest: Manifest, mel: MelConfig, config: DataConfig) -> list[Hel
     return items
 
 
+def _part(manifest: Manifest, split: str, mel: MelConfig, config: DataConfig) -> list[Utterance]:
+    """Utterances of a split; where no speaker is held out, as with a lone one, a few utterances that fit are."""
+    if manifest.split("validation"):
+        return manifest.split(split)
+    train = manifest.split("train")
+    fitting = [u for u in train if u.seconds >= _shortest(mel, config) and not _narrow(u, config)] or train
+    aside = set(a_few([u.id for u in fitting], config.validation_items))
+    return [u for u in train if (u.id in aside) == (split == "validation")]
+
+
+def _shortest(mel: MelConfig, config: DataConfig) -> float:
+    """Seconds that a crop needs."""
+    return (config.crop_frames + 1) * mel.hop_length / mel.sample_rate
+
+
+def _narrow(utterance: Utterance, config: DataConfig) -> bool:
+    """Sets from before bands were measured have none."""
+    return utterance.extra.get("bandwidth", math.inf) < config.min_bandwidth
+
+
 def _usable(manifest: Manifest, split: str, mel: MelConfig, config: DataConfig) -> list[Utterance]:
     """Utterances of a split that a crop fits into."""
-    everything = manifest.split(split)
-    shortest = (config.crop_frames + 1) * mel.hop_length / mel.sample_rate
+    shortest, limit = _shortest(mel, config), config.min_bandwidth
+    everything = _part(manifest, split, mel, config)
     long = [u for u in everything if u.seconds >= shortest]
-    # sets from before bands were measured have none
-    usable = [u for u in long if u.extra.get("bandwidth", math.inf) >= config.min_bandwidth]
+    usable = [u for u in long if not _narrow(u, config)]
     if narrow := len(long) - len(usable):
-        limit = config.min_bandwidth
         log.info("%s: %d of %d %s utterances have less than %g Hz", manifest.root, narrow, len(long), split, limit)
-    if not usable:
-        found = f"{len(everything)} utterances, all shorter than a crop of {shortest:.2f} s" if everything else "none"
-        if narrow:
-            found = f"{narrow} utterances, all narrower than data.min_bandwidth {config.min_bandwidth:g} Hz"
+    if not everything:
         raise CloningError(
-            f"{manifest.root}: nothing to use in the {split} split ({found}): preprocess more speakers, raise "
-            "--validation, or lower --set data.crop_frames=..."
+            f"{manifest.root}: nothing for {'validation' if split == 'validation' else 'training'} among "
+            f"{len(manifest.utterances)} utterances: at least 2 are needed; cut a long recording into several"
+        )
+    if not long:
+        fitting = max(1, int(max(u.seconds for u in everything) * mel.sample_rate / mel.hop_length) - 1)
+        raise CloningError(
+            f"{manifest.root}: all {len(everything)} {split} utterances are shorter than a crop of {shortest:.2f} s: "
+            f"--set data.crop_frames={fitting} or less, or add longer recordings"
+        )
+    if not usable:
+        widest = max(u.extra["bandwidth"] for u in long)
+        raise CloningError(
+            f"{manifest.root}: all {len(long)} {split} utterances are narrower than data.min_bandwidth {limit:g} Hz: "
+            f"--set data.min_bandwidth={widest:g} or less, or add better recordings"
         )
     if len(long) < len(everything):
         short = len(everything) - len(long)

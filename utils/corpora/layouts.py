@@ -92,11 +92,14 @@ class File(NamedTuple):
         return self.path.parents[2]
 
     def text_beside(self, *suffixes: str) -> str | None:
-        """The text of the first file of the same stem with one of `suffixes` that is there and not empty."""
+        """The text of the first file of the same stem with one of `suffixes` that is there and not empty.
+
+        Suffixes may also be in capitals, as in 001.TXT.
+        """
         for suffix in suffixes:
-            name = self.path.stem + suffix
-            if name in self.siblings and (text := one_line(read_text(self.path.with_name(name)))):
-                return text
+            for name in (self.path.stem + suffix, self.path.stem + suffix.upper(), self.path.stem + suffix.title()):
+                if name in self.siblings and (text := one_line(read_text(self.path.with_name(name)))):
+                    return text
         return None
 
 

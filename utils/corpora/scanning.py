@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.corpora.layouts import File, Found, Layout, describe_labels, recognise
+from utils.corpora.metadata import LISTINGS, Listing
 from utils.corpora.transcripts import Transcripts
 from utils.errors import CloningError
 
@@ -113,6 +114,8 @@ class _Collector:
         self.left_out: list[tuple[Path, str]] = []
         self._transcripts = Transcripts()
         self._plain_corpora: dict[str, Path] = {}
+        self._listings: dict[Path, Listing] = {}  # by their own path
+        self._listing_of: dict[Path, Listing | None] = {}  # by the folder of the recordings
         self._root = Path()
 
     def add(self, root: Path) -> None:
@@ -141,6 +144,9 @@ class _Collector:
         for file, meeting in strange:
             reason = "recorded meeting, several speakers in one file (.rttm beside it)" if meeting else None
             self._take(file.path, "", reason or self._plain(file, known))
+        for listing in {found.path: found for found in self._listing_of.values() if found}.values():
+            self.left_out += listing.faults()
+        self._listing_of.clear()
 
     def _is_audio(self, path: Path) -> bool:
         suffix = path.suffix.lower()
@@ -181,11 +187,30 @@ class _Collector:
         if any(_NO_SPEECH.fullmatch(part) for part in (corpus.name, *parts[:-1])):
             return "noise or music by the name of its folder, no speech"
         speaker = next((part for part in parts[:-1] if part.lower() not in _NO_SPEAKER), None)
+        listing = self._listing(file)
+        if speaker is None and listing is not None:
+            corpus = listing.path.parent
+            speaker = corpus.name
         if speaker is None:
             return "no folder that names the speaker; put it in one, corpus/speaker/file"
         if self._plain_corpora.setdefault(corpus.name, corpus) != corpus:
             return f"two corpus folders are called {corpus.name!r}; rename one"
-        return Found("/".join(parts), speaker, file.text_beside(".txt", ".lab"), corpus=corpus.name)
+        listed = None if listing is None else listing.text(file.path)
+        return Found("/".join(parts), speaker, file.text_beside(".txt", ".lab") or listed, corpus=corpus.name)
+
+    def _listing(self, file: File) -> Listing | None:
+        """The list of texts nearest upwards, as far as the folder above the scan's root, that names files beside."""
+        folder = file.path.parent
+        if folder not in self._listing_of:
+            line = [folder, *folder.parents]
+            places = (place / name for place in line[: line.index(self._root) + 2] for name in LISTINGS)
+            path = next(filter(Path.is_file, places), None)
+            if path is not None and path not in self._listings:
+                self._listings[path] = Listing(path, AUDIO)
+            listing = self._listings.get(path)
+            named = listing is not None and any(listing.names(folder / name) for name in file.siblings)
+            self._listing_of[folder] = listing if named else None
+        return self._listing_of[folder]
 
     def _walk(self, root: Path) -> Iterator[_Folder]:
         """Folders below `root` with their files, in sorted order; links are followed, but not in circles."""
