@@ -105,8 +105,9 @@ def gather(
     # a clip that a later run could use is no longer left out
     left_out = {s.id: s for s in (*never_tried, *skipped) if s.id not in kept}
     ordered = [replace(kept[id], split=assign_split(kept[id].speaker)) for id in sorted(kept)]
-    for partial in (root / "shards").glob("*.partial"):  # of runs that were killed
-        partial.unlink(missing_ok=True)
+    for pattern in ("*.partial", ".tmp*"):  # ours and safetensors', of runs that were killed
+        for leftover in (root / "shards").glob(pattern):
+            leftover.unlink(missing_ok=True)
     return write_manifest(root, kind, ordered, [left_out[id] for id in sorted(left_out)], **header)
 
 
