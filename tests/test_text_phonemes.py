@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from synthesizer.text import phonemes
 from synthesizer.text.phonemes import from_ipa, is_known, pronounce, read_lexicon
 from synthesizer.text.symbols import ARPABET, ARPABET_STRESSED
+from tests.conftest import DATA
 from utils.errors import CloningError
 
 
@@ -50,6 +53,40 @@ def test_context_decides_between_readings():
     assert spoken("a vitamin A .")[0] == "AH0"
     assert spoken("a vitamin A .")[2] == "EY1"
     assert spoken("grade A B")[1:] == ["EY1", "B IY1"]
+
+
+def test_words_that_are_spelled_alike_are_told_apart():
+    rows = [line.split("\t") for line in (DATA / "heteronyms.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert len(rows) >= 60 and len({word for _, word, _ in rows}) >= 8
+    wrong = []
+    for sentence, word, phones in rows:
+        pieces = re.findall(r"[\w']+|[.,;!?]", sentence)
+        found = " ".join(pronounce(pieces, {})[[piece.lower() for piece in pieces].index(word)])
+        if found != phones:
+            wrong.append(f"{sentence!r}: {word} is {found}, wanted {phones}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_rare_readings_are_not_taken_for_the_usual():
+    assert spoken("a nice day in Nice .")[1::3] == ["N AY1 S", "N IY1 S"]
+    assert spoken("the Polish people polish shoes")[1::2] == ["P OW1 L IH0 SH", "P AA1 L IH0 SH"]
+    assert spoken("they multiply here .")[1] == "M AH1 L T IH0 P L AY2"
+    assert spoken("I used to go")[1] == "Y UW1 S T" and spoken("I used it")[1] == "Y UW1 Z D"
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("Fig . A .", True), ("vitamin A pills", True), ("Plan A failed", True), ("Vitamin A Deficiency", True),
+        ("A is for apple", True), ("from A to B", True), ("A I", True), ("A", True), ("A .", True), ("an A plus", True),
+        ("A dog ran", False), ("Once Upon A Time", False), ("He said : A man", False), ("A {} here", False),
+        ("a , b", False),
+    ],
+)  # fmt: skip
+def test_a_lone_capital_a_is_the_letter(text, letter):
+    words = text.split()
+    index = words.index("A") if "A" in words else 0
+    assert pronounce(words, {})[index] == (["EY1"] if letter else ["AH0"])
 
 
 def test_unknown_words_are_built_from_known_ones_or_guessed():

@@ -22,7 +22,7 @@ _PHRASES = (  # regular expression, words, whether its last dot may also end a s
     (r"\bet al\.", "et al", True),
     (r"\bcf\.", "compare", False),
     (r"\bviz\.", "namely", False),
-    (r"\b[nN]\.\s?[bB]\.", "note well,", False),
+    (r"\b[nN]\.\s?[bB]\.(?!\s?[A-Za-z]\.)", "note well,", False),
     (r"\bR\.\s?S\.\s?V\.\s?P\.", "R S V P", True),
     (r"(?<![\w/])w/o\b", "without", False),
     (r"(?<![\w/])w/\s?", "with ", False),
@@ -32,6 +32,8 @@ _PHRASES = (  # regular expression, words, whether its last dot may also end a s
     (r"\bPh\.\s?D\.?", "P H D", True),
     (r"\bP\.\s?S\.", "P S", False),
     (r"&c\.", "et cetera", True),
+    (r"(?<=[A-Za-z] )v\.(?= [A-Z])", "versus", False),
+    (r"\baka\b", "also known as", False),
     (r"\bvs\b(?!\.)", "versus", False),
     (r"\band/or\b", "and or", False),
     (r"\bo' ?clock\b", "o'clock", False),
@@ -39,20 +41,21 @@ _PHRASES = (  # regular expression, words, whether its last dot may also end a s
 _PHRASES_COMPILED = tuple((re.compile(pattern), words, ends) for pattern, words, ends in _PHRASES)
 _TITLE = re.compile(rf"\b(?!Gen (?:[XYZ]\b|Alpha\b|Beta\b))({'|'.join(_TITLES)})\.?(?=\s+[A-Z\"'])")
 _TITLE_ENDINGS = "|".join(title for title in _TITLES if title not in ("Gen", "Mt", "Ft"))
-_TITLE_DOTTED = re.compile(rf"\b({_TITLE_ENDINGS})\.(?!\w)\s?|\b(Mr|Mrs|Ms)\b")
+_TITLE_DOTTED = re.compile(rf"\b({_TITLE_ENDINGS})\.(?!\w)\s?|(?<![&\w])(Mr|Mrs|Ms)\b")
 _TITLE_LOWER = re.compile(r"\b(mr|mrs|prof)\.")
 _DEGREE = re.compile(rf"(?<![\w.])({alternatives(_DEGREES)})(?:(\.)(?!\w)|('?s)?(?![\w.]\w|\w))")
 _SMALL = alternatives(w for w in _BEFORE_NUMBER if w.islower() and len(w) > 1)
 _LARGE = alternatives(w for w in _BEFORE_NUMBER if not w.islower() or len(w) == 1)
 _NUMBERS_SHORT = re.compile(
-    rf"\b((?i:{_SMALL})|{_LARGE}|P)\.(?:\s?(?=#?\d)|\s(?=[IVX]{{2,}}\b|[VX]\b(?!\.\s?[A-Z])|I(?:$|[.,;:)])))"
+    rf"(?<!\bsaid )(?<!\bsays )(?<!\bsay )(?<!\bsaying )\b((?i:{_SMALL})|{_LARGE}|P)\."
+    r"(?:\s?(?=#?\d)|\s(?=[IVX]{2,}\b|[VX]\b(?!\.\s?[A-Z])|I(?:$|[.,;:)])))"
 )
 _LETTERS_SHORT = re.compile(
     r"\b(Figs?|Apps?|Tab|Sec|Sect|Apt|Vol|Pt|Ex|Ch|Rm|Eq|Ste|Bldg|[Ff]ig|[Aa]pt|[Rr]m)\.\s?"
     r"(?=(?!A [a-z])[A-Z](?![\w']|\.\s?[A-Z]\w))"
     r"|\b(Fig|App|Tab|Sec)\.\s(?=A\b)"
 )
-_WORD = re.compile(rf"\b({alternatives(_PLAIN)})\.(?!\w)")
+_WORD = re.compile(rf"\b({alternatives(_PLAIN)})\.(\.\.+)?(?!\w)")
 _ENDING_BY_CAPITAL = frozenset(("etc", "ibid"))
 _SAINT = re.compile(r"\bSt\.?(?=[\s-])|\bSt\.")
 _DOCTOR = re.compile(r"\bDr\.(?:\s?)|\bDr(?=\s+[A-Z])\s")
@@ -78,7 +81,12 @@ def expand_abbreviations(text: str) -> str:
     text = _TITLE.sub(lambda m: _TITLES[m[1]], text)
     text = _TITLE_DOTTED.sub(lambda m: _TITLES[m[1] or m[2]] + (" " if m[1] and m[0][-1] != "." else ""), text)
     text = _TITLE_LOWER.sub(lambda m: _TITLES[m[1].capitalize()].lower(), text)
-    return _WORD.sub(lambda m: _PLAIN[m[1]] + full_stop(m, by_capital=m[1] in _ENDING_BY_CAPITAL), text)
+    return _WORD.sub(_word, text)
+
+
+def _word(match: re.Match[str]) -> str:
+    end = "..." if match[2] else full_stop(match, by_capital=match[1] in _ENDING_BY_CAPITAL)
+    return _PLAIN[match[1]] + end
 
 
 def drop_dots(text: str, is_word: Callable[[str], bool]) -> str:

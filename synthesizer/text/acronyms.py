@@ -26,7 +26,7 @@ _LETTERED = re.compile(
     r"[Aa]ppendix|an?|[Pp]oint|[Mm]odel|[Rr]oom|[Ll]etter|[Gg]ate|[Tt]able|[Ee]xhibit|[Pp]art|[Aa]nswer|[Bb]lock|[Ll]evel|"
     r"and I|than I|as I)\s?$"
 )
-_AMPERSAND = re.compile(r"\b([A-Z]{1,3})\s?&\s?([A-Z]{1,3})\b")
+_AMPERSAND = re.compile(r"\b([A-Z]{1,3})\s?&\s?([A-Z]{1,3})(s?)\b")
 _CAPITALS = re.compile(r"(?<![\w'])([A-Z]{2,})('?s)?(?![\w])")
 _SMALL = re.compile(r"(?<![\w'{*-])([a-z]{2,5})('s)?(?![\w'*-])")
 _SOUNDS = frozenset("hmm hm shh sh pst psst brr tsk pfft grr zzz mm mmm mhm nth ths th nd rd st ll ve vs".split())
@@ -51,7 +51,7 @@ def expand_acronyms(text: str, is_word: Callable[[str], bool], keep: Collection[
 
     keep: words in lower case that are never spelled.
     """
-    text = _AMPERSAND.sub(lambda m: f"{' '.join(m[1])} and {' '.join(m[2])}", text)
+    text = _AMPERSAND.sub(lambda m: f"{' '.join(m[1])} and {' '.join(m[2])}" + ("'s" if m[3] else ""), text)
     text = _CAPITALS.sub(lambda m: m[0] if m[1].lower() in keep else _capitals(m, is_word), text)
     return _SMALL.sub(lambda m: m[0] if m[1] in keep else _small(m, is_word), text)
 
@@ -99,8 +99,8 @@ def _initial(match: re.Match[str]) -> str:
     following = re.compile(r"\s*([A-Za-z']+)").match(match.string, match.end())
     if following is not None and starts_sentence(following[1]):
         return match[0]
-    before = match.string[max(0, match.start() - 12) : match.start()] + (match[1] if match[1] == "I" else "")
-    if match.string[match.end()].isspace() and _LETTERED.search(before):
+    before = match.string[max(0, match.start() - 12) : match.start()]
+    if match.string[match.end()].isspace() and (_LETTERED.search(before) or _LETTERED.search(before + match[1])):
         return match[0]
     return match[1] if match.string[match.end()].isspace() else f"{match[1]} "
 

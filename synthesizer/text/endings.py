@@ -12,7 +12,26 @@ _FOLLOWING = re.compile(r"[\"')\]]*(?:(\s*)$|\s+[\"'(\[]*([A-Z][A-Za-z']*)?)")
 
 def starts_sentence(word: str) -> bool:
     """Whether a word with a capital begins a sentence rather than a name."""
-    return word in _STARTERS or word.partition("'")[0] in ("I", "It", "He", "She", "We", "They", "You", "That", "There")
+    return word in _STARTERS or word.partition("'")[0] in (
+        "I",
+        "It",
+        "He",
+        "She",
+        "We",
+        "They",
+        "You",
+        "That",
+        "There",
+        "Mr",
+        "Mister",
+        "Mrs",
+        "Missus",
+        "Ms",
+        "Dr",
+        "Doctor",
+        "Prof",
+        "Professor",
+    )
 
 
 def ends_sentence(text: str, position: int, *, by_capital: bool = False) -> bool:

@@ -19,7 +19,7 @@ _ARTICLE = re.compile(r"\b[Aa]n? (?:[a-z-]+ to |\S+ (?:\S+ )?(?:by|x) )?$")  # "
 
 
 def _spelled(unit: str) -> str:
-    return re.escape(unit).replace(r"\ ", r"\.?[\s-]?")
+    return re.escape(unit).replace(r"\ ", r"\.?[\s-]?").replace("°", r"°\s?")
 
 
 _UNIT = "(" + "|".join(_spelled(u) for u in sorted(_UNITS, key=len, reverse=True)) + ")"
@@ -44,6 +44,8 @@ _FEET = re.compile(r"(?<![\w.'])(\d+)'(?=[\s,.;]|$)(?!\s*\w+')")
 _COMPASS = re.compile(rf"(?<![\w.,])({NUMBER})\s?°\s?([NSEW])\b")
 _DIRECTIONS = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _POINTS = re.compile(r"(?<![\w.,])(\d+(?:\.\d+)?)[ -]?pt\.?(?=[ -](?:font|type|text|size|bold)\b)")
+_RANGE = re.compile(r"(?<=\d)\s?(?:°[CF]?|%)\s?[–-]\s?(?=\d+(?:\.\d+)?\s?[°%])")
+_DEGREES = re.compile(r"(?<=\d)( degrees?) ([CF])\b(?!\.\w)")
 _BIG_PEOPLE = re.compile(rf"(?<![\w.,-])({NUMBER})m(?= (?:people|users|copies|views|viewers|jobs|men|women)\b)")
 _HUNDREDS = re.compile(r"(?<![\w.,])(100|1,?000)s(?= of\b)")
 
@@ -52,6 +54,8 @@ def expand_measures(text: str) -> str:
     """Percentages and numbers with a unit; squares, cubes and quotients of units; heights in feet and inches."""
     text = _BIG_PEOPLE.sub(lambda m: f"{number_words(m[1])} million", text)
     text = _HUNDREDS.sub(lambda m: "hundreds" if m[1] == "100" else "thousands", text)
+    text = _RANGE.sub(" to ", text)
+    text = _DEGREES.sub(lambda m: f"{m[1]} {'Celsius' if m[2] == 'C' else 'Fahrenheit'}", text)
     text = _COMPASS.sub(lambda m: f"{counted(m[1], 'degree', 'degrees')} {_DIRECTIONS[m[2]]}", text)
     text = _POINTS.sub(lambda m: f"{number_words(m[1])} point", text)
     text = _BY_FEET.sub(_by_feet, text)

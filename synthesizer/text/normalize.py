@@ -161,5 +161,6 @@ def _tidy(text: str) -> str:
     text = re.sub(r"[,;:]+(?=[.?!])|,(?=[;:])", "", text)
     text = re.sub(r"(?<=[.?!])[,;:]+(?=\s|$)", "", text)
     text = re.sub(r"(?<=[,;:])[,;:]+", "", text)
+    text = re.sub(r",(?=[A-Za-z])", ", ", text)
     text = re.sub(r"\s+", " ", text).strip()
     return re.sub(r"^[\s,.;:?!)-]+(?=[\w\"'({])", "", text)

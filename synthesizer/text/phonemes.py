@@ -15,11 +15,13 @@ from contextlib import closing
 from functools import cache, lru_cache
 from pathlib import Path
 
+from synthesizer.text import heteronyms
 from synthesizer.text.languages import Lexicon
 from synthesizer.text.symbols import ARPABET, ARPABET_STRESSED, ARPABET_VOWELS
 from utils.errors import CloningError, require_package
 
 _A_LETTER = "a(letter)"  # the name of the letter; "a" is the article
+_LETTERS = {_A_LETTER: ("EY1",), "a's": ("EY1", "Z")}
 
 Phones = tuple[str, ...]
 
@@ -60,6 +62,9 @@ def pronounce(words: Sequence[str], lexicon: Lexicon) -> list[list[str]]:
         if word in lexicon:
             phones.append(list(lexicon[word]))
             continue
+        if chosen := heteronyms.choose(words, index):
+            phones.append(list(chosen))
+            continue
         roles = _roles(word)
         if word in _spoken() or len(roles) < 2:
             phones.append(list(_pronounce_alone(word)))
@@ -77,13 +82,30 @@ def pronounce(words: Sequence[str], lexicon: Lexicon) -> list[list[str]]:
 
 
 def _names_a_letter(words: Sequence[str], index: int) -> bool:
-    """A capital A is the letter beside another lone capital ("A B C") or, inside a sentence, before a mark."""
+    """Whether a capital A is the letter: always inside a sentence, but for titles ("Once Upon A Time"); at its start
+    beside another lone capital ("A B C"), before a mark, and before words that no article stands before ("A is for").
+    """
     if words[index] != "A":
         return False
+    before = words[index - 1] if index else "."
     after = words[index + 1] if index + 1 < len(words) else "."
-    before = words[index - 1] if index else ""
-    lone = any(len(w) == 1 and w.isupper() for w in (before, after))
-    return lone or (bool(before) and not any(c.isalpha() for c in after))
+    if any(len(w) == 1 and w.isupper() for w in (before, after)) or not _is_word(after):
+        return True
+    if not _is_word(before):
+        return after.lower() in _AFTER_LETTER
+    return not (before[0].isupper() and after[0].isupper() and before.lower() not in _BEFORE_LETTER)
+
+
+def _is_word(piece: str) -> bool:
+    return piece == "{}" or any(c.isalpha() for c in piece)
+
+
+_AFTER_LETTER = frozenset("is was stands comes means or and to in for flat minor major sharp plus minus equals".split())
+_BEFORE_LETTER = frozenset(
+    "plan vitamin grade type class section appendix figure team group hepatitis point model part level series block "
+    "option route room gate schedule exhibit table unit letter player person case answer column line list side "
+    "string".split()
+)
 
 
 def is_known(word: str) -> bool:
@@ -153,8 +175,8 @@ def check_phones(found: Sequence[str], where: str, phones: Sequence[str] = ARPAB
 
 @lru_cache(maxsize=50_000)
 def _pronounce_alone(word: str) -> Phones:
-    if word == _A_LETTER:
-        return ("EY1",)
+    if word in _LETTERS:
+        return _LETTERS[word]
     if word in _spoken():
         return _spoken()[word]
     found = _lookup(word) or _by_suffix(word)

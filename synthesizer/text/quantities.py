@@ -11,7 +11,7 @@ _MAGNITUDES = table("magnitudes")
 _BEFORE_NUMBER = table("before_number")
 
 _TIMES = re.compile(rf"(?<![\w.,])({NUMBER})\s?[x×]\s?({NUMBER})(?:\s?[x×]\s?({NUMBER}))?(?!\w)")
-_MULTIPLE = re.compile(rf"(?<![\w.,])({NUMBER})[x×](?!\w)")
+_MULTIPLE = re.compile(rf"(?<![\w.,])({NUMBER})[x×](?!\w|\s?[+=^*/])")
 _RANGE = re.compile(rf"(?<![\w.,-])({NUMBER})(?:\s?[–—]\s?|-)({NUMBER})(?![\w-])")
 _YEARS = re.compile(r"(?<![\w.,/-])(1[1-9]\d\d|20\d\d)\s?[–-]\s?(\d{4}|\d{2})(?![\w-]|[.,]\d)")
 _DECADE = re.compile(r"(?<![\w.,])(?:(1\d|20)?(\d0)'?s|'(\d0)s)(?!\w)")
@@ -31,7 +31,12 @@ _BRACKETED = re.compile(r"(?:(?<=\d)|(?<=\d[A-Za-z])|(?<=\)))\(([A-Za-z]|\d{1,2}
 _LETTERED = re.compile(r"\b([A-Z])\.(\d{1,2}(?:\.\d{1,2})*)(?![\w/])")
 _BRAND = re.compile(r"\b3M\b(?! (?!makes|sells|says|is|was|has)(?:[a-z]+s|people|men|women|in|for|of)\b)")
 _NUMBER_TO_NUMBER = re.compile(r"(?<![\w.,-])(\d{1,3})-to-(\d{1,3})(?!\w)")
-_BIG = re.compile(rf"(?<![\w.,-])(?![248]K)({NUMBER})(k|K|M|mn|bn)\b(?!-)")
+_BIG = re.compile(
+    rf"(?<![\w.,-])(?![248]K)({NUMBER})"
+    r"(k|K|M|mn|bn|(?:(?<=\.\d)|(?<=\.\d\d))B|B(?= (?:people|users|views|dollars)))\b(?!-)"
+)
+_RACE = re.compile(r"(?<![\w.,-])(\d{1,2})[kK](?= (?:runs?|races?|walks?)\b)|(?<=\b[Aa] )(\d{1,2})[kK]\b(?! [a-z]+s\b)")
+_DIFFERENCE = re.compile(r"(?<=\d)\s?-\s?(?=\d+(?:\.\d+)?\s?=)")
 _NUMBER = re.compile(NUMBER)
 _OPERATORS = re.compile(
     r"(?<=[\d)])\s?([+*/×÷])\s?(?=[\d.(-])|(?<=[\w)])(\^)(?=[\w(-])|(?<=\d) - (?=\d)|(?<=\d)\s?([<>])\s?(?=\d)"
@@ -62,6 +67,8 @@ def _dotted(number: str) -> str:
 def expand_ordinals(text: str) -> str:
     """Numbers with letters on them, which are no codes: "21st", "1990s", "3x4", "5k", "6.02e23"."""
     text = _BRAND.sub("3 M", text)
+    text = _RACE.sub(lambda m: f"{m[1] or m[2]} K", text)
+    text = _DIFFERENCE.sub(" minus ", text)
     text = _NUMBER_TO_NUMBER.sub(r"\1 to \2", text)
     text = _SCIENTIFIC.sub(_scientific, text)
     text = _TIMES.sub(lambda m: " by ".join(_year_or_number(g) for g in m.groups() if g), text)
