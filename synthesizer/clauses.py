@@ -44,7 +44,7 @@ def marks_of_recording(symbols: Sequence[str], spoken: Sequence[str], text: str,
     ends = [i for i, s in enumerate(symbols[:-1]) if s in (WORD_BOUNDARY, *PAUSES)] + [len(symbols) - 1]
     said = [word for word in spoken if word not in ("", SILENCE)]
     if any(mark in text for mark in PAUSES if mark != "-"):
-        words = processor.words(text)
+        words = processor.words(text, pronounced=False)
         if len(ends) != len(said):
             return marks
         after = marks_of_words(words, processor.language)

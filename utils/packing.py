@@ -110,17 +110,18 @@ def _members(corpora: Sequence[Path], left_out: Sequence[str]) -> Iterator[_Memb
     kept = {clip.path for clip in found.clips if not any(fnmatchcase(clip.speaker, name) for name in left_out)}
     if not kept:
         return
-    kept |= {path for path, reason in found.not_understood if "no speech" in reason}
+    noises = {path for path, reason in found.not_understood if "no speech" in reason}
     for corpus in (path.expanduser().resolve() for path in corpora):
         folders = [(files, [path for path in files if path.suffix.lower() in AUDIO]) for files in _folders(corpus)]
-        folders.sort(key=lambda folder: bool(folder[1]))  # tables and alignments first, for whoever begins with a part
+        folders.sort(key=lambda folder: not noises.issuperset(folder[1]))  # tables, alignments and noises come first
         for files, sounds in folders:
-            if sounds and kept.isdisjoint(sounds):
+            mine = [path for path in sounds if path in kept or path in noises]
+            if sounds and not mine:
                 continue  # nor the texts of who is left out
-            theirs = {path.stem for path in sounds if path not in kept}
+            theirs = {path.stem for path in sounds} - {path.stem for path in mine}
             for path in files:
                 name = (Path(corpus.name) / path.relative_to(corpus)).as_posix()
-                if path in kept:
+                if path in mine:
                     yield _sound(path, name)
                 elif path.suffix.lower() in TEXTS and not path.name.startswith("README") and path.stem not in theirs:
                     yield name, path.read_bytes()

@@ -153,11 +153,14 @@ class TextProcessor:
         pieces = [p._replace(text=Spoken(r.text)) for p, r in read if any(c.isalpha() for c in r.text)]
         return pieces, [note for _, r in read for note in r.notes]
 
-    def words(self, text: str) -> list[Word]:
-        """The words of `text` with their phones and what follows each (for `phonemes`, whatever the symbol set)."""
+    def words(self, text: str, *, pronounced: bool = True) -> list[Word]:
+        """The words of `text` with their phones and what follows each (for `phonemes`, whatever the symbol set).
+
+        Not `pronounced`: without phones, for which no dictionary needs to be there.
+        """
         pieces = list(_pieces(self.normalize(text)))
         spoken = [piece.key for piece in pieces]
-        phones = self.language.pronounce(spoken, self.lexicon)
+        phones = self.language.pronounce(spoken, self.lexicon) if pronounced else [[]] * len(pieces)
         words: list[Word] = []
         for piece, found in zip(pieces, phones, strict=True):
             if piece.kind == "mark":
@@ -168,7 +171,7 @@ class TextProcessor:
                 found = check_phones(piece.text.strip("{}").split(), piece.text, self.language.phones)
             if not self.config.stress:
                 found = [self.language.without_stress(phone) for phone in found]
-            if found:
+            if found or not pronounced:
                 words.append(Word(piece.text, tuple(found), WORD_BOUNDARY))
         if not words:
             raise _nothing(text, ())
