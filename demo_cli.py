@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.errors import CloningError, exit_code
+from utils.files import user_path
 
 EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --text "Hello there." --output out/hello.wav'
 
@@ -27,9 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="one or more recordings of the voice, 1 s of speech at least (wav, flac, ogg, opus, mp3, m4a, webm, wma)",
     )
     parser.add_argument("--text", help="what to say")
-    parser.add_argument("--text-file", type=Path, metavar="FILE", help="a UTF-8 file with what to say")
+    parser.add_argument("--text-file", type=user_path, metavar="FILE", help="a UTF-8 file with what to say")
     parser.add_argument(
-        "--output", type=Path, default=Path("out/clone.wav"), metavar="WAV", help="default: %(default)s"
+        "--output", type=user_path, default=Path("out/clone.wav"), metavar="WAV", help="default: %(default)s"
     )
     parser.add_argument(
         "--models",
@@ -55,10 +56,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--emotion", help="such as happy; an unknown one is refused with the list")
     parser.add_argument(
-        "--emotion-reference", type=Path, metavar="CLIP", help="a recording, of anybody, whose emotion is taken"
+        "--emotion-reference", type=user_path, metavar="CLIP", help="a recording, of anybody, whose emotion is taken"
     )
     parser.add_argument(
-        "--lexicon", type=Path, metavar="FILE", help="pronunciations of your own: lines of 'word  PH PH PH'"
+        "--lexicon", type=user_path, metavar="FILE", help="pronunciations of your own: lines of 'word  PH PH PH'"
     )
     parser.add_argument(
         "--no-watermark",
@@ -67,9 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="also draw the mel and the alignment")
+    parser.add_argument("--plot", type=user_path, metavar="PNG", help="also draw the mel and the alignment")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write a report: timings, similarity, seed, models"
+        "--json", type=user_path, metavar="FILE", help="also write a report: timings, similarity, seed, models"
     )
     parser.add_argument(
         "--show-text", action="store_true", help="print what will be spoken, a line a sentence, and stop"
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("utils.audio").setLevel(logging.ERROR)  # what is odd about a reference is among a clone's notes
     return exit_code(lambda: run(args))
 
 
@@ -88,13 +90,15 @@ def run(args: argparse.Namespace) -> None:
     text = _text(args)
     if args.reference is None and text is not None and not args.show_text:
         raise CloningError(f"no --reference given: name a recording of the voice; {EXAMPLE}")
+    if not args.show_text:
+        _check(args)
     cloner = _load(args)
     if args.show_text:
         sentences = list(cloner.synthesizer.sentences(text or ""))
         notes = dict.fromkeys(note for sentence in sentences for note in sentence.notes)
         print(*(sentence.text for sentence in sentences), *(f"note: {note}" for note in notes), sep="\n")
     elif text is not None:
-        _clone(cloner, args, args.reference, text, args.output)
+        _clone(cloner, args, args.reference, text)
     else:
         _loop(cloner, args)
 
@@ -104,13 +108,36 @@ def _text(args: argparse.Namespace) -> str | None:
     if args.text is not None and args.text_file is not None:
         raise CloningError("--text and --text-file exclude each other: give one of them")
     if args.text_file is not None:
-        try:
-            return args.text_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CloningError(f"{args.text_file}: cannot be read as UTF-8 text: {error}") from error
+        return _read_text(args.text_file)
     if args.text is None and (args.reference or args.show_text) and not sys.stdin.isatty():
         return sys.stdin.read()
     return args.text
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise CloningError(f"--text-file: no such file: {path}") from error
+    except OSError as error:
+        raise CloningError(f"--text-file {path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CloningError(f"--text-file {path}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from error
+
+
+def _check(args: argparse.Namespace) -> None:
+    """What can be known before any work: whether the results can be written, and over nothing that is read."""
+    from utils import audio, plots
+    from utils.files import require_apart
+    from utils.sampling import require_seed
+
+    require_seed(args.seed)
+    audio.require_suffix(args.output)
+    if args.plot:
+        plots.require_suffix(args.plot)
+    read = [*(args.reference or []), args.text_file, args.emotion_reference, args.lexicon]
+    read += [args.encoder, args.synthesizer, args.vocoder]
+    require_apart(filter(None, read), filter(None, (args.output, args.json, args.plot)))
 
 
 def _load(args: argparse.Namespace):
@@ -121,7 +148,7 @@ def _load(args: argparse.Namespace):
     if args.threads:
         torch.set_num_threads(args.threads)
     folder = {"default": DEFAULT_MODELS, "published": DEFAULT_MODELS.parent / "published"}.get(
-        args.models, Path(args.models)
+        args.models, user_path(args.models)
     )
     if args.models == "published" and not (args.encoder and args.synthesizer and args.vocoder):
         from utils.published import ensure_published
@@ -141,9 +168,12 @@ def _load(args: argparse.Namespace):
     return cloner
 
 
-def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, output: Path) -> None:
+def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, number: int | None = None) -> None:
+    """`number`: of this clone among several, in the names of its files."""
     from utils import audio
     from utils.files import write_text
+
+    output, report_to, plot_to = (_numbered(path, number) for path in (args.output, args.json, args.plot))
 
     tell = None if args.quiet else (lambda stage: print(f"{stage} ...", end=" ", flush=True))
     try:
@@ -154,18 +184,17 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, ou
     finally:
         if tell:
             print(flush=True)
-    report = cloning.report()
     audio.write(output, cloning.audio, metadata=cloning.tags())
-    if args.json:
-        write_text(args.json, json.dumps({**report, "reference": reference, "output": str(output)}, indent=2) + "\n")
-    if args.plot:
-        from utils import plots
+    if not args.quiet:
+        _tell(cloning, output)
+    if report_to:
+        report = {**cloning.report(), "reference": reference, "output": str(output)}
+        write_text(report_to, json.dumps(report, indent=2) + "\n")
+    if plot_to:
+        _draw(cloner, cloning, plot_to, output)
 
-        text_read = " ".join(piece.text for piece in cloning.pieces)
-        hop = cloner.synthesizer.mel.hop_length / cloner.synthesizer.mel.sample_rate
-        plots.save(plots.plot_cloning(cloning.mel, [p.alignment for p in cloning.pieces], text_read, hop), args.plot)
-    if args.quiet:
-        return
+
+def _tell(cloning, output: Path) -> None:
     stages = ", ".join(f"{name} {value:.2f} s" for name, value in cloning.seconds.items())
     print(f"{output}: {cloning.audio.seconds:.2f} s of speech in {sum(cloning.seconds.values()):.2f} s ({stages})")
     factor, similarity = f"{cloning.real_time_factor:.3f}", f"{cloning.similarity:.3f}"
@@ -174,8 +203,29 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, ou
         print(f"note: {note}")
 
 
+def _draw(cloner, cloning, path: Path, output: Path) -> None:
+    from utils import plots
+
+    text = " ".join(piece.text for piece in cloning.pieces)
+    hop = cloner.synthesizer.mel.hop_length / cloner.synthesizer.mel.sample_rate
+    try:
+        plots.save(plots.plot_cloning(cloning.mel, [piece.alignment for piece in cloning.pieces], text, hop), path)
+    except CloningError:
+        raise
+    except Exception as error:  # whatever matplotlib has against it, the speech is there
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise CloningError(f"{path} could not be drawn ({why}); the speech is in {output}") from error
+
+
+def _numbered(path: Path | None, number: int | None) -> Path | None:
+    return path if path is None or number is None else path.with_name(f"{path.stem}_{number:03d}{path.suffix}")
+
+
 def _loop(cloner, args: argparse.Namespace) -> None:
-    """Ask for clips and sentences until the input ends; an error is told and asked again."""
+    """Ask for clips and sentences until the input ends; an error is told and asked again.
+
+    Results are numbered, after those that are there already.
+    """
     print(f"A clip, then a sentence; an empty line ends. Results go to {args.output.parent}.")
     reference, count = args.reference, 0
     while True:
@@ -196,9 +246,9 @@ def _loop(cloner, args: argparse.Namespace) -> None:
         if not text:
             return
         try:
-            output = args.output.with_name(f"{args.output.stem}_{count:03d}{args.output.suffix}")
-            _clone(cloner, args, reference, text, output)
-            count += 1
+            while any(_numbered(path, count).exists() for path in (args.output, args.json, args.plot) if path):
+                count += 1
+            _clone(cloner, args, reference, text, count)
         except CloningError as error:
             print(f"error: {error}")
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.errors import CloningError, exit_code
+from utils.files import user_path
 
 MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
 EXAMPLE = (
@@ -38,13 +39,19 @@ def build_parser() -> argparse.ArgumentParser:
         help="how many speak, where there are no references (default: auto)",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("out/turns.rttm"), metavar="RTTM", help="turns; default: %(default)s"
+        "--output", type=user_path, default=Path("out/turns.rttm"), metavar="RTTM", help="turns; default: %(default)s"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write turns, talk time and similarity curves")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="also draw similarity curves and turns")
-    parser.add_argument("--html", type=Path, metavar="HTML", help="also write a page that plays the recording")
     parser.add_argument(
-        "--models", type=Path, default=MODELS, metavar="DIR", help="folder of encoder.safetensors and diarization.json"
+        "--json", type=user_path, metavar="FILE", help="also write turns, talk time and similarity curves"
+    )
+    parser.add_argument("--plot", type=user_path, metavar="PNG", help="also draw similarity curves and turns")
+    parser.add_argument("--html", type=user_path, metavar="HTML", help="also write a page that plays the recording")
+    parser.add_argument(
+        "--models",
+        type=user_path,
+        default=MODELS,
+        metavar="DIR",
+        help="folder of encoder.safetensors and diarization.json",
     )
     parser.add_argument("--hop", type=float, metavar="S", help="seconds from one window to the next (default: 0.4)")
     parser.add_argument("--window", type=float, metavar="S", help="seconds of a window (default: 1.6)")
@@ -109,7 +116,7 @@ def _references(given: Sequence[str]) -> dict[str, list[str]]:
             raise CloningError(f"--reference {item[:60]!r}: a name is one line of at most 60 characters")
         if name in found:
             raise CloningError(f"--reference {name}=... is given twice: one clip a name; two people need two names")
-        if not Path(clip).is_file():
+        if not user_path(clip).is_file():
             raise CloningError(f"--reference {item}: there is no file {clip}")
         found[name] = [clip]
     fields = {"_".join(name.split()) for name in found}
@@ -128,14 +135,13 @@ def _speakers(text: str | None) -> int | None:
 
 def _outputs(args: argparse.Namespace) -> None:
     """What is asked for is written to files of their own, and not over what is read."""
-    read = {Path(args.audio).resolve(), *(Path(item.partition("=")[2]).resolve() for item in args.reference)}
-    taken: set[Path] = set()
-    for path in filter(None, (args.output, args.json, args.plot, args.html)):
-        if path.is_dir():
-            raise CloningError(f"{path} is a folder: give a file's name")
-        if path.resolve() in read | taken:
-            raise CloningError(f"{path} is read or written already: give another name")
-        taken.add(path.resolve())
+    from utils import plots
+    from utils.files import require_apart
+
+    read = [args.audio, *(item.partition("=")[2] for item in args.reference)]
+    require_apart(read, filter(None, (args.output, args.json, args.plot, args.html)))
+    if args.plot:
+        plots.require_suffix(args.plot)
 
 
 def _print_talk_time(result) -> None:

@@ -12,6 +12,7 @@ mel; mel -> audio.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,8 @@ from utils.audio import Waveform, normalize_volume, read
 from utils.checkpoint import read_header
 from utils.config import CONFIGS
 from utils.errors import CloningError
+from utils.files import user_path
+from utils.sampling import require_seed
 from utils.vad import require_voice
 from utils.voice import Voice
 from utils.watermark import mark
@@ -131,7 +134,10 @@ class VoiceCloner:
         Raises CloningError: a file is missing or is not a checkpoint; stages that do not fit together (unless
         `allow_mismatch`).
         """
-        models, target = Path(models), pick_device(device)
+        models, target = user_path(models), pick_device(device)
+        encoder, synthesizer, vocoder, lexicon = (
+            path and os.path.expanduser(path) for path in (encoder, synthesizer, vocoder, lexicon)
+        )
         hears = SpeakerEncoder.load(encoder or find_encoder(models, synthesizer), target)
         speaks = Synthesizer.load(find_chosen(models, "synthesizer", synthesizer), target, lexicon=lexicon)
         return cls(
@@ -187,7 +193,7 @@ class VoiceCloner:
         anybody, whose emotion is taken (neutral without either). `progress` is called with the name of each stage as
         it begins. Raises CloningError for a reference without enough voice and a text with nothing to say.
         """
-        feeling = _checked(rate, pause, emotion, emotion_reference)
+        feeling = _checked(seed, rate, pause, emotion, emotion_reference)
         seed = secrets.randbelow(2**31) if seed is None else seed
         tell = progress or (lambda stage: None)
         clock = _Clock()
@@ -232,7 +238,7 @@ class VoiceCloner:
         for a WaveRNN, which streams unfolded. Raises CloningError at once for what `clone` refuses, and for a vocoder
         that cannot stream (griffin-lim).
         """
-        feeling = _checked(rate, pause, emotion, emotion_reference)
+        feeling = _checked(seed, rate, pause, emotion, emotion_reference)
         seed = secrets.randbelow(2**31) if seed is None else seed
         voice = self.hear(reference)
         mels = self.synthesizer.stream(text, voice, rate=rate, pause=pause, seed=seed, emotion=feeling)
@@ -258,8 +264,11 @@ class VoiceCloner:
         }
 
 
-def _checked(rate: float, pause: float, emotion: str | None, emotion_reference: Any) -> str | Waveform | None:
+def _checked(
+    seed: int | None, rate: float, pause: float, emotion: str | None, emotion_reference: Any
+) -> str | Waveform | None:
     """The emotion asked for, as a label or as a clip that has it; CloningError for what contradicts itself."""
+    require_seed(seed)
     if not 0.25 <= rate <= 4 or not 0 <= pause <= 10:
         raise CloningError(f"rate {rate:g} and pause {pause:g}: rate must be within 0.25 to 4, pause within 0 to 10")
     if emotion is not None and emotion_reference is not None:

@@ -113,8 +113,8 @@ class Diarizer:
         found = float(np.diff(speech, axis=1).sum())
         if found < self.settings.min_speech:
             raise CloningError(
-                f"too little voice: found {found:.1f} s of speech in {what} ({audio.seconds:.1f} s long), "
-                f"at least {self.settings.min_speech:.1f} s is wanted: give a longer or clearer recording"
+                f"too little voice: found {found:.2f} s of speech in {what} ({audio.seconds:.2f} s long), "
+                f"at least {self.settings.min_speech:.2f} s is wanted: give a longer or clearer recording"
             )
         return embed_speech(self.encoder, samples, rate, speech, self.settings)
 

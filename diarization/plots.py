@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diarization.pipeline import UNKNOWN, Diarization
-from utils.plots import new_figure
+from utils.plots import new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,16 +36,12 @@ def plot_diarization(result: Diarization, title: str = "") -> Figure:
     pauses = np.flatnonzero(np.diff(times) > 2 * step * result.settings.hop + result.settings.max_pause) + 1
     for name, cosines in zip(result.speakers, result.cosines[::step].T, strict=True):
         broken = np.insert(cosines, pauses, np.nan)  # no line where nobody speaks
-        curves.plot(np.insert(times, pauses, np.nan), broken, color=palette[name], linewidth=1, label=_plain(name))
-    curves.set(ylabel="cosine to the voice", title=_plain(title))
+        curves.plot(np.insert(times, pauses, np.nan), broken, color=palette[name], linewidth=1, label=plain(name))
+    curves.set(ylabel="cosine to the voice", title=plain(title))
     curves.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     for lane, name in enumerate(names):
         spans = [(turn.start, turn.seconds) for turn in result.turns if turn.speaker == name]
         lanes.broken_barh(spans, (lane - 0.4, 0.8), color=palette[name])
-    lanes.set_yticks(range(len(names)), [_plain(name) for name in names])
+    lanes.set_yticks(range(len(names)), [plain(name) for name in names])
     lanes.set(xlabel="seconds", xlim=(0, result.audio.seconds), ylim=(len(names) - 0.5, -0.5))
     return figure
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # matplotlib takes what is between two dollars for mathematics

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils.plots import new_figure
+from utils.plots import new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ def plot_embedding(embedding: np.ndarray, title: str = "embedding") -> Figure:
     axis = axes[0, 0]
     image = axis.imshow(embedding.reshape(-1, columns), cmap="viridis")
     figure.colorbar(image, ax=axis, shrink=0.8)
-    axis.set(title=title, xticks=[], yticks=[])
+    axis.set(title=plain(title), xticks=[], yticks=[])
     return figure
 
 
@@ -39,12 +39,12 @@ def plot_similarity(
     figure.colorbar(image, ax=axis, shrink=0.8)
     edges = [0, *(i for i in range(1, len(labels)) if labels[i] != labels[i - 1]), len(labels)]
     centres = [(a + b - 1) / 2 for a, b in zip(edges, edges[1:], strict=False)]
-    axis.set_yticks(centres, [labels[a] for a in edges[:-1]], fontsize=7)
+    axis.set_yticks(centres, [plain(labels[a]) for a in edges[:-1]], fontsize=7)
     for edge in edges[1:-1]:
         axis.axhline(edge - 0.5, color="white", linewidth=0.4)
         if columns is None:
             axis.axvline(edge - 0.5, color="white", linewidth=0.4)
-    axis.set(title=title, xticks=[])
+    axis.set(title=plain(title), xticks=[])
     return figure
 
 
@@ -77,10 +77,10 @@ def plot_umap(embeddings: np.ndarray, speakers: Sequence[str], title: str = "spe
     colours = _colours(len(names))
     for name, colour in zip(names, colours, strict=True):
         x, y = points[labels == name].T
-        axis.scatter(x, y, s=24, color=colour, label=name)
+        axis.scatter(x, y, s=24, color=colour, label=plain(name))
     if len(names) <= 24:
         axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    axis.set(title=title, xticks=[], yticks=[])
+    axis.set(title=plain(title), xticks=[], yticks=[])
     return figure
 
 

@@ -215,6 +215,23 @@ def test_a_bad_file_is_a_line_at_once(page, data, name, words):
     assert "no voice yet" in lines(press(page)) and not results(page)
 
 
+def test_a_picture_that_fails_costs_nothing_but_itself(page, monkeypatch):
+    def fail(*_):
+        raise ValueError("no such colour")
+
+    monkeypatch.setattr(work, "draw", DRAW)
+    monkeypatch.setattr(work.plots, "plot_cloning", fail)
+    press(page)
+    assert len(results(page)) == 1 and not page.error and not page.exception
+    assert any("picture of the speech could not be drawn" in caption.value for caption in page.caption)
+
+
+def test_dollars_and_backslashes_cost_no_clone(page, monkeypatch):
+    monkeypatch.setattr(work, "draw", DRAW)
+    assert not press(page, "It costs $5, not $x^2 or \\frac.").error and len(results(page)) == 1
+    assert not any("could not be drawn" in caption.value for caption in page.caption)
+
+
 def test_silence_is_a_line_when_it_is_cloned(page):
     upload(page, wav(np.zeros(32000)))
     page.checkbox[0].check().run()

@@ -66,7 +66,7 @@ def require_apart(read: Iterable[str | os.PathLike], written: Iterable[str | os.
         if path.is_dir():
             raise CloningError(f"{path} is a folder: give a file's name")
         if any(_same(path, source) for source in sources):
-            raise CloningError(f"{path} is read: writing there would destroy it; give another name")
+            raise CloningError(f"{path} is read, and would be lost if it were written to: give another name")
         if any(_same(path, other) for other in outputs):
             raise CloningError(f"{path} would be written twice: give every output a name of its own")
         outputs.append(path)

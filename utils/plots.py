@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from utils.errors import CloningError
+from utils.files import atomic_path, user_path
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf", ".svg", ".eps", ".ps")
+
+
+def plain(text: str) -> str:
+    """Text as a title or label shows it: matplotlib takes what is between two dollars for mathematics."""
+    return text.replace("$", r"\$")
 
 
 def new_figure(
@@ -41,6 +52,7 @@ def plot_alignment(alignment: np.ndarray, title: str = "alignment", labels: Sequ
 def plot_cloning(mel: np.ndarray, alignments: Sequence[np.ndarray], text: str, hop_seconds: float) -> Figure:
     """mel (M, F) above, the alignment (F, N) of each sentence below, side by side as wide as they are long."""
     figure, axes = new_figure(12, 6.5, rows=2)
+    text = " ".join(text.split())
     draw_mel(axes[0, 0], mel, text if len(text) < 110 else text[:107] + "...", hop_seconds)
     frames, tokens = sum(len(a) for a in alignments), sum(a.shape[1] for a in alignments)
     joined = np.zeros((frames, tokens), dtype=np.float32)
@@ -55,19 +67,33 @@ def plot_cloning(mel: np.ndarray, alignments: Sequence[np.ndarray], text: str, h
 def draw_mel(axis: object, mel: np.ndarray, title: str, hop_seconds: float) -> None:
     seconds = mel.shape[1] * hop_seconds
     axis.imshow(mel, origin="lower", aspect="auto", extent=(0, seconds, 0, mel.shape[0]), cmap="magma")
-    axis.set(title=title, xlabel="seconds", ylabel="mel channel")
+    axis.set(title=plain(title), xlabel="seconds", ylabel="mel channel")
 
 
 def draw_alignment(axis: object, alignment: np.ndarray, title: str, labels: Sequence[str] | None = None) -> None:
     axis.imshow(np.asarray(alignment).T, origin="lower", aspect="auto", cmap="viridis", interpolation="none")
-    axis.set(title=title, xlabel="frame", ylabel="token")
+    axis.set(title=plain(title), xlabel="frame", ylabel="token")
     if labels and len(labels) <= 80:
-        axis.set_yticks(range(len(labels)), labels, fontsize=6)
+        axis.set_yticks(range(len(labels)), [plain(label) for label in labels], fontsize=6)
+
+
+def require_suffix(path: str | Path) -> None:
+    """Raises CloningError for a path whose suffix names no kind of picture."""
+    if (suffix := Path(path).suffix).lower() not in SUFFIXES:
+        raise CloningError(f"{path}: cannot draw {suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}")
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a picture (format by suffix), making its folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    """Write a picture whole or not at all (format by suffix), making its folder. Raises CloningError."""
+    path = user_path(path)
+    require_suffix(path)
+    with atomic_path(path) as partial:
+        render(figure, partial, path.suffix[1:].lower())
     return path
+
+
+def render(figure: Figure, file: Path | IO[bytes], kind: str = "png", **options: object) -> None:
+    """Draw into a file; characters that the font lacks are boxes, without a word on the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        figure.savefig(file, format=kind, dpi=110, **options)

@@ -175,8 +175,8 @@ def require_voice(
     found = len(voice) / sample_rate
     if found < min_seconds:
         raise CloningError(
-            f"too little voice: found {found:.1f} s of speech in {what} ({len(samples) / sample_rate:.1f} s long), "
-            f"at least {min_seconds:.1f} s is wanted: give a longer or clearer recording"
+            f"too little voice: found {found:.2f} s of speech in {what} ({len(samples) / sample_rate:.2f} s long), "
+            f"at least {min_seconds:.2f} s is wanted: give a longer or clearer recording"
         )
     return voice
 

@@ -225,9 +225,11 @@ def _pictures(result: Result, many: bool) -> None:
         f"Pictures: {result.title}" if many else "Pictures", icon=":material/insights:", expanded=not many
     ):
         speech, embeddings, models = st.tabs(["Mel and alignment", "Embeddings", "Details"])
-        speech.image(result.pictures["speech"], width="stretch")
-        speech.image(result.pictures["reference"], width="stretch")
         left, right, _ = embeddings.columns([1, 1, 1])
-        left.image(result.pictures["embedding of the reference"], width="stretch")
-        right.image(result.pictures["embedding"], width="stretch")
+        places = {"speech": speech, "reference": speech, "embedding of the reference": left, "embedding": right}
+        for name, place in places.items():
+            if name in result.pictures:
+                place.image(result.pictures[name], width="stretch")
+            else:
+                place.caption(f"The picture of the {name} could not be drawn.")
         models.json(result.cloning.report())

@@ -14,6 +14,7 @@ from utils.audio import Waveform
 from utils.errors import CloningError
 from web import weights, work
 from web.clone_tab import SUFFIXES, UPLOAD
+from web.lines import plain
 
 EXAMPLE = "An example"
 TURNS = (("austen_0870", 0.0, 3.5), ("goforward", 0.0, 2.8), ("austen_0890", 0.0, 5.3), ("goforward", 0.3, 2.6))
@@ -73,6 +74,8 @@ def _recording() -> tuple[str, Waveform | None]:
         return "", None
     audio = work.read_upload(upload.getvalue(), upload.name, MAX_SECONDS)
     st.audio(upload.getvalue())
+    for note in audio.notes:
+        st.warning(plain(note), icon=":material/info:")
     return Path(upload.name).stem, audio
 
 

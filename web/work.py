@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from utils.audio import Waveform
 from utils.errors import CloningError
 from utils.mel import mel_spectrogram
 from voice_cloner import Cloning, VoiceCloner
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
@@ -116,26 +120,40 @@ def wav_file(cloning: Cloning) -> bytes:
 
 
 def draw(cloner: VoiceCloner, voice: Waveform, cloning: Cloning) -> dict[str, bytes]:
-    """PNG pictures: mel and alignment of the clone, mel of the reference, both embeddings."""
+    """PNG pictures: mel and alignment of the clone, mel of the reference, both embeddings. One that fails is left out:
+    the clone is worth more than its pictures."""
     mel = cloner.synthesizer.mel
     hop = mel.hop_length / mel.sample_rate
     text = " ".join(piece.text for piece in cloning.pieces)
-    samples = audio.peak_normalize(audio.resample(voice.samples, voice.sample_rate, mel.sample_rate))
-    real = mel_spectrogram(torch.from_numpy(np.ascontiguousarray(samples)), mel).numpy()
-    heard = cloner.encoder.preprocess(cloning.audio)
+
+    def reference() -> Figure:
+        samples = audio.peak_normalize(audio.resample(voice.samples, voice.sample_rate, mel.sample_rate))
+        real = mel_spectrogram(torch.from_numpy(np.ascontiguousarray(samples)), mel).numpy()
+        return plots.plot_mel(real, "reference", hop)
+
+    def clones_embedding() -> Figure:
+        heard = cloner.encoder.preprocess(cloning.audio)
+        return plot_embedding(cloner.encoder.embed(heard if len(heard) else cloning.audio), "clone")
+
     figures = {
-        "speech": plots.plot_cloning(cloning.mel, [piece.alignment for piece in cloning.pieces], text, hop),
-        "reference": plots.plot_mel(real, "reference", hop),
-        "embedding": plot_embedding(cloner.encoder.embed(heard if len(heard) else cloning.audio), "clone"),
-        "embedding of the reference": plot_embedding(cloner.embed_reference(voice), "reference"),
+        "speech": lambda: plots.plot_cloning(cloning.mel, [piece.alignment for piece in cloning.pieces], text, hop),
+        "reference": reference,
+        "embedding": clones_embedding,
+        "embedding of the reference": lambda: plot_embedding(cloner.embed_reference(voice), "reference"),
     }
-    return {name: png(figure) for name, figure in figures.items()}
+    pictures = {}
+    for name, make in figures.items():
+        try:
+            pictures[name] = png(make())
+        except Exception:
+            log.exception("the picture of the %s could not be drawn", name)
+    return pictures
 
 
-def png(figure) -> bytes:
+def png(figure: Figure) -> bytes:
     """A matplotlib figure as the bytes of a picture."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, transparent=True)
+    plots.render(figure, buffer, transparent=True)
     return buffer.getvalue()
 
 
