@@ -95,7 +95,7 @@ def logits_of_torch(weights: Weights, frames: Frames, starts: list[int], labels:
 
 def divergence(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """Mean Kullback-Leibler divergence in nats of our distributions from theirs"""
-    p, q = theirs.log_softmax(dim=-1), ours.log_softmax(dim=-1)
+    p, q = theirs.double().log_softmax(dim=-1), ours.double().log_softmax(dim=-1)  # it is less than float32's rounding
     return float((p.exp() * (p - q)).sum(dim=-1).mean())
 
 
@@ -107,14 +107,14 @@ def test_float_logits_are_those_of_the_module(model):
     torch.testing.assert_close(logits, model(x, mel[None]), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("precision, bound", [("fp32", 1e-9), ("int8", 2e-4)])
-def test_many_folds_some_of_them_past_the_end(model, precision, bound):
-    """More folds than fit one pass over the weights."""
+@pytest.mark.parametrize("precision, atol, bound", [("fp32", 1e-4, 1e-4**2 / 2), ("int8", 0.2, 2e-4)])
+def test_many_folds_some_of_them_past_the_end(model, precision, atol, bound):
+    """More folds than fit one pass over the weights. Logits within `atol` are distributions within atol ** 2 / 2."""
     weights = Weights.of(model)
     frames, starts = frames_of(model, mel_of(model)), [n * weights.hop_length // 2 for n in range(8)]
     labels, logits = run(Packed(weights, precision), frames, starts, 60)
     expected = logits_of_torch(weights, frames, starts, labels)
-    torch.testing.assert_close(logits, expected, atol=1e-4 if precision == "fp32" else 0.2, rtol=0)
+    torch.testing.assert_close(logits, expected, atol=atol, rtol=0)
     assert divergence(logits, expected) < bound
 
 

@@ -1,7 +1,8 @@
 """Compiles a C file with the system's C compiler for this very processor, once, and loads it.
 
 The library is kept in the user's cache folder under a name that changes with the source, `vectors.h`, the flags, the
-compiler and what the processor can do.
+compiler and what the processor can do. VOICE_NATIVE_FLAGS in the environment takes the place of the flags for this
+processor, such as "-march=x86-64-v3" for any with AVX2, or -DPLAIN for plain C.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 HEADER = Path(__file__).with_name("vectors.h")
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC")
+VARIABLE = "VOICE_NATIVE_FLAGS"
 TUNING = (("-march=native",), ("-mcpu=native",), ())  # the first that the compiler takes
 
 
@@ -40,6 +42,8 @@ def library(source: Path, tuning: tuple[str, ...] | None = None) -> ctypes.CDLL:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         raise NoCompiler(f"no C compiler found (looked for {', '.join(COMPILERS)})")
+    if tuning is None and VARIABLE in os.environ:
+        tuning = tuple(os.environ[VARIABLE].split())
     flags, facts = _probe(compiler, TUNING if tuning is None else (tuning,))
     key = hashlib.sha256(repr((source.read_bytes(), HEADER.read_bytes(), flags, facts)).encode()).hexdigest()[:24]
     path = cache_folder() / f"{source.stem}-{key}.{'dll' if sys.platform == 'win32' else 'so'}"
