@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from utils.config import check_ranges
 from utils.mel import ENCODER_MEL, MelConfig
 
 Slices = list[tuple[int, int]]
@@ -17,6 +18,9 @@ class LstmConfig:
 
     hidden: int = 256
     layers: int = 3
+
+    def __post_init__(self) -> None:
+        check_ranges(self, hidden=(1, 8192), layers=(1, 64))
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class TransformerConfig:
     dropout: float = 0.0  # augmentation does this work; on a CPU the masks cost a tenth of a step
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, width=(2, 8192), blocks=(1, 128), heads=(1, 256), feedforward=(1, 65_536), stem_kernel=(1, 255),
+            block_kernel=(0, 255), pooled=(1, 65_536), dropout=(0, 1),
+        )  # fmt: skip
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width {self.width} must be even and a multiple of heads {self.heads}")
         if self.stem_kernel % 2 == 0 or (self.block_kernel and self.block_kernel % 2 == 0):
@@ -53,8 +61,9 @@ class PartialConfig:
     pad: bool = False  # fill the last window with silence, as the published network was trained and used
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or not 0 <= self.overlap < 1 or not 0 < self.min_coverage <= 1:
-            raise ValueError("need frames >= 1, 0 <= overlap < 1, 0 < min_coverage <= 1")
+        check_ranges(self, frames=(1, 3000), overlap=(0, 0.95), min_coverage=(0, 1))
+        if self.min_coverage == 0:
+            raise ValueError("min_coverage must be above 0")
 
     @property
     def step(self) -> int:
@@ -88,3 +97,6 @@ class EncoderConfig:
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     partials: PartialConfig = field(default_factory=PartialConfig)
     target_dbfs: float = -30.0  # quieter audio is raised to this level before the VAD
+
+    def __post_init__(self) -> None:
+        check_ranges(self, embedding_size=(1, 8192), target_dbfs=(-100, 0))

@@ -169,6 +169,8 @@ class SpeakerEncoder:
                 counts = torch.tensor([lengths[i] for i in rows], device=self.device)
             with torch.inference_mode():
                 embeddings[rows] = self.network(batch, counts).float().cpu().numpy()
+        if not np.isfinite(embeddings).all():
+            raise CloningError("the encoder makes numbers that are not finite: its weights are damaged, take others")
         return embeddings
 
     def embed_in_steps(self, samples: np.ndarray, first: int, stop: int) -> Iterator[np.ndarray | None]:

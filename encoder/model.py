@@ -13,8 +13,10 @@ from torch import nn
 from encoder.config import EncoderConfig, LstmConfig
 from encoder.lstm import LstmEncoder
 from encoder.transformer import TransformerEncoder
-from utils.checkpoint import Checkpoint, load_into
+from utils.checkpoint import Checkpoint
 from utils.config import from_dict
+from utils.errors import CloningError
+from utils.networks import rebuild
 
 PROTOTYPES = "prototypes"  # of the training speakers, for the angular margin; no part of an embedding
 
@@ -29,19 +31,21 @@ def config_of(checkpoint: Checkpoint) -> EncoderConfig:
     if not checkpoint.published:
         return from_dict(EncoderConfig, checkpoint.config)
     layers = sum(name.startswith("lstm.weight_hh_l") for name in checkpoint.state)
-    gates, n_mels = checkpoint.state["lstm.weight_ih_l0"].shape
-    published = EncoderConfig(architecture="lstm", embedding_size=len(checkpoint.state["linear.bias"]))
-    return dataclasses.replace(
-        published,
-        lstm=LstmConfig(gates // 4, layers),
-        mel=dataclasses.replace(published.mel, n_mels=n_mels),
-        partials=dataclasses.replace(published.partials, pad=True),
-    )
+    try:
+        gates, n_mels = checkpoint.state["lstm.weight_ih_l0"].shape
+        published = EncoderConfig(architecture="lstm", embedding_size=checkpoint.state["linear.bias"].numel())
+        return dataclasses.replace(
+            published,
+            lstm=LstmConfig(gates // 4, layers),
+            mel=dataclasses.replace(published.mel, n_mels=n_mels),
+            partials=dataclasses.replace(published.partials, pad=True),
+        )
+    except (KeyError, ValueError) as error:
+        raise CloningError(f"{checkpoint.path}: not an encoder of the published layout: {error}") from error
 
 
 def load_network(checkpoint: Checkpoint) -> tuple[nn.Module, EncoderConfig]:
     """The network of a checkpoint, in eval mode, and its settings; CloningError when the tensors do not fit."""
     config = config_of(checkpoint)
-    network = build_network(config)
-    load_into(network, checkpoint, {n: v for n, v in checkpoint.state.items() if n != PROTOTYPES})
-    return network.eval(), config
+    state = {name: value for name, value in checkpoint.state.items() if name != PROTOTYPES}
+    return rebuild(lambda: build_network(config), checkpoint, state).eval(), config

@@ -7,6 +7,7 @@ from typing import Literal
 
 from encoder.config import EncoderConfig
 from encoder.names import OWN, Voice, voices_of
+from utils.config import check_ranges
 from utils.task import TrainingConfig
 
 
@@ -27,16 +28,15 @@ class DataConfig:
     validation_speakers: int = 200  # at most
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, speakers=(2, 100_000), utterances=(1, 10_000), min_seconds=(0, 600), max_seconds=(0, 600),
+            final_share=(0, 1), final_seconds=(0.01, 600), balance_seconds=(0.01, 10**6),
+            validation_seconds=(0.01, 600), validation_utterances=(1, 100_000), validation_speakers=(1, 10**6),
+        )  # fmt: skip
         if not 0 < self.min_seconds <= self.max_seconds:
             raise ValueError(f"need 0 < min_seconds <= max_seconds, got {self.min_seconds} and {self.max_seconds}")
-        if not 0 <= self.final_share <= 1 or not 0 < self.final_seconds[0] <= self.final_seconds[1]:
-            raise ValueError(
-                f"final_share lies in [0, 1], final_seconds rise: got {self.final_share}, {self.final_seconds}"
-            )
-        if self.balance_seconds <= 0:
-            raise ValueError(f"balance_seconds must be above 0, got {self.balance_seconds}")
-        if self.speakers < 2 or self.utterances < 1 or not self.validation_seconds:
-            raise ValueError("need at least 2 speakers, 1 utterance each, and one length of validation crops")
+        if self.final_seconds[0] > self.final_seconds[1]:
+            raise ValueError(f"final_seconds rise, got {self.final_seconds}")
 
     @property
     def batch_size(self) -> int:
@@ -75,11 +75,19 @@ class AugmentConfig:
     formants: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        share, decibels = (0, 1), (-100, 100)
+        check_ranges(
+            self, noise=share, noise_snr_db=decibels, babble=share, babble_snr_db=decibels, reverb=share,
+            reverb_seconds=(0.01, 60), reverb_rooms=share, band_limit=share, telephone=share, codec=share, gain=share,
+            gain_db=decibels, mask=share, mask_channels=(0, 512), mask_share=share, speed=share,
+            equalizer=share, equalizer_db=(0, 100), thinning=share, thinning_db=(0, 200),
+        )  # fmt: skip
+        for name in ("speeds", "formants"):
+            if getattr(self, name):
+                check_ranges(self, **{name: (0.5, 2)})
         factors = (*self.speeds, *self.formants)
-        if self.speed and (not factors or not all(0.5 <= f <= 2 and f != 1 for f in factors)):
-            raise ValueError(
-                f"speeds and formants must lie in 0.5 .. 2 and not be 1, got {self.speeds}, {self.formants}"
-            )
+        if self.speed and (not factors or 1 in factors):
+            raise ValueError(f"speeds and formants must not be 1, got {self.speeds}, {self.formants}")
 
     @property
     def any(self) -> bool:
@@ -108,12 +116,13 @@ class LossConfig:
     aam_scale: float = 30.0
 
     def __post_init__(self) -> None:
-        if min(self.distill_weight, self.ge2e_weight, self.aam_weight) < 0:
-            raise ValueError("weights of losses must not be negative")
+        weight = (0, 1e6)
+        check_ranges(
+            self, distill_weight=weight, speaker_share=(0, 1), ge2e_weight=weight, aam_weight=weight,
+            aam_margin=(0, 3.2), aam_rise=(0, 1), aam_final_margin=(0, 3.2), aam_scale=(0.001, 1e6),
+        )  # fmt: skip
         if not self.distill_weight + self.ge2e_weight + self.aam_weight > 0:
             raise ValueError("no loss left: one of distill_weight, ge2e_weight, aam_weight must be above 0")
-        if not (0 <= self.speaker_share <= 1 and 0 <= self.aam_rise <= 1):
-            raise ValueError(f"speaker_share, aam_rise must lie in [0, 1], got {self.speaker_share}, {self.aam_rise}")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> Report:
         raise CloningError("evaluate.py diarization builds conversations: give --corpus, the folder with LibriSpeech")
     columns = encoder_columns(args.models, args.encoder)
     set_aside = set(read_set_aside(SET_ASIDE))
-    clips = scan(args.corpus).clips
+    clips = scan(args.corpus, follow_links=True).clips
     report = Report("diarization", facts_of(args, columns))
     items = list(_meetings(args.corpus / MEETINGS, report))
     for column in columns:

@@ -113,7 +113,7 @@ def chosen(items: list[Item], quick: bool, limit: int | None) -> tuple[dict[str,
 
 def real_takes(corpus: Path | None, cache: Cache, report: Report) -> dict[str, list[Take]]:
     """Acted speech below `corpus` with numbers relative to each actor and sentence: "train" and "test" actors."""
-    clips = [c for c in scan(corpus).clips if c.corpus in ACTED and c.emotion] if corpus else []
+    clips = [c for c in scan(corpus, follow_links=True).clips if c.corpus in ACTED and c.emotion] if corpus else []
     if not clips:
         report.missing.append(("classifier", "no acted corpus (RAVDESS, CREMA-D, ESD, ...) below --corpus"))
         return {}

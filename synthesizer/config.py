@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from utils.config import check_ranges
 from utils.task import TrainingConfig
 
 
@@ -35,6 +36,11 @@ class TacotronConfig:
     norm: Literal["batch", "layer"] = "batch"  # layer: the same whatever else is in the batch, or in other processes
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, embedding=(1, 8192), encoder=(2, 8192), decoder=(1, 8192), lstm=(1, 16_384), postnet=(2, 8192),
+            encoder_banks=(1, 64), postnet_banks=(1, 64), highways=(0, 64), prenet=(1, 8192), max_reduction=(1, 100),
+            dropout=(0, 1), zoneout=(0, 1), attention_filters=(1, 1024), attention_kernel=(1, 511),
+        )  # fmt: skip
         if self.encoder % 2 or self.postnet % 2:
             raise ValueError(f"encoder {self.encoder} and postnet {self.postnet} must be even (two directions)")
         if not 0 <= self.dropout < 1 or not 0 <= self.zoneout < 1:
@@ -56,10 +62,12 @@ class FlowConfig:
     sigma_min: float = 1e-4
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, blocks=(0, 128), channels=(1, 8192), kernel=(1, 255), expansion=(1, 32), steps=(1, 1000),
+            temperature=(0, 100), sigma_min=(0, 1),
+        )  # fmt: skip
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel {self.kernel} must be odd")
-        if self.steps < 1 or self.temperature < 0:
-            raise ValueError(f"need at least 1 flow step and a temperature >= 0, got {self.steps}, {self.temperature}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,11 @@ class ParallelConfig:
         return FlowConfig(*sizes, self.flow_steps, self.temperature, self.sigma_min)
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, channels=(1, 8192), encoder_blocks=(0, 128), decoder_blocks=(0, 128), flow_blocks=(0, 128),
+            flow_channels=(1, 8192), flow_steps=(1, 1000), prompt_tokens=(0, 4096), prompt_width=(1, 8192),
+            prompt_dropout=(0, 1), guidance=(0, 100), dropout=(0, 1), predictor_dropout=(0, 1), speaker_dropout=(0, 1),
+        )  # fmt: skip
         _ = self.flow  # which refuses sizes that make no sense
         rates = (self.dropout, self.predictor_dropout, self.speaker_dropout, self.prompt_dropout)
         if not all(0 <= p < 1 for p in rates):
@@ -119,12 +132,15 @@ class TransformerConfig:
     reach: int = 4  # tokens forward that the voice may move in one step
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, width=(2, 8192), heads=(1, 256), encoder_layers=(1, 128), decoder_layers=(1, 128),
+            feedforward=(1, 65_536), prenet=(1, 8192), postnet=(1, 8192), reduction=(1, 100), guided_heads=(1, 256),
+            dropout=(0, 1), prenet_dropout=(0, 1), reach=(1, 1000),
+        )  # fmt: skip
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be a multiple of twice the heads {self.heads}")
-        if not 1 <= self.guided_heads <= self.heads:
+        if self.guided_heads > self.heads:
             raise ValueError(f"guided_heads is {self.guided_heads}; it must be 1 to heads, {self.heads}")
-        if min(self.encoder_layers, self.decoder_layers, self.reduction, self.reach) < 1:
-            raise ValueError("encoder_layers, decoder_layers, reduction and reach must be at least 1")
         if not 0 <= self.dropout < 1 or not 0 <= self.prenet_dropout < 1:
             raise ValueError(f"dropout {self.dropout} and prenet_dropout {self.prenet_dropout} must be in [0, 1)")
 
@@ -138,6 +154,11 @@ class EmotionConfig:
     channels: int = 64  # of the network that finds it in a clip
     blocks: int = 3
     adapt: bool = False  # learn emotions alone: what the condition passes through; the rest of the network stays
+
+    def __post_init__(self) -> None:
+        check_ranges(self, size=(1, 8192), channels=(1, 8192), blocks=(1, 64))
+        if len(self.labels) > 64 or len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels must be at most 64 different names, got {len(self.labels)}")
 
 
 @dataclass(frozen=True)
@@ -153,6 +174,7 @@ class SynthesizerConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)  # in place of the postnet of tacotron or transformer
 
     def __post_init__(self) -> None:
+        check_ranges(self, speaker_size=(1, 8192))
         if self.model == "tacotron" and self.emotion.labels:
             raise ValueError("tacotron knows no emotions: model must be parallel or transformer, or emotion.labels []")
 
@@ -180,6 +202,14 @@ class DataConfig:
     voices: str = ""  # a set of voices without texts, to be spoken with where the training sharpens (loss.adversarial)
     resident_gb: float = 4.0  # a set whose arrays take less is kept on the device whole
 
+    def __post_init__(self) -> None:
+        check_ranges(
+            self, batch_size=(1, 100_000), window=(1, 100_000), crop=(0, 100_000), max_frames=(1, 10**6),
+            min_frames=(0, 10**6), emotional=(1, 1000), marks_withheld=(0, 1), hold_out=(0, 10**6),
+            embedding_noise=(0, 100), bucket=(1, 100_000), balance=(0, 1), questions=(0, 1000),
+            prompt_frames=(1, 100_000), resident_gb=(0, 10**6),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -205,6 +235,15 @@ class LossConfig:
     sharpen_from: float = 0.5  # share of the training before which nothing is drawn
     guide_width: float = 0.3  # of the diagonal, where no durations are known (arXiv 1710.08969, sec. 4.1)
 
+    def __post_init__(self) -> None:
+        weight = (0, 1e6)
+        check_ranges(
+            self, duration=weight, prosody=weight, mean=weight, flow=weight, stop=weight, stop_positive=weight,
+            attention=weight, attention_floor=(0, 1), attention_steps=(0, 10**9), emotion=weight,
+            listener=weight, voice=weight, adversarial=weight, features=weight, speaker=weight, said=weight,
+            sharpen_from=(0, 1), guide_width=(0.001, 10),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -228,6 +267,7 @@ class RunConfig:
             raise ValueError(
                 f"flow_from is {self.flow_from!r}, but only a tacotron or transformer with model.flow.blocks takes one"
             )
+        check_ranges(self, led_steps=(0, 10**9))
         highest = self.model.tacotron.max_reduction
         if not self.reduction or any(not 1 <= r <= highest for r, _ in self.reduction):
             raise ValueError(f"reduction needs factors between 1 and max_reduction {highest}, got {self.reduction}")

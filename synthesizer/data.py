@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor
 
@@ -43,6 +44,9 @@ class SynthesisData:
         """
         self.manifest = read_manifest(root, KIND)
         self.header: dict[str, Any] = self.manifest.header
+        mel, text = (self.header.get(name) or {} for name in ("mel", "text"))
+        if not isinstance(mel.get("max_abs"), float | int) or not isinstance(text.get("symbols"), list):
+            raise CloningError(f"{root}: its manifest does not say the mel and the symbols: preprocess again")
         self.config, self.seed = config, seed
         self.arrays = Arrays(root)
         found = part(self.manifest, split, config.hold_out)
@@ -68,7 +72,12 @@ class SynthesisData:
         path = Path(root) / "speakers.safetensors"
         if not path.is_file():
             raise CloningError(f"{path}: missing; run synthesizer_preprocess.py again, it finishes what is not done")
-        self.speakers = load_file(path)
+        try:
+            self.speakers = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise CloningError(f"{path}: damaged: {error}: run synthesizer_preprocess.py again") from error
+        if missing := sorted(self._of_speaker.keys() - self.speakers.keys()):
+            raise CloningError(f"{path}: lacks {len(missing)} speakers, such as {missing[0]!r}: preprocess again")
 
     def _expressive(self, inside: list[Utterance], split: str) -> list[Utterance]:
         """Those whose emotion is known; in training, others than neutral ones as often as configured."""

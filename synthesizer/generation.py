@@ -23,6 +23,7 @@ from synthesizer.stopping import EachByItself, frame_limit
 from synthesizer.tacotron import Tacotron
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
 from synthesizer.transformer import Transformer
+from utils.errors import CloningError
 
 if TYPE_CHECKING:
     from synthesizer.inference import Reading, Synthesizer
@@ -70,6 +71,7 @@ def _parallel(
     model: Parallel = synthesizer.network
     encoding = model.encode(tokens, lengths, who, marks=marks)
     nobody = model.encode(tokens, lengths, who.nobody()) if model.config.guidance else None
+    _require_finite(encoding.durations_log, "durations")
     frames = torch.expm1(encoding.durations_log) * min(max(synthesizer.details.tempo, 0.7), 1.5)
     timeless = torch.tensor([s in (END, WORD_BOUNDARY) for s in synthesizer.text.symbols], device=tokens.device)
     silent = torch.tensor([s in (SILENCE, *PAUSES) for s in synthesizer.text.symbols], device=tokens.device)
@@ -80,6 +82,7 @@ def _parallel(
     durations = whole_durations(frames, lengths, rate)
     mels, frame_counts = model.mels(encoding, durations, encoding.prosody, who, [seed] * len(tokens), nobody)
     index, _ = upsampling(durations)
+    _require_finite(mels, "mels")
     mels = mels.clamp(-synthesizer.mel.max_abs, synthesizer.mel.max_abs)
     return [
         (mel[:, :n], F.one_hot(places[:n], int(size)), "durations")
@@ -105,6 +108,7 @@ def _tacotron(
     for i, frames in enumerate(stopper.frames):
         length = torch.tensor([frames], device=synthesizer.device)
         mel = model.post(output["mel"][i : i + 1, :, :frames], length, spoken.item(i, frames))[0]
+        _require_finite(mel, "mels")
         mel = mel.clamp(-synthesizer.mel.max_abs, synthesizer.mel.max_abs)
         alignment = output["attention"][i, : frames // reduction, : sizes[i]].repeat_interleave(reduction, dim=0)
         if published:
@@ -137,6 +141,7 @@ def _transformer(
         length = torch.tensor([frames], device=synthesizer.device)
         row = slice(i, i + 1)
         mel = model.post(output["mel"][row, :, :frames], length, condition[row], spoken.item(i, frames))[0]
+        _require_finite(mel, "mels")
         mel = mel.clamp(-synthesizer.mel.max_abs, synthesizer.mel.max_abs)
         alignment = output["attention"][i, : frames // model.reduction, : int(lengths[i])]
         alignment = alignment.repeat_interleave(model.reduction, dim=0)
@@ -191,6 +196,11 @@ def lead_step_by_step(
     if synthesizer.network.flow is not None:
         return synthesizer.network.flow.draw(output["mel"], output["spoken"], batch["mel_lengths"])
     return output["linear"]
+
+
+def _require_finite(values: Tensor, what: str) -> None:
+    if not torch.isfinite(values).all():
+        raise CloningError(f"the synthesizer makes {what} that are not finite: its weights are damaged, take others")
 
 
 def _resample(frames: Tensor, rate: float) -> Tensor:

@@ -27,10 +27,11 @@ from synthesizer.text import PUBLISHED, Sentence, TextProcessor
 from synthesizer.text.symbols import SILENCE, WORD_BOUNDARY
 from synthesizer.transformer import Transformer
 from utils.audio import Waveform
-from utils.checkpoint import Checkpoint, Unfilled, load_into, load_weights
+from utils.checkpoint import Checkpoint, load_weights
 from utils.config import from_dict
 from utils.errors import CloningError
 from utils.mel import SYNTHESIZER_MEL, MelConfig
+from utils.networks import rebuild
 from utils.voice import Voice, pitch_facts
 
 log = logging.getLogger(__name__)
@@ -94,18 +95,17 @@ class Synthesizer:
         if checkpoint.published:
             return cls._published(checkpoint, device, lexicon)
         config = from_dict(SynthesizerConfig, checkpoint.config, "synthesizer")
-        text = TextProcessor.from_description(checkpoint.extra["text"], lexicon=lexicon)
+        text = TextProcessor.from_description(checkpoint.extra.get("text"), lexicon=lexicon)
         mel = from_dict(MelConfig, checkpoint.mel, "mel")
-        with Unfilled():
-            network = NETWORKS[config.model](config, len(text), mel.n_mels)
-        load_into(network, checkpoint)
+        network = rebuild(lambda: NETWORKS[config.model](config, len(text), mel.n_mels), checkpoint)
+        tempo = checkpoint.metrics.get("tempo", 1.0)
         details = Details(
             mel=mel,
-            marks=checkpoint.extra.get("marks") or "all",
-            encoder_fingerprint=checkpoint.extra.get("encoder") or "",
+            marks="pauses" if checkpoint.extra.get("marks") == "pauses" else "all",
+            encoder_fingerprint=str(checkpoint.extra.get("encoder") or ""),
             fingerprint=checkpoint.fingerprint,
             name=config.model,
-            tempo=float(checkpoint.metrics.get("tempo", 1.0)),
+            tempo=float(tempo) if isinstance(tempo, int | float) and 0 < tempo < 10 else 1.0,
         )
         return cls(network, config, text, details, device)
 
@@ -118,9 +118,8 @@ class Synthesizer:
                 f"{checkpoint.path}: has {n_symbols} symbols and {n_mels} mel channels, published ones have "
                 f"{len(text)} and {SYNTHESIZER_MEL.n_mels}: it is of another kind"
             )
-        with Unfilled():
-            network = Tacotron(config, n_symbols, n_mels)
-        load_into(network, checkpoint, published_state(checkpoint.state))
+        state = published_state(checkpoint.state)
+        network = rebuild(lambda: Tacotron(config, n_symbols, n_mels), checkpoint, state)
         details = Details(fingerprint=checkpoint.fingerprint, name="published tacotron")
         return cls(network, config, text, details, device)
 

@@ -20,6 +20,7 @@ from synthesizer.config import SynthesizerConfig, TacotronConfig
 from synthesizer.flow import FlowPostnet, Spoken
 from synthesizer.layers import ItemDropout, length_mask
 from synthesizer.native.kernel import NativeDecoder, library
+from utils.errors import CloningError
 
 
 @dataclass(frozen=True)
@@ -296,28 +297,34 @@ def _over_time(run: Callable[..., tuple], cell: nn.RNNCellBase, x: Tensor) -> Te
 
 
 def published_config(state: Mapping[str, Tensor], dropout: float = 0.5) -> tuple[SynthesizerConfig, int, int]:
-    """Sizes of a published state_dict, read off its tensors: settings, number of symbols, number of mel channels."""
-    n_symbols, embedding = state["encoder.embedding.weight"].shape
-    lstm, n_mels = state["decoder.res_rnn1.weight_hh"].shape[1], state["post_proj.weight"].shape[0]
-    encoder = state["encoder.pre_net.fc2.weight"].shape[0]
-    sizes = TacotronConfig(
-        embedding=embedding,
-        encoder=encoder,
-        decoder=state["decoder.attn_net.W.weight"].shape[0],
-        lstm=lstm,
-        postnet=state["post_proj.weight"].shape[1],
-        encoder_banks=_count(state, "encoder.cbhg.conv1d_bank"),
-        postnet_banks=_count(state, "postnet.conv1d_bank"),
-        highways=_count(state, "postnet.highways"),
-        prenet=state["decoder.prenet.fc1.weight"].shape[0],
-        max_reduction=state["decoder.mel_proj.weight"].shape[0] // n_mels,
-        dropout=dropout,
-        attention_filters=state["decoder.attn_net.conv.weight"].shape[0],
-        attention_kernel=state["decoder.attn_net.conv.weight"].shape[2],
-        padding="published",
-    )
-    memory = state["encoder_proj.weight"].shape[1]
-    return SynthesizerConfig("tacotron", speaker_size=memory - encoder, tacotron=sizes), n_symbols, n_mels
+    """Sizes of a published state_dict, read off its tensors: settings, number of symbols, number of mel channels.
+
+    Raises CloningError where it lacks some, or they are of another layout.
+    """
+    try:
+        n_symbols, embedding = state["encoder.embedding.weight"].shape
+        lstm, n_mels = state["decoder.res_rnn1.weight_hh"].shape[1], state["post_proj.weight"].shape[0]
+        encoder = state["encoder.pre_net.fc2.weight"].shape[0]
+        sizes = TacotronConfig(
+            embedding=embedding,
+            encoder=encoder,
+            decoder=state["decoder.attn_net.W.weight"].shape[0],
+            lstm=lstm,
+            postnet=state["post_proj.weight"].shape[1],
+            encoder_banks=_count(state, "encoder.cbhg.conv1d_bank"),
+            postnet_banks=_count(state, "postnet.conv1d_bank"),
+            highways=_count(state, "postnet.highways"),
+            prenet=state["decoder.prenet.fc1.weight"].shape[0],
+            max_reduction=state["decoder.mel_proj.weight"].shape[0] // n_mels,
+            dropout=dropout,
+            attention_filters=state["decoder.attn_net.conv.weight"].shape[0],
+            attention_kernel=state["decoder.attn_net.conv.weight"].shape[2],
+            padding="published",
+        )
+        memory = state["encoder_proj.weight"].shape[1]
+        return SynthesizerConfig("tacotron", speaker_size=memory - encoder, tacotron=sizes), n_symbols, n_mels
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise CloningError(f"not a Tacotron of the published layout: {error}") from error
 
 
 def published_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

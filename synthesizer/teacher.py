@@ -12,6 +12,7 @@ import numpy as np
 from synthesizer.data import KIND
 from synthesizer.inference import Synthesizer
 from synthesizer.store import prosody
+from utils.config import from_dict
 from utils.corpora import Clip
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance, read_manifest
@@ -63,7 +64,7 @@ class TeacherForcing:
                 f"{self.root}: holds no waveforms: make the set anew, with the same flags and --keep-audio: "
                 "synthesizer_preprocess.py CORPUS --encoder FILE --keep-audio --out ANOTHER_DIR"
             )
-        if different := model.mel.differences(MelConfig(**header["mel"])):
+        if different := model.mel.differences(from_dict(MelConfig, header.get("mel"), "mel")):
             raise CloningError(
                 f"{self.checkpoint}: its mel is not that of {self.root} ({different[0]}): preprocess again"
             )

@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(__file__).resolve().parent / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="many more cases of tests/hostile, for a night")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Recorded outputs that the repository carries."""

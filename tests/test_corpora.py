@@ -243,7 +243,10 @@ def test_plain_folder(tmp_path):
         ("voices/test/wavs/bob/c", "voices-bob", None),
         ("voices/train/bob/c", "voices-bob", None),
     ]
-    assert [(p.name, r[:33]) for p, r in found.not_understood] == [("loose.wav", "no folder that names the speaker;")]
+    assert [(p.name, r[:33]) for p, r in found.not_understood] == [
+        (".hidden.wav", "hidden, its name begins with a do"),
+        ("loose.wav", "no folder that names the speaker;"),
+    ]
 
 
 def test_a_transcript_may_have_its_suffix_in_capitals(tmp_path):
@@ -369,7 +372,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
         (tmp_path / "voices/bob/loop").symlink_to(tmp_path / "voices", target_is_directory=True)
     except OSError:
         pytest.skip("no symbolic links here")
-    found = scan(tmp_path / "voices")
+    found = scan(tmp_path / "voices", follow_links=True)
     assert {c.speaker for c in found.clips} == {"voices-alice", "voices-bob"}
     assert [r for _, r in found.not_understood] == ["a link to a folder above it"]
 

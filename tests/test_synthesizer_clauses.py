@@ -11,7 +11,7 @@ from synthesizer.data import SynthesisData
 from synthesizer.text import TextProcessor
 from tests.test_synthesizer_data import SPEAKER_SIZE, make_set
 from tests.test_synthesizer_parallel import small
-from utils.checkpoint import warm_start
+from utils.networks import warm_start
 from utils.sampling import rng
 
 

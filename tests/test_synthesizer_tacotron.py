@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from synthesizer.config import SynthesizerConfig, TacotronConfig
 from synthesizer.layers import ItemDropout
 from synthesizer.tacotron import Randomness, Tacotron, published_config, published_state
-from utils.checkpoint import load_into, load_weights
+from utils.checkpoint import load_weights
+from utils.networks import load_into
 
 
 def no_dropout(x: Tensor, probability: float, lengths: Tensor | None = None) -> Tensor:

@@ -280,7 +280,7 @@ def test_only_the_module_of_the_phase_gets_gradients(tmp_path):
 
 
 def test_settings_refuse_nonsense():
-    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="steps is 0; it must be 1 to"):
         TrainingConfig(steps=0)
     with pytest.raises(ValueError, match="log_every"):
         TrainingConfig(log_every=0)

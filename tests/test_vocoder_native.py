@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from utils.checkpoint import load_into, load_weights
+from utils.checkpoint import load_weights
 from utils.native.build import NoCompiler
+from utils.networks import load_into
 from vocoder.config import WaveRNNConfig
 from vocoder.generate import Folds, Generation, fold, generate, generate_samples
 from vocoder.native import kernel

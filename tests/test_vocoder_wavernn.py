@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from utils.checkpoint import load_into, load_weights
+from utils.checkpoint import load_weights
 from utils.errors import CloningError
+from utils.networks import load_into
 from vocoder.config import WaveRNNConfig
 from vocoder.fold import crossfade, fold_starts
 from vocoder.generate import Folds, Generation, best_kernel, finish, fold, generate, generate_samples, uniform_draws

@@ -12,8 +12,7 @@ import hashlib
 import json
 import os
 import pickle
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,14 +21,25 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from utils.errors import CloningError
 from utils.files import atomic_path
+from utils.untrusted import (
+    DTYPES,
+    PICKLE_BYTES,
+    check_numbers,
+    check_safetensors,
+    check_tensors,
+    check_torch_file,
+    is_safetensors,
+    parse_header,
+    shown,
+)
 
 FORMAT = 2
 SCALE = "#scale"
-KINDS = ("encoder", "synthesizer", "vocoder")
+SAVED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
+_LONGEST_CHAIN = 4  # of files that each hold only what differs from the next
 # One tensor that only this kind of published checkpoint has.
 _PUBLISHED_MARKS = {
     "encoder": "lstm.weight_ih_l0",
@@ -70,7 +80,8 @@ def save_weights(
     """Write one `.safetensors` file atomically; returns the fingerprint of what will be read from it.
 
     `dtype`: what floating point is stored as; int8 is for matrices, whose rows are scaled each, the rest is float16.
-    With `base`, only what differs from that checkpoint (in float16) is stored, and where it lies from here.
+    With `base`, only what differs from that checkpoint (in float16) is stored, and where it lies from here: in the same
+    folder, or in one that is called saved_models. Raises CloningError for another place.
     """
     path = Path(path)
     kept = {name: tensor.detach().cpu() for name, tensor in state.items() if not _held(base, name, tensor)}
@@ -88,6 +99,7 @@ def save_weights(
         "fingerprint": fingerprint(state),
     }
     if base is not None:
+        _check_place(path, base.path)
         place = os.path.relpath(base.path.resolve(), path.resolve().parent)
         header["base"] = {"path": Path(place).as_posix(), "fingerprint": base.fingerprint}
         header["base"]["unused"] = sorted(base.state.keys() - state.keys())  # where it is another kind of network
@@ -99,13 +111,17 @@ def save_weights(
 def load_weights(path: str | Path, kind: str | None = None) -> Checkpoint:
     """Read ours or a published checkpoint; told apart by content, not by name.
 
-    Raises CloningError: missing, not a checkpoint, cut off, of another kind, of a newer format, or a pickle that
-    wants to run code.
+    Raises CloningError: missing, not a checkpoint, cut off, of another kind, of a newer format, a pickle that wants to
+    run code, or one that claims more than it holds (`utils.untrusted`).
     """
     path = Path(path)
     if not path.is_file():
         raise CloningError(f"{path}: no such checkpoint")
-    checkpoint = _load_ours(path) if _looks_like_safetensors(path) else _load_published(path)
+    try:
+        checkpoint = _load_ours(path) if is_safetensors(path) else _load_published(path)
+    except OSError as error:
+        raise CloningError(f"{path}: cannot be read: {error.strerror or error}") from error
+    check_numbers(path, checkpoint.state)
     if kind is not None and checkpoint.kind != kind:
         raise CloningError(f"{path}: expected a checkpoint of kind {kind!r}, found {checkpoint.kind!r}")
     return checkpoint
@@ -119,14 +135,16 @@ def read_header(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CloningError(f"{path}: no such checkpoint")
-    if not _looks_like_safetensors(path):
-        return {}
     try:
+        if not is_safetensors(path):
+            return {}
+        check_safetensors(path)
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        return {name: json.loads(value) for name, value in metadata.items()} if "kind" in metadata else {}
-    except (SafetensorError, json.JSONDecodeError) as error:
+            return parse_header(path, file.metadata() or {})
+    except SafetensorError as error:
         raise CloningError(f"{path}: damaged or cut off: {error}") from error
+    except OSError as error:
+        raise CloningError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
@@ -141,42 +159,6 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-class Unfilled(TorchFunctionMode):
-    """Networks built in this context draw no first values: for those that `load_into` fills."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func.__name__ in ("uniform_", "normal_", "kaiming_uniform_"):
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-def load_into(module: torch.nn.Module, checkpoint: Checkpoint, state: Mapping[str, Tensor] | None = None) -> None:
-    """Fill `module` strictly; a mismatch is one line that names the tensors and both shapes."""
-    state = checkpoint.state if state is None else state
-    wanted = module.state_dict()
-    problems = [f"{name} is missing" for name in wanted.keys() - state.keys()]
-    problems += [f"{name} is unknown" for name in state.keys() - wanted.keys()]
-    problems += [
-        f"{name} is {list(state[name].shape)} in the file, {list(wanted[name].shape)} in the model"
-        for name in wanted.keys() & state.keys()
-        if wanted[name].shape != state[name].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise CloningError(f"{checkpoint.path}: does not fit this model: {'; '.join(sorted(problems)[:3])}{more}")
-    module.load_state_dict(dict(state))
-
-
-def warm_start(module: torch.nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Copy the tensors whose name and shape match; return the names in `module` that keep their own values."""
-    own = module.state_dict()
-    matching = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    module.load_state_dict(matching, strict=False)
-    return sorted(own.keys() - matching.keys())
-
-
 def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
     """Write optimizer state and position atomically; only tensors and plain Python values are allowed in it."""
     with atomic_path(path) as partial:
@@ -185,7 +167,7 @@ def save_training_state(path: str | Path, state: dict[str, Any]) -> None:
 
 def load_training_state(path: str | Path) -> dict[str, Any]:
     """Read what `save_training_state` wrote; CloningError when it is damaged or wants to run code."""
-    return _torch_load(Path(path))
+    return _torch_load(Path(path), 16 * PICKLE_BYTES)
 
 
 def _pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -202,10 +184,14 @@ def _pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What `_pack` was given, nearly; other tensors as they are."""
     return {
-        name: tensor.float() * _by_row(state[name + SCALE], tensor) if name + SCALE in state else tensor
+        name: _scaled(tensor, state[name + SCALE]) if name + SCALE in state else tensor
         for name, tensor in state.items()
         if not name.endswith(SCALE)
     }
+
+
+def _scaled(tensor: Tensor, scale: Tensor) -> Tensor:
+    return tensor.float() * _by_row(scale, tensor)
 
 
 def _by_row(scale: Tensor, tensor: Tensor) -> Tensor:
@@ -217,30 +203,25 @@ def _stored(tensor: Tensor, half: bool) -> Tensor:
     return (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous().clone()
 
 
-def _looks_like_safetensors(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(9)[8:9] == b"{"
-
-
-def _load_ours(path: Path) -> Checkpoint:
+def _load_ours(path: Path, chain: int = 1) -> Checkpoint:
+    check_safetensors(path)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # others' files carry metadata too, which need not be JSON: {"format": "pt"}
-            header = {name: json.loads(value) for name, value in metadata.items()} if "kind" in metadata else {}
-            state = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, json.JSONDecodeError) as error:
+            header = parse_header(path, file.metadata() or {})
+            if "kind" not in header or "format" not in header:
+                raise CloningError(
+                    f"{path}: a safetensors file without our header (kind, format): not a checkpoint of this project"
+                )
+            if not 1 <= header["format"] <= FORMAT:
+                raise CloningError(
+                    f"{path}: format {shown(header['format'])}, this version reads up to {FORMAT}: update the project"
+                )
+            state = _read_state(path, file)
+    except SafetensorError as error:
         raise CloningError(f"{path}: damaged or cut off: {error}") from error
-    if "kind" not in header or "format" not in header:
-        raise CloningError(
-            f"{path}: a safetensors file without our header (kind, format): not a checkpoint of this project"
-        )
-    if header["format"] > FORMAT:
-        raise CloningError(f"{path}: format {header['format']}, this version reads up to {FORMAT}: update the project")
-    state = {name: t.float() if t.is_floating_point() else t for name, t in _unpack(state).items()}
     return Checkpoint(
         kind=header["kind"],
-        state={**_base_state(path, header["base"]), **state} if "base" in header else state,
+        state={**_base_state(path, header["base"], chain), **state} if header.get("base") else state,
         config=header.get("config", {}),
         mel=header.get("mel"),
         step=header.get("step", 0),
@@ -252,42 +233,84 @@ def _load_ours(path: Path) -> Checkpoint:
     )
 
 
+def _read_state(path: Path, file: Any) -> dict[str, Tensor]:
+    """All tensors of an open safetensors file, one at a time, in float32 where they are no whole numbers."""
+    state = {}
+    names = set(file.keys())
+    for name in sorted(names):
+        part = file.get_slice(name)
+        if part.get_dtype() not in DTYPES:
+            raise CloningError(f"{path}: {shown(name)} is stored as {part.get_dtype()}: no plain weights")
+        scale = file.get_slice(name + SCALE) if name + SCALE in names else None
+        if scale is not None and (scale.get_dtype() != "F32" or scale.get_shape() != part.get_shape()[:1]):
+            raise CloningError(
+                f"{path}: damaged: {shown(name)} of shape {part.get_shape()} has scales of shape {scale.get_shape()}"
+            )
+        if not name.endswith(SCALE):
+            tensor = file.get_tensor(name)
+            tensor = tensor if scale is None else _scaled(tensor, file.get_tensor(name + SCALE))
+            state[name] = tensor.float() if tensor.is_floating_point() else tensor
+    return state
+
+
 def _held(base: Checkpoint | None, name: str, tensor: Tensor) -> bool:
     """Whether `base` holds the same tensor, as float16."""
     own = None if base is None else base.state.get(name)
     return own is not None and own.shape == tensor.shape and torch.equal(own.half(), tensor.detach().cpu().half())
 
 
-def _base_state(path: Path, base: dict[str, Any]) -> dict[str, Tensor]:
+def _base_state(path: Path, base: dict[str, Any], chain: int) -> dict[str, Tensor]:
     """The tensors that a file of differences leaves to another; CloningError when that one is gone or has changed."""
     found = path.parent / base["path"]
+    _check_place(path, found)
     if not found.is_file():
         raise CloningError(f"{path}: holds only what differs from {found}, which is missing: put it back")
-    checkpoint = _load_ours(found)
+    if chain == _LONGEST_CHAIN:
+        raise CloningError(f"{path}: its base has a base, and so on, {_LONGEST_CHAIN} times: export it without --base")
+    checkpoint = _load_ours(found, chain + 1)
     if checkpoint.fingerprint != base["fingerprint"]:
         raise CloningError(
-            f"{path}: holds only what differs from weights {base['fingerprint']}, but {found} is now "
+            f"{path}: holds only what differs from weights {shown(base['fingerprint'])}, but {found} is now "
             f"{checkpoint.fingerprint}: train and export it again, or put the former back"
         )
     unused = set(base.get("unused", ()))
     return {name: value for name, value in checkpoint.state.items() if name not in unused}
 
 
+def _check_place(path: Path, base: Path) -> None:
+    """A base lies in the folder of `path`, or in a folder saved_models: another's file may not name any file here."""
+    folder = path.resolve().parent
+    places = [folder, SAVED_MODELS, *(place for place in folder.parents if place.name == SAVED_MODELS.name)]
+    try:
+        inside = any(base.resolve().is_relative_to(place) for place in places)
+    except (OSError, ValueError, RuntimeError):  # no path at all, or links in a circle
+        inside = False
+    if not inside:
+        raise CloningError(
+            f"{path}: its base {shown(str(base))} must lie in the same folder or in {SAVED_MODELS.name}: move it there"
+        )
+
+
 def _load_published(path: Path) -> Checkpoint:
-    content = _torch_load(path)
+    content = _torch_load(path, PICKLE_BYTES)
     # `model_state` beside optimizer and step, or (older vocoders) a bare state_dict
     state = content.get("model_state", content) if isinstance(content, dict) else {}
-    plain = isinstance(state, dict) and all(isinstance(t, Tensor) for t in state.values())
+    plain = isinstance(state, dict) and all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items())
     kinds = [kind for kind, mark in _PUBLISHED_MARKS.items() if plain and mark in state]
     if not kinds:
         raise CloningError(f"{path}: not a checkpoint of this project nor of the SV2TTS layout")
     step = content.get("step", state.get("step", 0))
+    if isinstance(step, Tensor) and step.numel() == 1:
+        step = step.item()
+    if not isinstance(step, int | float) or not 0 <= step < 2**63:
+        raise CloningError(f"{path}: damaged: its step is {shown(step)}")
+    check_tensors(path, state)
     return Checkpoint(
         kind=kinds[0],
         state={name: t.detach() for name, t in state.items()},
         config={},
         mel=None,
-        step=int(step.item() if isinstance(step, Tensor) else step),
+        step=int(step),
         metrics={},
         extra={},
         fingerprint=fingerprint(state),
@@ -296,16 +319,15 @@ def _load_published(path: Path) -> Checkpoint:
     )
 
 
-def _torch_load(path: Path) -> Any:
+def _torch_load(path: Path, pickle_bytes: int) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        check_torch_file(path, pickle_bytes)
+        with path.open("rb") as file:  # not its path: torch goes by the name's end, and may take it for safetensors
+            return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CloningError(f"{path}: no such file") from error
     except pickle.UnpicklingError as error:
-        # torch gives the same advice for a damaged file and a dangerous one; only the latter names a global
-        if re.search("unsupported (global|class)|not an allowed global", str(error), re.IGNORECASE):
-            raise CloningError(f"{path}: refused: it is not plain weights (its pickle asks to run code)") from error
         raise CloningError(f"{path}: damaged or not a checkpoint: not a pickle of plain weights") from error
-    except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CloningError(f"{path}: damaged or not a checkpoint: {reason}") from error

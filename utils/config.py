@@ -6,6 +6,7 @@ A preset is a TOML file in `configs/<stage>/` that holds only what differs from 
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -17,6 +18,7 @@ from utils.errors import CloningError
 
 T = TypeVar("T")
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+_MOST_VALUES = 64  # of one setting
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -30,6 +32,8 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     Raises CloningError for an unknown name, a wrong type, or a value that the dataclass refuses.
     """
     where = where or cls.__name__
+    if not isinstance(data, Mapping):
+        raise CloningError(f"{where} is a group of settings, not {data!r}")
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls) if f.init}
     if unknown := sorted(set(data) - known):
@@ -39,6 +43,23 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
         return cls(**values)
     except (ValueError, TypeError) as error:
         raise CloningError(f"{where}: {error}") from error
+
+
+def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
+    """Raises ValueError for a field outside of (lowest, highest), both allowed; every value of a tuple counts.
+
+    A checkpoint's settings come from anywhere: a number without a limit is one that can ask for all memory.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        if not 1 <= len(values) <= _MOST_VALUES:
+            raise ValueError(f"{name} has {len(values)} values; it must have 1 to {_MOST_VALUES}")
+        for number in values:
+            if not low <= number <= high:
+                raise ValueError(f"{name} is {number}; it must be {low:g} to {high:g}")
 
 
 def override(config: T, **changes: Any) -> T:
@@ -115,8 +136,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
-        if not isinstance(value, Mapping):
-            raise CloningError(f"{where} is a group of settings, not {value!r}")
         return from_dict(hint, value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
@@ -125,8 +144,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if len(arguments) == 2 and arguments[1] is not Ellipsis and len(value) != 2:
             raise CloningError(f"{where} must have 2 values, got {value!r}")
         return tuple(_convert(element, v, where) for v in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        value = float(value)
+    if hint is float and isinstance(value, float) and not math.isfinite(value):
+        raise CloningError(f"{where} must be a finite number, got {value!r}")
     if hint in (int, float, str, bool) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
         raise CloningError(f"{where} must be {hint.__name__}, got {value!r}")
     return value

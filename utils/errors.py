@@ -5,9 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+LONGEST = 1000  # characters of a message: what a damaged file says of itself may be long
+
 
 class CloningError(Exception):
     """Something the user can put right. One line: what, the value, the limit, the remedy."""
+
+    def __init__(self, message: str) -> None:
+        message = printable(message)
+        super().__init__(message if len(message) <= LONGEST else f"{message[:LONGEST]} ...")
+
+
+def printable(text: str) -> str:
+    """`text` as one line that any terminal takes: control characters and bytes that are not UTF-8 as escapes."""
+    return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
 
 
 def exit_code(run: Callable[[], int | None]) -> int:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,17 @@ from utils.errors import CloningError
 from utils.files import atomic_path
 
 SPLITS = ("train", "validation", "test")
+_LONGEST = 1e6  # seconds of an utterance, and frames are at most a thousand a second
+# What a header may be asked for: every set's own counts, and what some stages add.
+_COUNTS = {"utterances": int, "speakers": int, "hours": float, "splits": dict, "skipped": dict}
+_HEADER = _COUNTS | {
+    "kind": str, "mel": dict, "text": dict, "noise": int, "rooms": int, "sample_rate": int, "teacher": dict,
+}  # fmt: skip
+_OPTIONAL = (type(None),)
+_ROW: dict[str, tuple[type, ...]] = {
+    "id": (str,), "speaker": (str,), "path": (str,), "seconds": (float, int), "frames": (int,),
+    "text": (str, *_OPTIONAL), "emotion": (str, *_OPTIONAL), "split": (str,), "shard": (str,), "extra": (dict,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,10 +94,13 @@ def read_shard_indexes(root: Path) -> tuple[list[Utterance], list[Skipped]]:
     utterances, skipped = [], []
     for index in sorted((root / "shards").glob("*.jsonl")):
         for row in _read_lines(index):
-            if "utterance" in row:
-                utterances.append(Utterance(**row["utterance"]))
-            else:
-                skipped.append(Skipped(**row["skipped"]))
+            try:
+                if "utterance" in row:
+                    utterances.append(_utterance(row["utterance"]))
+                else:
+                    skipped.append(Skipped(**row["skipped"]))
+            except (TypeError, ValueError, KeyError) as error:
+                raise CloningError(f"{index}: damaged or edited: {error}: delete it and preprocess again") from error
     return utterances, skipped
 
 
@@ -123,13 +138,46 @@ def read_manifest(root: str | Path, kind: str | None = None) -> Manifest:
         raise CloningError(f"{root}: no manifest.jsonl here; run {script} first")
     rows = _read_lines(path)
     try:
-        manifest = Manifest(root, rows[0], [Utterance(**row) for row in rows[1:]])
+        manifest = Manifest(root, _header(rows[0]), [_utterance(row) for row in rows[1:]])
         found = manifest.header["kind"]
-    except (TypeError, KeyError, IndexError) as error:
-        raise CloningError(f"{path}: not a manifest of this project: {error}") from error
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise CloningError(f"{path}: not a manifest of this project: {error}; preprocess again") from error
     if kind is not None and found != kind:
         raise CloningError(f"{path}: a set of kind {found!r}, expected {kind!r}")
     return manifest
+
+
+def _header(row: Any) -> dict[str, Any]:
+    """A manifest's first line; ValueError where a count is missing or something is of the wrong type."""
+    if not isinstance(row, dict) or "kind" not in row:
+        raise ValueError("no header with a kind in its first line")
+    for name, kind in _HEADER.items():
+        value = row.get(name)
+        if value is None and name not in _COUNTS:
+            continue
+        if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+            raise ValueError(f"its header's {name} is {value!r:.80}, not {kind.__name__}")
+    return row
+
+
+def _utterance(row: Any) -> Utterance:
+    """One line of a manifest; ValueError or TypeError for values that no preprocessing writes."""
+    if not isinstance(row, dict):
+        raise TypeError(f"{row!r:.80} is no utterance")
+    utterance = Utterance(**row)
+    for name, types in _ROW.items():
+        value = getattr(utterance, name)
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise ValueError(f"{utterance.id!r:.80}: {name} is {value!r:.80}, not {types[0].__name__}")
+    if not 0 <= utterance.seconds <= _LONGEST or not 0 <= utterance.frames <= 1000 * _LONGEST:
+        raise ValueError(f"{utterance.id!r:.80}: {utterance.seconds:g} s and {utterance.frames:g} frames cannot be")
+    if utterance.split not in SPLITS:
+        raise ValueError(f"{utterance.id!r:.80}: split is {utterance.split!r:.80}, not one of {', '.join(SPLITS)}")
+    parts = PurePosixPath(utterance.shard).parts
+    odd = any(c in utterance.shard for c in "\\:\0") or len(utterance.shard) > 200
+    if odd or ".." in parts or PurePosixPath(utterance.shard).is_absolute():
+        raise ValueError(f"{utterance.id!r:.80}: shard {utterance.shard!r:.80} lies outside of the set")
+    return utterance
 
 
 class Arrays:
@@ -144,18 +192,29 @@ class Arrays:
 
     def read(self, utterance: Utterance, name: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
         """Array `name` of `utterance`, or its rows start..stop along the first axis."""
-        file = self._file(utterance.shard)
-        key = f"{utterance.id}/{name}"
-        if start is None and stop is None:
-            return file.get_tensor(key)
-        return file.get_slice(key)[start:stop]
+        with self._array(utterance, name) as (file, key):
+            if start is None and stop is None:
+                return file.get_tensor(key)
+            return file.get_slice(key)[start:stop]
 
     def length(self, utterance: Utterance, name: str) -> int:
-        return self._file(utterance.shard).get_slice(f"{utterance.id}/{name}").get_shape()[0]
+        with self._array(utterance, name) as (file, key):
+            return file.get_slice(key).get_shape()[0]
+
+    @contextmanager
+    def _array(self, utterance: Utterance, name: str) -> Iterator[tuple[Any, str]]:
+        """Where an array lies. Raises CloningError where the shard lacks it, or the rows that are asked for."""
+        key = f"{utterance.id}/{name}"
+        try:
+            yield self._file(utterance.shard), key
+        except (SafetensorError, IndexError) as error:
+            raise CloningError(f"{self.root / utterance.shard}: {key}: {error}: preprocess again") from error
 
     def _file(self, shard: str) -> Any:
         if shard not in self._open:
             path = self.root / shard
+            if not path.resolve().is_relative_to(self.root.resolve()):
+                raise CloningError(f"{path}: leads out of the set: preprocess again")
             if not path.is_file():
                 raise CloningError(f"{path}: shard is missing; run the preprocess script again")
             try:
@@ -167,7 +226,8 @@ class Arrays:
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write JSON lines atomically."""
-    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
+    # a path may hold bytes that are no UTF-8: Python's stand-ins for them become JSON's own escapes
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -176,5 +236,5 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         # not splitlines(), which also cuts at characters that a transcript may hold, such as U+2028
         return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CloningError(f"{path}: damaged: {error}") from error

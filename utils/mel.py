@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from utils.config import check_ranges
+
 
 @dataclasses.dataclass(frozen=True)
 class MelConfig:
@@ -39,9 +41,10 @@ class MelConfig:
     max_abs: float = 4.0
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        check_ranges(
+            self, sample_rate=(1000, 384_000), n_fft=(2, 16_384), win_length=(1, 16_384), hop_length=(1, 16_384),
+            n_mels=(1, 512), ref_db=(-200, 200), min_db=(-1000, 0), max_abs=(0, 1000),
+        )  # fmt: skip
         if self.n_fft % 2:
             raise ValueError(f"n_fft is {self.n_fft}; it must be even for centred frames")
         if not self.hop_length <= self.win_length <= self.n_fft:

@@ -290,7 +290,7 @@ def reason_of(error: CloningError, clip: Clip) -> str:
     for name in (str(clip.path), clip.path.name, clip.id):
         text = text.replace(name, "")
     clause = re.split(r"[:;]\s", text.strip(" :'\""), maxsplit=1)[0]
-    clause = re.sub(r"\d+(?:\.\d+)?", "#", clause)
+    clause = re.sub(r"(?<![\w.])\d+(?:\.\d+)?(?!\w)", "#", clause)  # but not those of a name, such as mp3
     return " ".join(clause.split()).removeprefix("is ").strip(" :;'\"") or "unusable"
 
 

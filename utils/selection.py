@@ -87,6 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of the choice of validation speakers (default: 0)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N clips, for a trial")
+    about = "read what links in a corpus lead to elsewhere, too: recordings and texts (without it they are listed)"
+    parser.add_argument("--follow-links", action="store_true", help=about)
     parser.add_argument("--retry-skipped", action="store_true", help="try again what an earlier run left out")
 
 
@@ -110,7 +112,7 @@ def select(
     speakers for validation.
     """
     patterns = read_set_aside(args.set_aside)
-    found = scan(*args.corpora)
+    found = scan(*args.corpora, follow_links=args.follow_links)
     chosen = [clip for clip in found.clips if keep(clip)]
     silent = {clip.id for clip in chosen if transcript is not None and not transcript(clip)}
     clips = [clip for clip in chosen if clip.id not in silent][: args.limit]

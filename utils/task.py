@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from utils.config import check_ranges
 from utils.precision import Precision
 
 Batch = dict[str, Any]
@@ -44,16 +45,15 @@ class TrainingConfig:
     patience: int = 0  # stop after so many validations without a better score; 0: never
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if not 0 <= self.minutes < math.inf:
-            raise ValueError(f"minutes must be at least 0 (0: as many as the steps take), got {self.minutes}")
+        often = (1, 10**9)
+        check_ranges(
+            self, steps=often, minutes=(0, 10**6), learning_rate=(0, 1000), final_learning_rate=(0, 1000),
+            warmup_steps=(0, 10**9), betas=(0, 0.999_999), weight_decay=(0, 1000), clip_norm=(0, 1e9), ema_decay=(0, 1),
+            seed=(0, 2**63 - 1), workers=(0, 1024), log_every=often, validate_every=often, save_every=often,
+            patience=(0, 10**9),
+        )  # fmt: skip
         if not 0 < self.learning_rate or not 0 <= self.ema_decay < 1 or self.clip_norm <= 0:
             raise ValueError("need learning_rate > 0, 0 <= ema_decay < 1, clip_norm > 0")
-        if min(self.log_every, self.validate_every, self.save_every) < 1 or min(self.warmup_steps, self.workers) < 0:
-            raise ValueError(
-                "log_every, validate_every, save_every must be at least 1; warmup_steps, workers at least 0"
-            )
 
     def learning_rate_at(self, position: float) -> float:
         """The rate of step 1 .. steps; with a budget of time, at a position in it (0 .. steps)."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from utils import checkpoint
 from utils.errors import CloningError
+from utils.networks import warm_start
 from utils.task import Task
 
 
@@ -25,7 +26,7 @@ def begin_from(path: str | Path, task: Task, module: nn.Module) -> list[str]:
             f"{path}: its architecture is {theirs}, that of this run is {ours}: give a --config of architecture "
             f"{theirs}, or leave out --from"
         )
-    fresh = checkpoint.warm_start(module, source.state)
+    fresh = warm_start(module, source.state)
     if {name for name, value in module.state_dict().items() if value.ndim > 1} <= set(fresh):
         raise CloningError(
             f"{path}: none of its matrices fits this run's network: give the --config that it was trained with, or "

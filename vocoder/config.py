@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from utils.config import check_ranges
 from utils.mel import SYNTHESIZER_MEL, MelConfig
 
 
@@ -23,8 +24,9 @@ class VocosConfig:
     n_fft: int = 800  # samples of a synthesis window, at least two hops
 
     def __post_init__(self) -> None:
-        if min(self.dim, self.hidden, self.blocks) < 1:
-            raise ValueError("dim, hidden and blocks must be at least 1")
+        check_ranges(
+            self, dim=(1, 8192), hidden=(1, 65_536), blocks=(1, 128), kernel=(1, 255), n_fft=(2, 16_384)
+        )  # fmt: skip
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel {self.kernel} must be odd")
         if self.n_fft % 2:
@@ -42,6 +44,15 @@ class SourceFilterConfig(VocosConfig):
     bins_per_octave: int = 48
     mel_base: bool = False  # gains are relative to the envelope that the mel shows
     free: bool = False  # a third spectrum beside those of pulses and noise
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(
+            self, pitch_dim=(1, 8192), pitch_blocks=(1, 128), lowest_hz=(10, 1000), octaves=(0.1, 10),
+            bins_per_octave=(1, 1000),
+        )  # fmt: skip
+        if round(self.octaves * self.bins_per_octave) < 1:
+            raise ValueError(f"octaves {self.octaves:g} of {self.bins_per_octave} bins are less than one bin")
 
 
 @dataclass(frozen=True)
@@ -61,12 +72,13 @@ class WaveRNNConfig:
     mel_scale: float = 0.25  # the network sees mel * mel_scale: [-4, 4] -> [-1, 1]
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, rnn_size=(1, 8192), fc_size=(1, 8192), bits=(2, 15), pad=(1, 64), upsample=(1, 1024),
+            compute_size=(1, 8192), res_out_size=(4, 8192), res_blocks=(0, 128), preemphasis=(0, 1),
+            mel_scale=(1e-6, 1e3),
+        )  # fmt: skip
         if self.res_out_size % 4:
             raise ValueError(f"res_out_size {self.res_out_size} must be a multiple of 4")
-        if self.pad < 1:
-            raise ValueError(f"pad {self.pad} must be at least 1")
-        if not 2 <= self.bits <= 15:
-            raise ValueError(f"bits {self.bits} must lie in 2..15")
         if not 0 <= self.preemphasis < 1:
             raise ValueError(f"preemphasis {self.preemphasis} must lie in [0, 1)")
 
@@ -87,6 +99,10 @@ class HifiGanConfig:
     source: bool = False  # it hears pulses and noise beside the mel, made as `source_filter` says
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, channels=(1, 16_384), upsample_rates=(1, 1024), upsample_kernels=(1, 2048), resblock_kernels=(1, 255),
+            resblock_dilations=(1, 1024),
+        )  # fmt: skip
         if len(self.upsample_rates) != len(self.upsample_kernels):
             raise ValueError(
                 f"upsample_rates {self.upsample_rates} and upsample_kernels {self.upsample_kernels} must pair up"
@@ -146,7 +162,11 @@ class DiscriminatorConfig:
     objective: Literal["hinge", "least_squares"] = "hinge"
 
     def __post_init__(self) -> None:
-        if self.channels < 4 or self.channels % 4:
+        check_ranges(
+            self, start=(0, 10**9), channels=(4, 4096), growth=(1, 16), periods=(1, 1000), scales=(1, 16),
+            resolutions=(16, 16_384),
+        )  # fmt: skip
+        if self.channels % 4:
             raise ValueError(f"channels {self.channels} must be a multiple of 4")
         if self.start is not None and not (self.multi_period or self.multi_scale or self.multi_resolution):
             raise ValueError("no critic is switched on: set multi_period, multi_scale or multi_resolution")
@@ -163,13 +183,11 @@ class PruningConfig:
     block: int = 16  # rows that go together, in one column
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sparsity < 1:
+        check_ranges(self, sparsity=(0, 1), start=(0, 10**9), stop=(0, 10**9), every=(1, 10**9), block=(1, 8192))
+        if self.sparsity == 1:
             raise ValueError(f"sparsity {self.sparsity:g} must lie in [0, 1)")
-        if not 0 <= self.start < self.stop or self.every < 1 or self.block < 1:
-            raise ValueError(
-                f"need 0 <= start < stop, every and block at least 1, got {self.start}, {self.stop}, {self.every}, "
-                f"{self.block}"
-            )
+        if self.start >= self.stop:
+            raise ValueError(f"start {self.start} must lie before stop {self.stop}")
 
     def due(self, step: int) -> bool:
         """Whether blocks go at this step."""
@@ -193,6 +211,12 @@ class LossConfig:
     resolutions: tuple[int, ...] = (256, 512, 1024, 2048)  # window lengths in samples, hop a quarter
     stft_preemphasis: float = 0.9  # applied before the STFT term, so that treble counts
 
+    def __post_init__(self) -> None:
+        check_ranges(
+            self, stft=(0, 1e6), mel=(0, 1e6), pitch=(0, 1e6), adversarial=(0, 1e6), feature_matching=(0, 1e6),
+            resolutions=(16, 16_384), stft_preemphasis=(0, 1),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -207,7 +231,7 @@ class DataConfig:
     validation_seconds: float = 3.0
 
     def __post_init__(self) -> None:
-        if min(self.batch_size, self.crop_frames, self.validation_items) < 1:
-            raise ValueError("batch_size, crop_frames and validation_items must be at least 1")
-        if self.min_gain_db > 0:
-            raise ValueError(f"min_gain_db {self.min_gain_db:g} must not be above 0: crops must not clip")
+        check_ranges(
+            self, batch_size=(1, 100_000), crop_frames=(1, 100_000), min_gain_db=(-100, 0),  # above 0, crops would clip
+            min_bandwidth=(0, 192_000), validation_items=(1, 100_000), validation_seconds=(0.01, 600),
+        )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.config import from_dict
 from utils.errors import CloningError
 from utils.manifest import Arrays, Manifest, Utterance
 from utils.mel import MelConfig, mel_spectrogram
@@ -286,7 +287,7 @@ def check_set(manifest: Manifest, mel: MelConfig, teacher_forced: bool = False, 
     if pitch and not manifest.header.get("pitch"):
         raise CloningError(f"{manifest.root}: made before pitch was stored: run vocoder_preprocess.py anew")
     if teacher_forced and (stored := manifest.header.get("mel")):
-        if different := mel.differences(MelConfig(**stored)):
+        if different := mel.differences(from_dict(MelConfig, stored, "mel")):
             raise CloningError(
                 f"{manifest.root}: the synthesizer's mel is another than this preset's ({different[0]}): "
                 "choose a preset that reads it"

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from utils.audio import Waveform
-from utils.checkpoint import Checkpoint, load_into, load_weights
+from utils.checkpoint import Checkpoint, load_weights
 from utils.config import from_dict
 from utils.errors import CloningError
 from utils.mel import SYNTHESIZER_MEL, MelConfig
+from utils.networks import rebuild
 from vocoder.config import VocoderConfig
 from vocoder.generate import Generation, generate
 from vocoder.griffin_lim import GriffinLimConfig, mel_to_waveform
@@ -58,8 +59,7 @@ class Vocoder(ABC):
             return GriffinLimVocoder(mel, device=device)
         checkpoint = load_weights(path, "vocoder")
         config = _published_config(checkpoint) if checkpoint.published else from_dict(VocoderConfig, checkpoint.config)
-        model = build(config)
-        load_into(model, checkpoint, published_state(checkpoint.state))
+        model = rebuild(lambda: build(config), checkpoint, published_state(checkpoint.state))
         model.to(device).eval().requires_grad_(False)
         if config.architecture == "wavernn":
             return WaveRNNVocoder(model, config, checkpoint.fingerprint, device, generation or Generation())
@@ -80,6 +80,8 @@ class Vocoder(ABC):
         if frames.size(1) == 1:
             frames = frames.expand(-1, 2)
         samples = self._render(frames.contiguous(), secrets.randbelow(2**31) if seed is None else seed, progress)
+        if not np.isfinite(samples).all():
+            raise CloningError(f"{self.name} makes samples that are not finite: its weights are damaged, take others")
         return Waveform(samples, self.mel.sample_rate)
 
     def stream(self, mels: Iterable[np.ndarray | Tensor], *, seed: int | None = None) -> Iterator[np.ndarray]:

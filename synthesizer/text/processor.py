@@ -77,6 +77,8 @@ class TextProcessor:
     @classmethod
     def from_description(cls, description: Mapping[str, Any], **options: Any) -> TextProcessor:
         """The processor that `describe` described. Raises CloningError naming the symbols that have changed since."""
+        if not isinstance(description, Mapping) or not isinstance(description.get("symbols", ()), list | tuple):
+            raise CloningError("the checkpoint does not say how texts are read (extra.text): it is damaged")
         settings = {name: value for name, value in description.items() if name != "symbols"}
         processor = cls(settings, **options)
         if differences := processor.table.differences(description.get("symbols", processor.symbols)):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.corpora import transcripts
-from utils.corpora.transcripts import Transcripts, one_line, read_text
+from utils.corpora.transcripts import Transcripts, one_line
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "fear")
 _EMOTION_NAMES = {
@@ -98,7 +98,7 @@ class File(NamedTuple):
         """
         for suffix in suffixes:
             for name in (self.path.stem + suffix, self.path.stem + suffix.upper(), self.path.stem + suffix.title()):
-                if name in self.siblings and (text := one_line(read_text(self.path.with_name(name)))):
+                if name in self.siblings and (text := one_line(self.transcripts.read(self.path.with_name(name)))):
                     return text
         return None
 
@@ -137,7 +137,7 @@ def _vctk(match: re.Match[str], file: File) -> Found | str:
     if match["microphone"] == "2" and first in file.siblings:
         return f"second microphone: {first} is taken"
     path = file.root / "txt" / match["speaker"] / f"{match['stem']}.txt"
-    text = one_line(read_text(path)) if path.is_file() else file.text_beside(".txt")
+    text = one_line(file.transcripts.read(path)) if path.is_file() else file.text_beside(".txt")
     return Found(match["stem"], match["speaker"], text)
 
 

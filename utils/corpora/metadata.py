@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from utils.corpora.transcripts import one_line, read_text
+from utils.corpora.transcripts import one_line
 
 LISTINGS = ("metadata.csv", "metadata.tsv", "metadata.txt")
 _NAME_COLUMNS = ("file_name", "filename", "file", "path", "audio", "audio_file", "wav", "wav_filename", "id", "name")
@@ -24,14 +24,14 @@ _MISSING, _TWICE, _EMPTY = "no recording of that name", "a name that stood there
 class Listing:
     """The texts of one such file, and by line what is wrong with it."""
 
-    def __init__(self, path: Path, suffixes: Iterable[str]) -> None:
-        """`suffixes`: those of recordings, which names may carry."""
+    def __init__(self, path: Path, content: str, suffixes: Iterable[str]) -> None:
+        """`content`: what stands in the file; `suffixes`: those of recordings, which names may carry."""
         self.path = path
         self._suffixes = tuple(suffixes)
         self._rows: dict[str, tuple[int, str]] = {}  # name -> line, text
         self._faults: dict[str, list[int]] = defaultdict(list)
         self._used: set[str] = set()
-        for line, name, text in _rows(read_text(path)):
+        for line, name, text in _rows(content):
             if text is None:
                 self._faults[_EMPTY].append(line)
             elif self._rows.setdefault(self._plain(name), (line, text))[0] != line:

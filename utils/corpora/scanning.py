@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from utils.corpora.layouts import File, Found, Layout, describe_labels, recognise
 from utils.corpora.metadata import LISTINGS, Listing
-from utils.corpora.transcripts import Transcripts
-from utils.errors import CloningError
+from utils.corpora.transcripts import LARGEST_TABLE, Transcripts
+from utils.errors import CloningError, printable
 
 # what utils.audio reads
 AUDIO = frozenset(
@@ -67,22 +68,27 @@ class Scan:
         for reason, paths in reasons.items():
             shown = ", ".join(str(p) for p in paths[:examples]) + (", ..." if len(paths) > examples else "")
             lines.append(f"not taken: {len(paths)} files, {reason}: {shown}")
-        return "\n".join(lines)
+        return "\n".join(printable(line) for line in lines)
 
 
-def scan(*roots: str | Path) -> Scan:
+def scan(*roots: str | Path, follow_links: bool = False) -> Scan:
     """Recognise the corpora in `roots` and list their clips.
 
     A folder of no known layout is read as `speaker/**/<audio>` with `.txt` beside; its first folder names the speaker
-    (folders such as `train` or `wavs` are passed over). Hidden files are ignored. Raises CloningError for a folder
-    that is missing and when no speech is found.
+    (folders such as `train` or `wavs` are passed over). Hidden folders and recordings are left out; so are links that
+    lead out of `roots`, to recordings, folders or texts, unless `follow_links`. Raises CloningError for a folder that
+    is missing and when no speech is found.
     """
-    collector = _Collector()
+    places = []
     for root in roots:
         path = Path(root).expanduser()
         if not path.is_dir():
             raise CloningError(f"{path}: no such corpus folder")
-        collector.add(path.resolve())
+        places.append(path.resolve())
+    collector = _Collector(places, follow_links)
+    for place in places:
+        collector.add(place)
+    collector.left_out += collector.transcripts.left_out.items()
     if not collector.clips:
         hint = "; first: {}: {}".format(*collector.left_out[0]) if collector.left_out else ""
         places = ", ".join(str(r) for r in roots)
@@ -109,10 +115,12 @@ class _Folder:
 class _Collector:
     """Gathers clips over several roots."""
 
-    def __init__(self) -> None:
+    def __init__(self, roots: list[Path], follow_links: bool) -> None:
         self.clips: dict[str, Clip] = {}
         self.left_out: list[tuple[Path, str]] = []
-        self._transcripts = Transcripts()
+        self.transcripts = Transcripts(self._leads_out)
+        self._roots, self._follow_links = roots, follow_links
+        self._followed: set[Path] = set()  # folders that links led to
         self._plain_corpora: dict[str, Path] = {}
         self._listings: dict[Path, Listing] = {}  # by their own path
         self._listing_of: dict[Path, Listing | None] = {}  # by the folder of the recordings
@@ -130,7 +138,7 @@ class _Collector:
                 path = folder.path / name
                 if not self._is_audio(path):
                     continue
-                file = File(path, siblings, self._transcripts)
+                file = File(path, siblings, self.transcripts)
                 recognised = recognise(file, layout)
                 if recognised is None:
                     strange.append((file, meeting))
@@ -206,14 +214,14 @@ class _Collector:
             places = (place / name for place in line[: line.index(self._root) + 2] for name in LISTINGS)
             path = next(filter(Path.is_file, places), None)
             if path is not None and path not in self._listings:
-                self._listings[path] = Listing(path, AUDIO)
+                self._listings[path] = Listing(path, self.transcripts.read(path, LARGEST_TABLE), AUDIO)
             listing = self._listings.get(path)
             named = listing is not None and any(listing.names(folder / name) for name in file.siblings)
             self._listing_of[folder] = listing if named else None
         return self._listing_of[folder]
 
     def _walk(self, root: Path) -> Iterator[_Folder]:
-        """Folders below `root` with their files, in sorted order; links are followed, but not in circles."""
+        """Folders below `root` with their files, in sorted order; links lead neither out nor in circles."""
         waiting = [root]
         while waiting:
             path = waiting.pop()
@@ -221,17 +229,53 @@ class _Collector:
             try:
                 with os.scandir(path) as entries:
                     for entry in entries:
-                        if entry.name.startswith("."):
-                            continue
-                        if not entry.is_dir():
-                            names.append(entry.name)
-                        elif entry.is_symlink() and path.resolve().is_relative_to(Path(entry.path).resolve()):
-                            self.left_out.append((Path(entry.path), "a link to a folder above it"))
-                        else:
-                            folders.append(entry.name)
-            except PermissionError:
-                self.left_out.append((path, "no permission to read this folder"))
+                        found = self._look(Path(entry.path), entry)
+                        if found is not None:
+                            (folders if found == "folder" else names).append(entry.name)
+            except OSError as error:
+                self.left_out.append((path, f"this folder cannot be read: {error.strerror}"))
                 continue
             waiting.extend(path / name for name in sorted(folders, reverse=True))
             if names:
                 yield _Folder(path, sorted(names))
+
+    def _look(self, path: Path, entry: os.DirEntry[str]) -> Literal["folder", "file"] | None:
+        """What an entry of a folder is; None for one that is left out, which is listed where it might hold speech."""
+        sound = path.suffix.lower() in AUDIO
+        try:
+            folder, regular = entry.is_dir(), entry.is_file()
+            reason = self._why_not_followed(path, folder) if entry.is_symlink() else None
+        except (OSError, RuntimeError):  # a link to itself
+            folder, regular, reason = False, False, "a link that leads nowhere"
+        if reason is None and entry.name.startswith("."):
+            if not (folder or sound):
+                return None
+            reason = "hidden, its name begins with a dot: rename it to have it read"
+        if reason is None and not folder and not regular:
+            reason = "no regular file"
+        if reason is not None:
+            self.left_out.append((path, reason))
+            return None
+        if folder and sound:
+            self.left_out.append((path, "a folder with the name of a recording; what is in it is read"))
+        return "folder" if folder else "file"
+
+    def _why_not_followed(self, link: Path, folder: bool) -> str | None:
+        target = link.resolve(strict=True)
+        if reason := self._leads_out(link):
+            return reason
+        if folder and link.parent.resolve().is_relative_to(target):
+            return "a link to a folder above it"
+        if folder and target in self._followed:
+            return "a link to a folder that another link leads to"
+        if folder:
+            self._followed.add(target)
+        return None
+
+    def _leads_out(self, path: Path) -> str | None:
+        """Why a file or folder of a corpus is not to be read, where a link in its path leads out of all corpora."""
+        if self._follow_links or (target := path.resolve()) == path:
+            return None
+        if any(target.is_relative_to(root) for root in self._roots):
+            return None
+        return "a link that leads out of the corpus; --follow-links follows it"

@@ -9,13 +9,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 Table = dict[str, str]
+LARGEST_TABLE = 4 * 2**30  # bytes; Common Voice's largest has half a gigabyte
 _KEPT = 64  # tables in memory: LibriSpeech has one a chapter (5,831 of them), walked folder by folder
 
 
 class Transcripts:
-    """A small cache of transcript tables (utterance name -> text)."""
+    """Reads texts, and keeps a few tables of them (utterance name -> text).
 
-    def __init__(self) -> None:
+    `refuse(path)` says why a file may not be read, or None; `left_out` lists such files and those that cannot be read.
+    """
+
+    def __init__(self, refuse: Callable[[Path], str | None] = lambda path: None) -> None:
+        self.left_out: dict[Path, str] = {}
+        self._refuse = refuse
         self._tables: OrderedDict[tuple[Path, ...], dict[str, str]] = OrderedDict()
 
     def table(self, paths: Iterable[Path], parse: Callable[[str], Table]) -> Table:
@@ -27,11 +33,24 @@ class Transcripts:
         table: Table = {}
         for path in key:
             if path.is_file():
-                table.update(parse(read_text(path)))
+                table.update(parse(self.read(path, LARGEST_TABLE)))
         self._tables[key] = table
         if len(self._tables) > _KEPT:
             self._tables.popitem(last=False)
         return table
+
+    def read(self, path: Path, most: int = 2**20) -> str:
+        """A text of at most so many bytes; "" for one that is left out."""
+        reason = self._refuse(path)
+        try:
+            if reason is None and (size := path.stat().st_size) > most:
+                reason = f"too long for a text: {size} bytes, at most {most}"
+            if reason is None:
+                return read_text(path)
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror or error}"
+        self.left_out[path] = reason
+        return ""
 
 
 def read_text(path: Path) -> str:
