@@ -117,7 +117,7 @@ def test_names_that_are_no_text_go_through_preprocessing(voices, tmp_path, capsy
         shutil.copyfile(voices / "good" / "1.wav", os.path.join(folder, name + b".wav"))
         with open(os.path.join(folder, name + b"2.wav"), "wb") as file:
             file.write(b"not audio")
-        with open(os.path.join(folder, name + b".m4a"), "wb") as file:
+        with open(os.path.join(folder, name + b".shn"), "wb") as file:
             file.write(b"x")
     out = tmp_path / "set"
     assert vocoder_preprocess.main([str(voices), "--out", str(out), "--jobs", "1"]) == 0
