@@ -98,7 +98,7 @@ def test_training_with_settings_that_are_none(refused, sets, tmp_path, stage):
     assert "one of ['debug'" in refused(script, *common, "--config", "nonsense")
     assert "unknown settings ['nonsense']" in refused(script, *common, "--config", "debug", "--set", "data.nonsense=1")
     assert "not name=value" in refused(script, *common, "--config", "debug", "--set", "data.batch_size")
-    assert "steps must be at least 1" in refused(script, *common, "--config", "debug", "--steps", 0)
+    assert "steps is 0; it must be 1 to" in refused(script, *common, "--config", "debug", "--steps", 0)
     assert not (tmp_path / "out").exists()
 
 

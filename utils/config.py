@@ -59,7 +59,7 @@ def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
             raise ValueError(f"{name} has {len(values)} values; it must have 1 to {_MOST_VALUES}")
         for number in values:
             if not low <= number <= high:
-                raise ValueError(f"{name} is {number}; it must be {low:g} to {high:g}")
+                raise ValueError(f"{name} is {number}; it must be {low:_} to {high:_}")
 
 
 def override(config: T, **changes: Any) -> T:

@@ -91,4 +91,7 @@ def _cells(line: str, separator: str) -> list[str]:
         return line.split(separator)  # quotation marks are the text's own
     if separator == "," and '"' not in line:
         return line.split(",", 1)  # other commas are the text's own
-    return next(csv.reader(io.StringIO(line)))
+    try:
+        return next(csv.reader(io.StringIO(line)))
+    except csv.Error:  # a field of more than 131,072 characters
+        return line.split(",", 1)

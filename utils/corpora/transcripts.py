@@ -33,7 +33,10 @@ class Transcripts:
         table: Table = {}
         for path in key:
             if path.is_file():
-                table.update(parse(self.read(path, LARGEST_TABLE)))
+                try:
+                    table.update(parse(self.read(path, LARGEST_TABLE)))
+                except csv.Error as error:
+                    self.left_out[path] = f"no table of texts: {error}"
         self._tables[key] = table
         if len(self._tables) > _KEPT:
             self._tables.popitem(last=False)
