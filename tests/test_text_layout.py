@@ -13,6 +13,11 @@ PROSE = (
     "age of wisdom, it was the age of foolishness, it was the epoch of\n"
     "belief, it was the epoch of incredulity"
 )
+EVEN = (
+    "A few seconds of a voice and a sentence in; that sentence in the\n"
+    "Voice comes out, in stages that were trained apart and that share\n"
+    "CPU cores"
+)
 
 
 def plain(text: str) -> list[str]:
@@ -30,6 +35,8 @@ def notes(text: str) -> str:
         ("milk,\neggs.\nbread", ["milk, eggs. bread"]),
         ("The woods are dark\nBut I have promises to keep", ["The woods are dark, But I have promises to keep"]),
         (PROSE, [PROSE.replace("\n", " ")]),
+        (EVEN, [EVEN.replace("\n", " ")]),
+        ("- one thing that\n  goes on\n- two", ["one thing that goes on. two"]),
         ("one\r\n\r\ntwo\u2029three", ["one", "two", "three"]),
         ("a<br>b<br/>c", ["a, b, c"]),
         ("# Title\nText here.", ["Title. Text here."]),

@@ -28,6 +28,7 @@ _HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(?!\d+\s*$)(\S.*?)\s*#*\s*")
 _QUOTE = re.compile(r"\s{0,3}((?:>\s?)+)(?![\s\d=])")
 _ITEM = re.compile(r"\s*([-*+•‣◦▪])\s+(?:(\[[ xX]\])\s+)?(?=\S)")
 _NUMBERED = re.compile(r"\s*(\d{1,3})[.)]\s+(?=\S)")
+_CONTINUED = re.compile(r"\s{2,}\S|\t")
 _ROW = re.compile(r"\s*\|(.*)\|\s*")
 
 _URL = r"[^()\s]{0,500}(?:\([^()\s]{0,100}\)[^()\s]{0,200})?"
@@ -121,6 +122,8 @@ def _lines(paragraph: str, noted: dict[str, None]) -> list[_Line]:
         elif found := _ROW.fullmatch(line):
             noted["|"] = None
             lines.append(_Line(", ".join(cell.strip() for cell in found[1].split("|") if cell.strip()), "row"))
+        elif lines and lines[-1].kind in ("item", "numbered") and _CONTINUED.match(line):
+            lines[-1] = lines[-1]._replace(text=f"{lines[-1].text} {line.strip()}")
         else:
             lines.append(_Line(line.strip()))
     return lines
@@ -128,24 +131,23 @@ def _lines(paragraph: str, noted: dict[str, None]) -> list[_Line]:
 
 def _joined(lines: list[_Line]) -> str:
     """Lines as one, with a mark where one ends without."""
-    plain = [line for line in lines if not line.kind]
-    width = max((len(line.text) for line in plain), default=0)
-    small = sum(line.text[:1].islower() for line in plain[1:])
-    prose = width >= WRAPPED_CHARS and 2 * small > len(plain) - 1
+    width = max((len(line.text) for line in lines), default=0)
+    small = sum(line.text[:1].islower() for line in lines[1:])
+    even = width >= 1.5 * WRAPPED_CHARS and all(len(line.text) > 0.75 * width for line in lines[:-1])
+    prose = even or (width >= WRAPPED_CHARS and 2 * small >= len(lines) - 1)
     pieces = []
     for line, following in zip(lines, [*lines[1:], None], strict=False):
-        mark = ""
-        if following is not None and not _MARKED.search(line.text):
-            wrapped = not following.kind and (prose or (width >= WRAPPED_CHARS and following.text[:1].islower()))
-            broken = wrapped and len(line.text) + 1 + len(following.text.split()[0]) > width
-            if line.kind in ("heading", "numbered", "row") or len(line.text.split()) > 4 and line.kind:
-                mark = "."
-            elif not broken:
-                mark = ","
-        elif following is None and line.kind == "heading" and not _MARKED.search(line.text):
-            mark = "."
-        pieces.append(line.text + mark)
+        pieces.append(line.text + ("" if _MARKED.search(line.text) else _mark(line, following, width if prose else 0)))
     return " ".join(pieces)
+
+
+def _mark(line: _Line, following: _Line | None, width: int) -> str:
+    """What a line without a mark at its end gets; width: that of prose that was wrapped, else 0."""
+    if line.kind == "heading":
+        return "."
+    if following is None or (width and not line.kind and not following.kind and len(line.text) > 0.6 * width):
+        return ""
+    return "." if line.kind and (line.kind != "item" or len(line.text.split()) > 4) else ","
 
 
 def _inline(text: str, noted: dict[str, None]) -> str:

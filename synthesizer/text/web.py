@@ -25,8 +25,11 @@ _BARE = re.compile(
     rf"(?<![\w@./])(?:{_NAME}\.)+(?:{'|'.join(sorted(_SPOKEN_DOMAINS))}|[a-z]{{2,3}}\.uk|io|ai|tv|uk|de|fr|eu)"
     r"(?:/[^\s<>\"')\]]*)?(?![\w@])"
 )
-_FILE = re.compile(rf"(?<![\w@/])([A-Za-z][\w-]*)\.({'|'.join(sorted(_EXTENSIONS, key=len, reverse=True))})\b")
+_FILE = re.compile(rf"(?<![\w@])([A-Za-z][\w-]*)\.({'|'.join(sorted(_EXTENSIONS, key=len, reverse=True))})\b")
 _HANDLE = re.compile(r"(?<![\w@.])@(?=[A-Za-z]\w)")
+_HIDDEN = re.compile(r"(?<![\w.'\")])\.(?=[A-Za-z][\w-]+)")  # ".venv"
+_ATTRIBUTE = re.compile(r"(?<=[a-z_]{3})\.(?=[a-z_]{3})")  # "cloner.clone"
+_NO_SPACE = re.compile(r"(?:(?<=[a-z]{3})|(?<=\d))([.?!])(?=[A-Z][a-z]+\b(?!\())")  # "The end.Next"
 _HASHTAG = re.compile(r"(?<![\w#&])#([A-Za-z]\w*)")
 
 
@@ -36,6 +39,9 @@ def expand_addresses(text: str) -> str:
     text = _URL.sub(_address, text)
     text = _BARE.sub(_address, text)
     text = _FILE.sub(lambda m: f"{_spoken(m[1])} dot {_part(m[2], False)}", text)
+    text = _HIDDEN.sub("dot ", text)
+    text = _NO_SPACE.sub(r"\1 ", text)
+    text = _ATTRIBUTE.sub(" dot ", text)
     text = _HANDLE.sub("at ", text)
     return _HASHTAG.sub(lambda m: f"hashtag {_words(m[1])}", text)
 
