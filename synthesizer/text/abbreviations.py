@@ -10,6 +10,7 @@ from synthesizer.text.vocabulary import alternatives, names, table
 
 _TITLES = table("titles")
 _PLAIN = table("abbreviations")
+_PLAIN |= {short.capitalize(): _PLAIN[short].capitalize() for short in "approx avg excl govt incl misc".split()}
 _BEFORE_NUMBER = table("before_number")
 _DEGREES = table("degrees")
 _SAINTS = names("saints")
@@ -20,7 +21,7 @@ _PHRASES = (  # regular expression, words, whether its last dot may also end a s
     (r"\b[iI]\.\s?e\.,?", "that is,", False),
     (r"\ba\.\s?k\.\s?a\.", "also known as", False),
     (r"\bet al\.", "et al", True),
-    (r"\bcf\.", "compare", False),
+    (r"\b[Cc]f\.", "compare", False),
     (r"\bviz\.", "namely", False),
     (r"\b[nN]\.\s?[bB]\.(?!\s?[A-Za-z]\.)", "note well,", False),
     (r"\bR\.\s?S\.\s?V\.\s?P\.", "R S V P", True),
@@ -52,7 +53,7 @@ _NUMBERS_SHORT = re.compile(
 )
 _LETTERS_SHORT = re.compile(
     r"\b(Figs?|Apps?|Tab|Sec|Sect|Apt|Vol|Pt|Ex|Ch|Rm|Eq|Ste|Bldg|[Ff]ig|[Aa]pt|[Rr]m)\.\s?"
-    r"(?=(?!A [a-z])[A-Z](?![\w']|\.\s?[A-Z]\w))"
+    r"(?=(?!A [a-z])[A-Z](?![\w']))"
     r"|\b(Fig|App|Tab|Sec)\.\s(?=A\b)"
 )
 _WORD = re.compile(rf"\b({alternatives(_PLAIN)})\.(\.\.+)?(?!\w)")

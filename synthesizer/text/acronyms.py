@@ -137,6 +137,8 @@ def _is_spelled(match: re.Match[str], word: str, is_word: Callable[[str], bool])
         if word == "IT":
             return re.search(r"\b(?:the|an|our|their|your|in|of|and)$", before) is not None
         return word != "AM" or before.endswith(("M", "at", "the")) or before[-1:].isdigit()
+    if before.endswith(("an", "An")) and word[0] in "FHLMNRSX" and re.search(r"\b[Aa]n$", before):
+        return True
     if word in _TWO_LETTER_WORDS:
         return False
     if len(word) == 2 or word in _LETTERS:

@@ -33,7 +33,10 @@ _PER = re.compile(
     r"(kg|g|mg|km|m|cm|mm|ml|mL|dl|dL|l|L|ft|in|mi|s|sec|min|hr?|mol|gal|second|minute|hour|day|week|month|year|person|"
     rf"night|unit|acre|mile|capita)({_POWER})?(?![\w'])"
 )
-_INCH_GLUED = re.compile(r"(?<=\d)in(?![\w.-])|(?:(?<=[x×]\d)|(?<=[x×]\d\d)|(?<=[x×] \d)|(?<=[x×] \d\d)) in(?=$|[,;)])")
+_INCH_GLUED = re.compile(
+    r"(?<=\d) in(?=\s?[²³]|\^[23])|"
+    r"(?<=\d)in(?![\w.-])|(?:(?<=[x×]\d)|(?<=[x×]\d\d)|(?<=[x×] \d)|(?<=[x×] \d\d)) in(?=$|[,;)])"
+)
 _HEIGHT = re.compile(
     r"(?<![\w.])(\d{1,3})(?:'|(\s?-?(?:ft|feet|foot)(?![a-z])\.?,?))\s?-?(\d{1,2}(?:\.\d+| \d/\d{1,2})?)(?!\w*[./]\d)"
     r"(?:(\s?(?:\"|''))|(\s?-?(?:inches|inch|ins?)\b\.?(?!-))|(?![\w'’-]))"

@@ -36,7 +36,9 @@ _BIG = re.compile(
     r"(k|K|M|mn|bn|(?:(?<=\.\d)|(?<=\.\d\d))B|B(?= (?:people|users|views|dollars)))\b(?!-)"
 )
 _RACE = re.compile(r"(?<![\w.,-])(\d{1,2})[kK](?= (?:runs?|races?|walks?)\b)|(?<=\b[Aa] )(\d{1,2})[kK]\b(?! [a-z]+s\b)")
-_DIFFERENCE = re.compile(r"(?<=\d)\s?-\s?(?=\d+(?:\.\d+)?\s?=)")
+_DIFFERENCE = re.compile(
+    r"(?<=\d)\s?-\s?(?=\d+(?:\.\d+)?(?:\s?=|\)\s?[*/+×÷^=-]|\s?[+*×÷]\s?\d))|(?<=[+*×÷]\d)\s?-\s?(?=\d)"
+)
 _NUMBER = re.compile(NUMBER)
 _OPERATORS = re.compile(
     r"(?<=[\d)])\s?([+*/×÷])\s?(?=[\d.(-])|(?<=[\w)])(\^)(?=[\w(-])|(?<=\d) - (?=\d)|(?<=\d)\s?([<>])\s?(?=\d)"

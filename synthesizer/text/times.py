@@ -10,7 +10,9 @@ from synthesizer.text.number_words import cardinal, cardinal_of
 
 _MERIDIEM = r"(?:\s?([ap])(?:\.\s?m\.|m\b)\.?)"
 _CLOCK = re.compile(rf"(?<![\d:.,])(\d{{1,2}}):([0-5]\d)(?::([0-5]\d))?{_MERIDIEM}?(?:Z\b)?(?![\d:])", re.IGNORECASE)
-_CLOCK_RANGE = re.compile(r"(?<=:[0-5]\d)(\s?[ap]\.?m\.?)?\s?[–—-]\s?(?=\d{1,2}:[0-5]\d)", re.IGNORECASE)
+_CLOCK_RANGE = re.compile(
+    r"(?<=:[0-5]\d)(\s?[ap]\.?m\.?)?\s?[–—-]\s?(?=\d{1,2}(?::[0-5]\d|\s?[ap]\.?m))", re.IGNORECASE
+)
 _HOUR_TO_CLOCK = re.compile(r"(?<![\w:.,/-])(\d{1,2})\s?[–—-]\s?(?=\d{1,2}:[0-5]\d\s?[ap]\.?m)", re.IGNORECASE)
 _RANGE_AFTER = re.compile(
     r"(?<=\d)(\s?[ap]\.?\s?m\.?)\s?[–—-]\s?(?=(?:\d{1,2}(?::[0-5]\d)?|noon|midnight|late|close)(?!\w*[.,]\d))"
