@@ -26,6 +26,7 @@ _LETTERED = re.compile(
     r"[Aa]ppendix|an?|[Pp]oint|[Mm]odel|[Rr]oom|[Ll]etter|[Gg]ate|[Tt]able|[Ee]xhibit|[Pp]art|[Aa]nswer|[Bb]lock|[Ll]evel|"
     r"and I|than I|as I)\s?$"
 )
+_FOLLOWING = re.compile(r"\s*([A-Za-z']+)")
 _AMPERSAND = re.compile(r"\b([A-Z]{1,3})\s?&\s?([A-Z]{1,3})(s?)\b")
 _CAPITALS = re.compile(r"(?<![\w'])([A-Z]{2,})('?s)?(?![\w])")
 _SMALL = re.compile(r"(?<![\w'{*-])([a-z]{2,5})('s)?(?![\w'*-])")
@@ -71,6 +72,8 @@ def calm(text: str) -> str:
 
 
 _WORD = re.compile(r"[^\W\d_]+")
+_AMOUNT = re.compile(r"\s?\d")
+_ZIP = re.compile(r" \d{5}\b")
 _NUMERAL = re.compile("(?:X{0,3})(?:IX|IV|V?I{2,3}|VI)|X{2,3}I?")
 _NAMES = frozenset(
     "JANUARY FEBRUARY APRIL JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER MONDAY TUESDAY WEDNESDAY THURSDAY "
@@ -87,8 +90,7 @@ def _calmed(match: re.Match[str]) -> str:
     else:
         vowels = re.search("[AEIOUY]", word)
         kept = word in _LETTERS or word in _WORDS or (len(word) > 1 and not vowels and word not in _SHORT_FORMS)
-    after = re.compile(r"\s?\d" if len(word) == 3 else r" \d{5}\b").match(match.string, match.end())
-    code = word in _CODES and after
+    code = word in _CODES and (_AMOUNT if len(word) == 3 else _ZIP).match(match.string, match.end())
     if kept or (len(word) == 1 and word != "A") or code or (_NUMERAL.fullmatch(word) and match.start()):
         return word
     return word.capitalize() if word in _NAMES else word.lower()
@@ -96,7 +98,7 @@ def _calmed(match: re.Match[str]) -> str:
 
 def _initial(match: re.Match[str]) -> str:
     """ "John F. Kennedy" loses the dot, "vitamin A. It" ends a sentence."""
-    following = re.compile(r"\s*([A-Za-z']+)").match(match.string, match.end())
+    following = _FOLLOWING.match(match.string, match.end())
     if following is not None and starts_sentence(following[1]):
         return match[0]
     before = match.string[max(0, match.start() - 12) : match.start()]

@@ -50,6 +50,11 @@ _POINTS = re.compile(r"(?<![\w.,])(\d+(?:\.\d+)?)[ -]?pt\.?(?=[ -](?:font|type|t
 _RANGE = re.compile(r"(?<=\d)\s?(?:°[CF]?|%)\s?[–-]\s?(?=\d+(?:\.\d+)?\s?[°%])")
 _DEGREES = re.compile(r"(?<=\d)( degrees?) ([CF])\b(?!\.\w)")
 _BIG_PEOPLE = re.compile(rf"(?<![\w.,-])({NUMBER})m(?= (?:people|users|copies|views|viewers|jobs|men|women)\b)")
+_TELEPHONE = re.compile(r"\b[a-z]+[A-Z][a-z]+ $|\b(?:Galaxy|Nokia|Redmi|Nexus) $")  # "iPhone 5s"
+_BEFORE_NUMBER = re.compile(r"\s+\d")
+_BEFORE_NAME = re.compile(r"\s+[A-Z][a-z]")
+_BEFORE_THE = re.compile(r"\s+the\b")
+_LONE_PER = re.compile(r"(?<![\w/])(km|m|mi|kg|g|mg|l|L|ml|W|kW)(?=/(?:s|h|hr|min|day|kg|m|l|L|dl|dL)(?:[²³]|\b))")
 _HUNDREDS = re.compile(r"(?<![\w.,])(100|1,?000)s(?= of\b)")
 
 
@@ -67,6 +72,7 @@ def expand_measures(text: str) -> str:
     text = _MEASURE.sub(_measure, text)
     text = _FEET.sub(lambda m: counted(m[1], "foot", "feet"), text)
     text = _BY.sub(" by ", text)
+    text = _LONE_PER.sub(lambda m: _UNITS[m[1]][1], text)
     return _PER.sub(_per, text)
 
 
@@ -103,15 +109,8 @@ def _measure(match: re.Match[str]) -> str:
         return match[0]
     one, many = _BY_SPELLING[re.sub(r"[.\s-]", "", unit)]
     if power or prefix:
-        name = (
-            "cubic"
-            if (prefix or "").startswith("cu") or (power and power.strip(" ^") in ("³", "3", "cubed"))
-            else "square"
-        )
-        if unit in ("s", "min", "h"):
-            one, many = f"{one} {name}d".replace("cubicd", "cubed"), f"{many} {name}d".replace("cubicd", "cubed")
-        else:
-            one, many = f"{name} {one}", f"{name} {many}"
+        cubic = (prefix or "").startswith("cu") or _is_cube(power)
+        one, many = _raised(one, cubic), _raised(many, cubic)
     dotted = dot or unit.endswith(".")
     adjective = gap == "-" or _is_adjective(match) or text[end : end + 1] == "-" and text[end + 1 : end + 2].islower()
     spoken = {"-": "minus ", "+": "plus ", None: ""}[sign]
@@ -128,8 +127,9 @@ def _measure(match: re.Match[str]) -> str:
 
 def _stops(text: str, end: int, unit: str) -> bool:
     """Whether the dot after a unit ends a sentence. "6 ft. 2 in." does not, "5 kg. 3 of them" does."""
-    number = re.compile(r"\s+\d").match(text, end)
-    return (number is not None and unit not in _DOTTED) or ends_sentence(text, end, by_capital=True)
+    return (_BEFORE_NUMBER.match(text, end) is not None and unit not in _DOTTED) or ends_sentence(
+        text, end, by_capital=True
+    )
 
 
 def _is_no_unit(match: re.Match[str]) -> bool:
@@ -137,31 +137,29 @@ def _is_no_unit(match: re.Match[str]) -> bool:
     text, start, end = match.string, match.start(), match.end()
     if unit == "s" and not gap and re.fullmatch(r"\d*0", first):
         return True  # a decade
-    if (
-        unit == "s"
-        and not gap
-        and re.search(r"\b[a-z]+[A-Z][a-z]+ $|\b(?:Galaxy|Nokia|Redmi|Nexus) $", text[max(0, start - 12) : start])
-    ):
-        return True  # a telephone
+    if unit == "s" and not gap and _TELEPHONE.search(text[max(0, start - 12) : start]):
+        return True
     if unit in ("m", "t") and text[start - 1 : start] in "$£€" and start:
         return True
     if len(unit) == 1 and unit.isupper() and gap:  # an initial, a street: "12 W. Main", "5 L Street"
-        return bool(dot) or re.compile(r"\s+[A-Z][a-z]").match(text, end) is not None
-    if unit == "ac" or unit == "in.":
-        return re.compile(r"\s+the\b").match(text, end) is not None
-    return False
+        return bool(dot) or _BEFORE_NAME.match(text, end) is not None
+    return unit in ("ac", "in.") and _BEFORE_THE.match(text, end) is not None
 
 
 def _per(match: re.Match[str]) -> str:
     number, unit, power = match.groups()
-    spoken = _BY_SPELLING["in" if unit == "in" else unit][0] if unit in _BY_SPELLING else unit
+    spoken = _BY_SPELLING.get(unit, (unit,))[0]
     if power:
-        name = "cubed" if power.strip(" ^") in ("³", "3", "cubed") else "squared"
-        if spoken in ("second", "minute", "hour"):
-            spoken = f"{spoken} {name}"
-        else:
-            spoken = f"{'cubic' if name == 'cubed' else 'square'} {spoken}"
-    if number:
-        one_hundred = cardinal_of(number.strip())
-        spoken = f"{one_hundred} {spoken}s"
-    return f" per {spoken}"
+        spoken = _raised(spoken, _is_cube(power))
+    return f" per {cardinal_of(number.strip())} {spoken}s" if number else f" per {spoken}"
+
+
+def _is_cube(power: str | None) -> bool:
+    return (power or "").strip(" ^") in ("³", "3", "cubed")
+
+
+def _raised(unit: str, cubic: bool) -> str:
+    """ "square meter", but "second squared"."""
+    if unit.rstrip("s") in ("second", "minute", "hour"):
+        return f"{unit} {'cubed' if cubic else 'squared'}"
+    return f"{'cubic' if cubic else 'square'} {unit}"

@@ -2,18 +2,19 @@
 
 Looked up in the user's lexicon, in `english_spoken.txt` (how running speech says common words), in gruut's English
 lexicon (MIT; 124,000 words derived from CMUdict, in IPA), then by suffix ("blogger's" = "blogger" + Z), and guessed by
-gruut's grapheme-to-phoneme model at last. gruut is no longer developed: everything taken from it goes through
-`_words`, `_guesser` and `_tagger`.
+gruut's grapheme-to-phoneme model at last. gruut is no longer developed: all that is taken of it goes through `_gruut`.
+Words with several pronunciations: `synthesizer.text.heteronyms`, then gruut's part-of-speech tagger.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any, Literal
 
 from synthesizer.text import heteronyms
 from synthesizer.text.languages import Lexicon
@@ -70,7 +71,7 @@ def pronounce(words: Sequence[str], lexicon: Lexicon) -> list[list[str]]:
             phones.append(list(_pronounce_alone(word)))
             continue
         if tags is None:
-            tags = _tagger()(words)
+            tags = _gruut("tagger")(words)
         phones.append(list(_by_role(roles, tags[index])))
     for index, written in enumerate(words):
         word = written.lower()
@@ -247,7 +248,7 @@ def _guess(word: str) -> Phones:
     letters = re.sub(r"[^a-z']", "", word)
     if not letters.strip("'"):
         return ()
-    return tuple(phone for symbol in _guesser()(letters.strip("'")) for phone in from_ipa(symbol))
+    return tuple(phone for symbol in _gruut("guesser")(letters.strip("'")) for phone in from_ipa(symbol))
 
 
 @cache
@@ -263,34 +264,29 @@ def _spoken() -> dict[str, Phones]:
 # --- gruut ----------------------------------------------------------------------------------------------------------
 
 
-@cache
 def _words() -> dict[str, list[tuple[str, str]]]:
-    """word -> its (role, IPA) entries in order. All at once: the table has no index, so that one look-up scans it."""
-    path = _language_folder() / "lexicon.db"
-    words: dict[str, list[tuple[str, str]]] = {}
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        for word, role, ipa in connection.execute("SELECT word, role, phonemes FROM word_phonemes ORDER BY id"):
-            words.setdefault(word, []).append((role, ipa))
-    return words
+    """word -> its (role, IPA) entries in order."""
+    return _gruut("words")
 
 
 @cache
-def _guesser() -> Callable[[str], Sequence[str]]:
-    from gruut.g2p import GraphemesToPhonemes
-
-    return GraphemesToPhonemes(_language_folder() / "g2p" / "model.crf")
-
-
-@cache
-def _tagger() -> Callable[[Sequence[str]], Sequence[str]]:
-    from gruut.pos import PartOfSpeechTagger
-
-    return PartOfSpeechTagger(_language_folder() / "pos" / "model.crf")
-
-
-def _language_folder() -> Path:
+def _gruut(part: Literal["words", "guesser", "tagger"]) -> Any:
+    """What is taken from gruut: its lexicon, its guesser (word -> IPA symbols), its tagger (words -> Penn tags)."""
     try:
         from gruut_lang_en import get_lang_dir
     except ModuleNotFoundError as error:
         raise require_package("gruut", "phoneme input", "requirements.txt") from error
-    return Path(get_lang_dir())
+    folder = Path(get_lang_dir())
+    if part == "guesser":
+        from gruut.g2p import GraphemesToPhonemes
+
+        return GraphemesToPhonemes(folder / "g2p" / "model.crf")
+    if part == "tagger":
+        from gruut.pos import PartOfSpeechTagger
+
+        return PartOfSpeechTagger(folder / "pos" / "model.crf")
+    words: dict[str, list[tuple[str, str]]] = {}  # all at once: the table has no index, so that one look-up scans it
+    with closing(sqlite3.connect(f"{(folder / 'lexicon.db').as_uri()}?mode=ro", uri=True)) as connection:
+        for word, role, ipa in connection.execute("SELECT word, role, phonemes FROM word_phonemes ORDER BY id"):
+            words.setdefault(word, []).append((role, ipa))
+    return words

@@ -21,6 +21,7 @@ _RANGE_AFTER = re.compile(
 )
 _HOUR = re.compile(rf"(?<![\d:.,/])(\d{{1,2}})(?:\s?(?:–|-|to)\s?(\d{{1,2}}))?{_MERIDIEM}", re.IGNORECASE)
 _DOTTED = re.compile(rf"(?<![\d:.,])(\d{{1,2}})\.([0-5]\d){_MERIDIEM}", re.IGNORECASE)
+_OCLOCK = re.compile(r"\s?o'?clock", re.IGNORECASE)
 _RATIO = re.compile(r"(?<![\d:.])(\d{1,40}):(\d{1,40})(?![\d:])")
 _ZONED = re.compile(
     r"[\s\"']+(?:[A-Z]{2,4}\b|(?:Eastern|Central|Mountain|Pacific|Greenwich|Sunset|Sunrise|Monday|Tuesday|Wednesday|"
@@ -104,8 +105,7 @@ def _time(match: re.Match[str]) -> str:
     elif meridiem:
         spoken = cardinal(int(hour))
     elif 1 <= int(hour) <= 12:
-        already = re.compile(r"\s?o'?clock", re.IGNORECASE).match(match.string, match.end())
-        spoken = cardinal(int(hour)) + ("" if already else " o'clock")
+        spoken = cardinal(int(hour)) + ("" if _OCLOCK.match(match.string, match.end()) else " o'clock")
     else:
         spoken = f"{cardinal(int(hour))} hundred"
     if second and second != "00":
