@@ -108,8 +108,8 @@ def select(
 ) -> Selection:
     """Scan what the flags name: the clips that `keep` accepts, at most `--limit`, and the splits of all speakers.
 
-    `transcript` tells a clip's text, where one is needed: those without are left out, and listed. `held_out`: the fewest
-    speakers for validation.
+    `transcript` tells a clip's text, where one is needed: those without are left out, and listed. `held_out`: the
+    fewest speakers for validation.
     """
     patterns = read_set_aside(args.set_aside)
     found = scan(*args.corpora, follow_links=args.follow_links)

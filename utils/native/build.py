@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from utils.errors import CloningError
 from utils.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def library(source: Path, tuning: tuple[str, ...] | None = None) -> ctypes.CDLL:
             digest = _digest(partial)
         _seal(path).write_text(digest, encoding="utf-8")
         return ctypes.CDLL(str(path))
-    except OSError as error:  # the folder cannot be written, or is full, or may not hold programs
+    except (OSError, CloningError) as error:  # the folder cannot be written, or is full, or may not hold programs
         log.warning("no cache for what %s compiles to, it is made anew in each process: %s", source.name, error)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             path = Path(folder) / path.name
