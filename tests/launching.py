@@ -17,6 +17,7 @@ LAUNCH = [
 WORLD = """
 import sys
 from pathlib import Path
+import utils.distributed
 from accelerate import PartialState
 state, written = PartialState(cpu=True), Path(sys.argv.pop(1))
 if state.is_main_process:

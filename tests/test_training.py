@@ -192,6 +192,18 @@ def test_two_processes_equal_one_with_the_same_total_batch(tmp_path):
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells the names of threads")
+def test_no_thread_of_the_process_group_outlives_the_training(tmp_path):
+    """Such a thread aborts the process now and then as it ends."""
+    body = (
+        "import os\nimport tests.test_training as t\n"
+        "t.train(t.Toy(dropout=0.0), t.settings_for(2), sys.argv[1], device='cpu')\n"
+        "names = [Path(f'/proc/self/task/{n}/comm').read_text().strip() for n in os.listdir('/proc/self/task')]\n"
+        "assert not [name for name in names if 'gloo' in name or 'store' in name], names\n"
+    )
+    launch_two(tmp_path, body, tmp_path / "two")
+
+
 def test_a_loss_that_is_not_finite_is_named_and_stops_the_run(tmp_path):
     with pytest.raises(CloningError, match=r"step 3: not finite: whole = nan.*speaker-1/clip-1.*learning_rate"):
         train(Toy(poison=3), settings_for(6, save_every=1), tmp_path, device="cpu")

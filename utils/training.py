@@ -386,6 +386,7 @@ class Run:
         if self.log is not None:
             self.log.close()
         self.wrapped.clear()  # before the process group that they talk through is taken down
+        self.accelerator.free_memory()  # it holds them too
         self.accelerator.end_training()
         AcceleratorState._reset_state(reset_partial_state=True)  # the next run may want another device or precision
 
