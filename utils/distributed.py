@@ -10,9 +10,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 if dist.is_available():
-    # Default arguments in there keep, for ever, the process group that exists when it is loaded. DistributedDataParallel
-    # loads it when there is one, whose threads then outlive `destroy_process_group` and now and then abort the process
-    # as it ends. Loaded before, it keeps none.
+    # Default arguments in there keep, for ever, the process group that exists when it is loaded.
+    # DistributedDataParallel loads it when there is one, whose threads then outlive `destroy_process_group` and now and
+    # then abort the process as it ends. Loaded before, it keeps none.
     import torch.distributed.nn.functional
 
 
