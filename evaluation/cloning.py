@@ -17,7 +17,7 @@ from evaluation.cache import AudioCache, Cache
 from evaluation.cloning_tables import KINDS, System, add_tables
 from evaluation.judges import Missing
 from evaluation.likeness import find_published_encoder
-from evaluation.measure import Numbers, Panel, aligned_distance
+from evaluation.measure import Numbers, Panel, add_judge_arguments, aligned_distance
 from evaluation.models import Column, chain_columns, facts_of, find, vocoder_columns
 from evaluation.report import Report
 from evaluation.resynthesis import Resynthesizer
@@ -64,9 +64,7 @@ class Chain:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--judge", type=Path, metavar="PATH", help="encoder that judges likeness (default: published)")
-    parser.add_argument("--recognizer", choices=("auto", "whisper", "pocketsphinx", "none"), default="auto")
-    parser.add_argument("--whisper", type=Path, metavar="DIR", help="a model for faster-whisper (default: installed)")
+    add_judge_arguments(parser)
     about = "names or checkpoints, a chain each, instead of each folder's own"
     parser.add_argument("--synthesizer", nargs="+", default=[], metavar="PATH", help=about)
     parser.add_argument("--encoder", type=Path, metavar="PATH", help="instead of each folder's own")
@@ -77,7 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--voices", nargs="+", metavar="NAME", help=about)
     about = "only these kinds of sentence (default: all)"
     parser.add_argument("--kinds", nargs="+", choices=(*KINDS, QUESTION, STATEMENT), default=(), help=about)
-    parser.add_argument("--dnsmos", action="store_true", help="DNSMOS too, slow and made for noisy calls")
     parser.add_argument("--no-copies", action="store_true", help="without the vocoders' copies of the recordings")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="what was measured before (default: REPORT/cache)")
     parser.add_argument("--minutes", type=float, default=5.0, help="a system this slow gets no more sentences")

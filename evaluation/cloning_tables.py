@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from evaluation.measure import Numbers
-from evaluation.metrics import bootstrap, pooled_rate
+from evaluation.measure import WORDS, Numbers, word_cells
+from evaluation.metrics import bootstrap
 from evaluation.prosody import END_S, PAUSE_S, RISE_SEMITONES
 from evaluation.report import Cell, Players, Report, Table
 from evaluation.sentences import QUESTION, STATEMENT, Item, Plan
@@ -62,9 +60,7 @@ HEALTH = {
 DIGITS = {
     "n": 0,
     **dict.fromkeys(WAYS, 0),
-    "WER %": 1,
-    "CER %": 1,
-    **{name: digits for name, (digits, _, _) in COLUMNS.items()},
+    **{name: digits for name, (digits, _, _) in {**WORDS, **COLUMNS}.items()},
 }
 
 
@@ -144,10 +140,7 @@ def cells(rows: list[Numbers]) -> dict[str, Cell]:
     for heading, name in WAYS.items():
         values = [100 * row[name] for row in rows if name in row]
         result[heading] = Cell.of(bootstrap(values) if values else None, "wants its judge, and real speech of others")
-    for heading, edits, length in (("WER %", "word_edits", "words"), ("CER %", "character_edits", "characters")):
-        pairs = np.array([[row[edits], row[length]] for row in rows if edits in row], dtype=float)
-        rate = bootstrap(pairs, pooled_rate) if len(pairs) else None
-        result[heading] = Cell.of(rate and type(rate)(*(100 * x for x in rate)), "no recogniser")
+    result |= word_cells(rows)
     pauses = [pause for row in rows for pause in row.get("comma_pauses", ())]
     commas = [{"comma_pause": pause, "commas_paused": float(pause >= PAUSE_S)} for pause in pauses]
     for heading, (_, name, factor) in COLUMNS.items():

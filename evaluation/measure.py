@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -14,15 +15,18 @@ from evaluation import signals
 from evaluation.cache import Cache, plain
 from evaluation.judges import Judge, Missing, naturalness_judges
 from evaluation.likeness import LEVEL_DB, Likeness, SpeakerJudge, at_speech_level, speaker_judges
-from evaluation.metrics import word_errors
+from evaluation.metrics import bootstrap, pooled_rate, word_errors
 from evaluation.prosody import comma_pauses, final_rise, has_inner_comma
 from evaluation.recognizer import Recognizer, Whisper, load_recognizer
+from evaluation.report import Cell
 from evaluation.sentences import Plan
 from utils.audio import Waveform, read, resample
 from utils.mel import SYNTHESIZER_MEL, mel_spectrogram
 
 logger = logging.getLogger(__name__)
 Numbers = dict[str, Any]
+# headings of `word_cells` -> (digits, numbers in a row)
+WORDS = {"WER %": (1, "word_edits", "words"), "CER %": (1, "character_edits", "characters")}
 FLOOR_DB = -30.0  # of the comparison mel: some 60 dB under loud vowels
 LEVEL = 0.1  # root mean square of speech to which two speakers are brought
 
@@ -74,11 +78,6 @@ class Panel:
         for likeness in self.present:
             likeness.enrol({s: [read(clip) for clip in clips] for s, clips in plan.enrolment.items()}, plan.groups)
             likeness.hear_real({s: [read(item.real) for item in items] for s, items in plan.real.items()})
-
-    def embed(self, waveform: Waveform) -> np.ndarray | None:
-        """(D,) of norm 1 by the first judge of likeness; None without it or a voice."""
-        first = self.likeness[0]
-        return None if isinstance(first, Missing) else self.embed_by(first.judge, waveform)
 
     def embed_by(self, judge: SpeakerJudge, waveform: Waveform) -> np.ndarray | None:
         """(D,) of norm 1 of the clip, brought to one level over its speech; None where no voice is found."""
@@ -133,6 +132,26 @@ class Panel:
     def _cached(self, key: str, measure: Any) -> Numbers:
         value = self.cache.get(key)
         return self.cache.put(key, measure()) if value is None else value
+
+
+def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose judges; `Panel.load` takes what they say."""
+    parser.add_argument("--judge", type=Path, metavar="PATH", help="encoder that judges likeness (default: published)")
+    parser.add_argument("--recognizer", choices=("auto", "whisper", "pocketsphinx", "none"), default="auto")
+    parser.add_argument("--whisper", type=Path, metavar="DIR", help="a model for faster-whisper (default: installed)")
+    parser.add_argument("--dnsmos", action="store_true", help="DNSMOS too, slow and made for noisy calls")
+
+
+def word_cells(rows: list[Numbers]) -> dict[str, Cell]:
+    """Error rates in percent, pooled over all words, or characters, of some sentences."""
+    result = {}
+    for heading, (edits, length) in zip(
+        WORDS, (("word_edits", "words"), ("character_edits", "characters")), strict=True
+    ):
+        pairs = np.array([[row[edits], row[length]] for row in rows if edits in row], dtype=float)
+        rate = bootstrap(pairs, pooled_rate) if len(pairs) else None
+        result[heading] = Cell.of(rate and type(rate)(*(100 * x for x in rate)), "no recogniser")
+    return result
 
 
 def voice_numbers(waveform: Waveform) -> Numbers:

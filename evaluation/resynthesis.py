@@ -6,6 +6,7 @@ import argparse
 import logging
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from evaluation import signals
 from evaluation.cache import AudioCache, Cache
 from evaluation.judges import RATE
-from evaluation.measure import Numbers, Panel, comparison_mel, digest
+from evaluation.measure import WORDS, Numbers, Panel, add_judge_arguments, comparison_mel, digest, word_cells
 from evaluation.metrics import bootstrap
 from evaluation.models import Column, facts_of, vocoder_columns
 from evaluation.report import Cell, Players, Report, Table
@@ -34,11 +35,17 @@ COLUMNS: dict[str, tuple[int, str]] = {
     "DistillMOS": (2, "distillmos"),
     "DNSMOS": (2, "dnsmos"),
     "similarity to original": (3, "to_original"),
+    "by the 2nd judge": (3, "to_original_2"),
     "F0 RMSE cents": (0, "f0_rmse"),
     "voicing error %": (1, "voicing"),
     "RTF": (3, "rtf"),
 }
 JUDGED = ("DistillMOS", "DNSMOS")
+
+
+class Clip(NamedTuple):
+    path: Path
+    spoken: str  # "" where nobody wrote it down
 
 
 class Resynthesizer:
@@ -64,8 +71,7 @@ class Resynthesizer:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocoder", type=Path, action="append", default=[], metavar="PATH", help="one more column")
-    parser.add_argument("--judge", type=Path, metavar="PATH", help="encoder that judges likeness (default: published)")
-    parser.add_argument("--dnsmos", action="store_true", help="DNSMOS too, slow and made for noisy calls")
+    add_judge_arguments(parser)
     parser.add_argument("--minutes", type=float, default=5.0, help="a vocoder this slow gets no more clips")
 
 
@@ -73,23 +79,33 @@ def run(args: argparse.Namespace) -> Report:
     """Resynthesise the set-aside recordings by every vocoder and compare, clip by clip."""
     columns = vocoder_columns(args.models, args.vocoder)
     plan = load_plan(args.corpus, quick=args.quick)
-    clips = {item.id: item.real for item in plan.items if item.real}
+    clips = {item.id: Clip(item.real, item.spoken) for item in plan.items if item.real}
     if not clips:  # bundled clips without transcripts
-        clips = {path.stem: path for paths in plan.enrolment.values() for path in paths}
+        clips = {path.stem: Clip(path, "") for paths in plan.enrolment.values() for path in paths}
     clips = dict(list(clips.items())[: args.limit])
     report = Report("vocoder", facts_of(args, columns), missing=list(plan.missing))
     cache = Cache(args.report / "cache" / "vocoder.jsonl")
-    panel = Panel.load(cache, judge=args.judge, recognizer="none", spoken=[], dnsmos=args.dnsmos)
-    report.missing += [(name, reason) for name, reason in panel.missing if name != "recognizer"]
+    spoken = [clip.spoken for clip in clips.values()]
+    panel = Panel.load(
+        cache,
+        judge=args.judge,
+        recognizer=args.recognizer,
+        spoken=spoken,
+        whisper=args.whisper,
+        dnsmos=args.dnsmos,
+    )
+    report.missing += panel.missing
     report.facts |= panel.about
-    table = Table("Resynthesis of real mels", {"n": 0, **{name: digits for name, (digits, _) in COLUMNS.items()}})
+    table = Table(
+        "Resynthesis of real mels", {"n": 0, **WORDS, **{name: digits for name, (digits, _) in COLUMNS.items()}}
+    )
     players = Players("Listen", ["real", *(column.name for column in columns)])
     sounds: dict[str, dict[str, Waveform]] = {}
     real_rows = []
-    for name, path in tqdm(clips.items(), desc="real", disable=None):
-        original = real_waveform(path, RATE)
+    for name, clip in tqdm(clips.items(), desc="real", disable=None):
+        original = real_waveform(clip.path, RATE)
         sounds[name] = {"real": original}
-        real_rows.append(panel.measure(original, "", ""))
+        real_rows.append(panel.measure(original, clip.spoken, ""))
     table.add("real", _cells(real_rows, "the recording itself"))
     for column in columns:
         rows = _one_vocoder(column, clips, sounds, panel, report, args)
@@ -137,7 +153,7 @@ def intelligibility(real: np.ndarray, other: np.ndarray, sample_rate: int) -> fl
 
 def _one_vocoder(
     column: Column,
-    clips: dict[str, Path],
+    clips: dict[str, Clip],
     sounds: dict[str, dict[str, Waveform]],
     panel: Panel,
     report: Report,
@@ -153,12 +169,12 @@ def _one_vocoder(
     kept = AudioCache(args.report / "cache" / f"vocoder-{known}")
     rows: dict[str, Numbers] = {}
     spent = 0.0
-    for name, path in tqdm(clips.items(), desc=column.name, disable=None):
+    for name, clip in tqdm(clips.items(), desc=column.name, disable=None):
         if spent > 60 * args.minutes and len(rows) >= AT_LEAST:
             report.missing.append((column.name, f"{len(rows)} of {len(clips)} clips: too slow for more (--minutes)"))
             break
         started = time.perf_counter()
-        original = real_waveform(path, maker.vocoder.mel.sample_rate)
+        original = real_waveform(clip.path, maker.vocoder.mel.sample_rate)
         mark = digest(original)
         made, numbers = kept.get(f"{name}-{mark}"), panel.cache.get(f"resynthesis/{known}/{mark}")
         if made is None or numbers is None:
@@ -169,15 +185,17 @@ def _one_vocoder(
         sounds[name][column.name] = made
         key = f"compare/{mark}/{digest(made)}"
         compared = panel.cache.get(key) or panel.cache.put(key, compare(original, made))
-        vectors = panel.embed(sounds[name]["real"]), panel.embed(made)
-        likeness = {} if any(v is None for v in vectors) else {"to_original": float(vectors[0] @ vectors[1])}
-        rows[name] = {**numbers, **compared, **panel.measure(made, "", ""), **likeness}
+        rows[name] = {**numbers, **compared, **panel.measure(made, clip.spoken, "")}
+        for likeness in panel.present:
+            vectors = [panel.embed_by(likeness.judge, sound) for sound in (sounds[name]["real"], made)]
+            if all(vector is not None for vector in vectors):
+                rows[name]["to_original" + likeness.suffix] = float(vectors[0] @ vectors[1])
     return rows
 
 
 def _cells(rows: list[Numbers], reason: str) -> dict[str, Cell]:
     """`reason`: why a number is missing that no judge gives."""
-    result = {"n": Cell(float(len(rows)))}
+    result = {"n": Cell(float(len(rows))), **word_cells(rows)}
     for heading, (_, name) in COLUMNS.items():
         values = [row[name] for row in rows if row.get(name) is not None]
         why = "its judge is missing" if heading in JUDGED else reason

@@ -29,12 +29,14 @@ def test_resyntheses_are_made_once(tmp_path, monkeypatch):
     rows = []
     for _ in range(2):
         cache = Cache(tmp_path / "cache" / "vocoder.jsonl")
-        panel = SimpleNamespace(
-            cache=cache, embed=lambda w: None, measure=lambda w, item, text: {"mean": w.samples.mean()}
-        )
+        panel = SimpleNamespace(cache=cache, present=[], measure=lambda w, item, text: {"mean": w.samples.mean()})
         sounds = {"a": {"real": resynthesis.real_waveform(clip, 16000)}}
         args = SimpleNamespace(device="cpu", report=tmp_path, minutes=5.0)
         report = SimpleNamespace(missing=[])
-        rows.append(resynthesis._one_vocoder(Column("toy", None), {"a": clip}, sounds, panel, report, args))
+        rows.append(
+            resynthesis._one_vocoder(
+                Column("toy", None), {"a": resynthesis.Clip(clip, "")}, sounds, panel, report, args
+            )
+        )
         assert len(sounds["a"]["toy"]) == (made[0][1] - 1) * 200 and not report.missing
     assert len(made) == 1 and rows[0] == rows[1] and "rtf" in rows[0]["a"]
