@@ -29,6 +29,8 @@ COLUMNS: dict[str, tuple[int, str, float]] = {
     "to others, 2nd judge": (3, "other_speakers_2", 1),
     "right voice %, 2nd judge": (1, "recognized_voice_2", 100),
     "mel dB, aligned": (2, "aligned_db", 1),
+}
+PROSODY: dict[str, tuple[int, str, float]] = {
     "F0 off, semitones": (2, "f0_off", 1),
     "F0 spread - own, semitones": (2, "f0_spread_off", 1),
     "pace / own": (2, "pace", 1),
@@ -62,6 +64,7 @@ DIGITS = {
     **dict.fromkeys(WAYS, 0),
     **{name: digits for name, (digits, _, _) in {**WORDS, **COLUMNS}.items()},
 }
+PROSODY_DIGITS = {"n": 0, **{name: digits for name, (digits, _, _) in PROSODY.items()}}
 
 
 @dataclass
@@ -83,35 +86,41 @@ def add_tables(report: Report, systems: list[System], plan: Plan) -> None:
 
 
 def _tables(report: Report, systems: list[System], plan: Plan) -> None:
-    group_of = {item.id: plan.groups.get(item.speaker, "") for item in plan.items if item.kind == "read"}
-    note = report.facts.get("likeness", "")
+    """By group of voices, then of all together by kind of sentence and by speaker."""
+    note = " ".join([WAY_NOTE, report.facts.get("likeness", "")])
     tables = []
+    group_of = {item.id: plan.groups.get(item.speaker, "") for item in plan.items if item.kind == "read"}
     for group in dict.fromkeys(group_of.values()):
-        main = Table(f"The same sentences, really read{group and f': {group}'}", DIGITS, note=f"{WAY_NOTE} {note}")
-        for system in systems:
-            rows = [
-                r for r in system.rows.values() if r["kind"] == "read" and plan.groups.get(r["speaker"], "") == group
-            ]
-            if rows:
-                main.add(system.name, cells(rows))
-        tables.append(main)
-    by_kind = Table("The chain, by kind of sentence", DIGITS)
-    by_voice = Table("By speaker: read sentences", {k: v for k, v in DIGITS.items() if k != "RTF"})
+        rows = {s.name: [row for name, row in s.rows.items() if group_of.get(name) == group] for s in systems}
+        title = f"The same sentences, really read{group and f': {group}'}"
+        tables += _pair(title, {name: own for name, own in rows.items() if own}, note)
+    tables.append(_rises(systems))
+    kinds: dict[str, list[Numbers]] = {}
+    voices: dict[str, list[Numbers]] = {}
     health = Table(
         "Alignment health, mean of a sentence", HEALTH, note="From the attention or the durations of the chain."
     )
     for system in systems:
         rows = list(system.rows.values())
-        for speaker in sorted({row["speaker"] for row in rows}) if system is systems[0] or system.is_chain else ():
-            chosen = [row for row in rows if row["speaker"] == speaker and row["kind"] == "read"]
-            if chosen:
-                by_voice.add(f"{system.name}, {speaker}", cells(chosen))
         for kind in KINDS if system.is_chain else ():
-            chosen = [row for row in rows if row["kind"] == kind]
-            if chosen:
-                by_kind.add(f"{system.name}, {kind}", cells(chosen))
+            if chosen := [row for row in rows if row["kind"] == kind]:
+                kinds[f"{system.name}, {kind}"] = chosen
                 health.add(f"{system.name}, {kind}", _health(chosen))
-    report.parts += [table for table in (*tables, _rises(systems), by_kind, health, by_voice) if table.rows]
+        for speaker in sorted({row["speaker"] for row in rows}) if system is systems[0] or system.is_chain else ():
+            if chosen := [row for row in rows if row["speaker"] == speaker and row["kind"] == "read"]:
+                voices[f"{system.name}, {speaker}"] = chosen
+    tables += [*_pair("The chain, by kind of sentence", kinds), health, *_pair("By speaker: read sentences", voices)]
+    report.parts += [table for table in tables if table.rows]
+
+
+def _pair(title: str, rows: dict[str, list[Numbers]], note: str = "") -> list[Table]:
+    """What is said and by whom; and how: two tables of the same rows."""
+    tables = [Table(title, DIGITS, note=note), Table(f"{title}: pitch, pace, pauses and time", PROSODY_DIGITS)]
+    for name, own in rows.items():
+        found = cells(own)
+        for table in tables:
+            table.add(name, {heading: found[heading] for heading in table.columns})
+    return tables
 
 
 def _rises(systems: list[System]) -> Table:
@@ -143,7 +152,7 @@ def cells(rows: list[Numbers]) -> dict[str, Cell]:
     result |= word_cells(rows)
     pauses = [pause for row in rows for pause in row.get("comma_pauses", ())]
     commas = [{"comma_pause": pause, "commas_paused": float(pause >= PAUSE_S)} for pause in pauses]
-    for heading, (_, name, factor) in COLUMNS.items():
+    for heading, (_, name, factor) in {**COLUMNS, **PROSODY}.items():
         values = [factor * row[name] for row in [*rows, *commas] if row.get(name) is not None]
         result[heading] = Cell.of(bootstrap(values) if values else None, EMPTY.get(heading, "its judge is missing"))
     return result
