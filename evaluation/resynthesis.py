@@ -18,7 +18,7 @@ from evaluation.measure import WORDS, Numbers, Panel, add_judge_arguments, compa
 from evaluation.metrics import bootstrap
 from evaluation.models import Column, facts_of, vocoder_columns
 from evaluation.report import Cell, Players, Report, Table
-from evaluation.sentences import Item, load_plan
+from evaluation.sentences import Item, load_plan, spread
 from utils.audio import Waveform, peak_normalize, read, resample
 from utils.errors import CloningError
 from utils.mel import mel_spectrogram
@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> Report:
     """Resynthesise the set-aside recordings by every vocoder and compare, clip by clip."""
     columns = vocoder_columns(args.models, args.vocoder)
     plan = load_plan(args.corpus, quick=args.quick)
-    clips = {item.id: Clip(item.real, item.spoken) for item in plan.items if item.real}
+    items = [item for item in plan.items if item.real]
+    clips = {item.id: Clip(item.real, item.spoken) for item in spread(items, args.limit or len(items))}
     if not clips:  # bundled clips without transcripts
         clips = {path.stem: Clip(path, "") for paths in plan.enrolment.values() for path in paths}
     clips = dict(list(clips.items())[: args.limit])

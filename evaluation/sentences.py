@@ -50,7 +50,8 @@ def load_plan(corpus: Path | None, *, quick: bool = False, limit: int | None = N
     if quick:
         common = [item for item in items if item.kind != "read"]
         step = max(1, len(common) // QUICK_COMMON)
-        items = [item for item in items if item.kind == "read"][:QUICK_READ] + common[::step][:QUICK_COMMON]
+        read = [item for item in items if item.kind == "read"]
+        items = spread(read, QUICK_READ) + common[::step][:QUICK_COMMON]
     elif whole:
         readers = [item for item in items if plan.groups.get(item.speaker) != HOME]
         items = items + _pairs({item.speaker: item.reference for item in readers})
@@ -68,8 +69,22 @@ def shortened(plan: Plan, limit: int | None = None, kinds: Sequence[str] = ()) -
     rest = [item for item in items if item.kind not in ("read", QUESTION, STATEMENT)]
     if limit:
         half = min(len(read), max((limit + 1) // 2, limit - len(rest)))
-        read, rest, pairs = read[:half], rest[: limit - half], pairs[: 2 * limit]
+        read, rest, pairs = spread(read, half), rest[: limit - half], pairs[: 2 * limit]
     return replace(plan, items=read + rest + pairs)
+
+
+def spread(items: list[Item], count: int) -> list[Item]:
+    """About `count` of them, equally many of each speaker, and of each from all over its list: short and long ones."""
+    if count >= len(items):
+        return items
+    own: dict[str, list[Item]] = {}
+    for item in items:
+        own.setdefault(item.speaker, []).append(item)
+    chosen = []
+    for number, mine in enumerate(own.values()):
+        share = min((count + len(own) - 1 - number) // len(own), len(mine))
+        chosen += [mine[(2 * k + 1) * len(mine) // (2 * share)] for k in range(share)]
+    return in_turn(chosen)
 
 
 def sentences(name: str = "sentences") -> dict:

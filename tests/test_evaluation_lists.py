@@ -10,7 +10,7 @@ import pytest
 
 from evaluation import language_model
 from evaluation.recognizer import normalize
-from evaluation.sentences import Item, Plan, load_plan, sentences, shortened
+from evaluation.sentences import Item, Plan, load_plan, sentences, shortened, spread
 from evaluation.trials import TrialList, find_audio, middle, pairs_of, trial_lists
 from utils.audio import Waveform, write
 from utils.errors import CloningError
@@ -137,3 +137,11 @@ def test_a_shortened_plan_keeps_kinds_and_pairs_apart():
     assert counts(limit=2) == {"read": 1, "word": 1, "question": 4}
     assert counts(limit=12) == {"read": 8, "word": 4, "question": 6, "statement": 6}
     assert counts(limit=3, kinds=["read"]) == {"read": 3}
+
+
+def test_a_few_are_taken_from_all_over_each_list():
+    items = [Item(f"{who}{k}", who, "read", "x", "x", Path("x")) for k in range(10) for who in "ab"]
+    assert [item.id for item in spread(items, 4)] == ["a2", "b2", "a7", "b7"]
+    assert [item.id for item in spread(items, 3)] == ["a2", "b5", "a7"]
+    assert spread(items, 1)[0].id == "a5" and spread([], 3) == []
+    assert spread(items, 20) == spread(items, 99) == items
