@@ -15,7 +15,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from encoder.inference import SpeakerEncoder
+from references import MAX_SECONDS, Assessor, Clip, read_clips
 from synthesizer.inference import Synthesizer
 from synthesizer.speech import Synthesis
 from utils.audio import Waveform, normalize_volume, read
@@ -43,7 +44,6 @@ DEFAULT_MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
 EMOTIONAL_MODELS = DEFAULT_MODELS.parent / "emotional"  # synthesizers by name; not for commercial use
 PUBLISHED_ENCODER = "173bdb63c1714ecc"  # fingerprint of the encoder that published synthesizers were trained with
 MIN_REFERENCE_SECONDS = 1.0  # of voice
-MAX_REFERENCE_SECONDS = 600.0
 SUFFIXES = (".safetensors", ".pt")
 
 
@@ -104,9 +104,12 @@ class VoiceCloner:
         *,
         allow_mismatch: bool = False,
         watermark: bool = True,
+        calibrations: Sequence[Path] = (DEFAULT_MODELS,),
     ) -> None:
+        """`calibrations`: folders where diarization.json of this encoder may lie, to tell two people in a reference."""
         self.encoder, self.synthesizer, self.vocoder = encoder, synthesizer, vocoder
         self.watermark = watermark
+        self._assessor = Assessor(encoder, calibrations)
         for problem in _mismatches(encoder, synthesizer, vocoder):
             if not allow_mismatch:
                 raise CloningError(f"{problem}; --allow-mismatch goes on all the same")
@@ -138,7 +141,8 @@ class VoiceCloner:
         encoder, synthesizer, vocoder, lexicon = (
             path and os.path.expanduser(path) for path in (encoder, synthesizer, vocoder, lexicon)
         )
-        hears = SpeakerEncoder.load(encoder or find_encoder(models, synthesizer), target)
+        encoder = Path(encoder or find_encoder(models, synthesizer))
+        hears = SpeakerEncoder.load(encoder, target)
         speaks = Synthesizer.load(find_chosen(models, "synthesizer", synthesizer), target, lexicon=lexicon)
         return cls(
             hears,
@@ -146,6 +150,7 @@ class VoiceCloner:
             Vocoder.load(find_chosen(models, "vocoder", vocoder), target, mel=speaks.mel),
             allow_mismatch=allow_mismatch,
             watermark=watermark,
+            calibrations=(encoder.parent, DEFAULT_MODELS),
         )
 
     def embed_reference(self, reference: Any) -> np.ndarray:
@@ -153,26 +158,32 @@ class VoiceCloner:
 
         Raises CloningError for a clip that cannot be read, holds too little voice, or is too long.
         """
-        clips = reference if isinstance(reference, list | tuple) else [reference]
-        if not clips:
-            raise CloningError("no reference clip given: name at least one recording of the voice")
-        return self.encoder.embed_speaker([self._voice(clip) for clip in clips])
+        return self._embed(read_clips(reference))
 
     def hear(self, reference: Any) -> Voice:
         """What the synthesizer wants to know of the voice of one clip or of several; raises as `embed_reference`."""
-        embedding = self.embed_reference(reference)
-        clips = reference if isinstance(reference, list | tuple) else [reference]
-        rate = self.encoder.config.mel.sample_rate
-        read_clips = [read(clip, sample_rate=rate, max_seconds=MAX_REFERENCE_SECONDS) for clip in clips]
-        return self.synthesizer.hear(embedding, read_clips, self.encoder.fingerprint)
+        return self._hear(read_clips(reference))
 
-    def _voice(self, clip: Any) -> Waveform:
-        """A reference clip, at a common volume and without its silences."""
-        what = str(clip) if isinstance(clip, str | Path) else "the reference"
-        wav = read(clip, sample_rate=self.encoder.config.mel.sample_rate, max_seconds=MAX_REFERENCE_SECONDS)
-        samples = normalize_volume(wav.samples, self.encoder.config.target_dbfs)
-        voice = require_voice(samples, MIN_REFERENCE_SECONDS, what, sample_rate=wav.sample_rate)
-        return Waveform(voice, wav.sample_rate)
+    def assess(self, reference: Any) -> list[str]:
+        """Lines on what keeps the clips from being a good reference; none is a good sign. Raises as `hear`."""
+        return self._assessor.notes(read_clips(reference))
+
+    def _hear(self, clips: Sequence[Clip]) -> Voice:
+        waves = [self._at_rate(clip.wav) for clip in clips]
+        return self.synthesizer.hear(self._embed(clips), waves, self.encoder.fingerprint)
+
+    def _embed(self, clips: Sequence[Clip]) -> np.ndarray:
+        """Of clips at a common volume and without their silences."""
+        voices = []
+        for clip in clips:
+            wav = self._at_rate(clip.wav)
+            samples = normalize_volume(wav.samples, self.encoder.config.target_dbfs)
+            voice = require_voice(samples, MIN_REFERENCE_SECONDS, clip.name, sample_rate=wav.sample_rate)
+            voices.append(Waveform(voice, wav.sample_rate))
+        return self.encoder.embed_speaker(voices)
+
+    def _at_rate(self, wav: Waveform) -> Waveform:
+        return read(wav, sample_rate=self.encoder.config.mel.sample_rate)
 
     def clone(
         self,
@@ -198,7 +209,8 @@ class VoiceCloner:
         tell = progress or (lambda stage: None)
         clock = _Clock()
         tell("encoder")
-        voice = self.hear(reference)
+        clips = read_clips(reference)
+        voice = self._hear(clips)
         clock.lap("encoder")
         tell("synthesizer")
         spoken = self.synthesizer.speak(text, voice, rate=rate, pause=pause, seed=seed, emotion=feeling)
@@ -216,7 +228,7 @@ class VoiceCloner:
             seconds=clock.laps,
             seed=seed,
             models=self.describe(),
-            notes=spoken.notes,
+            notes=[*self._assessor.notes(clips), *spoken.notes],
             emotion="as in the clip" if emotion_reference is not None else emotion or "",
             watermark=self.watermark,
         )
@@ -273,7 +285,7 @@ def _checked(
         raise CloningError(f"rate {rate:g} and pause {pause:g}: rate must be within 0.25 to 4, pause within 0 to 10")
     if emotion is not None and emotion_reference is not None:
         raise CloningError("an emotion and an emotion reference exclude each other: give one of them")
-    return emotion if emotion_reference is None else read(emotion_reference, max_seconds=MAX_REFERENCE_SECONDS)
+    return emotion if emotion_reference is None else read(emotion_reference, max_seconds=MAX_SECONDS)
 
 
 class _Clock:

@@ -47,15 +47,13 @@ class Voices:
 
 def start(points: np.ndarray, clusters: int) -> np.ndarray:
     """Points (W, L) -> labels (W,) of at most `clusters` clusters by average linkage of cosines."""
-    from sklearn.cluster import AgglomerativeClustering
-
     chosen = np.unique(np.linspace(0, len(points) - 1, min(len(points), AT_MOST)).astype(int))
     if len(chosen) <= clusters:
         clusters = len(chosen)
     if clusters < 2:
         return np.zeros(len(points), int)
     units = _unit(points)
-    labels = AgglomerativeClustering(clusters, metric="cosine", linkage="average").fit_predict(units[chosen])
+    labels = _linked(units[chosen], clusters, "average", "cosine")
     centres = _unit(np.stack([units[chosen][labels == k].mean(axis=0) for k in range(clusters)]))
     return np.argmax(units @ centres.T, axis=1)
 
@@ -239,9 +237,14 @@ def places(
 
 def _merge(voices: Voices, speakers: int) -> np.ndarray:
     """New label of each speaker (S,): the nearest are taken together until so many are left."""
-    from sklearn.cluster import AgglomerativeClustering
+    return _linked(voices.place, speakers, "ward", "euclidean")
 
-    return AgglomerativeClustering(speakers, linkage="ward").fit_predict(voices.place)
+
+def _linked(points: np.ndarray, clusters: int, method: str, metric: str) -> np.ndarray:
+    """Agglomerative clustering of points (N, L) to exactly so many labels (N,)."""
+    from scipy.cluster.hierarchy import cut_tree, linkage
+
+    return cut_tree(linkage(points, method, metric), clusters)[:, 0]
 
 
 def _soft(labels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,80 @@
+"""Recordings of a voice to clone: read once, and looked over for what keeps them from being good references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diarization.pipeline import Diarizer
+from diarization.scores import Calibration
+from diarization.settings import DiarizationSettings
+from encoder.inference import SpeakerEncoder
+from utils import quality
+from utils.audio import Waveform, read
+from utils.errors import CloningError
+
+MAX_SECONDS = 600.0
+ASSESSED_SECONDS = 120.0  # of a recording: what is wrong with it shows by then
+MIN_OTHER_SECONDS = 1.0  # that a second person speaks, to be told
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording at the rate at which it was made, and what errors and notes call it."""
+
+    name: str
+    wav: Waveform
+
+
+def read_clips(reference: Any) -> list[Clip]:
+    """One clip, or a list of them (paths, bytes, files, arrays, Waveforms); an open file cannot be read twice.
+
+    Raises CloningError for none, and for one that cannot be read or is too long.
+    """
+    clips = reference if isinstance(reference, list | tuple) else [reference]
+    if not clips:
+        raise CloningError("no reference clip given: name at least one recording of the voice")
+    names = [str(clip) if isinstance(clip, str | Path) else "the reference" for clip in clips]
+    waves = [read(clip, sample_rate=None, max_seconds=MAX_SECONDS) for clip in clips]
+    return [Clip(name, wav) for name, wav in zip(names, waves, strict=True)]
+
+
+class Assessor:
+    """Says what is wrong with references. How many speak is told where a folder knows the encoder's distances between
+    voices (`diarization.scores`)."""
+
+    def __init__(self, encoder: SpeakerEncoder, folders: Sequence[Path]) -> None:
+        self._diarizer = None
+        for folder in folders:
+            try:
+                calibration = Calibration.load(folder / "diarization.json", encoder.fingerprint)
+            except CloningError:
+                continue
+            self._diarizer = Diarizer(encoder, calibration, DiarizationSettings(hop=0.8))
+            break
+
+    def notes(self, clips: Sequence[Clip]) -> list[str]:
+        """A line for each thing; none is a good sign."""
+        found: list[str] = []
+        for clip in clips:
+            wav = clip.wav
+            beginning = Waveform(wav.samples[: round(ASSESSED_SECONDS * wav.sample_rate)], wav.sample_rate)
+            measured = quality.measure(beginning)
+            found += [*wav.notes, *measured.notes(clip.name)]
+            if measured.has_voice:
+                found += self._others(clip.name, beginning)
+        return found
+
+    def _others(self, name: str, wav: Waveform) -> list[str]:
+        if self._diarizer is None:
+            return []
+        try:
+            talk = self._diarizer.diarize(wav).talk_time().values()
+        except CloningError:  # too little speech to compare
+            return []
+        seconds = [f"{seconds:.1f} s" for seconds, _ in talk if seconds >= MIN_OTHER_SECONDS]
+        if len(seconds) < 2:
+            return []
+        return [f"{name}: {len(seconds)} people speak in it ({', '.join(seconds)}): cut out one of them"]
