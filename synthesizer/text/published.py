@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from synthesizer.text.number_words import cardinal, cardinal_of, ordinal
+from synthesizer.text.number_words import cardinal, cardinal_of, ordinal_of_words
 from synthesizer.text.symbols import CHARACTERS, END, PAD, SymbolTable
 
 TABLE = SymbolTable(CHARACTERS)
@@ -92,21 +92,25 @@ def _expand_numbers(text: str) -> str:
     text = _POUNDS.sub(r"\1 pounds", text)
     text = _DOLLARS.sub(_dollars, text)
     text = _DECIMAL.sub(r"\1 point \2", text)
-    text = _ORDINAL.sub(lambda m: ordinal(int(m[1]), conjunction="and"), text)
+    text = _ORDINAL.sub(_ordinal, text)
     return _INTEGER.sub(lambda m: _integer(m[0]), text)
 
 
+def _ordinal(match: re.Match[str]) -> str:
+    return ordinal_of_words(cardinal_of(match[1], separator=", ", conjunction="and"))
+
+
 def _dollars(match: re.Match[str]) -> str:
-    amount = match[1]
+    amount = match[1].replace(",", "")
     if amount.count(".") > 1:
         return f"{amount} dollars"
     whole, _, fraction = amount.partition(".")
-    dollars, cents = int(whole or 0), int(fraction or 0)
+    dollars, cents = whole.lstrip("0"), fraction.lstrip("0")
     parts = []
     if dollars:
-        parts.append(f"{dollars} {'dollar' if dollars == 1 else 'dollars'}")
+        parts.append(f"{dollars} {'dollar' if dollars == '1' else 'dollars'}")
     if cents:
-        parts.append(f"{cents} {'cent' if cents == 1 else 'cents'}")
+        parts.append(f"{cents} {'cent' if cents == '1' else 'cents'}")
     return ", ".join(parts) or "zero dollars"
 
 
