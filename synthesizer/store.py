@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from synthesizer.text.symbols import END, PAD, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.errors import CloningError
 from utils.manifest import Arrays, Utterance, read_manifest
-from utils.voice import pitch_facts
+from utils.voice import LEAST_SPREAD, pitch_facts
 
 if TYPE_CHECKING:
     from synthesizer.data import SynthesisData
@@ -113,7 +113,7 @@ class Store:
             "speaker": embed,
             "embed": F.normalize(read["embed"][item] + mean_embed, dim=1),
             "seeds": self._to(draws.seeds),
-            "facts": read["facts"][other] + self._to(draws.facts_noise),
+            "facts": plausible(read["facts"][other] + self._to(draws.facts_noise)),
             "window_start": self._to(draws.starts),
             "window_lengths": window,
             "mel": mel,
@@ -188,6 +188,12 @@ class Voices:
             "embed": self.wanted[item],
         }
         return {name: value.index_copy(0, place, new[name].to(value.dtype)) for name, value in batch.items()}
+
+
+def plausible(facts: Tensor) -> Tensor:
+    """facts (B, 3) with a spread that pitches can be divided by; what is not known stays so."""
+    pitch, spread, pace = facts.unbind(dim=1)
+    return torch.stack([pitch, spread.clamp(min=LEAST_SPREAD), pace], dim=1)
 
 
 def facts(pitch: np.ndarray, tokens: np.ndarray, durations: np.ndarray, silent: np.ndarray) -> np.ndarray:

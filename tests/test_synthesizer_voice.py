@@ -14,7 +14,7 @@ from synthesizer.loss import local_mean, parallel_losses
 from synthesizer.parallel import Parallel
 from synthesizer.prompt import Prompt
 from synthesizer.sharpen import Judges, judges_losses, sharpening_losses
-from synthesizer.store import Store, bands, facts
+from synthesizer.store import Store, bands, facts, plausible
 from synthesizer.train_parallel import ParallelTask
 from tests.test_synthesizer_data import SPEAKER_SIZE, make_set
 from tests.test_synthesizer_parallel import SIZES
@@ -73,6 +73,11 @@ def test_facts_of_a_voice_by_hand():
     np.testing.assert_allclose(found, [0.5, 0.08, np.log(5)], rtol=1e-6)
     assert np.isnan(facts(track[:10], np.array([1]), np.array([9]), silent)).all()
     assert pitch_facts(np.zeros(100)) is None
+
+
+def test_what_is_told_of_a_voice_can_be_divided_by():
+    told_of = plausible(torch.tensor([[0.1, -0.01, 1.9], [torch.nan] * 3]))
+    assert told_of[0].tolist() == pytest.approx([0.1, 0.08, 1.9]) and told_of[1].isnan().all()
 
 
 def test_a_low_pass_is_seen_in_the_mel():

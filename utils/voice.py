@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 USUAL_SPREAD = 0.25  # octaves
+LEAST_SPREAD = 0.08
 USUAL_PACE = 1.9  # log of the frames of 12.5 ms that a phone takes
 
 
@@ -37,4 +38,4 @@ def pitch_facts(pitch: np.ndarray) -> tuple[float, float] | None:
     if len(voiced) < 20:
         return None
     low, middle, high = np.percentile(voiced, [25, 50, 75])
-    return float(middle), float(np.clip((high - low) / 1.349, 0.08, 0.6))
+    return float(middle), float(np.clip((high - low) / 1.349, LEAST_SPREAD, 0.6))
