@@ -13,7 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from encoder.inference import SpeakerEncoder
-from synthesizer.preprocess import KIND, Processor, at_other_speeds, outliers, speaker_levels, write_speaker_means
+from synthesizer.preprocess import (
+    KIND,
+    VOICES,
+    Processor,
+    VoiceProcessor,
+    at_other_speeds,
+    outliers,
+    speaker_levels,
+    write_speaker_means,
+)
 from utils import preprocessing, selection
 from utils.audio import Waveform
 from utils.corpora import Clip, read_texts, text_of, with_texts
@@ -91,6 +100,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="learn every clip of the training speakers once more at one of these speeds, such as 0.92 1.1 1.2, as "
         "somebody else's: more voices, where speakers are few",
     )  # fmt: skip
+    parser.add_argument(
+        "--voices",
+        action="store_true",
+        help="make a set of voices: no words, only who speaks; a sharpened training speaks with them (data.voices)",
+    )
     parser.add_argument("--max-seconds", type=float, default=20.0, help="longer clips are left out (default: 20)")
     return parser
 
@@ -107,11 +121,27 @@ def alignments(args: argparse.Namespace, clips: Sequence[Clip]) -> tuple[Path, .
     return (*args.alignments, path)
 
 
+def make_voices(args: argparse.Namespace, embedder: Embedder) -> int:
+    """A set of voices (`synthesizer.store.Voices`) from all clips, whether they have a transcript or not."""
+    chosen = selection.select(args)
+    process = VoiceProcessor(embedder, max_seconds=args.max_seconds, config=SYNTHESIZER_MELS[args.mel])
+    found = preprocessing.run(
+        chosen.clips, args.out, VOICES, process, jobs=args.jobs, scheduler=args.scheduler, assign_split=chosen.splits,
+        header=process.header() | {"encoder": embedder.encoder.fingerprint}, retry_skipped=args.retry_skipped,
+        left_out=chosen.left_out,
+    )  # fmt: skip
+    print(chosen.scan.report())
+    print(preprocessing.report(found))
+    return 0
+
+
 def run(args: argparse.Namespace) -> int:
     if any(not 0.5 <= speed <= 2 or speed == 1 for speed in args.speeds):
         raise CloningError(f"--speeds {' '.join(f'{s:g}' for s in args.speeds)}: factors lie in 0.5 .. 2 and are not 1")
     embedder = Embedder(args.encoder)
     fingerprint = embedder.encoder.fingerprint  # a wrong file ends it here, before anything is read or aligned
+    if args.voices:
+        return make_voices(args, embedder)
     texts = {id: text for path in args.texts for id, text in read_texts(path).items()}
     chosen = selection.select(args, transcript=lambda clip: text_of(clip, texts))
     if texts:

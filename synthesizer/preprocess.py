@@ -23,6 +23,7 @@ from utils.pitch import HIGHEST_ACTED_HZ, HIGHEST_HZ, pitch
 
 log = logging.getLogger(__name__)
 KIND = "synthesizer"
+VOICES = "voices"  # kind of a set without texts
 LEVEL_DBFS = -22.0  # of the loud parts
 PEAK = 0.95
 MARGIN_SECONDS = 0.1  # of silence at both ends

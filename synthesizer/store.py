@@ -146,6 +146,7 @@ class Voices:
     def __init__(self, root: str | Path) -> None:
         """Raises CloningError where there is no such set."""
         manifest = read_manifest(root, "voices")
+        self.encoder = manifest.header.get("encoder")  # whose embeddings these are
         arrays, found = Arrays(root), manifest.split("train")
         pitches = [pitch_facts(arrays.read(u, "pitch")) for u in found]
         found = [(u, pitch) for u, pitch in zip(found, pitches, strict=True) if pitch is not None]

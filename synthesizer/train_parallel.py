@@ -55,6 +55,11 @@ class ParallelTask(SynthesizerTask):
             self.modules["judges"] = Judges(self.mel["n_mels"], config.model.speaker_size)
         self.store: Store | None = None  # the whole set on the device, where it fits
         self.voices = Voices(config.data.voices) if self.sharpens and config.data.voices else None
+        if self.voices is not None and self.voices.encoder != (ours := self.train.header.get("encoder")):
+            raise CloningError(
+                f"{config.data.voices}: embeddings of encoder {self.voices.encoder}, {data_dir} has those of {ours}: "
+                "preprocess both with the same --encoder"
+            )
 
     def resident(self, device: torch.device) -> bool:
         """Take the whole set into the device's memory if it fits, and it is a GPU's."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
+import synthesizer_preprocess
 from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
 from synthesizer.data import SynthesisData
 from synthesizer.layers import Depthwise, HashedDropout
@@ -14,10 +17,11 @@ from synthesizer.loss import local_mean, parallel_losses
 from synthesizer.parallel import Parallel
 from synthesizer.prompt import Prompt
 from synthesizer.sharpen import Judges, judges_losses, sharpening_losses
-from synthesizer.store import Store, bands, facts, plausible
+from synthesizer.store import Store, Voices, bands, facts, plausible
 from synthesizer.train_parallel import ParallelTask
 from tests.test_synthesizer_data import SPEAKER_SIZE, make_set
 from tests.test_synthesizer_parallel import SIZES
+from utils.errors import CloningError
 from utils.sampling import rng
 from utils.voice import pitch_facts
 
@@ -229,6 +233,37 @@ def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data)
         late = task.validate(task.modules).score
         task.progress = 0.4
         assert task.validate(task.modules).score == pytest.approx(late + 100, rel=1e-5)
+
+
+def test_voices_without_texts_are_spoken_with(data, tmp_path, data_dir, capsys):
+    for name, speaker in (("austen_0870", "ann"), ("austen_0890", "ann"), ("goforward", "ben")):
+        folder = tmp_path / "corpus" / speaker
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data_dir / "public_domain" / f"{name}.wav", folder)
+    arguments = ["--voices", "--out", tmp_path / "voices", "--encoder", data_dir / "encoder_tiny.pt", "--jobs", 1]
+    arguments += ["--validation", 0, tmp_path / "corpus"]
+    assert synthesizer_preprocess.main([str(a) for a in arguments]) == 0
+    assert "3 utterances (3 train) of 2 speakers" in capsys.readouterr().out
+    voices = Voices(tmp_path / "voices")
+    own = {
+        "speaker": torch.zeros(4, voices.embed.shape[1]),
+        "facts": torch.zeros(4, 3),
+        "prompt": torch.zeros(4, 80, 50),
+        "prompt_lengths": torch.zeros(4, dtype=torch.long),
+        "embed": torch.zeros(4, voices.embed.shape[1]),
+    }
+    mixed = voices.mixed_in(own, np.array([1, 3]), rng(1))
+    for name, value in mixed.items():
+        assert torch.equal(value[[0, 2]], own[name][[0, 2]])
+        assert all(row.ne(0).any() for row in value[[1, 3]])
+    torch.testing.assert_close(mixed["embed"][[1, 3]].norm(dim=1), torch.ones(2))
+    wrong = RunConfig(
+        model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**VOICE)),
+        data=DataConfig(batch_size=4, min_frames=1, voices=str(tmp_path / "voices")),
+        loss=LossConfig(adversarial=1.0),
+    )
+    with pytest.raises(CloningError, match="preprocess both with the same --encoder"):
+        ParallelTask(str(data.manifest.root), wrong)
 
 
 def test_tokens_of_a_prompt_are_as_configured():
