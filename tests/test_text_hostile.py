@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 
 from synthesizer.text import PUBLISHED, TextProcessor, layout
-from synthesizer.text.layout import BLOCK_CHARS, CHUNK_CHARS
 from tests.work import work_of
 from utils.errors import CloningError
 
@@ -107,8 +106,8 @@ def test_no_rule_sees_more_than_a_stretch(pattern, monkeypatch):
 
     monkeypatch.setattr(layout, "_inline", inlined)
     monkeypatch.setattr(PROCESSOR, "language", dataclasses.replace(PROCESSOR.language, normalize=normalized))
-    read(of_length(pattern, 12_000))
-    assert max(lengths["block"]) <= BLOCK_CHARS and max(lengths["chunk"]) <= 2 * CHUNK_CHARS
+    read(of_length(pattern, 24_000))
+    assert max(lengths["block"]) <= 1_000 and max(lengths["chunk"]) <= 20_000
 
 
 def test_the_first_sentence_of_a_megabyte_comes_at_once():

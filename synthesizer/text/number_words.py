@@ -53,9 +53,9 @@ def cardinal_of(text: str, **options: str) -> str:
     return cardinal(int(text), **options) if len(text) <= 40 else digits(text)
 
 
-def ordinal(number: int, *, conjunction: str = "") -> str:
+def ordinal(number: int) -> str:
     """21 -> "twenty-first"."""
-    return ordinal_of_words(cardinal(number, separator=", " if conjunction else " ", conjunction=conjunction))
+    return ordinal_of_words(cardinal(number))
 
 
 def ordinal_of_words(words: str) -> str:
