@@ -39,7 +39,8 @@ def test_what_is_unpacked_is_what_was_packed_but_for_who_is_set_aside(corpus, tm
     limit = 75_000
     parts = pack([corpus], tmp_path / "parts", limit, set_aside=["librispeech-22"], exclude=["nobody-*"])
     assert len(parts) > 1 and all(part.stat().st_size <= limit for part in parts)
-    root = unpack(list(reversed(parts)), tmp_path / "there")
+    root = tmp_path / "there"
+    assert unpack(list(reversed(parts)), root) == [root / "LibriSpeech"]
     before, after = scan(corpus), scan(root)
     assert [c.id for c in after.clips] == [c.id for c in before.clips if c.speaker != "librispeech-22"]
     assert [c.text for c in after.clips] == [c.text for c in before.clips if c.speaker != "librispeech-22"]

@@ -57,8 +57,8 @@ def pack(
     return parts
 
 
-def unpack(parts: Sequence[Path], into: Path) -> Path:
-    """Unpack all parts of a pack into `into`; returns it. Nothing is written outside of it.
+def unpack(parts: Sequence[Path], into: Path) -> list[Path]:
+    """Unpack all parts of a pack into `into`; returns the corpora there. Nothing is written outside of it.
 
     Raises CloningError: a part is missing, damaged, or of another format.
     """
@@ -81,7 +81,7 @@ def unpack(parts: Sequence[Path], into: Path) -> Path:
     if missing or not found[max(found)]["last"]:
         first = missing[0] if missing else max(found) + 1
         raise CloningError(f"{NAME.format(first)} is missing among the {len(parts)} parts given: give all of them")
-    return into
+    return sorted(path for path in into.iterdir() if path.is_dir())
 
 
 def _fill(raw: BinaryIO, member: _Member, waiting: Iterator[_Member], number: int, limit: int) -> _Member | None:
