@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.chain import finish
-from utils.chain.config import DEFAULT_STAGES, KINDS, ChainConfig
+from utils.chain.config import DEFAULT_STAGES, ENOUGH_SPEAKERS, KINDS, ChainConfig
 from utils.chain.plan import ROOT, Choices, Plan, Sources, make_plan
 from utils.chain.run import run
 from utils.config import load_config
@@ -40,8 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
     time = parser.add_mutually_exclusive_group()
     time.add_argument("--hours", type=float, help="how long the trainings take in all")
     time.add_argument("--minutes", type=float, help="the same in minutes")
-    about = f"what to train (default: {' '.join(DEFAULT_STAGES)})"
-    parser.add_argument("--stages", nargs="+", choices=list(KINDS), default=DEFAULT_STAGES, metavar="STAGE", help=about)
+    about = f"what to train, of {', '.join(KINDS)} (default: the first three; with few speakers, our encoder serves)"
+    parser.add_argument("--stages", nargs="+", choices=list(KINDS), metavar="STAGE", help=about)
     about = "preset in configs/chain/ (cpu, gpu, debug) or a .toml file (default: by the device)"
     parser.add_argument("--config", help=about)
     about = "change one setting of the chain, such as vocoder.weight=2 (repeatable)"
@@ -129,13 +129,17 @@ def settings_of(args: argparse.Namespace) -> tuple[Sources, Choices, ChainConfig
     preset = args.config or ("gpu" if args.device != "cpu" and finish.torch.cuda.is_available() else "cpu")
     flags = ["--precision", args.precision] if args.precision else []
     flags += ["--threads", str(args.threads)] if args.threads else []
+    sources = Sources.found(folders, args.alignments, args.texts)
+    stages = tuple(args.stages or DEFAULT_STAGES)
+    if not args.stages and sources.speakers < ENOUGH_SPEAKERS and (args.encoder or ours.is_file()):
+        stages = tuple(stage for stage in DEFAULT_STAGES if stage != "encoder")
+        print(f"{sources.speakers} speakers are too few for an encoder of their own (--stages encoder ... trains one)")
     choices = Choices(
-        args.out, minutes, tuple(args.stages), args.device, args.jobs, align=args.align, training=tuple(flags),
-        encoder=None if "encoder" in args.stages else args.encoder or (ours if ours.is_file() else None),
-        teacher=None if args.teacher == "none" or "encoder" not in args.stages else teacher,
+        args.out, minutes, stages, args.device, args.jobs, align=args.align, training=tuple(flags),
+        encoder=None if "encoder" in stages else args.encoder or (ours if ours.is_file() else None),
+        teacher=None if args.teacher == "none" or "encoder" not in stages else teacher,
         set_aside=None if args.set_aside == SET_ASIDE else args.set_aside,
     )  # fmt: skip
-    sources = Sources.found(folders, args.alignments, args.texts)
     return sources, choices, load_config(ChainConfig, "chain", preset, args.settings)
 
 

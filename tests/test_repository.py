@@ -62,7 +62,7 @@ def test_cloning_imports_nothing_heavy(name):
     assert name not in modules_after("import demo_cli, voice_cloner")
 
 
-@pytest.mark.parametrize("script", ["encoder_train", "synthesizer_train", "vocoder_train"])
+@pytest.mark.parametrize("script", ["encoder_train", "synthesizer_train", "vocoder_train", "train_all"])
 def test_training_runs_on_a_bare_gpu_box(script):
     """Every import at the top of a module that a train script loads is on the short list (or the standard library)."""
     loaded = modules_after(f"import {script}")

@@ -55,19 +55,8 @@ def corpus(tmp_path_factory) -> Path:
 
 
 def flags(corpora, out, *more) -> list[str]:
-    fixed = [
-        "--config",
-        "debug",
-        "--device",
-        "cpu",
-        "--jobs",
-        1,
-        "--threads",
-        1,
-        "--teacher",
-        "none",
-        "--no-evaluation",
-    ]
+    fixed = ["--stages", "encoder", "synthesizer", "vocoder", "--config", "debug", "--device", "cpu", "--jobs", 1]
+    fixed += ["--threads", 1, "--teacher", "none", "--no-evaluation"]
     return [str(word) for word in [*corpora, "--out", out, *fixed, *more]]
 
 
@@ -199,6 +188,13 @@ def test_bad_flags_are_one_line(corpus, tmp_path, capsys, more, said):
     assert train_all.main(flags([corpus], tmp_path / "out", *more)) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_few_speakers_get_the_encoder_that_is_there(corpus, tmp_path, capsys):
+    words = [str(corpus), "--out", str(tmp_path / "out"), "--minutes", "1", "--dry-run"]
+    assert train_all.main([*words, "--encoder", "mine.safetensors"]) == 0
+    told = capsys.readouterr().out
+    assert "6 speakers are too few" in told and "encoder_train.py" not in told and "--encoder mine.safetensors" in told
 
 
 def test_a_plan_can_be_looked_at(corpus, tmp_path, capsys):

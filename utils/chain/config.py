@@ -15,6 +15,7 @@ KINDS = {
     "hifigan": "vocoder",
 }  # name of a stage -> whose scripts train it
 DEFAULT_STAGES = ("encoder", "synthesizer", "vocoder")
+ENOUGH_SPEAKERS = 50  # for an encoder to be worth training; fewer, and the one that is there serves better
 
 
 @dataclass(frozen=True)

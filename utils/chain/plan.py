@@ -22,6 +22,7 @@ class Sources:
     alignments: tuple[Path, ...] = ()
     texts: tuple[Path, ...] = ()
     noise: tuple[Path, ...] = ()
+    speakers: int = 0
 
     @classmethod
     def found(cls, corpora: Sequence[Path], alignments: Sequence[Path] = (), texts: Sequence[Path] = ()) -> Sources:
@@ -36,6 +37,7 @@ class Sources:
             tuple(alignments) or _below(corpora, "alignments/*.jsonl", "alignments/*.jsonl.gz"),
             tuple(texts) or _below(corpora, "punctuated/*.tsv"),
             tuple(noises),
+            len({clip.speaker for clip in found.clips}),
         )
 
 
