@@ -7,7 +7,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: setup demo app test lint clean
+.PHONY: setup demo app test test-fast test-lesser lint clean
 
 setup: $(VENV)/setup.done
 
@@ -19,6 +19,23 @@ app: $(VENV)/app.done
 
 test: $(VENV)/test.done lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
+
+# without what trains, starts processes or searches
+test-fast: $(VENV)/test.done lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# the numbers once more, as on processors with AVX2 at most and with SSE4.1 at most: torch, oneDNN, MKL, numpy, OpenBLAS, our kernels
+NUMERIC := $(patsubst %,tests/test_%.py,mel linear pitch vad precision encoder_inference encoder_loss encoder_model \
+  encoder_streaming synthesizer_attention synthesizer_flow synthesizer_inference synthesizer_native \
+  synthesizer_parallel synthesizer_tacotron synthesizer_transformer) $(wildcard tests/test_vocoder_*.py)
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell \
+  NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL" VOICE_NATIVE_FLAGS="-march=x86-64-v3"
+SSE41 := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 OPENBLAS_CORETYPE=Nehalem \
+  NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL" VOICE_NATIVE_FLAGS="-DPLAIN"
+
+test-lesser: $(VENV)/test.done
+	$(AVX2) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(NUMERIC)
+	$(SSE41) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(NUMERIC)
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .

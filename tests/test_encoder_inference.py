@@ -175,6 +175,7 @@ def test_pictures(encoder):
         plots.project(embeddings[:2])
 
 
+@pytest.mark.slow
 def test_map_keeps_speakers_together():
     pytest.importorskip("umap")
     from encoder import plots

@@ -87,6 +87,7 @@ def test_level_does_not_matter_to_the_transformer():
     assert (absolute(mel) - absolute(mel * 7)).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["lstm", "attentive"])
 def test_one_batch_can_be_learned_by_heart(architecture):
     model, config = make(architecture)

@@ -83,6 +83,7 @@ def test_gradient_reaches_every_parameter(data, decoder):
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.slow
 def test_one_batch_is_learned(data):
     model = small(dropout=0.0, temperature=0.0).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)

@@ -169,6 +169,7 @@ def test_gradient_reaches_every_parameter(data):
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.slow
 def test_one_batch_is_learned_and_where_to_attend(data):
     model = small(prenet_dropout=0.0, dropout=0.0).train()
     batch = data.whole(data.choose(1), None, 2)

@@ -87,6 +87,7 @@ def test_critics_take_any_length_and_see_each_item_alone(length):
         torch.testing.assert_close(ours[1:2], theirs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_critics_learn_to_tell_two_sounds_apart():
     torch.manual_seed(0)
     critics = Discriminators(DiscriminatorConfig(channels=4, periods=(2, 3), resolutions=(128,)))

@@ -132,6 +132,7 @@ def test_refuses_other_files_in_one_line(tmp_path, data_dir):
         Vocoder.load(path)
 
 
+@pytest.mark.slow
 def test_wide_imports_are_left_to_training():
     """Speaking must not wait for what only training needs."""
     import subprocess
