@@ -19,8 +19,8 @@ DATA = Path(__file__).resolve().parent / "data"
 SLOW = set(
     "app app_browser contributing demo_cli diarize docker emotion_chain encoder_train evaluation_chain "
     "evaluation_diarization evaluation_emotion evaluation_report evaluation_resynthesis few_recordings notebooks "
-    "packing preprocessing preset_22k readme repository scripts synthesizer_emotion synthesizer_reembed synthesizer_train "
-    "synthesizer_voice teacher_forced text_hostile training training_budget vocoder_native_build vocoder_streaming "
+    "packing preprocessing preset_22k readme repository scripts synthesizer_emotion synthesizer_reembed "
+    "synthesizer_train synthesizer_voice teacher_forced text_hostile training training_budget vocoder_native_build vocoder_streaming "
     "vocoder_train waiting watermark".split()
 )
 
