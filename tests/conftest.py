@@ -18,10 +18,10 @@ DATA = Path(__file__).resolve().parent / "data"
 # modules that train, start processes, drive the page, or search: `make test-fast` leaves them out
 SLOW = set(
     "app app_browser contributing demo_cli diarize docker emotion_chain encoder_train evaluation_chain "
-    "evaluation_diarization evaluation_emotion evaluation_report evaluation_resynthesis few_recordings notebooks "
-    "packing preprocessing preset_22k readme repository scripts synthesizer_emotion synthesizer_reembed "
-    "synthesizer_train synthesizer_voice teacher_forced text_hostile training training_budget vocoder_native_build vocoder_streaming "
-    "vocoder_train waiting watermark".split()
+    "evaluation_diarization evaluation_emotion evaluation_report evaluation_resynthesis few_recordings "
+    "notebooks packing preprocessing preset_22k readme repository scripts synthesizer_emotion "
+    "synthesizer_reembed synthesizer_train synthesizer_voice teacher_forced text_hostile training "
+    "training_budget vocoder_native_build vocoder_streaming vocoder_train waiting watermark".split()
 )
 
 
