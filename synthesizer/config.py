@@ -258,7 +258,7 @@ class RunConfig:
     flow_from: str = ""  # weights of a parallel model whose flow a new one begins as
     led_steps: int = 0  # until which Tacotron is told what it has just spoken, in sets with durations
 
-    def reduction_at(self, step: int) -> int:
+    def reduction_at(self, step: float) -> int:
         """Mel frames that one decoder step makes at training step `step`."""
         return next((r for r, until in self.reduction if step <= until), self.reduction[-1][0])
 

@@ -28,15 +28,20 @@ class TacotronTask(StepByStepTask):
         self.begin_flow(model.flow)
         self.modules = {"synthesizer": model}
 
+    def reached(self, step: int) -> float:
+        """What settings in steps are compared with: with a budget of time, the share of it that is used."""
+        return self.position if self.run.training.minutes else step
+
     def batch(self, step: int) -> dict[str, Tensor]:
         draw = rng(self.run.training.seed, step, 2)
-        return self.train.whole(self.train.choose(step), draw, self.run.reduction_at(step))
+        reduction = self.run.reduction_at(self.reached(step))
+        return self.train.whole(self.train.choose(step), draw, reduction) | {"reduction": reduction}
 
     def losses(
         self, modules: Mapping[str, nn.Module], batch: dict[str, Any], phase: str, step: int
     ) -> dict[str, Tensor]:
-        self.modules["synthesizer"].set_reduction(self.run.reduction_at(step))  # a buffer: goes into the checkpoint
-        led = self.train.has_durations and step <= self.run.led_steps
+        self.modules["synthesizer"].set_reduction(batch["reduction"])  # a buffer: goes into the checkpoint
+        led = self.train.has_durations and self.reached(step) <= self.run.led_steps
         return self.all_losses(modules[phase](batch, led=led), batch, step, masked_mean)
 
     def all_losses(

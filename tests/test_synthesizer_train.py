@@ -94,6 +94,20 @@ def test_the_reduction_follows_its_schedule_into_the_checkpoint(toy, tmp_path):
     assert [found.reduction_at(step) for step in (1, 4, 5, 10_000)] == [5, 5, 2, 2]
 
 
+def test_with_a_budget_of_time_the_reduction_and_the_leading_follow_its_share(toy):
+    task = build_task(toy, config("tacotron", "training.minutes=1"))
+    model, led = task.modules["synthesizer"], []
+    forward = model.forward
+    model.forward = lambda batch, led_now=None, **how: led.append(how["led"]) or forward(batch, **how)
+    for step, position, reduction in ((1000, 1.0, 5), (1, 3.5, 5), (2, 7.0, 2)):
+        task.position = position
+        batch = task.batch(step)
+        task.position = 8.0 if position == 3.5 else position  # made a little earlier than it is learned from
+        task.losses(task.modules, batch, "synthesizer", step)
+        assert batch["reduction"] == model.reduction == reduction
+    assert led == [True, False, False]
+
+
 def test_tacotron_learns_one_batch_and_where_to_attend(toy):
     sizes = [f"model.tacotron.{name}=48" for name in ("embedding", "encoder", "decoder", "lstm", "prenet")]
     run = config("tacotron", "model.tacotron.dropout=0.0", "model.tacotron.zoneout=0.0", "model.flow.blocks=0", *sizes)

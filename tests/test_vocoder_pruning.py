@@ -42,6 +42,18 @@ def test_sparsity_grows_along_a_cubic_to_its_goal():
     assert config.sparsity_at(110) == config.sparsity_at(500) == pytest.approx(0.9)
 
 
+def test_with_a_budget_of_time_it_grows_with_the_share_that_is_used(data):
+    config = PruningConfig(sparsity=0.9, start=10, stop=110, every=30)
+    assert [config.reached(p) for p in (0, 39.9, 40, 99, 100, 109.9, 110, 1e6)] == [10, 10, 40, 70, 100, 100, 110, 110]
+    settings = [*SETTINGS, "training.minutes=1"]
+    task = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn", settings), read_manifest(data, "vocoder"))
+    task.pruner.read(task.modules["generator"])
+    for position, sparsity in ((2.9, 0.0), (4.2, 0.75 * (1 - 0.5**3)), (70.0, 0.75)):  # steps 3 and 5 are passed over
+        task.position = position
+        task.constrain(task.modules["generator"].state_dict(), 10**6)
+        assert task.pruner.sparsity == pytest.approx(sparsity, abs=0.02)
+
+
 def test_the_smallest_blocks_go_whole():
     torch.manual_seed(0)
     weight = torch.randn(12, 5)

@@ -193,6 +193,12 @@ class PruningConfig:
         """Whether blocks go at this step."""
         return self.start < step <= self.stop and ((step - self.start) % self.every == 0 or step == self.stop)
 
+    def reached(self, position: float) -> int:
+        """The last step up to `position` at which blocks go; `start` before the first."""
+        if position >= self.stop:
+            return self.stop
+        return self.start + int(max(0.0, position - self.start) // self.every) * self.every
+
     def sparsity_at(self, step: int) -> float:
         """The cubic from 0 at `start` to `sparsity` at `stop` (arXiv 1710.01878, eq. 1)."""
         left = 1 - min(max((step - self.start) / (self.stop - self.start), 0.0), 1.0)

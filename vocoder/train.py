@@ -193,7 +193,8 @@ class WaveRNNTask(VocoderTask):
 
     def constrain(self, weights: Mapping[str, Tensor], step: int) -> None:
         if self.pruner is not None:
-            self.pruner.constrain(weights, step)
+            timed = self.run.training.minutes > 0  # then steps are shares of the time, and some are passed over
+            self.pruner.constrain(weights, self.run.pruning.reached(self.position) if timed else step)
 
     def _likelihood(self, model: nn.Module, wav: Tensor, mel: Tensor, start: int, length: int) -> Tensor:
         """Negative log likelihood a sample; `mel` begins `pad` frames before sample `start` of `wav`.
