@@ -27,6 +27,7 @@ from utils import audio
 from utils.corpora import Clip
 from utils.errors import CloningError, require_package
 from utils.files import atomic_path
+from utils.processes import begin_worker
 
 log = logging.getLogger(__name__)
 RATE = 16_000  # Hz, of the recogniser's model
@@ -165,7 +166,8 @@ def _rows(clips: Sequence[Clip], jobs: int) -> Iterator[dict[str, Any]]:
     if jobs == 1 or len(clips) < 2:
         yield from map(align_clip, clips)
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker) as pool:
         yield from pool.map(align_clip, clips, chunksize=max(1, min(32, len(clips) // (4 * jobs))))
 
 

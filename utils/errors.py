@@ -24,10 +24,13 @@ def printable(text: str) -> str:
 def exit_code(run: Callable[[], int | None]) -> int:
     """Run a script's body: 0 when it returns None, its own code otherwise.
 
-    A CloningError becomes one line on stderr and exit code 2; Ctrl-C becomes 130.
+    A CloningError becomes one line on stderr and exit code 2; Ctrl-C becomes 130, SIGTERM 143, a closed terminal 129.
     """
+    from utils.processes import ended_by_signals  # which needs the errors
+
     try:
-        return run() or 0
+        with ended_by_signals():
+            return run() or 0
     except CloningError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

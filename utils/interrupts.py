@@ -1,9 +1,11 @@
-"""What Ctrl-C and SIGTERM do to a training run."""
+"""What Ctrl-C, SIGTERM and a closed terminal (SIGHUP) do to a training run."""
 
 from __future__ import annotations
 
 import signal
 from typing import Any, Protocol
+
+from utils.processes import stop_signals
 
 
 class Run(Protocol):
@@ -18,7 +20,7 @@ class ValidationEnded(KeyboardInterrupt):
 
 
 class stop_on_signal:
-    """Ctrl-C and SIGTERM end the run after the step in progress, with everything saved; a second ends it at once.
+    """Ctrl-C, SIGTERM and SIGHUP end the run after the step in progress, all saved; a second ends it at once.
 
     A validation in progress ends at once and is made good when the run goes on.
     """
@@ -28,7 +30,7 @@ class stop_on_signal:
         self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, *stop_signals()):
             try:
                 self.previous[number] = signal.signal(number, self._handle)
             except ValueError:  # not in the main thread: leave signals alone
@@ -47,5 +49,5 @@ class stop_on_signal:
 
 
 def ignore_interrupts(worker: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # they may reach all processes; the training process decides
+    for number in (signal.SIGINT, *stop_signals()):  # they may reach all processes; the training process decides
         signal.signal(number, signal.SIG_IGN)

@@ -13,7 +13,6 @@ import logging
 import math
 import multiprocessing
 import re
-import signal
 import sys
 import threading
 import uuid
@@ -34,6 +33,7 @@ from utils.corpora import Clip
 from utils.errors import CloningError, require_package
 from utils.files import write_text
 from utils.manifest import Manifest, Skipped, Utterance, read_shard_indexes, write_manifest, write_shard
+from utils.processes import begin_worker, locked
 
 logger = logging.getLogger(__name__)
 Process = Callable[[Clip], tuple[Utterance, dict[str, np.ndarray]]]
@@ -74,22 +74,27 @@ def run(
         raise CloningError(f"{len(repeated)} ids belong to several clips, such as {repeated[0]}: scan them together")
     if jobs < 1 or shard_size < 1:
         raise CloningError(f"jobs ({jobs}) and shard_size ({shard_size}) must be at least 1")
-    _check_settings(root, kind, header)
-    done = _done(root, retry_skipped)
-    task = _Task(root, process, initializer, alone=jobs == 1 and scheduler is None)
-    missing = sum(clip.id not in done for clip in clips)
-    logger.info("%d clips, %d of them to do", len(clips), missing)
-    with tqdm(total=missing, unit="clip", desc=kind, disable=None, smoothing=0.05) as bar:
-        if not missing:
-            results = (made for made in ())
-        elif scheduler is not None:
-            results = _on_cluster(task, scheduler, lambda workers: _shards(clips, done, shard_size, workers))
-        elif jobs > 1:
-            results = _in_pool(task, _shards(clips, done, shard_size, jobs), jobs)
-        else:
-            results = (task(shard, bar) for shard in _shards(clips, done, shard_size, 1))
-        _follow(results, root, bar, counted=task.alone)
-    return gather(root, kind, assign_split, header, left_out)
+    with locked(root):
+        _check_settings(root, kind, header)
+        done = _done(root, retry_skipped)
+        task = _Task(root, process, initializer, alone=jobs == 1 and scheduler is None)
+        missing = sum(clip.id not in done for clip in clips)
+        logger.info("%d clips, %d of them to do", len(clips), missing)
+        with tqdm(total=missing, unit="clip", desc=kind, disable=None, smoothing=0.05) as bar:
+            if not missing:
+                results = (made for made in ())
+            elif scheduler is not None:
+                results = _on_cluster(task, scheduler, lambda workers: _shards(clips, done, shard_size, workers))
+            elif jobs > 1:
+                results = _in_pool(task, _shards(clips, done, shard_size, jobs), jobs)
+            else:
+                results = (task(shard, bar) for shard in _shards(clips, done, shard_size, 1))
+            try:
+                _follow(results, root, bar, counted=task.alone)
+            except SystemExit:  # by a signal, which ended the workers
+                _remove_leftovers(root)
+                raise
+        return gather(root, kind, assign_split, header, left_out)
 
 
 def gather(
@@ -105,10 +110,14 @@ def gather(
     # a clip that a later run could use is no longer left out
     left_out = {s.id: s for s in (*never_tried, *skipped) if s.id not in kept}
     ordered = [replace(kept[id], split=assign_split(kept[id].speaker)) for id in sorted(kept)]
-    for pattern in ("*.partial", ".tmp*"):  # ours and safetensors', of runs that were killed
+    _remove_leftovers(root)
+    return write_manifest(root, kind, ordered, [left_out[id] for id in sorted(left_out)], **header)
+
+
+def _remove_leftovers(root: Path) -> None:
+    for pattern in ("*.partial", ".tmp*"):  # ours and safetensors', of processes that were killed
         for leftover in (root / "shards").glob(pattern):
             leftover.unlink(missing_ok=True)
-    return write_manifest(root, kind, ordered, [left_out[id] for id in sorted(left_out)], **header)
 
 
 def describe(clip: Clip, *, seconds: float, frames: int = 0, **extra: Any) -> Utterance:
@@ -211,7 +220,7 @@ class _Task:
 
 def _in_pool(task: _Task, shards: Iterator[_Shard], jobs: int) -> Generator[_Made, None, None]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker) as pool:
         try:
             pending = {pool.submit(task, shard) for shard in itertools.islice(shards, 2 * jobs)}
             while pending:
@@ -224,10 +233,6 @@ def _in_pool(task: _Task, shards: Iterator[_Shard], jobs: int) -> Generator[_Mad
             ) from error
         finally:  # after an error or Ctrl-C: the shards in hand are finished, no other is begun
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process answers it
 
 
 def _on_cluster(task: _Task, scheduler: str, cut: Callable[[int], Iterator[_Shard]]) -> Generator[_Made, None, None]:

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from utils.config import to_dict
 from utils.environment import environment
 from utils.errors import CloningError
 from utils.interrupts import ValidationEnded, stop_on_signal
+from utils.processes import locked
 from utils.sampling import rng
 from utils.tally import Tally
 from utils.task import Batch, Task, TrainingConfig, Validation
@@ -49,16 +51,17 @@ def train(
 
     `settings`: the run's whole configuration, which `settings.json` and the checkpoints tell beside what it ran with.
     Goes on by itself where `out_dir/state.pt` is. Raises CloningError: a loss that is not finite, memory that does
-    not suffice, a state that belongs to another model.
+    not suffice, a state that belongs to another model, another run that writes to `out_dir`.
     """
     run = Run(task, config, Path(out_dir), device, settings)
     run.restore(start_from)
     run.prepare()
     try:
-        try:
-            run.loop()
-        finally:
-            run.close()
+        with locked(run.out) if run.main else nullcontext():
+            try:
+                run.loop()
+            finally:
+                run.close()
     except torch.OutOfMemoryError as error:
         raise CloningError(
             "out of memory: lower the batch size (--set data.batch_size=...) or use --precision auto"
@@ -101,10 +104,7 @@ class Run:
             module.to(self.accelerator.device)  # before the optimizers, whose restored state follows their parameters
         self.optimizers = {
             name: torch.optim.AdamW(
-                m.parameters(),
-                config.learning_rate,
-                config.betas,
-                weight_decay=config.weight_decay,
+                m.parameters(), config.learning_rate, config.betas, weight_decay=config.weight_decay,
                 fused=self.cuda or None,
             )  # fmt: skip
             for name, m in task.modules.items()
@@ -195,7 +195,7 @@ class Run:
 
     def loop(self) -> None:
         if self.log is not None:
-            self.log.open({**self.settings, "environment": self.run_info["environment"]})
+            self.log.open({**self.settings, "environment": self.run_info["environment"]}, self.step)
         self.clock.start()
         position = self.position = self.clock.position(self.step)
         validation = Duty(self.clock, self.config.validate_every, position)

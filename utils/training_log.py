@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,6 @@ from tqdm import tqdm
 
 from utils import precision
 from utils.clock import Clock
-from utils.errors import CloningError
 from utils.files import write_text
 from utils.task import TrainingConfig, Validation
 
@@ -29,19 +29,27 @@ class RunLog:
         self.out = out
         self.board: Any = None
 
-    def open(self, settings: dict[str, Any]) -> None:
-        """Make the folder and write `settings.json`. Raises CloningError where nothing can be written."""
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CloningError(f"{self.out}: cannot write here: {error.strerror}; choose another --out") from error
+    def open(self, settings: dict[str, Any], step: int = 0) -> None:
+        """Write `settings.json`; forget what was logged after `step`, which comes again, and what killed runs left."""
+        for leftover in self.out.glob("*.partial"):
+            leftover.unlink(missing_ok=True)
+        self._forget_after(step)
         write_text(self.out / "settings.json", json.dumps(settings, indent=1) + "\n")
         try:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(self.out / "tensorboard"))
+            self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1 if step else None)
         except ImportError:
             log.info("tensorboard is not installed: curves go to log.jsonl only")
+
+    def _forget_after(self, step: int) -> None:
+        path = self.out / "log.jsonl"
+        if not path.is_file():
+            return
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = [line for line in lines if step_of(line) <= step]
+        if len(kept) < len(lines):
+            write_text(path, "".join(f"{line}\n" for line in kept))
 
     def write(self, group: str, step: int, seconds: float, values: dict[str, float]) -> None:
         """Numbers of a step; `seconds` is how long the run has trained."""
@@ -73,6 +81,14 @@ class RunLog:
     def close(self) -> None:
         if self.board is not None:
             self.board.close()
+
+
+def step_of(line: str) -> float:
+    """The step of a line of `log.jsonl`; infinity for one that was cut off."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 def setting(config: TrainingConfig, device: str) -> str:
