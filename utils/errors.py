@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 LONGEST = 1000  # characters of a message: what a damaged file says of itself may be long
 
@@ -33,6 +34,13 @@ def exit_code(run: Callable[[], int | None]) -> int:
             return run() or 0
     except CloningError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        from utils.files import FULL, cannot_write
+
+        if error.errno not in FULL:
+            raise
+        print(f"error: {cannot_write(error.filename or Path.cwd(), error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,12 @@ from pathlib import Path
 
 from utils.errors import CloningError
 
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+# what safetensors and torch say in place of an OSError
+_SAID_OF_FULL = re.compile(
+    r"os error (?:28|122|27|112)\b|No space left|quota exceeded|File too large"
+    r"|PytorchStreamWriter failed|file write failed|unexpected pos \d+ vs \d+"
+)
 
 
 def user_path(path: str | os.PathLike) -> Path:
@@ -35,6 +41,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     except OSError as error:
         raise cannot_write(path, error) from error
+    except Exception as error:
+        if not _SAID_OF_FULL.search(str(error)):
+            raise
+        raise cannot_write(path, OSError(errno.ENOSPC, "the file could not be written whole")) from error
     finally:
         _remove(partial)
 
@@ -47,7 +57,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 def cannot_write(path: str | os.PathLike, error: OSError) -> CloningError:
     """The line for a file that could not be written; of a full disk, with what is free on it."""
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return CloningError(f"cannot write {path}: {error.strerror} ({_free(Path(path))} free); make room there")
     why = error.strerror or error
     if isinstance(error, FileExistsError | NotADirectoryError):

@@ -91,7 +91,7 @@ def run(
                 results = (task(shard, bar) for shard in _shards(clips, done, shard_size, 1))
             try:
                 _follow(results, root, bar, counted=task.alone)
-            except SystemExit:  # by a signal, which ended the workers
+            except (SystemExit, CloningError):  # by a signal, which ended the workers; or on a full disk
                 _remove_leftovers(root)
                 raise
         return gather(root, kind, assign_split, header, left_out)

@@ -6,7 +6,9 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from tqdm import tqdm
 
 from utils import precision
 from utils.clock import Clock
-from utils.files import write_text
+from utils.files import FULL, cannot_write, write_text
 from utils.task import TrainingConfig, Validation
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class RunLog:
         try:
             from torch.utils.tensorboard import SummaryWriter
 
+            threading.excepthook = _without_full_disks  # its thread tells the writer too, which says it in one line
             self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1 if step else None)
         except ImportError:
             log.info("tensorboard is not installed: curves go to log.jsonl only")
@@ -55,11 +58,12 @@ class RunLog:
         """Numbers of a step; `seconds` is how long the run has trained."""
         row = {"step": step, "hours": round(seconds / 3600, 4), "group": group}
         row |= {k: round(float(v), 6) for k, v in values.items()}
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+        with self._written("log.jsonl") as path, path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(f"{group}/{name}", value, step)
+            with self._written("tensorboard"):
+                for name, value in values.items():
+                    self.board.add_scalar(f"{group}/{name}", value, step)
 
     def show(self, result: Validation, step: int) -> None:
         """Sounds and pictures of a validation."""
@@ -72,15 +76,28 @@ class RunLog:
             except ImportError:
                 log.info("matplotlib is not installed: no pictures")
                 return
-            folder = self.out / "figures"
-            folder.mkdir(exist_ok=True)
-            figure.savefig(folder / f"{name}_{step:07d}.png", dpi=80)
+            with self._written("figures") as folder:
+                folder.mkdir(exist_ok=True)
+                figure.savefig(folder / f"{name}_{step:07d}.png", dpi=80)
             if self.board is not None:
                 self.board.add_figure(name, figure, step)
 
     def close(self) -> None:
         if self.board is not None:
-            self.board.close()
+            with self._written("tensorboard"):
+                self.board.close()
+
+    @contextmanager
+    def _written(self, name: str) -> Iterator[Path]:
+        try:
+            yield self.out / name
+        except OSError as error:
+            raise cannot_write(self.out / name, error) from error
+
+
+def _without_full_disks(failure: Any) -> None:
+    if not (isinstance(failure.exc_value, OSError) and failure.exc_value.errno in FULL):
+        threading.__excepthook__(failure)
 
 
 def step_of(line: str) -> float:

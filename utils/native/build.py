@@ -8,9 +8,11 @@ processor, such as "-march=x86-64-v3" for any with AVX2, or -DPLAIN for plain C.
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +30,9 @@ COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC")
 VARIABLE = "VOICE_NATIVE_FLAGS"
 TUNING = (("-march=native",), ("-mcpu=native",), ())  # the first that the compiler takes
+
+
+_FULL = re.compile("No space left on device|Disk quota exceeded|File too large|file size limit exceeded", re.IGNORECASE)
 
 
 class NoCompiler(Exception):
@@ -59,13 +64,13 @@ def library(source: Path, tuning: tuple[str, ...] | None = None) -> ctypes.CDLL:
         return ctypes.CDLL(str(path))
     except (OSError, CloningError) as error:  # the folder cannot be written, or is full, or may not hold programs
         log.warning("no cache for what %s compiles to, it is made anew in each process: %s", source.name, error)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / path.name
-            _compile(compiler, flags, source, path)
-            try:
+        try:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                path = Path(folder) / path.name
+                _compile(compiler, flags, source, path)
                 return ctypes.CDLL(str(path))
-            except OSError as failure:
-                raise NoCompiler(f"cannot load what {compiler} made: {failure}") from failure
+        except OSError as failure:
+            raise NoCompiler(f"cannot keep or load what {compiler} made: {failure}") from failure
 
 
 def cache_folder() -> Path:
@@ -91,10 +96,13 @@ def _probe(compiler: str, choices: Sequence[tuple[str, ...]]) -> tuple[tuple[str
 
 def _compile(compiler: str, flags: Sequence[str], source: Path, path: Path) -> None:
     command = [compiler, *flags, "-I", str(HEADER.parent), str(source), "-o", str(path)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    english = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=english)
     if done.returncode:
         if not os.access(path.parent, os.W_OK):
             raise OSError(f"{path.parent} cannot be written")
+        if full := _FULL.search(done.stderr):
+            raise OSError(errno.ENOSPC, f"{full[0]} ({path.parent})")
         raise NoCompiler(f"{compiler} fails on {source.name}: {_last_line(done.stderr)}")
 
 
@@ -102,7 +110,7 @@ def _whole(path: Path) -> bool:
     """Whether the file is there and what was written: a damaged library could bring the process down."""
     try:
         return _seal(path).read_text(encoding="utf-8") == _digest(path)
-    except OSError:
+    except (OSError, ValueError):  # not there, or not text
         return False
 
 

@@ -1,0 +1,147 @@
+"""A full disk is one line with a path; the same command goes on once there is room."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from tests import vocoder_set
+from tests.conftest import ROOT
+from utils.checkpoint import save_training_state, save_weights
+from utils.errors import CloningError, exit_code
+from utils.files import atomic_path
+from utils.native import build
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process's files")
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+script = __import__(sys.argv[2])
+sys.exit(script.main(sys.argv[3:]))
+"""
+
+
+def script(limit: int, name: str, *arguments: object) -> subprocess.CompletedProcess:
+    """A script that may write no file of more than `limit` bytes: what a full disk does, as anybody can have it."""
+    command = [sys.executable, "-c", LIMITED, str(limit), name, *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+
+
+def one_line(done: subprocess.CompletedProcess, place: object) -> None:
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and str(place) in errors[0] and done.stderr.rstrip().endswith(errors[0])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_preprocessing_goes_on_after_a_full_disk(tmp_path, jobs):
+    folder = tmp_path / "voices" / "ann"
+    folder.mkdir(parents=True)
+    for number in range(6):
+        tone = 0.3 * np.sin(np.arange(32_000) * (0.05 + 0.01 * number))
+        soundfile.write(folder / f"{number}.wav", tone, 16_000)
+    command = ("vocoder_preprocess", tmp_path / "voices", "--out", tmp_path / "set", "--jobs", jobs)
+    one_line(script(20_000, *command), tmp_path / "set")
+    assert not [path for path in (tmp_path / "set").rglob("*") if "partial" in path.name or path.name[:4] == ".tmp"]
+    done = script(10**9, *command)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "6 utterances" in done.stdout
+
+
+def test_training_goes_on_after_a_full_disk(tmp_path):
+    vocoder_set.make_set(tmp_path / "set")
+    flags = ["--config", "debug", "--device", "cpu", "--threads", "1"]
+    command = ("vocoder_train", tmp_path / "set", "--out", tmp_path / "run", *flags)
+    one_line(script(30_000, *command), tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("*.partial"))
+    done = script(10**9, *command)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_what_libraries_say_of_a_full_disk(tmp_path):
+    import resource
+    import signal
+
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    many = {"a": torch.zeros(100_000)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        for write in (
+            lambda: save_weights(tmp_path / "w", kind="encoder", state=many, config={}, mel=None, step=0),
+            lambda: save_training_state(tmp_path / "s", many),
+        ):
+            with pytest.raises(CloningError, match=r"cannot write .*free"):
+                write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_faults_of_a_writer_are_not_hidden(tmp_path):
+    with pytest.raises(RuntimeError, match="a bug"):
+        with atomic_path(tmp_path / "x"):
+            raise RuntimeError("a bug")
+
+
+def test_any_script_ends_in_one_line(capsys):
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
+
+    assert exit_code(full) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1 and "somewhere" in errors and "free" in errors
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "seven.c"
+    path.write_text("int seven(void) { return 7; }\n", encoding="utf-8")
+    build.library.cache_clear()
+    yield path
+    build.library.cache_clear()
+
+
+def test_a_full_cache_is_no_missing_compiler(tmp_path, source, monkeypatch, caplog):
+    """A compiler that finds no room in the cache, and room elsewhere."""
+    real = next(filter(None, map(shutil.which, build.COMPILERS)), None)
+    if real is None:
+        pytest.skip("no C compiler")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    fake = folder / build.COMPILERS[0]
+    cache = tmp_path / "cache"
+    fake.write_text(
+        f'#!/bin/sh\ncase "$*" in *{cache}*) echo "ld: cannot write: No space left on device" >&2; exit 1;; esac\n'
+        f'exec {real} "$@"\n',
+        encoding="utf-8",
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(build, "cache_folder", lambda: cache)
+    assert build.library(source).seven() == 7
+    assert "No space left on device" in caplog.text and not list(cache.glob("*"))
+
+
+def test_a_seal_that_is_no_text_is_made_anew(tmp_path, source, monkeypatch):
+    if not any(map(shutil.which, build.COMPILERS)):
+        pytest.skip("no C compiler")
+    monkeypatch.setattr(build, "cache_folder", lambda: tmp_path / "cache")
+    assert build.library(source).seven() == 7
+    (seal,) = (tmp_path / "cache").glob("*.sha256")
+    good = seal.read_bytes()
+    seal.write_bytes(b"\xff\xfe\x00")
+    build.library.cache_clear()
+    assert build.library(source).seven() == 7
+    assert seal.read_bytes() == good
