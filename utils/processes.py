@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from utils.errors import CloningError
+from utils.files import cannot_write
 
 LOCK = ".lock"  # in a folder that a run writes to
 
@@ -75,7 +76,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise CloningError(f"{folder}: cannot write here: {error.strerror}; choose another --out") from error
+        raise cannot_write(path, error) from error
     with file:
         try:
             _lock(file)
