@@ -108,7 +108,7 @@ def test_training_from_or_into_what_is_not_there(refused, sets, tmp_path, stage)
     common = [sets[stage], "--config", "debug", "--device", "cpu", "--steps", 1, *FITTING.get(stage, [])]
     (tmp_path / "file").write_text("x", encoding="utf-8")
     assert "its folder is a file" in refused(script, *common, "--out", tmp_path / "file")
-    assert "cannot write here" in refused(script, *common, "--out", tmp_path / "file" / "below")
+    assert "its folder is a file" in refused(script, *common, "--out", tmp_path / "file" / "below")
     missing = ["--from", tmp_path / "none.safetensors"]
     assert "no such checkpoint" in refused(script, *common, "--out", tmp_path / "out", *missing)
     assert not (tmp_path / "out").exists()
