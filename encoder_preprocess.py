@@ -7,12 +7,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from encoder.names import KIND, voices_of
 from encoder.preprocess import EncoderItem, write_noise, write_rooms
 from utils import preprocessing, selection
 from utils.errors import CloningError, exit_code
+from utils.files import user_path
 from utils.manifest import Manifest
 
 EPILOG = """
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     selection.add_arguments(parser)
     parser.add_argument(
         "--teacher",
-        type=Path,
+        type=user_path,
         metavar="CHECKPOINT",
         help="an encoder (ours or the published encoder.pt) whose embeddings training may imitate",
     )
@@ -58,7 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="of the teacher (default: a GPU if there is one)",
     )
     parser.add_argument(
-        "--noise", type=Path, nargs="+", default=[], metavar="DIR", help="folders of recorded noise for augmentation"
+        "--noise", type=user_path, nargs="+", default=[], metavar="DIR",
+        help="folders of recorded noise for augmentation"
     )
     parser.add_argument(
         "--rooms",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.errors import exit_code
+from utils.files import user_path
 
 SUBCOMMANDS = {
     "encoder": ("verification", "does it tell voices apart? EER and minDCF on frozen trials"),
@@ -28,9 +29,11 @@ def build_parser(chosen: str = "") -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="subcommand", required=True)
     for name, (module, summary) in SUBCOMMANDS.items():
         sub = subparsers.add_parser(name, help=summary, description=summary)
-        sub.add_argument("--models", type=Path, nargs="+", default=[], metavar="DIR", help="one column a folder")
-        sub.add_argument("--corpus", type=Path, metavar="DIR", help="folder of corpora (default: the bundled clips)")
-        sub.add_argument("--report", type=Path, default=Path("out/report"), metavar="DIR")
+        sub.add_argument("--models", type=user_path, nargs="+", default=[], metavar="DIR", help="one column a folder")
+        sub.add_argument(
+            "--corpus", type=user_path, metavar="DIR", help="folder of corpora (default: the bundled clips)"
+        )
+        sub.add_argument("--report", type=user_path, default=Path("out/report"), metavar="DIR")
         sub.add_argument("--quick", action="store_true", help="a few minutes, wider intervals")
         sub.add_argument("--limit", type=int, metavar="N", help="at most about N items of each kind")
         sub.add_argument("--device", default="cpu")

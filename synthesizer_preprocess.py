@@ -27,6 +27,7 @@ from utils import preprocessing, selection
 from utils.audio import Waveform
 from utils.corpora import Clip, read_texts, text_of, with_texts
 from utils.errors import CloningError, exit_code
+from utils.files import user_path
 from utils.mel import SYNTHESIZER_MELS
 
 
@@ -56,10 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
         "be read are left out, counted and listed; outliers.jsonl lists transcripts that hardly fit their sound.",
     )
     selection.add_arguments(parser)
-    parser.add_argument("--encoder", type=Path, required=True, help="weights of a speaker encoder, ours or published")
+    parser.add_argument(
+        "--encoder", type=user_path, required=True, help="weights of a speaker encoder, ours or published"
+    )
     parser.add_argument(
         "--alignments",
-        type=Path,
+        type=user_path,
         nargs="+",
         default=(),
         metavar="FILE",
@@ -72,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--texts",
-        type=Path,
+        type=user_path,
         nargs="+",
         default=(),
         metavar="FILE",

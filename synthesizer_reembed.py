@@ -7,7 +7,6 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from encoder.inference import SpeakerEncoder
 from synthesizer.preprocess import write_speaker_means
 from utils.errors import CloningError, exit_code
-from utils.files import atomic_path, write_text
+from utils.files import atomic_path, user_path, write_text
 from utils.manifest import Arrays, Manifest, Utterance, read_manifest, write_lines
 
 AT_ONCE = 256  # clips
@@ -31,11 +30,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", type=Path, help="a folder that synthesizer_preprocess.py wrote")
-    parser.add_argument("--encoder", type=Path, required=True, help="weights of a speaker encoder, ours or published")
+    parser.add_argument("data", type=user_path, help="a folder that synthesizer_preprocess.py wrote")
+    parser.add_argument(
+        "--encoder", type=user_path, required=True, help="weights of a speaker encoder, ours or published"
+    )
     parser.add_argument(
         "--speech",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="DIR",
         help="a folder that encoder_preprocess.py wrote, same clips",

@@ -15,6 +15,7 @@ from utils.chain.plan import ROOT, Choices, Plan, Sources, make_plan
 from utils.chain.run import run
 from utils.config import load_config
 from utils.errors import CloningError, exit_code
+from utils.files import user_path
 from utils.packing import pack, unpack
 from utils.selection import SET_ASIDE, read_set_aside
 
@@ -35,8 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     about = "folders of corpora, or the parts that `train_all.py pack` made"
-    parser.add_argument("corpora", nargs="+", type=Path, metavar="CORPUS", help=about)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="sets, runs, models, card, logs")
+    parser.add_argument("corpora", nargs="+", type=user_path, metavar="CORPUS", help=about)
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="sets, runs, models, card, logs")
     time = parser.add_mutually_exclusive_group()
     time.add_argument("--hours", type=float, help="how long the trainings take in all")
     time.add_argument("--minutes", type=float, help="the same in minutes")
@@ -54,17 +55,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help=about)
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each training (default: all cores)")
     about = "phone times (default: alignments/*.jsonl[.gz] in a corpus)"
-    parser.add_argument("--alignments", type=Path, nargs="+", default=[], metavar="FILE", help=about)
+    parser.add_argument("--alignments", type=user_path, nargs="+", default=[], metavar="FILE", help=about)
     about = "make the phone times (English; needs requirements-align.txt)"
     parser.add_argument("--align", action="store_true", help=about)
     about = "better texts by id (default: punctuated/*.tsv in a corpus)"
-    parser.add_argument("--texts", type=Path, nargs="+", default=[], metavar="FILE", help=about)
+    parser.add_argument("--texts", type=user_path, nargs="+", default=[], metavar="FILE", help=about)
     about = "speaker encoder, where none is trained (default: ours)"
-    parser.add_argument("--encoder", type=Path, metavar="CHECKPOINT", help=about)
+    parser.add_argument("--encoder", type=user_path, metavar="CHECKPOINT", help=about)
     about = "an encoder that teaches the new one (default: ours; none: without)"
     parser.add_argument("--teacher", metavar="CHECKPOINT", help=about)
     about = "speakers that nothing learns from, one a line (default: evaluation/set_aside.txt)"
-    parser.add_argument("--set-aside", type=Path, default=SET_ASIDE, metavar="FILE", help=about)
+    parser.add_argument("--set-aside", type=user_path, default=SET_ASIDE, metavar="FILE", help=about)
     parser.add_argument("--no-evaluation", action="store_true", help="do not measure the chain at the end")
     about = "write models, card and logs into OUT/pieces too, in files of at most N MiB"
     parser.add_argument("--piece-mb", type=float, metavar="N", help=about)
@@ -74,11 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def build_pack_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="train_all.py pack", description="Pack corpora into archives to carry.")
-    parser.add_argument("corpora", nargs="+", type=Path, metavar="CORPUS", help="folders of corpora")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the parts go")
+    parser.add_argument("corpora", nargs="+", type=user_path, metavar="CORPUS", help="folders of corpora")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="where the parts go")
     parser.add_argument("--part-mb", type=float, default=40, metavar="N", help="largest part in MiB (default: 40)")
     about = "speakers that stay at home, one a line (default: evaluation/set_aside.txt)"
-    parser.add_argument("--set-aside", type=Path, default=SET_ASIDE, metavar="FILE", help=about)
+    parser.add_argument("--set-aside", type=user_path, default=SET_ASIDE, metavar="FILE", help=about)
     about = "more speakers that do; * and ? are wildcards, such as 'ravdess-*'"
     parser.add_argument("--exclude", nargs="+", default=[], metavar="SPEAKER", help=about)
     return parser

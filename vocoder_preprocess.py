@@ -7,12 +7,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils import preprocessing, selection
 from utils.corpora import Clip
 from utils.errors import CloningError, exit_code
+from utils.files import user_path
 from utils.mel import SYNTHESIZER_MELS
 from vocoder.preprocess import KIND, Processor
 
@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     selection.add_arguments(parser)
     parser.add_argument(
-        "--synthesizer", type=Path, metavar="CHECKPOINT",
+        "--synthesizer", type=user_path, metavar="CHECKPOINT",
         help="store what this synthesizer predicts, led by the recordings of its own set (given as CORPUS)",
     )  # fmt: skip
     parser.add_argument(

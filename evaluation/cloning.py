@@ -26,6 +26,7 @@ from evaluation.voices import plan_of
 from utils.audio import Waveform, read
 from utils.checkpoint import load_weights
 from utils.errors import CloningError
+from utils.files import user_path
 from voice_cloner import VoiceCloner
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_judge_arguments(parser)
     about = "names or checkpoints, a chain each, instead of each folder's own"
     parser.add_argument("--synthesizer", nargs="+", default=[], metavar="PATH", help=about)
-    parser.add_argument("--encoder", type=Path, metavar="PATH", help="instead of each folder's own")
+    parser.add_argument("--encoder", type=user_path, metavar="PATH", help="instead of each folder's own")
     parser.add_argument("--vocoder", metavar="PATH", help="instead of each folder's own; or griffin-lim")
     about = "set-aside: the frozen voices; validation: those that the preprocess scripts hold out"
     parser.add_argument("--split", choices=("set-aside", "validation"), default="set-aside", help=about)
@@ -76,7 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "only these kinds of sentence (default: all)"
     parser.add_argument("--kinds", nargs="+", choices=(*KINDS, QUESTION, STATEMENT), default=(), help=about)
     parser.add_argument("--no-copies", action="store_true", help="without the vocoders' copies of the recordings")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="what was measured before (default: REPORT/cache)")
+    parser.add_argument(
+        "--cache", type=user_path, metavar="DIR", help="what was measured before (default: REPORT/cache)"
+    )
     parser.add_argument("--minutes", type=float, default=5.0, help="a system this slow gets no more sentences")
 
 

@@ -27,6 +27,7 @@ from evaluation.report import Cell, Report, Table
 from utils.audio import Waveform, read
 from utils.corpora import Clip, scan
 from utils.errors import CloningError, require_package
+from utils.files import user_path
 from utils.selection import SET_ASIDE, read_set_aside
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,9 @@ class Item:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--encoder", type=Path, action="append", default=[], metavar="PATH", help="one more column")
+    parser.add_argument(
+        "--encoder", type=user_path, action="append", default=[], metavar="PATH", help="one more column"
+    )
     parser.add_argument(
         "--calibrate",
         action="store_true",

@@ -23,6 +23,7 @@ from evaluation.sentences import Item, load_plan
 from utils.audio import Waveform, read
 from utils.corpora import ACTED, EMOTIONS, Clip, scan
 from utils.errors import CloningError
+from utils.files import user_path
 from utils.selection import SET_ASIDE, read_set_aside, splitter
 from voice_cloner import EMOTIONAL_MODELS, VoiceCloner
 
@@ -60,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--synthesizer", nargs="+", default=[], metavar="NAME",
         help="names in saved_models/emotional, or files (default: all that lie there)",
     )  # fmt: skip
-    parser.add_argument("--judge", type=Path, metavar="PATH", help="encoder that judges likeness (default: published)")
+    parser.add_argument(
+        "--judge", type=user_path, metavar="PATH", help="encoder that judges likeness (default: published)"
+    )
     parser.add_argument("--vocoder", metavar="PATH", help="instead of the folder's own; or griffin-lim")
 
 

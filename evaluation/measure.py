@@ -21,6 +21,7 @@ from evaluation.recognizer import Recognizer, Whisper, load_recognizer
 from evaluation.report import Cell
 from evaluation.sentences import Plan
 from utils.audio import Waveform, read, resample
+from utils.files import user_path
 from utils.mel import SYNTHESIZER_MEL, mel_spectrogram
 
 logger = logging.getLogger(__name__)
@@ -136,9 +137,13 @@ class Panel:
 
 def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that choose judges; `Panel.load` takes what they say."""
-    parser.add_argument("--judge", type=Path, metavar="PATH", help="encoder that judges likeness (default: published)")
+    parser.add_argument(
+        "--judge", type=user_path, metavar="PATH", help="encoder that judges likeness (default: published)"
+    )
     parser.add_argument("--recognizer", choices=("auto", "whisper", "pocketsphinx", "none"), default="auto")
-    parser.add_argument("--whisper", type=Path, metavar="DIR", help="a model for faster-whisper (default: installed)")
+    parser.add_argument(
+        "--whisper", type=user_path, metavar="DIR", help="a model for faster-whisper (default: installed)"
+    )
     parser.add_argument("--dnsmos", action="store_true", help="DNSMOS too, slow and made for noisy calls")
 
 

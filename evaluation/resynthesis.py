@@ -21,6 +21,7 @@ from evaluation.report import Cell, Players, Report, Table
 from evaluation.sentences import Item, load_plan, spread
 from utils.audio import Waveform, peak_normalize, read, resample
 from utils.errors import CloningError
+from utils.files import user_path
 from utils.mel import mel_spectrogram
 from vocoder.inference import Vocoder
 
@@ -70,7 +71,9 @@ class Resynthesizer:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--vocoder", type=Path, action="append", default=[], metavar="PATH", help="one more column")
+    parser.add_argument(
+        "--vocoder", type=user_path, action="append", default=[], metavar="PATH", help="one more column"
+    )
     add_judge_arguments(parser)
     parser.add_argument("--minutes", type=float, default=5.0, help="a vocoder this slow gets no more clips")
 

@@ -19,6 +19,7 @@ from evaluation.trials import CUTS, TrialList, bundled_list, find_audio, middle,
 from evaluation.trials import SAMPLES as BUNDLED
 from utils.audio import Waveform
 from utils.errors import CloningError
+from utils.files import user_path
 
 logger = logging.getLogger(__name__)
 QUICK_UTTERANCES = 120  # of a list, spread over its speakers
@@ -38,7 +39,9 @@ class Scored:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--encoder", type=Path, action="append", default=[], metavar="PATH", help="one more column")
+    parser.add_argument(
+        "--encoder", type=user_path, action="append", default=[], metavar="PATH", help="one more column"
+    )
     parser.add_argument(
         "--all-lists", action="store_true", help="also lists of speakers that may have been trained on (anchors)"
     )

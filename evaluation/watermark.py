@@ -24,6 +24,7 @@ from evaluation.sentences import load_plan
 from evaluation.trials import AUDIO, SAMPLES
 from utils.audio import Waveform, read, resample, to_pcm16
 from utils.errors import CloningError
+from utils.files import user_path
 from utils.plots import new_figure
 from utils.watermark import FALSE_ALARM, GAIN, STRIDE_SECONDS, Detection, detect, mark
 from voice_cloner import VoiceCloner
@@ -37,7 +38,7 @@ Attack = Callable[[np.ndarray, int, np.random.Generator], tuple[np.ndarray, int]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="recordings to look into")
+    parser.add_argument("files", type=user_path, nargs="*", metavar="FILE", help="recordings to look into")
 
 
 def run(args: argparse.Namespace) -> Report:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from utils.config import CONFIGS
 from utils.corpora import Clip, Scan, scan
 from utils.errors import CloningError
+from utils.files import user_path
 from utils.manifest import Skipped
 
 SET_ASIDE = CONFIGS.parent / "evaluation" / "set_aside.txt"
@@ -77,12 +78,14 @@ def read_set_aside(path: str | Path) -> list[str]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that all preprocess scripts share; `select` reads them."""
-    parser.add_argument("corpora", nargs="+", type=Path, metavar="CORPUS", help="a corpus, or a folder with several")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the set goes, or goes on")
+    parser.add_argument(
+        "corpora", nargs="+", type=user_path, metavar="CORPUS", help="a corpus, or a folder with several"
+    )
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="where the set goes, or goes on")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: cores)")
     parser.add_argument("--scheduler", metavar="URL", help="run on a Dask cluster, such as tcp://host:8786")
     about = "speakers that become the split 'test', one a line (default: evaluation/set_aside.txt)"
-    parser.add_argument("--set-aside", type=Path, default=SET_ASIDE, metavar="FILE", help=about)
+    parser.add_argument("--set-aside", type=user_path, default=SET_ASIDE, metavar="FILE", help=about)
     about = "part of the other speakers held out for validation (default: 0.05)"
     parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of the choice of validation speakers (default: 0)")

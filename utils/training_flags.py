@@ -12,6 +12,7 @@ from utils import training
 from utils.config import to_dict
 from utils.distributed import is_main_process
 from utils.errors import CloningError
+from utils.files import user_path
 from utils.profiling import profile
 from utils.task import Task
 
@@ -27,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str, presets: str) -> 
     """The flags that the three train scripts share, and how to start several processes."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (parser.epilog or "") + SEVERAL_PROCESSES.format(stage=stage)
-    parser.add_argument("data", type=Path, help=f"a folder that {stage}_preprocess.py wrote")
+    parser.add_argument("data", type=user_path, help=f"a folder that {stage}_preprocess.py wrote")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         required=True,
         help="where weights, curves and pictures go; an interrupted run there goes on",
     )
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str, presets: str) -> 
     parser.add_argument(
         "--from",
         dest="start_from",
-        type=Path,
+        type=user_path,
         metavar="CHECKPOINT",
         help="begin with the weights of a checkpoint (layers that match)",
     )
