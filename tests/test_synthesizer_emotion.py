@@ -219,7 +219,7 @@ def test_adapting_changes_the_condition_alone_and_is_stored_as_a_difference(toy,
     assert "encoder.blocks.0.up.weight" in kept and "flow.stack.blocks.0.depthwise.weight" in kept
     assert "encoder.blocks.0.film.weight" not in kept and "predictor.leave.weight" not in kept
 
-    small, whole = tmp_path / "m" / "small.safetensors", tmp_path / "whole.safetensors"
+    small, whole = tmp_path / "small.safetensors", tmp_path / "whole.safetensors"
     assert export(tmp_path / "b" / "last.safetensors", small, base=base) == export(
         tmp_path / "b" / "last.safetensors", whole
     )
