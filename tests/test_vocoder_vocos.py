@@ -103,7 +103,7 @@ def test_default_size():
 
 @pytest.mark.parametrize(
     "change, message",
-    [({"kernel": 4}, "kernel 4 must be odd"), ({"n_fft": 801}, "n_fft 801 must be even"), ({"dim": 0}, "dim is 0; it must be 1 to")],
+    [({"kernel": 4}, "kernel 4 must be odd"), ({"n_fft": 801}, "n_fft 801 must be even"), ({"dim": 0}, "dim is 0")],
 )
 def test_refuses_nonsense(change, message):
     with pytest.raises(ValueError, match=message):
