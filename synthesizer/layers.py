@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,14 +103,11 @@ class ConvBlock(nn.Module):
 
 
     def _depthwise(self, x: Tensor) -> Tensor:
-        if x.is_cuda and DEPTHWISE == "shifts":
+        if x.is_cuda:
             x = x.to(torch.get_autocast_dtype("cuda")) if torch.is_autocast_enabled("cuda") else x
             weight = self.depthwise.weight[:, 0, 0].t().to(x.dtype)
             return Depthwise.apply(x.contiguous(), weight) + self.depthwise.bias.to(x.dtype)
         return self.depthwise(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
-
-
-DEPTHWISE = os.environ.get("DEPTHWISE", "shifts")
 
 
 class Depthwise(torch.autograd.Function):

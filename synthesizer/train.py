@@ -19,7 +19,6 @@ from utils.manifest import Utterance
 from utils.task import Task
 
 N_VALIDATION = 32  # utterances that Tacotron speaks, which takes time; as many speakers as there are
-N_PREDICTED = 96  # utterances that the parallel model is compared with
 
 
 Vocode = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # mel (M, F), settings of the mel -> samples (T,)
