@@ -67,6 +67,7 @@ class SynthesisData:
         self._of_speaker: dict[str, list[Utterance]] = {}
         for utterance in inside:
             self._of_speaker.setdefault(utterance.speaker, []).append(utterance)
+        self.prompted = True  # whether batches need another utterance of each speaker, which is then read too
         self._places = {u.id: i for own in self._of_speaker.values() for i, u in enumerate(own)}
         self._turn, self._batches = -1, []  # the round that was asked for last; follows from (seed, step)
         path = Path(root) / "speakers.safetensors"
@@ -198,7 +199,7 @@ class SynthesisData:
         return Draws(
             width=width,
             starts=(draw.random(size) * np.maximum(1, frames - width + 1)).astype(np.int64) * learning,
-            prompts=prompts,
+            prompts=prompts if self.prompted else [None] * size,
             prompt_frames=int(draw.integers(self.config.prompt_frames[0], self.config.prompt_frames[1] + 1))
             if learning
             else self.config.prompt_frames[1],

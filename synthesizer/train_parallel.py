@@ -45,6 +45,8 @@ class ParallelTask(SynthesizerTask):
         model.mel_mean.copy_(mean)
         model.mel_std.copy_(std)
         self.modules = {"synthesizer": model}
+        told = model.voice is not None or model.prompt is not None or config.data.embedding == "other"
+        self.train.prompted = self.held_out.prompted = told
         self.sharpens = config.loss.adversarial > 0
         if self.sharpens and (model.listener is None or model.flow is None):
             raise CloningError(

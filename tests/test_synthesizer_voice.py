@@ -58,6 +58,19 @@ def test_the_prompt_is_another_utterance_of_the_same_speaker(data):
             assert prompt.speaker == utterance.speaker and prompt.id != utterance.id
 
 
+@pytest.mark.parametrize(
+    "sizes, embedding, wanted", [(SIZES, "mixed", False), (SIZES, "other", True), (VOICE, "mixed", True)]
+)
+def test_other_utterances_are_read_only_where_they_are_heard(data, sizes, embedding, wanted):
+    config = RunConfig(
+        model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**sizes)),
+        data=DataConfig(batch_size=4, min_frames=1, embedding=embedding),
+    )
+    task = ParallelTask(str(data.manifest.root), config)
+    prompts = task.train.draws(task.train.choose(1), rng(1), 20).prompts
+    assert all((prompt is not None) == wanted for prompt in prompts)
+
+
 def test_speakers_come_as_often_as_they_are_balanced(data):
     seconds = {u.speaker: 0.0 for u in data.utterances}
     for u in data.utterances:
