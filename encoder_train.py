@@ -11,7 +11,7 @@ from encoder.names import KIND
 from encoder.settings import EncoderSettings
 from encoder.train import EncoderTask
 from utils import training_flags
-from utils.config import load_config
+from utils.config import SettingsParser, load_config
 from utils.errors import exit_code
 from utils.manifest import read_manifest
 
@@ -35,8 +35,8 @@ figures/ and tensorboard/. The same command goes on where a run was stopped.
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
+def build_parser() -> SettingsParser:
+    parser = SettingsParser(description=__doc__, epilog=EPILOG)
     training_flags.add_arguments(parser, KIND, "small, gpu, lstm, published, debug")
     parser.add_argument(
         "--model", choices=["lstm", "transformer"], help="architecture, whatever the preset says (model.architecture)"

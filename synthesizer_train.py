@@ -15,7 +15,7 @@ import torch
 from synthesizer.config import RunConfig
 from synthesizer.train import build_task
 from utils import training_flags
-from utils.config import from_dict, load_config
+from utils.config import SettingsParser, from_dict, load_config
 from utils.errors import exit_code
 from utils.mel import MelConfig
 from vocoder.griffin_lim import GriffinLimConfig, mel_to_waveform
@@ -26,8 +26,8 @@ files, then --from the weights to start with.
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
+def build_parser() -> SettingsParser:
+    parser = SettingsParser(description=__doc__, epilog=EPILOG)
     training_flags.add_arguments(parser, "synthesizer", "published, small, parallel, debug")
     return parser
 

@@ -13,7 +13,7 @@ from utils.chain import finish
 from utils.chain.config import DEFAULT_STAGES, ENOUGH_SPEAKERS, KINDS, ChainConfig
 from utils.chain.plan import ROOT, Choices, Plan, Sources, make_plan
 from utils.chain.run import run
-from utils.config import load_config
+from utils.config import SettingsParser, load_config
 from utils.errors import CloningError, exit_code
 from utils.files import user_path
 from utils.packing import pack, unpack
@@ -31,8 +31,8 @@ Phone times (alignments/*.jsonl.gz), texts (punctuated/*.tsv) and noises in a co
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def build_parser() -> SettingsParser:
+    parser = SettingsParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     about = "folders of corpora, or the parts that `train_all.py pack` made"
@@ -45,8 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--stages", nargs="+", choices=list(KINDS), metavar="STAGE", help=about)
     about = "preset in configs/chain/ (cpu, gpu, debug) or a .toml file (default: by the device)"
     parser.add_argument("--config", help=about)
-    about = "change one setting of the chain, such as vocoder.weight=2 (repeatable)"
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help=about)
+    parser.add_settings("change settings of the chain, such as vocoder.weight=2")
     about = "auto: a GPU where there is one (default)"
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help=about)
     about = "number format of the trainings, in place of their presets'"

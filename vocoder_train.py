@@ -18,15 +18,15 @@ import sys
 from collections.abc import Sequence
 
 from utils import training_flags
-from utils.config import CONFIGS, load_config
+from utils.config import CONFIGS, SettingsParser, load_config
 from utils.errors import exit_code
 from utils.manifest import read_manifest
 from vocoder.train import VocoderRun, make_task
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> SettingsParser:
     presets = ", ".join(sorted(p.stem for p in (CONFIGS / "vocoder").glob("*.toml")))
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = SettingsParser(description=__doc__)
     training_flags.add_arguments(parser, "vocoder", presets)
     return parser
 

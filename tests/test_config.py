@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 
 from utils import config
-from utils.config import from_dict, load_config, override, read_toml, to_dict
+from utils.config import SettingsParser, from_dict, load_config, override, read_toml, to_dict
 from utils.errors import CloningError
 
 
@@ -130,3 +131,28 @@ def test_damaged_preset(tmp_path, content):
     with pytest.raises(CloningError, match=r"preset\.toml: not TOML") as caught:
         read_toml(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "settings", "data"),
+    [
+        ("DATA --set a.b=1 c=x --out RUN --set d=2", ["a.b=1", "c=x", "d=2"], ["DATA"]),
+        ("--set a=1 b=2 DATA", ["a=1", "b=2"], ["DATA"]),
+        ("--set=a=1 b=[3,4] DATA c=3", ["a=1", "b=[3,4]"], ["DATA", "c=3"]),
+        ("DATA --out b=2", [], ["DATA"]),
+        ("DATA --set nothing b=2", ["nothing", "b=2"], ["DATA"]),
+    ],
+)
+def test_one_flag_takes_several_settings_and_nothing_else(line, settings, data):
+    parser = SettingsParser()
+    parser.add_argument("data", nargs="+")
+    parser.add_argument("--out")
+    parser.add_settings("change settings")
+    found = parser.parse_args(line.split())
+    assert (found.settings, found.data) == (settings, data)
+
+
+@pytest.mark.parametrize("script", ["encoder_train", "synthesizer_train", "vocoder_train", "train_all"])
+def test_every_training_script_takes_several_settings(script):
+    parser = importlib.import_module(script).build_parser()
+    assert parser.parse_args(["--set", "a=1", "b=2", "DATA", "--out", "RUN"]).settings == ["a=1", "b=2"]

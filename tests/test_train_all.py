@@ -119,14 +119,19 @@ def test_lanes_run_at_the_same_time_and_one_that_fails_stops_no_other(tmp_path):
     assert list(done) == ["first"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_signal_ends_what_runs_once_and_politely(tmp_path):
-    polite = (
+def polite(tmp_path: Path) -> Step:
+    """Says that it is `up`, goes on until SIGTERM, then says `saved`."""
+    body = (
         "import signal, sys, time\nfrom pathlib import Path\n"
         f"def end(*_): Path(r'{tmp_path}/saved').open('a').write('x'); sys.exit(0)\n"
         f"signal.signal(signal.SIGTERM, end); Path(r'{tmp_path}/up').touch()\nwhile True: time.sleep(0.05)\n"
     )
-    (tmp_path / "child.py").write_text(polite, encoding="utf-8")
+    return step(tmp_path, "child", body)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_signal_ends_what_runs_once_and_politely(tmp_path):
+    polite(tmp_path)
     body = (
         "from pathlib import Path\nfrom utils.chain.plan import Plan, Step\nfrom utils.chain.run import run\n"
         f"run(Plan(((Step('child', (r'{tmp_path}/child.py',)),),)), Path(r'{tmp_path}/out'))\n"
@@ -139,6 +144,19 @@ def test_a_signal_ends_what_runs_once_and_politely(tmp_path):
     parent.communicate(timeout=60)
     assert (tmp_path / "saved").read_text(encoding="utf-8") == "x"
     assert json.loads((tmp_path / "out" / "plan.json").read_text(encoding="utf-8"))["done"] == {}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_whatever_ends_it_no_training_goes_on_alone(tmp_path, monkeypatch):
+    def once_it_is_up(*_: object) -> None:
+        while not (tmp_path / "up").exists():
+            time.sleep(0.05)
+        raise BrokenPipeError(32, "nobody reads")
+
+    monkeypatch.setattr("utils.chain.run._ended", once_it_is_up)
+    with pytest.raises(BrokenPipeError):
+        run(Plan(((polite(tmp_path),),)), tmp_path / "out")
+    assert (tmp_path / "saved").read_text(encoding="utf-8") == "x"
 
 
 def choices(**changes) -> Choices:

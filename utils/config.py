@@ -5,12 +5,15 @@ A preset is a TOML file in `configs/<stage>/` that holds only what differs from 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import math
+import re
+import sys
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +22,27 @@ from utils.errors import CloningError
 T = TypeVar("T")
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 _MOST_VALUES = 64  # of one setting
+_ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+class SettingsParser(argparse.ArgumentParser):
+    """A command line with `--set a=1 b=2`, several times if need be; they become the list `settings`.
+
+    argparse's own nargs="+" would take a positional argument after them for one of them.
+    """
+
+    def add_settings(self, about: str) -> None:
+        """Add `--set`."""
+        self.add_argument(
+            "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help=f"{about} (one or more)"
+        )
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        spread: list[str] = []
+        for word in sys.argv[1:] if args is None else args:
+            after = spread[-2:-1] == ["--set"] or spread[-1:] and spread[-1].startswith("--set=")
+            spread += ["--set", word] if after and _ASSIGNMENT.match(word) else [word]
+        return super().parse_known_args(spread, namespace)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

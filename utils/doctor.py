@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from utils.errors import exit_code
+
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = (3, 11)
 STAGES = ("encoder", "synthesizer", "vocoder")
@@ -202,6 +204,10 @@ def _first_line(error: Exception) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     argparse.ArgumentParser(prog="python -m utils.doctor", description=__doc__).parse_args(argv)
+    return exit_code(_run)
+
+
+def _run() -> int:
     findings = examine(ROOT)
     print(*findings, sep="\n")
     wrong = sum(finding.state == WRONG for finding in findings)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.checkpoint import load_weights, save_weights
-from utils.config import assign
+from utils.config import SettingsParser, assign
 from utils.errors import CloningError, exit_code
 from utils.files import user_path
 
@@ -45,13 +45,10 @@ def export(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m utils.export", description=__doc__)
+    parser = SettingsParser(prog="python -m utils.export", description=__doc__)
     parser.add_argument("source", type=user_path, help="best.safetensors or last.safetensors of a run")
     parser.add_argument("target", type=user_path, help="such as saved_models/mine/synthesizer.safetensors")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
-        help="change a setting of inference that the checkpoint carries, such as parallel.temperature=0.5 (repeatable)",
-    )  # fmt: skip
+    parser.add_settings("change settings of inference that the checkpoint carries, such as parallel.temperature=0.5")
     parser.add_argument("--base", type=user_path, metavar="FILE", help="store only what differs from this checkpoint")
     parser.add_argument(
         "--int8", action="store_true",

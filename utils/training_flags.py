@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from utils import training
-from utils.config import to_dict
+from utils.config import SettingsParser, to_dict
 from utils.distributed import is_main_process
 from utils.errors import CloningError
 from utils.files import user_path
@@ -24,7 +24,7 @@ several processes (GPUs, or CPU processes) share the batch of a step, so that th
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser, stage: str, presets: str) -> None:
+def add_arguments(parser: SettingsParser, stage: str, presets: str) -> None:
     """The flags that the three train scripts share, and how to start several processes."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (parser.epilog or "") + SEVERAL_PROCESSES.format(stage=stage)
@@ -36,14 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str, presets: str) -> 
         help="where weights, curves and pictures go; an interrupted run there goes on",
     )
     parser.add_argument("--config", default=None, help=f"preset in configs/{stage}/ ({presets}) or a .toml file")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="settings",
-        help="change one setting, such as training.learning_rate=3e-4 (repeatable)",
-    )
+    parser.add_settings("change settings, such as training.learning_rate=3e-4")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="how many steps to train in all (training.steps)")
     length.add_argument(

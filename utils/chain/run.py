@@ -95,7 +95,7 @@ def run(plan: Plan, out: Path) -> None:
                         lane.clear()
                         failed.append(_why(now))
                 time.sleep(LOOK_SECONDS)
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, a full disk, output that nobody reads: no training goes on alone
             _stop([now for now in active if now is not None])
             raise
     if failed:
@@ -106,14 +106,14 @@ def _start(step: Step, out: Path, place: int) -> _Active:
     path = log_of(step, out)
     path.parent.mkdir(parents=True, exist_ok=True)
     log = path.open("ab")
-    # a group of its own: Ctrl-C reaches this process alone, which then asks each training once to save and end
-    own = {"start_new_session": True} if os.name == "posix" else {}
-    process = subprocess.Popen(step.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **own)
     total = 60 * step.minutes or None
     shape = "{desc} {bar} {n:.0f} of {total:.0f} s, {remaining} left{postfix}" if total else "{desc} {elapsed}{postfix}"
     bar = tqdm(total=total, desc=step.name, position=place, bar_format=shape, disable=None, leave=True)
     if bar.disable:
         print(f"{step.name}: {path}", flush=True)
+    # a group of its own: Ctrl-C reaches this process alone, which then asks each training once to save and end
+    own = {"start_new_session": True} if os.name == "posix" else {}
+    process = subprocess.Popen(step.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **own)
     before = 3600 * last_row(step.run).get("hours", 0.0) if step.run else 0.0
     return _Active(step, process, log, bar, time.monotonic(), before)
 
