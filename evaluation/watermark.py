@@ -23,6 +23,7 @@ from evaluation.report import Cell, Players, Report, Table
 from evaluation.sentences import load_plan
 from evaluation.trials import AUDIO, SAMPLES
 from utils.audio import Waveform, read, resample, to_pcm16
+from utils.decoding import comment
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.plots import new_figure
@@ -60,25 +61,16 @@ def check(args: argparse.Namespace) -> Report:
             report.missing.append((str(path), str(error) if str(path) in str(error) else f"{path}: {error}"))
             continue
         numbers = (result.score, result.threshold, f"{result.chance:.0e}", wav.seconds)
-        cells = [Cell("yes" if result.found else "no"), *map(Cell, numbers), Cell(comment(path) or "none")]
+        with path.open("rb") as file:
+            note = comment(file, path.name)
+        cells = [Cell("yes" if result.found else "no"), *map(Cell, numbers), Cell(note or "none")]
         table.add(str(path), dict(zip(columns, cells, strict=True)))
-        report.details[str(path)] = {**vars(result), "comment": comment(path)}
+        report.details[str(path)] = {**vars(result), "comment": note}
     if len(args.files) == 1 and report.missing:
         raise CloningError(report.missing[0][1])
     report.parts += [table, ("Score of each stretch", _curves(found))] if found else []
     report.exit_code = 2 if report.missing else 0 if all(result.found for result in found.values()) else 1
     return report
-
-
-def comment(path: Path) -> str:
-    """What the file says of itself in its tags, or nothing."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(path) as file:
-            return file.comment
-    except (soundfile.SoundFileError, TypeError):  # a format of `utils.audio.read` alone
-        return ""
 
 
 def measure(args: argparse.Namespace) -> Report:

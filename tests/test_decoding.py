@@ -196,6 +196,30 @@ def test_a_wav_that_was_never_finished_is_read_to_its_end(size):
     assert len(wav.notes) == 1 and "never finished" in wav.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("container", "place", "sizes"),
+    [
+        ("W64", 16, (b"\0" * 8, struct.pack("<Q", 24), b"\xff" * 8)),
+        ("CAF", 4, (b"\0" * 8, struct.pack(">Q", 4), b"\xff" * 8)),
+    ],
+)
+def test_other_recorders_that_were_cut_off_are_read_to_their_end(container, place, sizes):
+    whole = stored(container)
+    assert not read(whole).notes
+    at = whole.find(b"data") + place
+    for size in sizes:
+        wav = read(whole[:at] + size + whole[at + 8 :])
+        np.testing.assert_array_equal(wav.samples, read(whole).samples)
+        assert len(wav.notes) == 1 and "never finished; all 2.0 s are read" in wav.notes[0]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "ALAW", "PCM_24"])
+@pytest.mark.parametrize("container", ["W64", "CAF", "NIST"])
+def test_whole_ones_are_what_their_header_says(container, subtype):
+    wav = read(stored(container, subtype))
+    assert wav.seconds == 2 and not wav.notes
+
+
 def test_a_flac_that_was_streamed_is_read_to_its_end(caplog):
     wav = read(flac_of_unknown_length(tone(1)))
     np.testing.assert_allclose(wav.samples, tone(1), atol=1e-4)
@@ -266,6 +290,11 @@ def test_an_offset_that_wanders_is_removed():
 # What is refused
 
 
+def stored(container: str, subtype: str = "PCM_16") -> bytes:
+    """2 s in one of the formats that only libsndfile writes."""
+    return encoded(tone(2), format=container, subtype=subtype)
+
+
 def spoiled(value: float) -> np.ndarray:
     wave = tone(1)
     wave[[8000, 9000]] = value
@@ -296,6 +325,15 @@ BAD = {
     "truncated webm": (lambda: cut(made("webm"), 0.6), r"is truncated: its header promises 2\.\d s, 1\.\d s is there"),
     "truncated aiff": (lambda: cut(made("aiff"), 0.6), r"is truncated: its header promises 2\.\d s, 1\.\d s is there"),
     "truncated au": (lambda: cut(made("au"), 0.6), r"is truncated: its header promises 2\.\d s, 1\.\d s is there"),
+    "truncated w64": (lambda: cut(stored("W64"), 0.5), r"is truncated: its header promises 2\.0 s, 1\.0 s is there"),
+    "truncated caf": (lambda: cut(stored("CAF"), 0.5), r"is truncated: its header promises 2\.0 s, 0\.9 s is there"),
+    "truncated alac": (
+        lambda: cut(stored("CAF", "ALAC_16"), 0.5),
+        r"is truncated: its header promises 2\.0 s, [01]\.\d s is there",
+    ),
+    "truncated sph": (lambda: cut(stored("NIST"), 0.5), r"is truncated: its header promises 2\.0 s, 1\.0 s is there"),
+    "w64 header": (lambda: stored("W64")[:60], "is truncated: the w64 header is there, the samples are not"),
+    "caf header": (lambda: stored("CAF")[:200], "is truncated: the caf header is there, the samples are not"),
     "second of two truncated": (
         lambda: wav_of(tone(1)) + cut(wav_of(tone(2)), 0.5),
         r", part 2 of 2, is truncated: its header promises 2\.0 s, 1\.0 s is there",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 
@@ -198,6 +199,19 @@ def test_a_file_that_tells_nothing_is_one_line_and_exit_code_2(name, message, fi
     assert evaluate.main(["watermark", path, "--report", str(tmp_path / "r")]) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1 and err.count(path) == 1
+
+
+def test_tags_are_read_and_decoders_say_nothing_of_their_own(speech, tmp_path, capfd):
+    """libmpg123 writes to the terminal of recordings whose header speaks of a part of them."""
+    paths = []
+    for suffix in ("wav", "flac", "ogg", "opus", "mp3"):
+        path = write(tmp_path / f"one.{suffix}", Waveform(speech, 16000), metadata={"comment": "seed 5"})
+        paths.append(path)
+    twice = tmp_path / "twice.mp3"
+    twice.write_bytes(path.with_suffix(".mp3").read_bytes() * 2)
+    report = benchmark.check(argparse.Namespace(files=[*paths, twice]))
+    assert not report.missing and [seen["comment"] for seen in report.details.values()] == ["seed 5"] * 6
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture(scope="module")

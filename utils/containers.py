@@ -26,6 +26,9 @@ _KINDS = (  # offset, pattern, kind; the first that fits
     (0, rb"OggS", "ogg"),
     (0, rb"FORM....AIF[FC]", "aiff"),
     (0, rb"\.snd", "au"),
+    (0, rb"riff\x2e\x91\xcf\x11", "w64"),
+    (0, rb"caff\x00\x01", "caf"),
+    (0, rb"NIST_1A\n", "nistsphere"),
     (4, rb"ftyp|moov|wide|mdat", "mov"),
     (0, rb"\x1a\x45\xdf\xa3", "matroska"),
     (0, rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
@@ -70,17 +73,17 @@ class Part(io.RawIOBase):
 
 
 @dataclass(frozen=True)
-class WavLayout:
-    """Of a wav: format tag, bytes of samples that its header promises, those that are there, and bytes a second.
+class Layout:
+    """Bytes of samples that a header promises, those that are there, and bytes a second (0: they vary).
 
-    `untold`: the header does not know how many there are, or more than it says.
+    `untold`: the header does not know how many there are, or more than it says. `tag`: of a wav's format.
     """
 
-    tag: int
     promised: int
     there: int
-    bytes_per_second: int
-    untold: bool
+    bytes_per_second: float
+    untold: bool = False
+    tag: int = 0
 
 
 def find_start(file: BinaryIO) -> int:
@@ -117,9 +120,13 @@ def find_parts(file: BinaryIO, kind: str, start: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], stop], strict=True))
 
 
-def wav_layout(file: BinaryIO) -> WavLayout | None:
-    """What the header of a wav says of its samples; None when they never begin."""
+def layout(file: BinaryIO, kind: str) -> Layout | None:
+    """What the header of a wav, w64, caf or NIST file says of its samples; None when they never begin."""
     file.seek(0)
+    return {"wav": _wav_layout, "w64": _w64_layout, "caf": _caf_layout, "nistsphere": _nist_layout}[kind](file)
+
+
+def _wav_layout(file: BinaryIO) -> Layout | None:
     order = ">" if file.read(12)[:4] == b"RIFX" else "<"
     length = file.seek(0, io.SEEK_END)
     tag = bytes_per_second = promised = 0
@@ -136,8 +143,65 @@ def wav_layout(file: BinaryIO) -> WavLayout | None:
             if promised + SLACK < there:  # an odd size is padded by a byte, or is not
                 rests = {at + promised, at + promised + promised % 2}
                 untold = not any(_ends_in_chunks(file, rest, length, order) for rest in rests)
-            return WavLayout(tag, promised, there, bytes_per_second, untold)
+            return Layout(promised, there, bytes_per_second, untold, tag)
     return None
+
+
+def _w64_layout(file: BinaryIO) -> Layout | None:
+    """Sony's: names of 16 bytes, sizes of 8 that count both, all at multiples of 8."""
+    length, position, bytes_per_second = file.seek(0, io.SEEK_END), 40, 0
+    for _ in range(_MOST_CHUNKS):
+        file.seek(position)
+        head = file.read(40)
+        if len(head) < 24:
+            return None
+        size = int.from_bytes(head[16:24], "little")
+        if head[:4] == b"fmt " and len(head) == 40:
+            bytes_per_second = int.from_bytes(head[32:36], "little")
+        if head[:4] == b"data":
+            promised, there = size - 24, length - position - 24
+            return Layout(promised, there, bytes_per_second, untold=promised <= 0 or promised >= 1 << 62)
+        position += max(24, -(-size // 8) * 8)
+    return None
+
+
+def _caf_layout(file: BinaryIO) -> Layout | None:
+    """Apple's: names of 4 bytes, big-endian sizes of 8; the samples' begins with a counter of edits, 4 bytes."""
+    length, position, rate, bytes_per_frame, frames = file.seek(0, io.SEEK_END), 8, 0.0, 0.0, 0
+    for _ in range(_MOST_CHUNKS):
+        file.seek(position)
+        head = file.read(12 + 24)
+        if len(head) < 12:
+            return None
+        name, size = struct.unpack(">4sq", head[:12])
+        if name == b"desc" and len(head) == 36:
+            rate, _, _, packet, per_packet = struct.unpack(">d4sIII", head[12:])
+            bytes_per_frame = packet / max(per_packet, 1)
+        if name == b"pakt" and len(head) == 36:  # packets of many sizes
+            frames = struct.unpack(">8xq8x", head[12:])[0]
+        if name == b"data":
+            if not bytes_per_frame and frames > 0:
+                bytes_per_frame = (size - 4) / frames
+            return Layout(size - 4, max(0, length - position - 16), rate * bytes_per_frame, untold=size <= 4)
+        position += 12 + max(0, size)
+    return None
+
+
+def _nist_layout(file: BinaryIO) -> Layout | None:
+    """NIST SPHERE: lines of `name -type value`; the length of the header is its second line."""
+    head = file.read(4096)
+    said = dict(re.findall(rb"^(\w+) -(?:i|s\d+) (.+?)\s*$", head, re.MULTILINE))
+    start = re.match(rb"NIST_1A\n\s*(\d{1,6})\s", head)
+    try:
+        count, rate, width, channels = (
+            int(said[name]) for name in (b"sample_count", b"sample_rate", b"sample_n_bytes", b"channel_count")
+        )
+    except (KeyError, ValueError):
+        return None
+    frame = width * channels
+    there = max(0, file.seek(0, io.SEEK_END) - int(start[1] if start else 1024))
+    packed = b"," in said.get(b"sample_coding", b"")  # shorten and the like
+    return None if packed else Layout(count * frame, there, rate * frame)
 
 
 def ogg_is_closed(file: BinaryIO) -> bool:

@@ -52,9 +52,7 @@ def decode(file: BinaryIO, name: str, max_seconds: float) -> tuple[list[Piece], 
     """
     if not file.read(1):
         raise CloningError(f"{name} is empty (0 bytes); record or download it again")
-    start = containers.find_start(file)
-    file.seek(start)
-    kind = containers.sniff(file.read(16)) or ("mp3" if Path(name).suffix.lower() == ".mp3" else "")
+    start, kind = _kind(file, name)
     parts = containers.find_parts(file, kind, start)
     pieces: list[Piece] = []
     notes: list[str] = []
@@ -74,6 +72,29 @@ def decode(file: BinaryIO, name: str, max_seconds: float) -> tuple[list[Piece], 
     return pieces, notes
 
 
+def comment(file: BinaryIO, name: str) -> str:
+    """What an open file says of itself in its tags, or nothing."""
+    import av
+
+    _, kind = _kind(file, name)
+    if not kind:
+        return ""
+    try:
+        file.seek(0)
+        with av.open(file, format=kind, metadata_errors="replace") as container:
+            places = [container.metadata, *(stream.metadata for stream in container.streams)]
+    except av.FFmpegError:
+        return ""
+    return next((text for tags in places for tag, text in tags.items() if tag.lower() == "comment"), "")
+
+
+def _kind(file: BinaryIO, name: str) -> tuple[int, str]:
+    """Where the audio begins, and what it is: a name of FFmpeg's, or "" for what libsndfile may know."""
+    start = containers.find_start(file)
+    file.seek(start)
+    return start, containers.sniff(file.read(16)) or ("mp3" if Path(name).suffix.lower() == ".mp3" else "")
+
+
 def require_rate(rate: int, name: str) -> None:
     low, high = RATES
     if not low <= rate <= high:
@@ -90,8 +111,8 @@ def too_long(name: str, limit: float, seconds: float | None = None) -> CloningEr
 
 
 def _open(part: BinaryIO, kind: str, name: str) -> _Stream:
-    if kind == "wav":
-        return _wav(part, name)
+    if kind in ("wav", "w64", "caf", "nistsphere"):
+        return _told(part, kind, name)
     if kind == "mp3":
         return _mp3(part, name)
     if kind in ("aac", "amr"):
@@ -103,20 +124,28 @@ def _open(part: BinaryIO, kind: str, name: str) -> _Stream:
     return _libsndfile(part, kind, name)
 
 
-def _wav(part: BinaryIO, name: str) -> _Stream:
-    layout = containers.wav_layout(part)
+def _told(part: BinaryIO, kind: str, name: str) -> _Stream:
+    """Of kinds whose header says how many bytes of samples follow."""
+    layout = containers.layout(part, kind)
     if layout is None:
-        raise CloningError(f"{name} is truncated: the wav header is there, the samples are not; copy it again")
-    rate = layout.bytes_per_second or 1
+        if kind == "nistsphere":  # the count may be left out
+            return _libsndfile(part, kind, name)
+        raise CloningError(f"{name} is truncated: the {kind} header is there, the samples are not; copy it again")
+    rate = layout.bytes_per_second
     if layout.untold:
-        stream = _ffmpeg(part, "wav", name, promises=False, ignore_length="1")
-        stream.notes.append(f"{name} has a header that was never finished; all {layout.there / rate:.1f} s are read")
+        # FFmpeg reads no w64 whose size is not told, libsndfile no caf
+        options = {"ignore_length": "1"} if kind == "wav" else {}
+        stream = _libsndfile(part, kind, name) if kind == "w64" else _ffmpeg(part, kind, name, False, **options)
+        lasts = f"all {layout.there / rate:.1f} s are read" if rate else "it is read to its end"
+        stream.notes.append(f"{name} has a header that was never finished; {lasts}")
         return stream
     if layout.promised > layout.there + containers.SLACK:
+        if not rate:
+            raise _damaged(name)
         raise _truncated(name, layout.promised / rate, layout.there / rate)
     if layout.tag in containers.MPEG_IN_WAV:
         return _ffmpeg(part, "wav", name, promises=False)
-    return _libsndfile(part, "wav", name)
+    return _libsndfile(part, kind, name)
 
 
 def _mp3(part: BinaryIO, name: str) -> _Stream:
