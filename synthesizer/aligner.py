@@ -129,11 +129,14 @@ def _of_this_process() -> Aligner:
 
 def align_clip(clip: Clip) -> dict[str, Any]:
     """The line of a clip in an alignment file, or {"id", "error"}."""
-    try:
-        samples = audio.read(clip.path, sample_rate=RATE).samples
-        return {"id": clip.id, **_of_this_process()(samples, clip.text or "")}
-    except CloningError as error:
-        return {"id": clip.id, "error": str(error)}
+    errors = []
+    for reading in clip.readings():
+        try:
+            samples = audio.read(reading.path, sample_rate=RATE).samples
+            return {"id": clip.id, **_of_this_process()(samples, clip.text or "")}
+        except CloningError as error:
+            errors.append(str(error))
+    return {"id": clip.id, "error": errors[0]}
 
 
 def align_clips(clips: Sequence[Clip], path: Path, *, jobs: int = 1) -> int:

@@ -411,3 +411,13 @@ def test_work_grows_with_the_number_of_files_only(tmp_path):
 
     small, large = work(20), work(80)
     assert large < 4.5 * small
+
+
+def test_of_several_recordings_of_an_utterance_one_is_taken_and_the_others_are_kept_in_mind(tmp_path):
+    make(tmp_path, *(f"voices/ann/a.{suffix}" for suffix in ("mp3", "wav", "m4a")))
+    found = scan(tmp_path / "voices")
+    (clip,) = found.clips
+    assert clip.path.name == "a.wav" and sorted(path.name for path, _ in clip.copies) == ["a.m4a", "a.mp3"]
+    assert [reading.source for reading in clip.readings()] == ["ann/a.wav", "ann/a.m4a", "ann/a.mp3"]
+    assert all("taken from elsewhere" in reason for _, reason in found.not_understood)
+    assert len(found.not_understood) == 2

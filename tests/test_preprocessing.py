@@ -103,6 +103,26 @@ def serial(clips, tmp_path_factory):
     return out / "set"
 
 
+@pytest.mark.parametrize(
+    ("corrupt", "good"),
+    [(["0.m4a"], "0.wav"), (["0.mp3", "0.m4a"], "0.wav"), (["0.wav"], "0.flac"), (["0.wav"], "0.ogg")],
+)
+def test_a_corrupt_recording_hides_no_good_one_of_the_same_name(tmp_path, corrupt, good):
+    folder = tmp_path / "voices" / "ann"
+    folder.mkdir(parents=True)
+    for name in ("1.wav", good):
+        soundfile.write(folder / name, np.full(3200, 0.1), 16000)
+    for name in corrupt:
+        (folder / name).write_bytes(b"broken")
+    manifest = whole_set(scan(tmp_path / "voices").clips, tmp_path / "set", Process(tmp_path / "log"))
+    assert {u.id: u.path for u in manifest.utterances} == {"voices/ann/0": f"ann/{good}", "voices/ann/1": "ann/1.wav"}
+    assert not manifest.header["skipped"]
+    (folder / good).write_bytes(b"broken")
+    manifest = whole_set(scan(tmp_path / "voices").clips, tmp_path / "none", Process(tmp_path / "log"))
+    assert [u.id for u in manifest.utterances] == ["voices/ann/1"]
+    assert manifest.header["skipped"] == {"not audio": 1}
+
+
 def test_manifest_counts_hours_texts_and_reasons(serial, clips):
     manifest = read_manifest(serial, "test")
     assert manifest.header["utterances"] == len(clips) - 2 == len(manifest.utterances)

@@ -193,15 +193,22 @@ class _Task:
         utterances, arrays, skipped = [], {}, []
         file = f"shards/{shard.name}.safetensors"
         for clip in shard.clips:
-            try:
-                utterance, fields = process(clip)
-            except CloningError as error:
-                skipped.append(Skipped(clip.id, str(clip.path), reason_of(error, clip), str(error)))
-            except Exception as error:  # a fault of ours, not of the corpus: stop, but say where
-                raise RuntimeError(f"preprocessing failed on {clip.path}") from error
+            faults = []
+            for reading in clip.readings():
+                try:
+                    utterance, fields = process(reading)
+                except CloningError as error:
+                    faults.append(Skipped(clip.id, str(reading.path), reason_of(error, reading), str(error)))
+                except Exception as error:  # a fault of ours, not of the corpus: stop, but say where
+                    raise RuntimeError(f"preprocessing failed on {reading.path}") from error
+                else:
+                    utterances.append(replace(utterance, shard=file))
+                    arrays.update({f"{utterance.id}/{name}": array for name, array in fields.items()})
+                    if faults:
+                        logger.warning("%s; %s is taken", faults[0].detail, reading.path)
+                    break
             else:
-                utterances.append(replace(utterance, shard=file))
-                arrays.update({f"{utterance.id}/{name}": array for name, array in fields.items()})
+                skipped += faults[:1]
             if bar is not None:
                 bar.update()
         write_shard(self.root, shard.name, utterances, arrays, skipped)

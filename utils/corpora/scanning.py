@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ AUDIO = frozenset(
     ".wav .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .3gp .webm .mkv .wma .amr .aif .aiff .aifc .au .snd .caf "
     ".sph .nist .w64 .rf64".split()
 )
+_EXACT = frozenset(".wav .flac .aif .aiff .aifc .au .caf .w64 .rf64".split())  # taken before what was compressed
 # sound that it does not read, and archives somebody forgot to unpack
 _UNREADABLE = frozenset(".raw .pcm .ape .wv .shn".split())
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
@@ -45,6 +46,13 @@ class Clip:
     corpus: str = ""
     source: str = ""  # `path` relative to the folder that was scanned, with "/"
     speed: float = 1.0  # to be played so many times as fast, by another `speaker` then
+    copies: tuple[tuple[Path, str], ...] = ()  # `path` and `source` of other recordings of the same
+
+    def readings(self) -> Iterator[Clip]:
+        """The clip, then itself from each copy of its recording, for where it cannot be read."""
+        yield self
+        for path, source in self.copies:
+            yield replace(self, path=path, source=source)
 
 
 @dataclass(frozen=True)
@@ -176,11 +184,10 @@ class _Collector:
         speaker = f"{safe_name(family)}-{safe_name(found.speaker)}"
         clip = Clip(id, speaker, path, found.text, found.emotion, corpus, path.relative_to(self._root).as_posix())
         other = self.clips.get(id)
-        if other is not None and (other.text is not None or clip.text is None):
-            self.left_out.append((path, f"the same utterance is taken from elsewhere: {other.path}"))
-            return
         if other is not None:
-            self.left_out.append((other.path, f"the same utterance is taken from elsewhere: {path}"))
+            clip, other = sorted((other, clip), key=lambda c: (c.text is None, c.path.suffix.lower() not in _EXACT))
+            self.left_out.append((other.path, f"the same utterance is taken from elsewhere: {clip.path}"))
+            clip = replace(clip, copies=(*clip.copies, (other.path, other.source), *other.copies))
         self.clips[id] = clip
 
     def _plain(self, file: File, known: set[Path]) -> Found | str:
