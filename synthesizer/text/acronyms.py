@@ -10,7 +10,7 @@ from synthesizer.text.number_words import cardinal, decimal, digits
 from synthesizer.text.vocabulary import names, rows, table
 
 _WORDS = table("acronyms")
-_LETTERS = names("spelled")
+_LETTERS = names("spelled") | names("spelled_newer") | names("spelled_by_use")
 _EVERYDAY = names("everyday")
 _TWO_LETTER_WORDS = names("two_letter_words")
 _SHORT_FORMS = frozenset(
