@@ -25,9 +25,10 @@ test-fast: $(VENV)/test.done lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # the numbers once more, as on processors with AVX2 at most and with SSE4.1 at most: torch, oneDNN, MKL, numpy, OpenBLAS, our kernels
-NUMERIC := $(patsubst %,tests/test_%.py,mel linear pitch vad precision encoder_inference encoder_loss encoder_model \
-  encoder_streaming synthesizer_attention synthesizer_flow synthesizer_inference synthesizer_native \
-  synthesizer_parallel synthesizer_tacotron synthesizer_transformer) $(wildcard tests/test_vocoder_*.py)
+NUMERIC := $(patsubst %,tests/%.py,utils/test_linear utils/audio/test_mel utils/audio/test_pitch utils/audio/test_vad \
+  utils/training/test_precision $(patsubst %,encoder/test_%,inference loss model streaming) \
+  $(patsubst %,synthesizer/test_%,attention flow inference native parallel tacotron transformer)) \
+  $(wildcard tests/vocoder/test_*.py)
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell \
   NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL" VOICE_NATIVE_FLAGS="-march=x86-64-v3"
 SSE41 := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 OPENBLAS_CORETYPE=Nehalem \
@@ -50,12 +51,12 @@ $(VENV)/setup.done: requirements.txt $(VENV)/python.done
 	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
-$(VENV)/app.done: requirements-app.txt $(VENV)/setup.done
-	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements-app.txt
+$(VENV)/app.done: requirements/app.txt $(VENV)/setup.done
+	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements/app.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
-$(VENV)/test.done: requirements-dev.txt requirements-cluster.txt requirements-app.txt $(VENV)/setup.done
-	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements-dev.txt
+$(VENV)/test.done: requirements/dev.txt requirements/cluster.txt requirements/app.txt $(VENV)/setup.done
+	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements/dev.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
 clean:

@@ -1,4 +1,4 @@
-"""The page to clone a voice in: `streamlit run app.py` (packages: requirements-app.txt)."""
+"""The page to clone a voice in: `streamlit run app.py` (packages: requirements/app.txt)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def main() -> int:
     try:
         from streamlit.runtime.scriptrunner import get_script_run_ctx
     except ImportError:
-        print("error: the page needs the package streamlit: pip install -r requirements-app.txt", file=sys.stderr)
+        print("error: the page needs the package streamlit: pip install -r requirements/app.txt", file=sys.stderr)
         return 2
     if get_script_run_ctx(suppress_warning=True) is None:
         print(HINT, file=sys.stderr)

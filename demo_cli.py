@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="%(levelname)s: %(message)s")
-    logging.getLogger("utils.audio").setLevel(logging.ERROR)  # what is odd about a reference is among a clone's notes
+    logging.getLogger("utils.audio.io").setLevel(logging.ERROR)  # oddities of a reference are a clone's notes
     return exit_code(lambda: run(args))
 
 
@@ -127,9 +127,10 @@ def _read_text(path: Path) -> str:
 
 def _check(args: argparse.Namespace) -> None:
     """What can be known before any work: whether the results can be written, and over nothing that is read."""
-    from utils import audio, plots
+    from utils import plots
+    from utils.audio import io as audio
     from utils.files import require_apart
-    from utils.sampling import require_seed
+    from utils.training.sampling import require_seed
 
     require_seed(args.seed)
     audio.require_suffix(args.output)
@@ -151,7 +152,7 @@ def _load(args: argparse.Namespace):
         args.models, user_path(args.models)
     )
     if args.models == "published" and not (args.encoder and args.synthesizer and args.vocoder):
-        from utils.published import ensure_published
+        from utils.weights.published import ensure_published
 
         ensure_published(folder)
     cloner = VoiceCloner.load(
@@ -170,7 +171,7 @@ def _load(args: argparse.Namespace):
 
 def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, number: int | None = None) -> None:
     """`number`: of this clone among several, in the names of its files."""
-    from utils import audio
+    from utils.audio import io as audio
     from utils.files import write_text
 
     output, report_to, plot_to = (_numbered(path, number) for path in (args.output, args.json, args.plot))

@@ -10,10 +10,11 @@ from fnmatch import fnmatchcase
 
 from encoder.names import KIND, voices_of
 from encoder.preprocess import EncoderItem, write_noise, write_rooms
-from utils import preprocessing, selection
+from utils.data import preprocess as preprocessing
+from utils.data import selection
+from utils.data.manifest import Manifest
 from utils.errors import CloningError, exit_code
 from utils.files import user_path
-from utils.manifest import Manifest
 
 EPILOG = """
 examples:
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
         if any(not 0.5 <= factor <= 2 or factor == 1 for factor in factors):
             raise CloningError(f"{name} {' '.join(f'{f:g}' for f in factors)}: factors lie in 0.5 .. 2 and are not 1")
     if args.teacher is not None:
-        from utils.checkpoint import load_weights  # torch is loaded for a teacher only: it takes a second
+        from utils.weights.checkpoint import load_weights  # torch is loaded for a teacher only: it takes a second
 
         load_weights(args.teacher, KIND)  # what is wrong with it is said before the long work
     item = EncoderItem(args.min_seconds)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from encoder.names import KIND
 from encoder.settings import EncoderSettings
 from encoder.train import EncoderTask
-from utils import training_flags
 from utils.config import SettingsParser, load_config
+from utils.data.manifest import read_manifest
 from utils.errors import exit_code
-from utils.manifest import read_manifest
+from utils.training import flags as training_flags
 
 EPILOG = """
 presets: small (transformer, taught by another encoder and by speakers; the one to start with), gpu (the same network,

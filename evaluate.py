@@ -12,14 +12,14 @@ from pathlib import Path
 from utils.errors import exit_code
 from utils.files import user_path
 
-SUBCOMMANDS = {
-    "encoder": ("verification", "does it tell voices apart? EER and minDCF on frozen trials"),
-    "vocoder": ("resynthesis", "how close is a real mel's resynthesis to its recording?"),
-    "chain": ("cloning", "is cloned speech understood, natural and alike?"),
-    "diarization": ("diarization", "who speaks when? error rates with references and without"),
-    "emotion": ("emotion", "does an emotion that is asked for show?"),
-    "watermark": ("watermark", "is a FILE cloned speech? Without a file: how sure is that answer?"),
-    "speed": ("speed", "seconds of every stage, by threads and length"),
+SUBCOMMANDS = {  # modules of evaluation.commands
+    "encoder": "does it tell voices apart? EER and minDCF on frozen trials",
+    "vocoder": "how close is a real mel's resynthesis to its recording?",
+    "chain": "is cloned speech understood, natural and alike?",
+    "diarization": "who speaks when? error rates with references and without",
+    "emotion": "does an emotion that is asked for show?",
+    "watermark": "is a FILE cloned speech? Without a file: how sure is that answer?",
+    "speed": "seconds of every stage, by threads and length",
 }
 
 
@@ -27,7 +27,7 @@ def build_parser(chosen: str = "") -> argparse.ArgumentParser:
     """All subcommands; only the chosen one is imported for its own options, so that the others cost nothing."""
     parser = argparse.ArgumentParser(description=__doc__)
     subparsers = parser.add_subparsers(dest="subcommand", required=True)
-    for name, (module, summary) in SUBCOMMANDS.items():
+    for name, summary in SUBCOMMANDS.items():
         sub = subparsers.add_parser(name, help=summary, description=summary)
         sub.add_argument("--models", type=user_path, nargs="+", default=[], metavar="DIR", help="one column a folder")
         sub.add_argument(
@@ -38,7 +38,7 @@ def build_parser(chosen: str = "") -> argparse.ArgumentParser:
         sub.add_argument("--limit", type=int, metavar="N", help="at most about N items of each kind")
         sub.add_argument("--device", default="cpu")
         if name == chosen:
-            importlib.import_module(f"evaluation.{module}").add_arguments(sub)
+            importlib.import_module(f"evaluation.commands.{name}").add_arguments(sub)
     return parser
 
 
@@ -46,8 +46,7 @@ def run(argv: Sequence[str] | None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     args = build_parser(argv[0] if argv else "").parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    module, _ = SUBCOMMANDS[args.subcommand]
-    report = importlib.import_module(f"evaluation.{module}").run(args)
+    report = importlib.import_module(f"evaluation.commands.{args.subcommand}").run(args)
     data, page = report.write(args.report)
     for table in report.tables:
         print(f"\n{table.title}\n{table.markdown()}")

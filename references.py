@@ -13,8 +13,8 @@ from diarization.pipeline import Diarization, Diarizer
 from diarization.scores import Calibration
 from diarization.settings import DiarizationSettings
 from encoder.inference import SpeakerEncoder
-from utils import quality
-from utils.audio import Waveform, read
+from utils.audio import quality
+from utils.audio.io import Waveform, read
 from utils.errors import CloningError
 
 MAX_SECONDS = 600.0

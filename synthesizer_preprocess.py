@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from encoder.inference import SpeakerEncoder
-from synthesizer.preprocess import (
+from synthesizer.data.preprocess import (
     KIND,
     VOICES,
     Processor,
@@ -23,12 +23,13 @@ from synthesizer.preprocess import (
     speaker_levels,
     write_speaker_means,
 )
-from utils import preprocessing, selection
-from utils.audio import Waveform
-from utils.corpora import Clip, read_texts, text_of, with_texts
+from utils.audio.io import Waveform
+from utils.audio.mel import SYNTHESIZER_MELS
+from utils.data import preprocess as preprocessing
+from utils.data import selection
+from utils.data.corpora import Clip, read_texts, text_of, with_texts
 from utils.errors import CloningError, exit_code
 from utils.files import user_path
-from utils.mel import SYNTHESIZER_MELS
 
 
 @dataclasses.dataclass
@@ -71,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--align",
         action="store_true",
-        help="make the phone times here, into OUT/alignments.jsonl.gz (English; needs requirements-align.txt)",
+        help="make the phone times here, into OUT/alignments.jsonl.gz (English; needs requirements/align.txt)",
     )
     parser.add_argument(
         "--texts",
@@ -116,7 +117,7 @@ def alignments(args: argparse.Namespace, clips: Sequence[Clip]) -> tuple[Path, .
     """The files of phone times; with --align, made here."""
     if not args.align:
         return tuple(args.alignments)
-    from synthesizer.aligner import align_clips
+    from synthesizer.data.forced_aligner import align_clips
 
     path = args.out / "alignments.jsonl.gz"
     failed = align_clips(clips, path, jobs=args.jobs)
@@ -125,7 +126,7 @@ def alignments(args: argparse.Namespace, clips: Sequence[Clip]) -> tuple[Path, .
 
 
 def make_voices(args: argparse.Namespace, embedder: Embedder) -> int:
-    """A set of voices (`synthesizer.store.Voices`) from all clips, whether they have a transcript or not."""
+    """A set of voices (`synthesizer.data.store.Voices`) from all clips, whether they have a transcript or not."""
     chosen = selection.select(args)
     process = VoiceProcessor(embedder, max_seconds=args.max_seconds, config=SYNTHESIZER_MELS[args.mel])
     found = preprocessing.run(

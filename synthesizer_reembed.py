@@ -13,10 +13,10 @@ from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from encoder.inference import SpeakerEncoder
-from synthesizer.preprocess import write_speaker_means
+from synthesizer.data.preprocess import write_speaker_means
+from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest, write_lines
 from utils.errors import CloningError, exit_code
 from utils.files import atomic_path, user_path, write_text
-from utils.manifest import Arrays, Manifest, Utterance, read_manifest, write_lines
 
 AT_ONCE = 256  # clips
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from synthesizer.config import RunConfig
-from synthesizer.train import build_task
-from utils import training_flags
+from synthesizer.training.task import build_task
+from utils.audio.mel import MelConfig
 from utils.config import SettingsParser, from_dict, load_config
 from utils.errors import exit_code
-from utils.mel import MelConfig
-from vocoder.griffin_lim import GriffinLimConfig, mel_to_waveform
+from utils.training import flags as training_flags
+from vocoder.models.griffin_lim import GriffinLimConfig, mel_to_waveform
 
 EPILOG = """
 The same command goes on where an interrupted run stopped. Fine-tuning on one person: preprocess a folder of wav and txt

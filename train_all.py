@@ -14,10 +14,10 @@ from utils.chain.config import DEFAULT_STAGES, ENOUGH_SPEAKERS, KINDS, ChainConf
 from utils.chain.plan import ROOT, Choices, Plan, Sources, make_plan
 from utils.chain.run import run
 from utils.config import SettingsParser, load_config
+from utils.data.packing import pack, unpack
+from utils.data.selection import SET_ASIDE, read_set_aside
 from utils.errors import CloningError, exit_code
 from utils.files import user_path
-from utils.packing import pack, unpack
-from utils.selection import SET_ASIDE, read_set_aside
 
 EPILOG = """
 examples:
@@ -55,7 +55,7 @@ def build_parser() -> SettingsParser:
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each training (default: all cores)")
     about = "phone times (default: alignments/*.jsonl[.gz] in a corpus)"
     parser.add_argument("--alignments", type=user_path, nargs="+", default=[], metavar="FILE", help=about)
-    about = "make the phone times (English; needs requirements-align.txt)"
+    about = "make the phone times (English; needs requirements/align.txt)"
     parser.add_argument("--align", action="store_true", help=about)
     about = "better texts by id (default: punctuated/*.tsv in a corpus)"
     parser.add_argument("--texts", type=user_path, nargs="+", default=[], metavar="FILE", help=about)
@@ -63,7 +63,7 @@ def build_parser() -> SettingsParser:
     parser.add_argument("--encoder", type=user_path, metavar="CHECKPOINT", help=about)
     about = "an encoder that teaches the new one (default: ours; none: without)"
     parser.add_argument("--teacher", metavar="CHECKPOINT", help=about)
-    about = "speakers that nothing learns from, one a line (default: evaluation/set_aside.txt)"
+    about = "speakers that nothing learns from, one a line (default: evaluation/lists/set_aside.txt)"
     parser.add_argument("--set-aside", type=user_path, default=SET_ASIDE, metavar="FILE", help=about)
     parser.add_argument("--no-evaluation", action="store_true", help="do not measure the chain at the end")
     about = "write models, card and logs into OUT/pieces too, in files of at most N MiB"
@@ -77,7 +77,7 @@ def build_pack_parser() -> argparse.ArgumentParser:
     parser.add_argument("corpora", nargs="+", type=user_path, metavar="CORPUS", help="folders of corpora")
     parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="where the parts go")
     parser.add_argument("--part-mb", type=float, default=40, metavar="N", help="largest part in MiB (default: 40)")
-    about = "speakers that stay at home, one a line (default: evaluation/set_aside.txt)"
+    about = "speakers that stay at home, one a line (default: evaluation/lists/set_aside.txt)"
     parser.add_argument("--set-aside", type=user_path, default=SET_ASIDE, metavar="FILE", help=about)
     about = "more speakers that do; * and ? are wildcards, such as 'ravdess-*'"
     parser.add_argument("--exclude", nargs="+", default=[], metavar="SPEAKER", help=about)

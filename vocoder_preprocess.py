@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from utils import preprocessing, selection
-from utils.corpora import Clip
+from utils.audio.mel import SYNTHESIZER_MELS
+from utils.data import preprocess as preprocessing
+from utils.data import selection
+from utils.data.corpora import Clip
 from utils.errors import CloningError, exit_code
 from utils.files import user_path
-from utils.mel import SYNTHESIZER_MELS
 from vocoder.preprocess import KIND, Processor
 
 if TYPE_CHECKING:
-    from synthesizer.teacher import TeacherForcing
+    from synthesizer.teacher_forcing import TeacherForcing
 
 EPILOG = """
 examples:
@@ -81,7 +82,7 @@ def teacher_of(args: argparse.Namespace) -> TeacherForcing:
     """The set and the synthesizer, found to fit."""
     if len(args.corpora) != 1:
         raise CloningError(f"--synthesizer takes one set of synthesizer_preprocess.py, got {len(args.corpora)} folders")
-    from synthesizer.teacher import TeacherForcing  # here, since every worker imports this script
+    from synthesizer.teacher_forcing import TeacherForcing  # here, since every worker imports this script
 
     teacher = TeacherForcing(args.corpora[0].absolute(), args.synthesizer.absolute())
     teacher.check()

@@ -17,10 +17,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from utils import training_flags
 from utils.config import CONFIGS, SettingsParser, load_config
+from utils.data.manifest import read_manifest
 from utils.errors import exit_code
-from utils.manifest import read_manifest
+from utils.training import flags as training_flags
 from vocoder.train import VocoderRun, make_task
 
 

@@ -28,15 +28,15 @@ from encoder.inference import SpeakerEncoder
 from references import MAX_SECONDS, Assessor, Clip, read_clips
 from synthesizer.inference import Synthesizer
 from synthesizer.speech import Synthesis
-from utils.audio import Waveform, normalize_volume, read
-from utils.checkpoint import read_header
+from utils.audio.io import Waveform, normalize_volume, read
+from utils.audio.vad import require_voice
+from utils.audio.watermark import mark
 from utils.config import CONFIGS
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.sampling import require_seed
-from utils.vad import require_voice
+from utils.training.sampling import require_seed
 from utils.voice import Voice
-from utils.watermark import mark
+from utils.weights.checkpoint import read_header
 from vocoder.inference import GRIFFIN_LIM, Vocoder
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Cloning:
     models: dict[str, str]
     notes: list[str]
     emotion: str = ""  # asked for: a label, or "as in the clip"
-    watermark: bool = False  # whether `audio` carries the mark of utils.watermark
+    watermark: bool = False  # whether `audio` carries the mark of utils.audio.watermark
 
     @property
     def stop_reasons(self) -> list[str]:
@@ -72,7 +72,7 @@ class Cloning:
         return sum(self.seconds.values()) / self.audio.seconds
 
     def tags(self) -> dict[str, str]:
-        """What a file of this audio must say of itself: the `metadata` of utils.audio.write."""
+        """What a file of this audio must say of itself: the `metadata` of utils.audio.io.write."""
         facts = ["synthetic speech", f"seed {self.seed}", *(f"{name} {which}" for name, which in self.models.items())]
         return {"comment": "; ".join([*facts, "watermarked" if self.watermark else "no watermark"])}
 
@@ -133,7 +133,7 @@ class VoiceCloner:
         `synthesizer` and `vocoder` may also be named by their file's name in that folder, in ours, or among those with
         emotions: "tacotron", "parallel"; the vocoder "griffin-lim" needs no weights. `lexicon`: pronunciations, a file;
         `device`: auto, cpu, cuda or mps; `watermark`: whether cloned speech is marked, inaudibly, as such
-        (utils.watermark).
+        (utils.audio.watermark).
         Raises CloningError: a file is missing or is not a checkpoint; stages that do not fit together (unless
         `allow_mismatch`).
         """

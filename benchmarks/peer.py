@@ -62,10 +62,10 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
 
     from encoder.inference import SpeakerEncoder
     from synthesizer.inference import Synthesizer
-    from synthesizer.layers import ItemDropout
-    from utils.audio import Waveform
-    from vocoder.generate import Generation
+    from synthesizer.models.layers import ItemDropout
+    from utils.audio.io import Waveform
     from vocoder.inference import Vocoder
+    from vocoder.wavernn.generate import Generation
 
     encoder = SpeakerEncoder.load(weights / "encoder.pt")
     synthesizer = Synthesizer.load(weights / "synthesizer.pt")
@@ -433,7 +433,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from evaluation.likeness import find_published_encoder
+    from evaluation.judges.likeness import find_published_encoder
     from utils.errors import CloningError
     from utils.files import write_text
 

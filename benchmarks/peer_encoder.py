@@ -55,7 +55,7 @@ def _our_step() -> Callable[[], int]:
     from encoder.loss import slow
     from encoder.model import build_network
     from encoder.train import ge2e_loss
-    from utils.mel import ENCODER_MEL, mel_spectrogram
+    from utils.audio.mel import ENCODER_MEL, mel_spectrogram
 
     network = build_network(EncoderConfig())
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)

@@ -26,7 +26,7 @@ def _our_step() -> Callable[[bool], int]:
     import torch
 
     from vocoder.config import WaveRNNConfig
-    from vocoder.wavernn import WaveRNN
+    from vocoder.wavernn.network import WaveRNN
 
     model = WaveRNN(WaveRNNConfig(), 80)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)

@@ -3,9 +3,9 @@
     python benchmarks/reference_notes.py CORPUS [--set-aside] [--music TRACKS ...] [--noise CLIPS ...] [--limit 100]
 
 CORPUS is a part of LibriSpeech, or another folder of speakers' folders. Clean clips are those of 4 to 20 s; with
---set-aside of the readers in evaluation/set_aside.txt only, else of all others (thresholds in utils.quality were chosen
-on those). Every kind of bad reference is made of them. For each: how many got the note that it should, and the mean
-cosine of the embedding with that of the clean clip: what the fault costs.
+--set-aside of the readers in evaluation/lists/set_aside.txt only, else of all others (on which the thresholds in
+utils.audio.quality were chosen). Every kind of bad reference is made of them. For each: how many got the note that it
+should, and the mean cosine of the embedding with that of the clean clip: what the fault costs.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import soundfile  # noqa: E402
 
 from encoder.inference import SpeakerEncoder  # noqa: E402
 from references import Assessor, Clip  # noqa: E402
-from utils.audio import Waveform, normalize_volume, read, resample  # noqa: E402
+from utils.audio.io import Waveform, normalize_volume, read, resample  # noqa: E402
+from utils.audio.vad import trim_silence  # noqa: E402
+from utils.data.selection import read_set_aside  # noqa: E402
 from utils.errors import CloningError, exit_code  # noqa: E402
-from utils.selection import read_set_aside  # noqa: E402
-from utils.vad import trim_silence  # noqa: E402
 
 RATE = 16_000
 MODELS = ROOT / "saved_models" / "default"
@@ -39,7 +39,7 @@ QUIET, LITTLE = "very quiet", "are voice"
 
 def clips_of(folder: Path, set_aside: bool, limit: int) -> list[tuple[str, np.ndarray]]:
     """(speaker, samples), in an order that mixes the speakers."""
-    names = [name.removeprefix("librispeech-") for name in read_set_aside(ROOT / "evaluation" / "set_aside.txt")]
+    names = [name.removeprefix("librispeech-") for name in read_set_aside(ROOT / "evaluation" / "lists" / "set_aside.txt")]
     found: list[tuple[str, np.ndarray]] = []
     paths = sorted(p for p in folder.rglob("*") if p.suffix in (".opus", ".flac", ".wav"))
     for path in np.random.default_rng(0).permutation(np.array(paths, dtype=object)):
@@ -173,7 +173,7 @@ def run(args: argparse.Namespace) -> None:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--set-aside", action="store_true", help="readers in evaluation/set_aside.txt only")
+    parser.add_argument("--set-aside", action="store_true", help="readers in evaluation/lists/set_aside.txt only")
     parser.add_argument("--limit", type=int, default=100, help="clean clips (default: 100)")
     parser.add_argument("--made", type=int, default=50, help="examples of each kind (default: 50)")
     parser.add_argument("--music", type=Path, nargs="*", default=[], help="pieces of music")

@@ -27,18 +27,18 @@ import utils  # noqa: E402, F401  # isort: skip (before torch: how its threads w
 import torch  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from evaluation.signals import stft_distance  # noqa: E402
-from utils.audio import read  # noqa: E402
+from evaluation.metrics.signals import stft_distance  # noqa: E402
+from utils.audio.io import read  # noqa: E402
+from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram  # noqa: E402
 from utils.errors import CloningError, exit_code  # noqa: E402
-from utils.mel import SYNTHESIZER_MEL, mel_spectrogram  # noqa: E402
 from vocoder.config import WaveRNNConfig  # noqa: E402
-from vocoder.generate import Generation, best_kernel, generate, uniform_draws  # noqa: E402
 from vocoder.inference import Vocoder  # noqa: E402
-from vocoder.native.kernel import NativeLoop, Packed  # noqa: E402
-from vocoder.pruning import pruned_columns, smallest_blocks_out  # noqa: E402
-from vocoder.quantize import label_to_float  # noqa: E402
-from vocoder.recurrent import Weights  # noqa: E402
-from vocoder.wavernn import WaveRNN  # noqa: E402
+from vocoder.wavernn.generate import Generation, best_kernel, generate, uniform_draws  # noqa: E402
+from vocoder.wavernn.native import NativeLoop, Packed  # noqa: E402
+from vocoder.wavernn.network import WaveRNN  # noqa: E402
+from vocoder.wavernn.pruning import pruned_columns, smallest_blocks_out  # noqa: E402
+from vocoder.wavernn.quantize import label_to_float  # noqa: E402
+from vocoder.wavernn.sample_loop import Weights  # noqa: E402
 
 UNFOLDED_S, TORCH_S = 1.0, 0.25  # of audio
 SPARSITIES = (0.9, 0.95)

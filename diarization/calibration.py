@@ -13,7 +13,7 @@ from diarization.scores import Calibration, fit
 from diarization.settings import DiarizationSettings
 from diarization.windows import embed_speech, find_speech
 from encoder.inference import SpeakerEncoder
-from utils.audio import Waveform, normalize_volume, read
+from utils.audio.io import Waveform, normalize_volume, read
 
 CLIPS_OF_A_VOICE = 4
 WINDOWS_OF_A_CLIP = 8

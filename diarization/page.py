@@ -17,7 +17,7 @@ import numpy as np
 
 from diarization.pipeline import Diarization
 from diarization.plots import colours
-from utils.audio import Waveform, resample
+from utils.audio.io import Waveform, resample
 
 TEMPLATE = Path(__file__).with_name("page.html")
 _BLOCK = 30  # seconds encoded at a time

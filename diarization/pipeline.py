@@ -16,10 +16,10 @@ from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, absorb_short, from_frames, talk_time
 from diarization.windows import SpeechWindows, embed_speech, find_speech
 from encoder.inference import SpeakerEncoder
-from utils.audio import Source, Waveform, normalize_volume, read
+from utils.audio.io import Source, Waveform, normalize_volume, read
+from utils.audio.vad import SILENCE_PEAK
 from utils.config import to_dict
 from utils.errors import CloningError
-from utils.vad import SILENCE_PEAK
 
 UNKNOWN = "unknown"  # speaks, and is none of the references
 

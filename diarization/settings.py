@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from utils.vad import VadConfig
+from utils.audio.vad import VadConfig
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from diarization.settings import DiarizationSettings
 from encoder.inference import WINDOWS_AT_ONCE, SpeakerEncoder
-from utils.vad import VadConfig, new_detector, smooth
+from utils.audio.vad import VadConfig, new_detector, smooth
 
 _CHUNK = 32  # windows whose mel is made in one go: bounds the memory of speech without a pause
 PITCH_PERIODS = (0.0025, 0.0167)  # seconds: 60 to 400 Hz

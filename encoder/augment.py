@@ -255,7 +255,7 @@ def _torchaudio_mask(config: AugmentConfig, draws: np.random.Generator, channels
 
 @lru_cache(maxsize=1)
 def _mask_along_axis() -> Callable | None:
-    from utils.torchaudio_compat import import_torchaudio
+    from utils.audio.torchaudio_compat import import_torchaudio
 
     try:
         return import_torchaudio().functional.mask_along_axis

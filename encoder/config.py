@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from utils.audio.mel import ENCODER_MEL, MelConfig
 from utils.config import check_ranges
-from utils.mel import ENCODER_MEL, MelConfig
 
 Slices = list[tuple[int, int]]
 

@@ -17,9 +17,9 @@ from encoder.recordings import OnDevice, OnDisk, Recordings
 from encoder.sampling import SpeakerCycler
 from encoder.settings import EncoderSettings
 from encoder.teach import Taught
+from utils.data.manifest import Arrays, Manifest, Utterance
 from utils.errors import CloningError
-from utils.manifest import Arrays, Manifest, Utterance
-from utils.sampling import rng
+from utils.training.sampling import rng
 
 LENGTHS = 0.1  # s: crops last a multiple of this, so that a device sees few sizes
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from encoder.config import EncoderConfig, PartialConfig, Slices, partial_slices
 from encoder.model import load_network
 from encoder.streaming import VoiceStream
-from utils.audio import Source, Waveform, normalize_volume, read, resample
-from utils.checkpoint import load_weights
+from utils.audio.io import Source, Waveform, normalize_volume, read, resample
+from utils.audio.mel import mel_spectrogram
+from utils.audio.vad import DEFAULT, VadConfig, trim_silence
 from utils.errors import CloningError
-from utils.mel import mel_spectrogram
-from utils.vad import DEFAULT, VadConfig, trim_silence
+from utils.weights.checkpoint import load_weights
 
 log = logging.getLogger(__name__)
 WINDOWS_AT_ONCE = 128  # bounds the memory of a pass, however many clips are asked for
@@ -87,7 +87,7 @@ class SpeakerEncoder:
     def preprocess(self, source: Source, *, trim: bool = True, vad: VadConfig = DEFAULT) -> Waveform:
         """Read, bring to mono 16 kHz, raise quiet audio to a common volume, cut out silence.
 
-        `vad=utils.vad.SILERO` keeps faint speech that the default detector takes for silence.
+        `vad=utils.audio.vad.SILERO` keeps faint speech that the default detector takes for silence.
         """
         wav = read(source, sample_rate=self.config.mel.sample_rate)
         samples = normalize_volume(wav.samples, self.config.target_dbfs, increase_only=True)

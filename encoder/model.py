@@ -13,10 +13,10 @@ from torch import nn
 from encoder.config import EncoderConfig, LstmConfig
 from encoder.lstm import LstmEncoder
 from encoder.transformer import TransformerEncoder
-from utils.checkpoint import Checkpoint
 from utils.config import from_dict
 from utils.errors import CloningError
-from utils.networks import rebuild
+from utils.weights.checkpoint import Checkpoint
+from utils.weights.networks import rebuild
 
 PROTOTYPES = "prototypes"  # of the training speakers, for the angular margin; no part of an embedding
 

@@ -12,13 +12,13 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from encoder.names import NOISE_SHARD, ROOM_SHARD, noise_name, room_name
-from utils.audio import normalize_volume, read, to_pcm16
-from utils.corpora import Clip
+from utils.audio.io import normalize_volume, read, to_pcm16
+from utils.audio.vad import require_voice
+from utils.data.corpora import Clip
+from utils.data.manifest import Utterance
+from utils.data.preprocess import describe
 from utils.errors import CloningError, require_package
 from utils.files import atomic_path
-from utils.manifest import Utterance
-from utils.preprocessing import describe
-from utils.vad import require_voice
 
 log = logging.getLogger(__name__)
 SAMPLE_RATE = 16_000  # Hz, of every encoder
@@ -75,7 +75,7 @@ def write_rooms(count: int, out: Path, seed: int = 0) -> int:
     try:
         import pyroomacoustics
     except ImportError as error:
-        raise require_package("pyroomacoustics", "--rooms", "requirements-rooms.txt") from error
+        raise require_package("pyroomacoustics", "--rooms", "requirements/rooms.txt") from error
     random = np.random.default_rng(seed)
     arrays = {}
     for index in tqdm(range(count), desc="rooms", disable=None):

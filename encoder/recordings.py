@@ -11,7 +11,7 @@ from torch import Tensor
 
 from encoder.augment import sent
 from encoder.voices import at_speed
-from utils.manifest import Arrays, Utterance
+from utils.data.manifest import Arrays, Utterance
 
 PCM = np.float32(1 / 32767)  # features hold int16
 ROW_SECONDS = 2000  # of audio that are played at another speed at once; bounds the memory for it

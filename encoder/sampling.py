@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from utils.manifest import Utterance
-from utils.sampling import Cycler, rng
+from utils.data.manifest import Utterance
+from utils.training.sampling import Cycler, rng
 
 
 class SpeakerCycler:

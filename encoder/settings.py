@@ -8,7 +8,7 @@ from typing import Literal
 from encoder.config import EncoderConfig
 from encoder.names import OWN, Voice, voices_of
 from utils.config import check_ranges
-from utils.task import TrainingConfig
+from utils.training.task import TrainingConfig
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ What a stream gives is what `SpeakerEncoder` gives for the whole recording, but 
 
 Delay. The smoothing of the detector's flags looks `VadConfig.lookahead` windows ahead, so a window is kept or dropped
 that much later: 7 windows of 30 ms with the defaults, and up to one more until the window is full, 240 ms in all. In
-return the decisions are those of `utils.vad.voiced_mask`, flag for flag.
+return the decisions are those of `utils.audio.vad.voiced_mask`, flag for flag.
 
 Level. A recording is raised to a common volume by its level over all of its length. A stream goes by the level of
 what it has heard so far, silences included, which becomes the recording's in the end; but it raises by 30 dB at most,
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from encoder.config import partial_slices
+from utils.audio.vad import VadConfig, new_detector, smooth
 from utils.errors import CloningError
-from utils.vad import VadConfig, new_detector, smooth
 
 if TYPE_CHECKING:
     from encoder.inference import SpeakerEncoder

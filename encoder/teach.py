@@ -18,9 +18,9 @@ from encoder.inference import SpeakerEncoder
 from encoder.names import TEACHER_FILE, Voice, voice_name
 from encoder.recordings import PCM, by_length
 from encoder.voices import at_speed, formant_move, voice_mel
+from utils.data.manifest import Arrays, Manifest
 from utils.errors import CloningError
 from utils.files import atomic_path
-from utils.manifest import Arrays, Manifest
 
 WINDOWS = PartialConfig()  # of 1.6 s, as the published encoder listens
 PASS_SECONDS = {"cpu": 200, "cuda": 4000}  # of audio at once

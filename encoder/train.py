@@ -26,12 +26,12 @@ from encoder.names import KIND, OWN, voice_name
 from encoder.settings import EncoderSettings
 from encoder.teach import Taught, read_taught
 from encoder.voices import formant_move, voice_mel
+from utils.audio.mel import mel_spectrogram
 from utils.config import to_dict
-from utils.distributed import gather_rows, world_size
+from utils.data.manifest import Manifest
 from utils.errors import CloningError
-from utils.manifest import Manifest
-from utils.mel import mel_spectrogram
-from utils.task import Batch, Task, Validation
+from utils.training.distributed import gather_rows, world_size
+from utils.training.task import Batch, Task, Validation
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.mel import MelConfig, mel_of, spectrogram
+from utils.audio.mel import MelConfig, mel_of, spectrogram
 
 LOBES = 16  # of the interpolating sinc on either side
 ENVELOPE_SECONDS = 0.0022  # cepstrum up to here is the envelope: below the period of a voice of 450 Hz

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.audio import Waveform, read
+from utils.audio.io import Waveform, read
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class AudioCache:
         return read(path, sample_rate=None) if path.is_file() else None
 
     def put(self, name: str, waveform: Waveform) -> Waveform:
-        from utils.audio import write
+        from utils.audio.io import write
 
         write(self.folder / f"{name}.flac", waveform)
         return read(self.folder / f"{name}.flac", sample_rate=None)

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import signals
 from evaluation.cache import Cache, plain
-from evaluation.judges import Judge, Missing, naturalness_judges
-from evaluation.likeness import LEVEL_DB, Likeness, SpeakerJudge, at_speech_level, speaker_judges
-from evaluation.metrics import bootstrap, pooled_rate, word_errors
-from evaluation.prosody import comma_pauses, final_rise, has_inner_comma
-from evaluation.recognizer import Recognizer, Whisper, load_recognizer
+from evaluation.judges.likeness import LEVEL_DB, Likeness, SpeakerJudge, at_speech_level, speaker_judges
+from evaluation.judges.naturalness import Judge, Missing, naturalness_judges
+from evaluation.judges.recognizer import Recognizer, Whisper, load_recognizer
+from evaluation.lists.sentences import Plan
+from evaluation.metrics import signals
+from evaluation.metrics.prosody import comma_pauses, final_rise, has_inner_comma
+from evaluation.metrics.scores import bootstrap, pooled_rate, word_errors
 from evaluation.report import Cell
-from evaluation.sentences import Plan
-from utils.audio import Waveform, read, resample
+from utils.audio.io import Waveform, read, resample
+from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram
 from utils.files import user_path
-from utils.mel import SYNTHESIZER_MEL, mel_spectrogram
 
 logger = logging.getLogger(__name__)
 Numbers = dict[str, Any]

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from utils.checkpoint import read_header
 from utils.errors import CloningError
+from utils.weights.checkpoint import read_header
 from voice_cloner import find_chosen
 
 DEFAULT_MODELS = Path(__file__).resolve().parent.parent / "saved_models" / "default"

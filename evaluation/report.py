@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.cache import plain
-from evaluation.metrics import Interval
-from utils.audio import Waveform, resample
+from evaluation.metrics.scores import Interval
+from utils.audio.io import Waveform, resample
 from utils.files import write_text
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from utils.config import check_ranges
-from utils.task import TrainingConfig
+from utils.training.task import TrainingConfig
 
 
 @dataclass(frozen=True)

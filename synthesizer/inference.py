@@ -15,24 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthesizer.align import PAUSE
-from synthesizer.clauses import mark_ids, marks_of_words
 from synthesizer.config import SynthesizerConfig
-from synthesizer.feeling import Feeling, embed_emotion
-from synthesizer.generation import Told, generate, health_of, lead_parallel, lead_step_by_step
-from synthesizer.parallel import Parallel
+from synthesizer.data.alignments import PAUSE
+from synthesizer.emotion_input import Feeling, embed_emotion
+from synthesizer.models.generate import Told, generate, health_of, lead_parallel, lead_step_by_step
+from synthesizer.models.parallel import Parallel
+from synthesizer.models.tacotron.network import Tacotron, published_config, published_state
+from synthesizer.models.transformer import Transformer
 from synthesizer.speech import Speech, Synthesis, after, complaint
-from synthesizer.tacotron import Tacotron, published_config, published_state
 from synthesizer.text import PUBLISHED, Sentence, TextProcessor
+from synthesizer.text.clauses import mark_ids, marks_of_words
 from synthesizer.text.symbols import SILENCE, WORD_BOUNDARY
-from synthesizer.transformer import Transformer
-from utils.audio import Waveform
-from utils.checkpoint import Checkpoint, load_weights
+from utils.audio.io import Waveform
+from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError
-from utils.mel import SYNTHESIZER_MEL, MelConfig
-from utils.networks import rebuild
 from utils.voice import Voice, pitch_facts
+from utils.weights.checkpoint import Checkpoint, load_weights
+from utils.weights.networks import rebuild
 
 log = logging.getLogger(__name__)
 BATCH = 8  # sentences at once
@@ -45,7 +45,7 @@ NETWORKS = {"tacotron": Tacotron, "parallel": Parallel, "transformer": Transform
 
 
 class Reading(NamedTuple):
-    """What the network reads: ids of symbols, and of the mark of each (`synthesizer.clauses`)."""
+    """What the network reads: ids of symbols, and of the mark of each (`synthesizer.text.clauses`)."""
 
     tokens: list[int]
     marks: list[int]
@@ -288,7 +288,8 @@ class Synthesizer:
         """What the model predicts when it is led by a recording: mel (M, F) of tokens (N,) and the true mel (M, F).
 
         Tacotron hears the true frame before each step; its attention finds the tokens. The parallel model takes the
-        true durations (N,) in frames and prosody (N, 3) (`synthesizer.data.prosody`), and draws the mel from `seed`.
+        true durations (N,) in frames and prosody (N, 3) (`synthesizer.data.dataset.prosody`), and draws the mel from
+        `seed`.
         Raises CloningError: nothing to lead it by, durations whose sum is not F, a speaker of another size.
         """
         frames = np.shape(mel)[1]

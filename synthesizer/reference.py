@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from synthesizer.preprocess import level, without_pauses
-from utils.audio import Waveform, resample
-from utils.mel import MelConfig, mel_spectrogram
-from utils.pitch import pitch
+from synthesizer.data.preprocess import level, without_pauses
+from utils.audio.io import Waveform, resample
+from utils.audio.mel import MelConfig, mel_spectrogram
+from utils.audio.pitch import pitch
 
 
 def prompt_of(clips: Sequence[Waveform], config: MelConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Mel (F, M) and pitch (F,) of `utils.pitch` of all clips, one after the other."""
+    """Mel (F, M) and pitch (F,) of `utils.audio.pitch` of all clips, one after the other."""
     mels, tracks = [], []
     for clip in clips:
         samples = resample(clip.samples, clip.sample_rate, config.sample_rate)

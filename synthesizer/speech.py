@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from synthesizer.health import Health
+from synthesizer.models.alignment_quality import Health
 from synthesizer.text.symbols import SILENCE
-from utils.mel import MelConfig
+from utils.audio.mel import MelConfig
 
 KEPT_FRAMES = 2  # of the silence before a sentence, however short the pause
 

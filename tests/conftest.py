@@ -13,21 +13,23 @@ torch.set_num_threads(1)
 # No verdict by the clock, and the same examples on every machine.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile("steady")
-ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(__file__).resolve().parent / "data"
+TESTS = Path(__file__).resolve().parent
+ROOT, DATA = TESTS.parent, TESTS / "data"
 # modules that train, start processes, drive the page, or search: `make test-fast` leaves them out
 SLOW = set(
-    "app app_browser contributing demo_cli diarize docker emotion_chain encoder_train evaluation_chain "
-    "evaluation_diarization evaluation_emotion evaluation_report evaluation_resynthesis few_recordings "
-    "notebooks packing preprocessing preset_22k readme repository scripts synthesizer_emotion "
-    "synthesizer_reembed synthesizer_train synthesizer_voice teacher_forced text_hostile training "
-    "training_budget vocoder_native_build vocoder_streaming vocoder_train waiting watermark".split()
+    "encoder/train evaluation/chain evaluation/diarization evaluation/emotion evaluation/report "
+    "evaluation/resynthesis repository/contributing repository/docker repository/notebooks repository/readme "
+    "repository/repository scripts/demo_cli scripts/diarize scripts/emotion_chain scripts/preset_22k "
+    "scripts/scripts scripts/teacher_forced synthesizer/emotion synthesizer/reembed synthesizer/text/hostile "
+    "synthesizer/train synthesizer/voice utils/audio/watermark utils/data/few_recordings utils/data/packing "
+    "utils/data/preprocess utils/training/budget utils/training/loop utils/waiting vocoder/native_build "
+    "vocoder/streaming vocoder/train web/app web/browser".split()
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.stem.removeprefix("test_") in SLOW:
+        if item.path.relative_to(TESTS).with_suffix("").as_posix().replace("test_", "") in SLOW:
             item.add_marker(pytest.mark.slow)
 
 

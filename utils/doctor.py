@@ -25,7 +25,7 @@ FORMATS = ("WAV", "FLAC", "OGG", "MP3")  # MP3 to write
 COMPILERS = ("cc", "gcc", "clang")
 FREE_GIB = 1.0
 # In a process of its own: whatever happens to it, the report goes on; and utils knows none of the stages.
-KERNEL = "from vocoder.native.build import library; print(library().variant().decode())"
+KERNEL = "from vocoder.wavernn.library import library; print(library().variant().decode())"
 OK, OPTIONAL, WRONG = "ok", "optional", "WRONG"
 
 
@@ -136,8 +136,8 @@ def weights(root: Path) -> Iterator[Finding]:
 
 def _checkpoint(path: Path, name: str, restore: str) -> Finding:
     try:
-        from utils.checkpoint import fingerprint, load_weights
         from utils.errors import CloningError
+        from utils.weights.checkpoint import fingerprint, load_weights
     except (ImportError, OSError) as error:
         return Finding(WRONG, "weights", f"{name} cannot be read: {_first_line(error)}")
     size = f"{path.stat().st_size / 2**20:.1f} MiB"

@@ -29,7 +29,7 @@ class Voice:
 
 
 def pitch_facts(pitch: np.ndarray) -> tuple[float, float] | None:
-    """Median and spread in octaves of a pitch track in log2(Hz / 150), 0 where unvoiced (`utils.pitch`).
+    """Median and spread in octaves of a pitch track in log2(Hz / 150), 0 where unvoiced (`utils.audio.pitch`).
 
     The spread is that of a normal distribution with the same quartiles, so that octave errors do not count. None for a
     track with under 20 voiced frames.

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import check_ranges
-from utils.mel import SYNTHESIZER_MEL, MelConfig
 
 
 @dataclass(frozen=True)

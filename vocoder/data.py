@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.audio.mel import MelConfig, mel_spectrogram
 from utils.config import from_dict
+from utils.data.manifest import Arrays, Manifest, Utterance
 from utils.errors import CloningError
-from utils.manifest import Arrays, Manifest, Utterance
-from utils.mel import MelConfig, mel_spectrogram
-from utils.sampling import Cycler, a_few, rng
+from utils.training.sampling import Cycler, a_few, rng
 from vocoder.config import DataConfig
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ def read_wav(arrays: Arrays, crop: Crop, frames: int, margin: int, mel: MelConfi
 
 
 def read_pitch(arrays: Arrays, crop: Crop, frames: int) -> np.ndarray:
-    """Pitch (frames + 1,) float32 of a crop as `utils.pitch` has it, unvoiced where there is no utterance."""
+    """Pitch (frames + 1,) float32 of a crop as `utils.audio.pitch` has it, unvoiced where there is no utterance."""
     stored = _slice(arrays, crop.utterance, "pitch", crop.start, crop.start + frames + 1)
     return np.pad(stored.astype(np.float32), (0, frames + 1 - len(stored)))
 

@@ -16,20 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.audio import Waveform
-from utils.checkpoint import Checkpoint, load_weights
+from utils.audio.io import Waveform
+from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError
-from utils.mel import SYNTHESIZER_MEL, MelConfig
-from utils.networks import rebuild
+from utils.weights.checkpoint import Checkpoint, load_weights
+from utils.weights.networks import rebuild
 from vocoder.config import VocoderConfig
-from vocoder.generate import Generation, generate
-from vocoder.griffin_lim import GriffinLimConfig, mel_to_waveform
-from vocoder.hifigan import remove_weight_norm
 from vocoder.model import build
-from vocoder.source import Sourced
+from vocoder.models.griffin_lim import GriffinLimConfig, mel_to_waveform
+from vocoder.models.hifigan import remove_weight_norm
+from vocoder.models.source import Sourced
 from vocoder.streaming import Render, StreamedSource, StreamedWaveRNN, stream
-from vocoder.wavernn import config_of, published_state
+from vocoder.wavernn.generate import Generation, generate
+from vocoder.wavernn.network import config_of, published_state
 
 GRIFFIN_LIM = "griffin-lim"
 Progress = Callable[[int, int], None]  # steps done, steps in all

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.mel import MelConfig, hann_window, mel_spectrogram
+from utils.audio.mel import MelConfig, hann_window, mel_spectrogram
 
 POWER_FLOOR = 1e-5  # below what 16-bit speech holds at these windows: bins under it do not count as differing
 

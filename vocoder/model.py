@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import nn
 
 from vocoder.config import VocoderConfig
-from vocoder.hifigan import HifiGan, SourcedHifiGan
-from vocoder.source_filter import SourceFilter
-from vocoder.vocos import Vocos
-from vocoder.wavernn import WaveRNN
+from vocoder.models.hifigan import HifiGan, SourcedHifiGan
+from vocoder.models.source_filter import SourceFilter
+from vocoder.models.vocos import Vocos
+from vocoder.wavernn.network import WaveRNN
 
 
 def build(config: VocoderConfig) -> nn.Module:
-    """A fresh network: WaveRNN is driven by `vocoder.generate`, the others map mels (B, M, F) to waveforms."""
+    """A fresh network: WaveRNN is driven by `vocoder.wavernn.generate`, the others map mels (B, M, F) to waveforms."""
     mel = config.mel
     if config.architecture == "vocos":
         return Vocos(config.vocos, mel.n_mels, mel.hop_length)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from utils import audio
-from utils.corpora import Clip
+from utils.audio import io as audio
+from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
+from utils.audio.pitch import HIGHEST_ACTED_HZ, pitch
+from utils.data.corpora import Clip
+from utils.data.manifest import Utterance
+from utils.data.preprocess import describe
 from utils.errors import CloningError
-from utils.manifest import Utterance
-from utils.mel import SYNTHESIZER_MEL, MelConfig
-from utils.pitch import HIGHEST_ACTED_HZ, pitch
-from utils.preprocessing import describe
 
 KIND = "vocoder"
 PEAK = 0.9
@@ -28,7 +28,7 @@ TeacherForced = Callable[[Clip], tuple[np.ndarray, np.ndarray]]
 class Processor:
     """Called with a clip in worker processes: (Utterance, arrays). Raises CloningError for what is to be skipped.
 
-    arrays: wav (T,) int16, scaled to a peak of 0.9, and its pitch (F,) float16 as `utils.pitch` has it; with
+    arrays: wav (T,) int16, scaled to a peak of 0.9, and its pitch (F,) float16 as `utils.audio.pitch` has it; with
     `teacher_forced` wav as the synthesizer had it, and mel (F, M) float16. The manifest's `extra` says how wide the
     band is, in Hz.
     """

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from utils.errors import CloningError
-from vocoder.generate import Generation, finish, make_loop, uniform_draws
-from vocoder.recurrent import Weights
-from vocoder.source import Sourced
-from vocoder.wavernn import WaveRNN
+from vocoder.models.source import Sourced
+from vocoder.wavernn.generate import Generation, finish, make_loop, uniform_draws
+from vocoder.wavernn.network import WaveRNN
+from vocoder.wavernn.sample_loop import Weights
 
 FIRST, LARGEST = 8, 64  # hops made at a time: few at first, to be heard early; then more, to spend less on the overlap
 

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils.audio.mel import MelConfig, preemphasis
 from utils.config import to_dict
-from utils.manifest import Manifest
-from utils.mel import MelConfig, preemphasis
-from utils.sampling import rng
-from utils.task import Batch, Task, TrainingConfig, Validation
+from utils.data.manifest import Manifest
+from utils.training.sampling import rng
+from utils.training.task import Batch, Task, TrainingConfig, Validation
 from vocoder.config import DataConfig, DiscriminatorConfig, LossConfig, PruningConfig, VocoderConfig
 from vocoder.data import Crops, check_set, crop_mel, edge_frames, held_out
-from vocoder.discriminators import Discriminators, Judgement
-from vocoder.generate import Generation, generate
 from vocoder.loss import adversarial_loss, critic_loss, feature_loss, mel_loss, stft_loss
 from vocoder.model import build
-from vocoder.pruning import Pruner
-from vocoder.quantize import encode_mu_law, label_to_float
-from vocoder.wavernn import mixture_loss, start_ordered
+from vocoder.models.discriminators import Discriminators, Judgement
+from vocoder.wavernn.generate import Generation, generate
+from vocoder.wavernn.network import mixture_loss, start_ordered
+from vocoder.wavernn.pruning import Pruner
+from vocoder.wavernn.quantize import encode_mu_law, label_to_float
 
 # A run with critics is judged by what they made of it: scores before they join rank behind all later ones.
 BEFORE_CRITICS = 100.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from utils.audio import Waveform
+from utils.audio.io import Waveform
 from utils.errors import CloningError
 from voice_cloner import VoiceCloner
 from web import weights, work

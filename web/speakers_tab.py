@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from utils.audio import Waveform
+from utils.audio.io import Waveform
 from utils.errors import CloningError
 from web import weights, work
 from web.clone_tab import SUFFIXES, UPLOAD

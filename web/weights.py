@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utils.checkpoint import read_header
 from utils.errors import CloningError
+from utils.weights.checkpoint import read_header
 from vocoder.inference import GRIFFIN_LIM
 from voice_cloner import DEFAULT_MODELS, SUFFIXES
 

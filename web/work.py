@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from encoder.plots import plot_embedding
-from utils import audio, plots
-from utils.audio import Waveform
+from utils import plots
+from utils.audio import io as audio
+from utils.audio.io import Waveform
+from utils.audio.mel import mel_spectrogram
 from utils.errors import CloningError
-from utils.mel import mel_spectrogram
 from voice_cloner import Cloning, VoiceCloner
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from importlib import import_module
 from utils.errors import CloningError
 
 MODULES: dict[str, str] = {
-    "english": "synthesizer.text.english",
+    "english": "synthesizer.text.english.language",
 }
 
 Lexicon = Mapping[str, Sequence[str]]  # word in lower case -> its phones

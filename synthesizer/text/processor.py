@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from synthesizer.text import languages, published
+from synthesizer.text.english.phonemes import check_phones, read_lexicon
 from synthesizer.text.languages import Normalized
 from synthesizer.text.layout import blocks
-from synthesizer.text.phonemes import check_phones, read_lexicon
 from synthesizer.text.sentences import PAUSES_S, Sentence, Spoken, cut
 from synthesizer.text.symbols import CHARACTERS, END, PAD, WORD_BOUNDARY, SymbolTable, phoneme_table
 from utils.config import from_dict, to_dict

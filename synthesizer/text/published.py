@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from synthesizer.text.number_words import cardinal, cardinal_of, ordinal_of_words
+from synthesizer.text.english.number_words import cardinal, cardinal_of, ordinal_of_words
 from synthesizer.text.symbols import CHARACTERS, END, PAD, SymbolTable
 
 TABLE = SymbolTable(CHARACTERS)

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.conftest import DATA
-from tests.tiny import save_tiny_models
+from tests.support.tiny import save_tiny_models
 
 STAGES = ("encoder", "synthesizer", "vocoder")
 MARKS = {"encoder": "lstm.weight_ih_l0", "vocoder": "upsample.resnet.conv_in.weight"}
@@ -31,7 +31,7 @@ def use(path: str) -> None:
     """What all scripts do with a file of weights: load it as what it says it is, or as each stage, and run it once."""
     from encoder.inference import SpeakerEncoder
     from synthesizer.inference import Synthesizer
-    from utils.checkpoint import load_weights, read_header
+    from utils.weights.checkpoint import load_weights, read_header
     from vocoder.inference import Vocoder
 
     read_header(path)

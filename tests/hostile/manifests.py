@@ -9,8 +9,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests import encoder_set, vocoder_set
-from tests.test_synthesizer_data import SPEAKER_SIZE, make_set
+from tests.support import encoder_set, vocoder_set
+from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
 
 VALUES = (None, "", "x", -1, 0, 1.5, 10**9, 1e300, float("nan"), True, [], {}, [[]], "../../x", "/etc/passwd", "a\nb")
 
@@ -20,9 +20,9 @@ def use(folder: str) -> None:
     from encoder.settings import EncoderSettings
     from encoder.train import EncoderTask
     from synthesizer.config import RunConfig
-    from synthesizer.train import build_task
+    from synthesizer.training.task import build_task
     from utils.config import load_config
-    from utils.manifest import read_manifest
+    from utils.data.manifest import read_manifest
     from vocoder.train import VocoderRun, make_task
 
     kind = read_manifest(folder).header["kind"]

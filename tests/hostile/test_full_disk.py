@@ -13,12 +13,12 @@ import pytest
 import soundfile
 import torch
 
-from tests import vocoder_set
 from tests.conftest import ROOT
-from utils.checkpoint import save_training_state, save_weights
+from tests.support import vocoder_set
 from utils.errors import CloningError, exit_code
 from utils.files import atomic_path
 from utils.native import build
+from utils.weights.checkpoint import save_training_state, save_weights
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process's files")
 LIMITED = """

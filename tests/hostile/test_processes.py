@@ -16,11 +16,11 @@ import pytest
 import soundfile
 
 from tests.conftest import ROOT
-from tests.tiny import save_tiny_models
+from tests.support.tiny import save_tiny_models
+from utils.data.manifest import read_manifest
 from utils.errors import CloningError
-from utils.manifest import read_manifest
 from utils.processes import locked
-from utils.training_log import RunLog
+from utils.training.log import RunLog
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and process groups")
 PATIENCE = 600.0  # seconds, for what never comes: a busy machine takes what it needs

@@ -10,10 +10,10 @@ import pytest
 
 import vocoder_preprocess
 from tests.conftest import ROOT
-from utils import preprocessing
-from utils.corpora import scan
+from utils.data import preprocess as preprocessing
+from utils.data.corpora import scan
+from utils.data.manifest import read_manifest
 from utils.errors import CloningError
-from utils.manifest import read_manifest
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, pipes and names that are no text")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from utils.chain.plan import ROOT, Plan
-from utils.checkpoint import read_header
+from utils.data.manifest import read_manifest
 from utils.environment import environment
-from utils.export import export
 from utils.files import atomic_path, write_text
-from utils.manifest import read_manifest
+from utils.weights.checkpoint import read_header
+from utils.weights.export import export
 
 
 def export_weights(plan: Plan, models: Path, encoder: Path | None) -> dict[str, Path]:

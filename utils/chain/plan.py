@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.chain.config import KINDS, ChainConfig, StageConfig
-from utils.corpora import scan
+from utils.data.corpora import scan
 from utils.errors import CloningError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -98,7 +98,7 @@ def make_plan(config: ChainConfig, sources: Sources, choices: Choices) -> Plan:
     if "synthesizer" in stages and not (sources.alignments or choices.align):
         raise CloningError(
             "the parallel synthesizer needs phone times, and no corpus has alignments/*.jsonl: give --alignments "
-            "FILES, --align (makes them; English, requirements-align.txt) or --stages without synthesizer"
+            "FILES, --align (makes them; English, requirements/align.txt) or --stages without synthesizer"
         )
     hearing = [name for name in stages if KINDS[name] != "vocoder"]
     vocoding = [name for name in stages if KINDS[name] == "vocoder"]

@@ -1,0 +1,242 @@
+"""`evaluate.py diarization`: who speaks when? Diarisation error rates with references and without, on conversations
+built from set-aside LibriSpeech speakers and on meetings; `--calibrate` measures the encoder first."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from diarization.calibration import calibrate
+from diarization.pipeline import Diarization, Diarizer
+from diarization.plots import plot_diarization
+from diarization.scores import Calibration
+from diarization.turns import Turn, read_rttm
+from encoder.inference import SpeakerEncoder
+from evaluation.lists.conversations import OVERLAP, Conversation, Recipe, Shelf, build, read_word_times, recipes
+from evaluation.models import encoder_columns, facts_of
+from evaluation.report import Cell, Report, Table
+from utils.audio.io import Waveform, read
+from utils.data.corpora import Clip, scan
+from utils.data.selection import SET_ASIDE, read_set_aside
+from utils.errors import CloningError, require_package
+from utils.files import user_path
+
+logger = logging.getLogger(__name__)
+MINUTES, QUICK_MINUTES = (1.0, 4.0, 10.0), (1.0,)
+CALIBRATION_CORPORA = ("librispeech", "ljspeech", "speechocean762", "an4")  # read speech, licences as the encoder's
+MEETINGS = "diarization_ami"
+MODES = ("with references", "number given", "without")
+COLLARS = {"DER %": (0.0, False), "DER %, collar 0.25": (0.25, False), "DER %, collar 0.25, no overlap": (0.25, True)}
+COLUMNS = {**dict.fromkeys(COLLARS, 2), "missed %": 2, "false alarm %": 2, "confusion %": 2, "speakers off by": 2}
+PARTS = "missed, false alarm, confusion: parts of the first column"
+
+
+class Errors(NamedTuple):
+    """Seconds, and the number of speakers found."""
+
+    missed: float
+    false_alarm: float
+    confusion: float
+    total: float
+
+    @property
+    def rate(self) -> float:
+        return (self.missed + self.false_alarm + self.confusion) / self.total if self.total else float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A recording, who speaks when in it, and clips of those who do (none: it cannot be done with references)."""
+
+    name: str
+    group: str
+    audio: Waveform
+    turns: list[Turn]
+    references: dict[str, list[Waveform]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--encoder", type=user_path, action="append", default=[], metavar="PATH", help="one more column"
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="first measure how windows of the encoder spread, on speakers of --corpus that are not set aside, and "
+        "write diarization.json beside it: once for every new encoder",
+    )
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Every recording is listened to once; turns are found with references, with the number of speakers, without."""
+    if args.corpus is None:
+        raise CloningError("evaluate.py diarization builds conversations: give --corpus, the folder with LibriSpeech")
+    columns = encoder_columns(args.models, args.encoder)
+    set_aside = set(read_set_aside(SET_ASIDE))
+    clips = scan(args.corpus, follow_links=True).clips
+    report = Report("diarization", facts_of(args, columns))
+    items = list(_meetings(args.corpus / MEETINGS, report))
+    for column in columns:
+        encoder = SpeakerEncoder.load(column.path, args.device)
+        place = column.path.with_name("diarization.json")
+        if args.calibrate:
+            make_calibration(encoder, clips, set_aside).save(place)
+        diarizer = Diarizer(encoder, Calibration.load(place, encoder.fingerprint))
+        _measure(report, column.name, diarizer, [*items, *_conversations(args, clips, set_aside)])
+    report.facts |= {"settings": str(diarizer.settings), "calibration": str(diarizer.calibration.about)}
+    return report
+
+
+def make_calibration(encoder: SpeakerEncoder, clips: Iterable[Clip], set_aside: set[str]) -> Calibration:
+    """On every speaker of the corpora of CALIBRATION_CORPORA that is not set aside."""
+    voices: dict[str, list[Path]] = defaultdict(list)
+    for clip in clips:
+        if clip.speaker.partition("-")[0] in CALIBRATION_CORPORA and clip.speaker not in set_aside:
+            voices[clip.speaker].append(clip.path)
+    calibration = calibrate(encoder, voices)
+    corpora = sorted({name.partition("-")[0] for name in voices})
+    return dataclasses.replace(calibration, about={**calibration.about, "corpora": corpora})
+
+
+def errors(
+    reference: Sequence[Turn], found: Sequence[Turn], seconds: float, collar: float = 0.0, skip_overlap: bool = False
+) -> Errors:
+    """Of one recording, scored from 0 to `seconds`, with the best pairing of speakers (pyannote.metrics).
+
+    `collar`: seconds that are not scored on either side of every boundary of the reference.
+    """
+    try:
+        from pyannote.core import Annotation, Segment, Timeline
+        from pyannote.metrics.diarization import DiarizationErrorRate
+    except ImportError as error:
+        raise require_package("pyannote.metrics", "scoring diarisation", "requirements/eval.txt") from error
+
+    def annotation(turns: Sequence[Turn]) -> Annotation:
+        result = Annotation()
+        for i, turn in enumerate(turns):
+            result[Segment(turn.start, turn.stop), i] = turn.speaker
+        return result
+
+    # Its collar is the width of both sides together
+    metric = DiarizationErrorRate(collar=2 * collar, skip_overlap=skip_overlap)
+    scored = Timeline([Segment(0, seconds)])
+    parts = metric(annotation(reference), annotation(found), uem=scored, detailed=True)
+    return Errors(parts["missed detection"], parts["false alarm"], parts["confusion"], parts["total"])
+
+
+def _measure(report: Report, name: str, diarizer: Diarizer, items: Iterable[Item]) -> None:
+    gathered: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    pictures: dict[str, Diarization] = {}
+    heard_seconds = spent = 0.0
+    for item in tqdm(items, desc=name, disable=None):
+        started = time.perf_counter()
+        audio = diarizer.prepare(item.audio)
+        windows = diarizer.listen(audio, item.name)
+        results = {"without": diarizer.cluster(audio, windows)}
+        spent += time.perf_counter() - started
+        heard_seconds += audio.seconds
+        present = len({turn.speaker for turn in item.turns})
+        results["number given"] = diarizer.cluster(audio, windows, present)
+        if item.references:
+            enrolled = {who: diarizer.enrol(who, clips) for who, clips in item.references.items()}
+            results["with references"] = diarizer.match(audio, windows, enrolled)
+        for mode, result in results.items():
+            scores = {
+                heading: errors(item.turns, result.turns, audio.seconds, collar, skip)
+                for heading, (collar, skip) in COLLARS.items()
+            }
+            off = abs(len({turn.speaker for turn in result.turns}) - present)
+            gathered[item.group, mode].append({"scores": scores, "off": off, "name": item.name})
+        pictures.setdefault(item.group, results["without"])
+    for mode in MODES:
+        groups = [group for group, measured in gathered if measured == mode]
+        if groups:
+            table = Table(f"{name}, {mode}", COLUMNS, note=PARTS)
+            for group in groups:
+                table.add(f"{group} ({len(gathered[group, mode])})", _cells(gathered[group, mode]))
+            report.parts.append(table)
+    report.parts += [(f"{name}, {group}", plot_diarization(result)) for group, result in pictures.items()]
+    report.facts[f"{name}: times real time, without references"] = round(heard_seconds / spent, 1)
+    report.details[name] = {
+        f"{group}, {mode}": [
+            {"name": row["name"], "speakers off by": row["off"]}
+            | {heading: 100 * score.rate for heading, score in row["scores"].items()}
+            for row in rows
+        ]
+        for (group, mode), rows in gathered.items()
+    }
+
+
+def _cells(rows: Sequence[dict[str, Any]]) -> dict[str, Cell]:
+    """Rates over all seconds of a group."""
+    pooled = {heading: Errors(*np.sum([row["scores"][heading] for row in rows], axis=0)) for heading in COLLARS}
+    cells = {heading: Cell.of(100 * score.rate) for heading, score in pooled.items()}
+    plain = pooled["DER %"]
+    for heading, seconds in (
+        ("missed %", plain.missed),
+        ("false alarm %", plain.false_alarm),
+        ("confusion %", plain.confusion),
+    ):
+        cells[heading] = Cell.of(float(100 * seconds / plain.total))
+    return cells | {"speakers off by": Cell.of(float(np.mean([row["off"] for row in rows])))}
+
+
+def _conversations(args: argparse.Namespace, clips: Iterable[Clip], set_aside: set[str]) -> Iterable[Item]:
+    voices: dict[str, list[Path]] = defaultdict(list)
+    for clip in clips:
+        if clip.speaker.startswith("librispeech-") and clip.speaker in set_aside:
+            voices[clip.speaker].append(clip.path)
+    shelf = Shelf({name: paths for name, paths in voices.items() if len(paths) > 3}, read_word_times(args.corpus))
+    if len(shelf.clips) < 4:
+        raise CloningError(f"{args.corpus}: {len(shelf.clips)} set-aside LibriSpeech speakers found, 4 are wanted")
+    wanted = recipes(QUICK_MINUTES if args.quick else MINUTES)
+    for recipe in wanted[: args.limit]:
+        yield conversation_item(build(recipe, shelf))
+
+
+def conversation_item(conversation: Conversation) -> Item:
+    recipe: Recipe = conversation.recipe
+    group = f"built, {recipe.speakers} speakers{OVERLAP[recipe.overlap]}"
+    references = {name: [clip] for name, clip in conversation.references.items()}
+    return Item(recipe.name, group, conversation.audio, conversation.turns, references)
+
+
+def _meetings(folder: Path, report: Report) -> Iterable[Item]:
+    """AMI excerpts. References are what a speaker says alone in other excerpts, where all speakers have enough."""
+    if not folder.is_dir():
+        report.missing.append(("meetings", f"no folder {folder}"))
+        return
+    turns = {name: rows for path in sorted(folder.glob("*.rttm")) for name, rows in read_rttm(path).items()}
+    audio = {name: read(path) for name in turns for path in folder.glob(f"{name}.*") if path.suffix == ".opus"}
+    scored = dict(line.split()[0::3] for path in folder.glob("*.uem") for line in path.read_text().splitlines() if line)
+    for name, wav in sorted(audio.items()):
+        speakers = sorted({turn.speaker for turn in turns[name]})
+        references = {who: _alone(who, {n: turns[n] for n in audio if n != name}, audio) for who in speakers}
+        if not all(references.values()):
+            references = {}
+        samples = wav.samples[: round(float(scored[name]) * wav.sample_rate)]
+        group = "AMI, all" if not references else "AMI, references elsewhere"
+        yield Item(name, group, Waveform(samples, wav.sample_rate), turns[name], references)
+
+
+def _alone(speaker: str, turns: dict[str, list[Turn]], audio: dict[str, Waveform]) -> list[Waveform]:
+    """What a speaker says in other recordings while nobody else does; nothing when it is under two seconds."""
+    pieces = []
+    for name, rows in turns.items():
+        for turn in (row for row in rows if row.speaker == speaker):
+            others = [row for row in rows if row.speaker != speaker and row.start < turn.stop and row.stop > turn.start]
+            if not others and turn.seconds >= 1:
+                rate = audio[name].sample_rate
+                pieces.append(audio[name].samples[round(turn.start * rate) : round(turn.stop * rate)])
+    if sum(map(len, pieces)) < 2 * 16000:
+        return []
+    return [Waveform(np.concatenate(pieces), 16000)]

@@ -1,0 +1,242 @@
+"""Arrays of a set's utterances, joined on one device, and batches cut out of them by index.
+
+One store holds the whole set on a GPU (or in memory, where it fits), or only what one batch needs: the batches are the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from synthesizer.text.symbols import END, PAD, PAUSES, SILENCE, WORD_BOUNDARY
+from utils.data.manifest import Arrays, Utterance, read_manifest
+from utils.errors import CloningError
+from utils.voice import LEAST_SPREAD, pitch_facts
+
+if TYPE_CHECKING:
+    from synthesizer.data.dataset import SynthesisData
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is random in a batch of B items."""
+
+    width: int  # frames of the window
+    starts: np.ndarray  # (B,) first frame of the window
+    prompts: Sequence[Utterance | None]
+    prompt_frames: int  # at most, of each prompt
+    prompt_starts: np.ndarray  # (B,) place of the prompt in its utterance, 0 .. 1
+    own: np.ndarray  # (B,) embedding of 0 the utterance, 1 its prompt, 2 the speaker's mean
+    noise: np.ndarray  # (B, D) added to the embeddings
+    facts_noise: np.ndarray  # (B, 3)
+    told: np.ndarray  # (B,) bool: whether its punctuation is told
+    seeds: np.ndarray  # (B,) of dropout
+    seed: int  # of noise and times
+
+
+class Store:
+    """`utterances` of a set; mels in float16."""
+
+    def __init__(
+        self, data: SynthesisData, utterances: Sequence[Utterance], device: torch.device | str = "cpu"
+    ) -> None:
+        self.data, self.device = data, torch.device(device)
+        self.index = {u.id: i for i, u in enumerate(utterances)}
+        read = data.arrays.read
+        mels = [read(u, "mel") for u in utterances]
+        tokens = [read(u, "tokens").astype(np.int64) for u in utterances]
+        durations = [read(u, "durations").astype(np.int64) for u in utterances]
+        pitches = [read(u, "pitch") for u in utterances]
+        self.frames = np.array([len(m) for m in mels])
+        self.counts = np.array([len(t) for t in tokens])
+        symbols = data.header["text"]["symbols"]
+        silent = np.isin(symbols, (SILENCE, *PAUSES, WORD_BOUNDARY, END, PAD))
+        names = sorted({u.speaker for u in utterances})
+        joined = {
+            "mel": np.concatenate(mels).astype(np.float16),
+            "first": np.concatenate([[0], np.cumsum(self.frames)[:-1]]),
+            "tokens": np.concatenate(tokens),
+            "token_first": np.concatenate([[0], np.cumsum(self.counts)[:-1]]),
+            "durations": np.concatenate(durations),
+            "marks": np.concatenate([data.marks(u) for u in utterances]),
+            "prosody": np.concatenate([prosody(*p) for p in zip(mels, pitches, durations, strict=True)]),
+            "embed": np.stack([read(u, "embed") for u in utterances]).astype(np.float32),
+            "mean_embed": np.stack([data.speakers[name] for name in names]).astype(np.float32),
+            "speaker": np.searchsorted(names, [u.speaker for u in utterances]),
+            "facts": np.stack([facts(*p, silent) for p in zip(pitches, tokens, durations, strict=True)]),
+            "frame_counts": self.frames,
+            "token_counts": self.counts,
+            "bands": np.array([bands(mel) for mel in mels]),
+        }
+        self.arrays = {name: torch.from_numpy(array).to(self.device) for name, array in joined.items()}
+        self.silent = torch.from_numpy(silent).to(self.device)
+
+    def batch(self, chosen: Sequence[Utterance], draws: Draws) -> dict[str, Tensor]:
+        """A batch for `Parallel.forward` of these utterances, and embed (B, D), bands (B, M), the mel channels that
+        they have, and silent (B, N), whether a token is no phone."""
+        items = np.array([self.index[u.id] for u in chosen])
+        others = np.array([i if p is None else self.index[p.id] for i, p in zip(items, draws.prompts, strict=True)])
+        there = np.array([p is not None for p in draws.prompts])
+        seconds = np.minimum(self.frames[others], draws.prompt_frames)
+        prompt_first = (draws.prompt_starts * (self.frames[others] - seconds + 1)).astype(np.int64)
+        item, other = self._to(items), self._to(others)
+        read = self.arrays
+        places = read["token_first"][item][:, None] + torch.arange(int(self.counts[items].max()), device=self.device)
+        inside = places < (read["token_first"] + read["token_counts"])[item][:, None]
+        places = places.clamp(max=len(read["tokens"]) - 1)
+        tokens, durations, marks = (read[n][places] * inside for n in ("tokens", "durations", "marks"))
+        mean_embed = read["mean_embed"][read["speaker"][item]]
+        embed = torch.where(
+            self._to(draws.own)[:, None] == 2,
+            mean_embed,
+            read["embed"][torch.where(self._to((draws.own == 1) & there), other, item)],
+        )
+        embed = F.normalize(embed + self._to(draws.noise), dim=1)
+        generator = torch.Generator(self.device).manual_seed(draws.seed)
+        mel, window = self._mels(items, draws.starts, self.frames[items] - draws.starts, draws.width)
+        prompt, prompt_lengths = self._mels(others, prompt_first, seconds, int(seconds.max()))
+        shape = (len(items), draws.width, mel.shape[1])
+        return {
+            "tokens": tokens,
+            "token_lengths": read["token_counts"][item],
+            "durations": durations,
+            "marks": marks * self._to(draws.told)[:, None],
+            "prosody": read["prosody"][places] * inside[..., None],
+            "speaker": embed,
+            "embed": F.normalize(read["embed"][item] + mean_embed, dim=1),
+            "seeds": self._to(draws.seeds),
+            "facts": plausible(read["facts"][other] + self._to(draws.facts_noise)),
+            "window_start": self._to(draws.starts),
+            "window_lengths": window,
+            "mel": mel,
+            "prompt": prompt,
+            "prompt_lengths": prompt_lengths * self._to(there),
+            "noise": torch.randn(shape, generator=generator, device=self.device),
+            "time": torch.rand(len(items), generator=generator, device=self.device),
+            "silent": self.silent[tokens],
+            "bands": torch.arange(mel.shape[1], device=self.device) < read["bands"][item][:, None],
+        } | {name: value.to(self.device) for name, value in self.data.emotion(chosen).items()}
+
+    def _to(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    def _mels(self, items: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int) -> tuple[Tensor, Tensor]:
+        """Frames from `starts` of each item, at most `lengths` and `width`: (B, M, width), and how many these are."""
+        first, start = self.arrays["first"][self._to(items)], self._to(starts)
+        count = self._to(np.minimum(lengths, width))
+        steps = torch.arange(width, device=self.device)
+        places = (first + start)[:, None] + steps
+        mel = self.arrays["mel"][places.clamp(max=len(self.arrays["mel"]) - 1)].float()
+        mel = torch.where((steps < count[:, None])[..., None], mel, self.data.floor)
+        return mel.transpose(1, 2), count
+
+
+class Voices:
+    """Clips without texts (`synthesizer_preprocess.py --voices`): voices to speak with, all in memory."""
+
+    def __init__(self, root: str | Path) -> None:
+        """Raises CloningError where there is no such set."""
+        manifest = read_manifest(root, "voices")
+        self.encoder = manifest.header.get("encoder")  # whose embeddings these are
+        arrays, found = Arrays(root), manifest.split("train")
+        pitches = [pitch_facts(arrays.read(u, "pitch")) for u in found]
+        found = [(u, pitch) for u, pitch in zip(found, pitches, strict=True) if pitch is not None]
+        if not found:
+            raise CloningError(f"{root}: no voice to train with is in this set: preprocess more speakers")
+        mels = [arrays.read(u, "mel") for u, _ in found]
+        embeds = np.stack([arrays.read(u, "embed") for u, _ in found]).astype(np.float32)
+        speakers = [u.speaker for u, _ in found]
+        self.frames = np.array([len(m) for m in mels])
+        self.first = np.concatenate([[0], np.cumsum(self.frames)[:-1]])
+        self.shares = 1 / np.array([speakers.count(s) for s in speakers])
+        self.shares /= self.shares.sum()
+        means = np.stack([embeds[[t == s for t in speakers]].mean(axis=0) for s in speakers])
+        self.mel = torch.from_numpy(np.concatenate(mels).astype(np.float16))
+        self.embed = torch.from_numpy(embeds)
+        self.wanted = F.normalize(self.embed + F.normalize(torch.from_numpy(means), dim=1), dim=1)
+        self.facts = torch.tensor([(*pitch, np.nan) for _, pitch in found])
+
+    def to(self, device: torch.device) -> None:
+        for name in ("mel", "embed", "wanted", "facts"):
+            setattr(self, name, getattr(self, name).to(device))
+
+    def mixed_in(
+        self, batch: dict[str, Tensor], places: np.ndarray, draw: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """A batch's speaker, facts, prompt, prompt_lengths and embed with voices of this set at some places."""
+        chosen = draw.choice(len(self.frames), len(places), p=self.shares)
+        width = batch["prompt"].shape[2]
+        count = np.minimum(self.frames[chosen], width)
+        first = self.first[chosen] + (draw.random(len(chosen)) * (self.frames[chosen] - count + 1)).astype(np.int64)
+        device = self.mel.device
+        place, item, start, size = (torch.from_numpy(x).to(device) for x in (places, chosen, first, count))
+        steps = torch.arange(width, device=device)
+        mel = self.mel[(start[:, None] + steps).clamp(max=len(self.mel) - 1)].float()
+        new = {
+            "speaker": self.embed[item],
+            "facts": self.facts[item],
+            "prompt": (mel * (steps < size[:, None])[..., None]).transpose(1, 2),
+            "prompt_lengths": size,
+            "embed": self.wanted[item],
+        }
+        return {name: value.index_copy(0, place, new[name].to(value.dtype)) for name, value in batch.items()}
+
+
+def plausible(facts: Tensor) -> Tensor:
+    """facts (B, 3) with a spread that pitches can be divided by; what is not known stays so."""
+    pitch, spread, pace = facts.unbind(dim=1)
+    return torch.stack([pitch, spread.clamp(min=LEAST_SPREAD), pace], dim=1)
+
+
+def facts(pitch: np.ndarray, tokens: np.ndarray, durations: np.ndarray, silent: np.ndarray) -> np.ndarray:
+    """Pitch, spread and pace of an utterance as `utils.voice` has them (3,); NaN where too little is voiced.
+
+    pitch (F,), tokens and durations (N,), silent (S,): which symbols are no phones.
+    """
+    found = pitch_facts(pitch) or (np.nan, np.nan)
+    phones = durations[~silent[tokens] & (durations > 0)]
+    pace = np.log(phones.mean()) if len(phones) >= 5 else np.nan
+    return np.array([*found, pace], dtype=np.float32)
+
+
+def bands(mel: np.ndarray, least: float = -1.6) -> int:
+    """How many mel channels, from the lowest, hold speech: above a low-pass nothing comes near the loud parts.
+
+    mel (F, M) in the units of `utils.audio.mel` (8 are 100 dB); `least`: what the loudest fiftieth of a channel's
+    frames has at least. Full-band speech at the level of the sets has some 0 in all channels, what is above a cut -2 or
+    less.
+    """
+    loud = np.flatnonzero(np.percentile(mel.astype(np.float32), 98, axis=0) > least)
+    return int(loud[-1]) + 1 if len(loud) else mel.shape[1]
+
+
+def pad(arrays: Sequence[np.ndarray], length: int | None = None, value: float = 0) -> np.ndarray:
+    """Arrays (N, ...) of different N -> (B, length, ...), filled up with `value`."""
+    length = max(len(a) for a in arrays) if length is None else length
+    out = np.full((len(arrays), length, *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
+    for row, array in zip(out, arrays, strict=True):
+        row[: len(array)] = array
+    return out
+
+
+
+
+def prosody(mel: np.ndarray, pitch: np.ndarray, durations: np.ndarray) -> np.ndarray:
+    """Per token (N, 3): energy (mean of the normalised mel), pitch (log2 Hz/150 of voiced frames), part voiced."""
+    voiced = (pitch != 0).astype(np.float32)
+    frames = np.stack([mel.mean(axis=1), pitch.astype(np.float32), voiced], axis=1)
+    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(frames, axis=0, dtype=np.float64)])
+    ends = np.cumsum(durations)
+    totals = sums[ends] - sums[ends - durations]
+    count = np.maximum(durations, 1)
+    values = [totals[:, 0] / count, totals[:, 1] / np.maximum(totals[:, 2], 1), totals[:, 2] / count]
+    return np.stack(values, axis=1).astype(np.float32)

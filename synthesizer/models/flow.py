@@ -1,0 +1,173 @@
+"""A conditional flow-matching decoder: noise to mel in a few Euler steps (arXiv 2210.02747; 2309.03199, sec. 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from synthesizer.config import FlowConfig
+from synthesizer.models.layers import ConvStack, length_mask
+from utils.errors import CloningError
+
+
+class FlowDecoder(nn.Module):
+    """Predicts the velocity of a noisy mel at a time in [0, 1], given the mean mel, hidden frames and the speaker.
+
+    hidden, condition: channels of the hidden frames and of what says who speaks. guidance: see `sample`.
+    """
+
+    def __init__(self, config: FlowConfig, n_mels: int, hidden: int, condition: int, guidance: float = 0.0) -> None:
+        super().__init__()
+        channels = config.channels
+        self.steps, self.temperature, self.sigma_min = config.steps, config.temperature, config.sigma_min
+        self.guidance = guidance
+        self.enter = nn.Linear(2 * n_mels + hidden, channels)
+        self.time = nn.Sequential(nn.Linear(TIME_SIZE, channels), nn.SiLU(), nn.Linear(channels, channels))
+        self.speaker = nn.Linear(condition, channels)
+        self.stack = ConvStack(config.blocks, channels, channels, config.kernel, config.expansion)
+        self.leave = nn.Linear(channels, n_mels)
+
+    def velocity(self, x: Tensor, time: Tensor, mean: Tensor, hidden: Tensor, speaker: Tensor, mask: Tensor) -> Tensor:
+        """x, mean (B, F, M), time (B,), hidden (B, F, C), speaker (B, C), mask (B, F, 1) -> (B, F, M)"""
+        condition = F.silu(self.time(time_features(time)) + self.speaker(speaker))
+        y = self.enter(torch.cat([x, mean, hidden], dim=-1))
+        return self.leave(self.stack(y, condition, mask)) * mask
+
+    def sample(
+        self,
+        noise: Tensor,
+        mean: Tensor,
+        hidden: Tensor,
+        speaker: Tensor,
+        mask: Tensor,
+        away: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Follow the velocity from noise (B, F, M) at time 0 to a mel (B, F, M) at time 1 in `steps` Euler steps.
+
+        away: mean, hidden and speaker of nobody's voice, to go `guidance` further away from (arXiv 2207.12598).
+        """
+        x = noise * self.temperature
+        for step in range(self.steps):
+            time = x.new_full((len(x),), step / self.steps)
+            velocity = self.velocity(x, time, mean, hidden, speaker, mask)
+            if away is not None:
+                velocity = velocity + self.guidance * (velocity - self.velocity(x, time, *away, mask))
+            x = x + velocity / self.steps
+        return x
+
+    def path(self, mel: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        """The straight path from noise to mel (B, F, M): the point on it at time (B,), and its velocity."""
+        time = time[:, None, None]
+        keep = 1 - self.sigma_min
+        return (1 - keep * time) * noise + time * mel, mel - keep * noise
+
+
+class Spoken(NamedTuple):
+    """What a flow in place of a postnet is told beside the smooth mel."""
+
+    context: Tensor  # (B, F, E) what the attention saw of the text
+    speaker: Tensor  # (B, D) of norm 1
+    seeds: Sequence[int]  # one an item
+
+    @classmethod
+    def of(cls, attention: Tensor, values: Tensor, reduction: int, speaker: Tensor, seeds: Sequence[int]) -> Spoken:
+        """attention (B, S, N) over values (B, N, E), `reduction` frames a step"""
+        return cls((attention @ values.to(attention.dtype)).repeat_interleave(reduction, dim=1), speaker, seeds)
+
+    def item(self, row: int, frames: int) -> Spoken:
+        """One item of the batch alone, its first frames."""
+        return Spoken(self.context[row : row + 1, :frames], self.speaker[row : row + 1], [self.seeds[row]])
+
+
+class FlowPostnet(FlowDecoder):
+    """Draws the mel around the smooth one of a model that goes step by step, as PortaSpeech does (arXiv 2109.15166).
+
+    Mels are (B, M, F) here, lengths (B,) in frames. `context` is the size of what the attention sees.
+    """
+
+    WINDOW = 128  # frames of each item that it learns from in a step
+
+    def __init__(self, config: FlowConfig, n_mels: int, context: int, speaker_size: int) -> None:
+        super().__init__(config, n_mels, config.channels, config.channels)
+        self.hear = nn.Linear(context, config.channels, bias=False)
+        nn.init.zeros_(self.hear.weight)  # so that it begins as the flow that it takes
+        self.voice = nn.Linear(speaker_size, config.channels)
+        self.register_buffer("mel_mean", torch.zeros(n_mels))
+        self.register_buffer("mel_std", torch.ones(n_mels))
+
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        """Begin as the flow of a parallel model's `state`, and keep its blocks as they are: training changes how they
+        are conditioned.
+
+        Raises CloningError if its sizes are others.
+        """
+        theirs = {name.removeprefix("flow."): value for name, value in state.items() if name.startswith("flow.")}
+        renamed = {"mel_mean": "mel_mean", "mel_std": "mel_std"}
+        renamed |= {f"speaker.{name}": f"voice.{name}" for name in ("weight", "bias")}
+        theirs |= {own: state[name] for name, own in renamed.items() if name in state}
+        try:
+            self.load_state_dict({"hear.weight": self.hear.weight, **theirs})
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise CloningError(f"flow_from: the flow of these weights does not fit model.flow: {reason}") from None
+        self.stack.freeze_blocks()
+
+    def forward(self, smooth: Tensor, spoken: Spoken, mel: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Training, towards `mel`: velocity, velocity_target (B, W, M), mask (B, W, 1) of a window of each; `spoken`.
+
+        What made `smooth` and the context learns nothing of it.
+        """
+        draws = [torch.Generator().manual_seed(int(seed) + 1) for seed in spoken.seeds]  # others than the dropouts'
+        time, place = torch.stack([torch.rand(2, generator=draw) for draw in draws]).to(mel).unbind(dim=1)
+        width = min(self.WINDOW, mel.shape[2])
+        starts = (place * (lengths - width + 1).clamp(min=1)).long()
+        frames = starts[:, None] + torch.arange(width, device=mel.device)
+        mask = (frames < lengths[:, None])[..., None]
+
+        def window(x: Tensor) -> Tensor:
+            return x.gather(1, frames[..., None].expand(-1, -1, x.shape[2]))
+
+        goal, mean = window(self._normal(mel)), window(self._normal(smooth.detach()))
+        noise = normal_noise(mask.sum(dim=1).flatten(), goal, draws)
+        point, target = self.path(goal, noise, time)
+        heard = self.hear(window(spoken.context.detach()))
+        velocity = self.velocity(point, time, mean, heard, self._who(spoken.speaker), mask)
+        return {"velocity": velocity, "velocity_target": target, "mask": mask, "spoken": spoken}
+
+    def draw(self, smooth: Tensor, spoken: Spoken, lengths: Tensor) -> Tensor:
+        """Inference: a mel around `smooth` (B, M, F), the same for the same seeds."""
+        mask = length_mask(lengths.clamp(max=smooth.shape[2]), smooth.shape[2])[..., None]
+        mean, heard = self._normal(smooth), self.hear(spoken.context)
+        draws = [torch.Generator().manual_seed(seed) for seed in spoken.seeds]
+        noise = normal_noise(mask.sum(dim=1).flatten(), mean, draws)
+        drawn = self.sample(noise, mean, heard, self._who(spoken.speaker), mask)
+        return (drawn * self.mel_std + self.mel_mean).transpose(1, 2)
+
+    def _normal(self, mel: Tensor) -> Tensor:
+        return (mel.transpose(1, 2) - self.mel_mean) / self.mel_std
+
+    def _who(self, speaker: Tensor) -> Tensor:
+        return F.silu(self.voice(speaker * math.sqrt(speaker.shape[1])))
+
+
+def normal_noise(lengths: Tensor, like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Normal noise (B, F, M) where each item's depends on its own generator and length alone, on every device."""
+    noise = torch.zeros_like(like)
+    for row, (length, generator) in enumerate(zip(lengths.tolist(), generators, strict=True)):
+        noise[row, :length] = torch.randn(length, like.shape[2], generator=generator).to(like)
+    return noise
+
+
+TIME_SIZE = 64
+
+
+def time_features(time: Tensor) -> Tensor:
+    """time (B,) in [0, 1] -> (B, TIME_SIZE) sines and cosines."""
+    rates = torch.exp(torch.linspace(0, math.log(1000), TIME_SIZE // 2, device=time.device))
+    angles = time[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -1,0 +1,59 @@
+"""What a mel says by itself: which phone each frame belongs to, and how fast phones follow each other.
+
+A small network over real mels, trained beside the parallel synthesizer on its alignments. The pace of a reference is
+measured with it, and a sharpened synthesizer is held to the words that it was given (a phone loss, as DMOSpeech's,
+arXiv 2410.11097, sec. 3.3, with a frame classifier in place of a recogniser).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from synthesizer.models.layers import ConvStack
+
+
+class Heard(NamedTuple):
+    """Of each frame: logits (B, F, S) of symbols, phones a frame (B, F), 0 in silence, logits (B, F) of speech."""
+
+    symbols: Tensor
+    density: Tensor
+    speech: Tensor
+
+
+class Listener(nn.Module):
+    """Normalised mel (B, F, M), mask (B, F, 1) -> Heard."""
+
+    def __init__(self, n_mels: int, n_symbols: int, channels: int = 192, blocks: int = 4, kernel: int = 7) -> None:
+        super().__init__()
+        self.enter = nn.Linear(n_mels, channels)
+        self.stack = ConvStack(blocks, channels, 1, kernel, 2)
+        self.leave = nn.Linear(channels, n_symbols + 2)
+
+    def forward(self, mel: Tensor, mask: Tensor) -> Heard:
+        one = mel.new_ones(len(mel), 1)  # these blocks have no condition
+        found = self.leave(self.stack(self.enter(mel) * mask, one, mask)).float()
+        return Heard(found[..., :-2], F.softplus(found[..., -2]), found[..., -1])
+
+    def pace(self, mel: Tensor, mask: Tensor) -> Tensor:
+        """log of the mean frames that a phone takes in speech, (B,): mel (B, F, M), mask (B, F, 1)."""
+        heard = self(mel, mask)
+        speech = heard.speech.sigmoid() * mask[..., 0]
+        phones = (heard.density * speech).sum(dim=1)
+        return (speech.sum(dim=1).clamp(min=1) / phones.clamp(min=0.05)).log()
+
+
+def listener_losses(heard: Heard, symbols: Tensor, durations: Tensor, silent: Tensor) -> dict[str, Tensor]:
+    """What the listener owes to an alignment, each (B, F), to be averaged over frames.
+
+    symbols, durations (B, F): of each frame its symbol and the frames that this symbol takes; silent (B, F): whether it
+    is no phone.
+    """
+    entropy = F.cross_entropy(heard.symbols.transpose(1, 2), symbols, reduction="none")
+    wanted = torch.where(silent, 0.0, 1 / durations.clamp(min=1).float())
+    density = (heard.density - wanted).square() * 25  # phones last some five frames
+    speech = F.binary_cross_entropy_with_logits(heard.speech, (~silent).float(), reduction="none")
+    return {"symbols": entropy, "density": density, "speech": speech}

@@ -1,0 +1,59 @@
+"""Frames of the reference beside its embedding: some learned tokens that the text and the frames attend to.
+
+After P-Flow (NeurIPS 2023) and DEX-TTS (arXiv 2406.19135): a d-vector says who speaks, the frames say how. The tokens
+are narrow, so that words are not copied.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from synthesizer.models.layers import ConvStack
+
+HEADS = 4
+
+
+class Prompt(nn.Module):
+    """Normalised mel (B, R, M) of a reference, mask (B, R, 1) -> tokens (B, K, T)."""
+
+    def __init__(self, n_mels: int, channels: int, tokens: int, width: int, blocks: int = 3, kernel: int = 7) -> None:
+        super().__init__()
+        self.enter = nn.Linear(n_mels, channels)
+        self.stack = ConvStack(blocks, channels, 1, kernel, 2)
+        self.queries = nn.Parameter(torch.randn(tokens, channels) * 0.5)
+        self.attend = nn.Linear(channels, 2 * channels)
+        self.leave = nn.Linear(channels, width)
+
+    def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
+        one = mel.new_ones(len(mel), 1)  # these blocks have no condition
+        hidden = self.stack(self.enter(mel) * mask, one, mask)
+        keys, values = self.attend(hidden).chunk(2, dim=-1)
+        queries = self.queries.to(keys.dtype).expand(len(mel), -1, -1)
+        seen = mask[:, None, None, :, 0]
+        seen = seen | ~seen.any(dim=-1, keepdim=True)  # an item without a reference: all of it, and not used
+        return self.leave(attention(queries, keys, values, seen))
+
+
+class TokenAttention(nn.Module):
+    """x (B, N, C) and what it reads in the tokens (B, K, T), nothing where `present` (B,) is false -> (B, N, C)"""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.ask = nn.Linear(channels, channels)
+        self.read = nn.Linear(width, 2 * channels)
+        self.leave = nn.Linear(channels, channels, bias=False)
+        nn.init.zeros_(self.leave.weight)  # so that weights without it go on as they were
+
+    def forward(self, x: Tensor, tokens: Tensor, present: Tensor) -> Tensor:
+        keys, values = self.read(tokens).chunk(2, dim=-1)
+        found = self.leave(attention(self.ask(self.norm(x)), keys, values))
+        return x + found * present[:, None, None].to(found.dtype)
+
+
+def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """In HEADS heads: queries (B, N, C), keys and values (B, K, C) -> (B, N, C); mask (B, 1, 1, K) true where seen."""
+    parts = (x.unflatten(-1, (HEADS, -1)).transpose(1, 2) for x in (queries, keys, values))
+    return F.scaled_dot_product_attention(*parts, attn_mask=mask).transpose(1, 2).flatten(2)

@@ -1,0 +1,256 @@
+"""An autoregressive Transformer: tokens, a speaker and an emotion to a mel, `reduction` frames a step.
+
+After Transformer TTS (arXiv 1809.08895), with three changes that let it align within thousands of steps and speak texts
+of any length. Positions are relative (rotary, arXiv 2104.09864) and self-attention reaches `SPAN` places. The decoder
+is told where in the text it was one step ago, by forced alignment in training and by its own guided heads when it
+speaks. And all its heads look only a few tokens around that place, so the voice can neither jump nor go back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from synthesizer.config import SynthesizerConfig, TransformerConfig
+from synthesizer.models.emotion import EmotionEncoder
+from synthesizer.models.flow import FlowPostnet, Spoken
+from synthesizer.models.layers import ConvStack, ItemDropout, length_mask
+from synthesizer.models.tacotron.network import Stopper
+
+SPAN = 64  # places to either side, or steps back, that self-attention reaches
+BEHIND = 1  # tokens behind the place of the step before that the decoder still sees
+Cache = list[tuple[Tensor, Tensor]]  # of each layer: keys and values (B, H, S, C / H) of all steps so far
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The text as the decoder sees it, with what does not change from step to step computed once."""
+
+    values: Tensor  # (B, N, C)
+    mask: Tensor  # (B, N) true for tokens
+    pairs: Cache  # keys and values of each decoder layer's attention over the text
+    condition: Tensor  # (B, C) speaker and emotion
+
+
+class Attention(nn.Module):
+    """Several heads; keys and values are made apart from queries, so that they can be kept."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.leave = nn.Linear(width, width)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """(B, S, C) -> (B, H, S, C / H)"""
+        return self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of x (B, N, C)."""
+        key, value = self.key_value(x).unflatten(2, (2 * self.heads, -1)).transpose(1, 2).chunk(2, dim=1)
+        return key, value
+
+    def forward(self, query: Tensor, pairs: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """query (B, H, S, C / H), mask of what may be seen -> (B, S, C), weights (B, H, S, N)"""
+        key, value = pairs
+        energy = (query @ key.transpose(2, 3)).float() / math.sqrt(key.shape[3])
+        weights = energy.masked_fill(~mask, -torch.inf).softmax(dim=3)
+        return self.leave((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)), weights
+
+
+class Layer(nn.Module):
+    """Self-attention, attention over the text (decoder only) and two linear layers, each after a norm, residual."""
+
+    def __init__(self, config: TransformerConfig, decoder: bool) -> None:
+        super().__init__()
+        self.self_norm, self.own = nn.LayerNorm(config.width), Attention(config.width, config.heads)
+        self.text_norm = nn.LayerNorm(config.width) if decoder else None
+        self.text = Attention(config.width, config.heads) if decoder else None
+        self.last_norm = nn.LayerNorm(config.width)
+        self.up = nn.Linear(config.width, config.feedforward)
+        self.down = nn.Linear(config.feedforward, config.width)
+
+    def look_back(
+        self, x: Tensor, angles: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Self-attention of x (B, S, C) at rotary `angles` (S, D); also keys and values, past ones first."""
+        y = self.self_norm(x)
+        key, value = self.own.pairs(y)
+        key = rotate(key, angles)
+        if past is not None:
+            key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
+        return x + self.own(rotate(self.own.queries(y), angles), (key, value), mask)[0], (key, value)
+
+    def read(self, x: Tensor, pairs: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention over the text -> (B, S, C), weights (B, H, S, N)"""
+        y, weights = self.text(self.text.queries(self.text_norm(x)), pairs, mask)
+        return x + y, weights
+
+    def think(self, x: Tensor) -> Tensor:
+        return x + self.down(F.gelu(self.up(self.last_norm(x))))
+
+
+class Transformer(nn.Module):
+    """Autoregressive synthesizer. Mels are (B, M, F), F a multiple of the reduction; S = F / reduction steps."""
+
+    def __init__(self, config: SynthesizerConfig, n_symbols: int, n_mels: int) -> None:
+        super().__init__()
+        sizes = self.config = config.transformer
+        width, self.n_mels = sizes.width, n_mels
+        self.embedding = nn.Embedding(n_symbols, width)
+        self.encoder = nn.ModuleList(Layer(sizes, decoder=False) for _ in range(sizes.encoder_layers))
+        self.encoder_norm = nn.LayerNorm(width)
+        self.speaker = nn.Linear(config.speaker_size, width)
+        self.emotion = EmotionEncoder(config.emotion, n_mels) if config.emotion.labels else None
+        if self.emotion is not None:
+            self.feel = nn.Linear(config.emotion.size, width, bias=False)
+        self.prenet = nn.ModuleList([nn.Linear(n_mels, sizes.prenet), nn.Linear(sizes.prenet, sizes.prenet)])
+        self.hear = nn.Linear(sizes.prenet, width)
+        self.here = nn.Linear(width, width)
+        self.decoder = nn.ModuleList(Layer(sizes, decoder=True) for _ in range(sizes.decoder_layers))
+        self.decoder_norm = nn.LayerNorm(width)
+        self.mel = nn.Linear(width, n_mels * sizes.reduction)
+        self.stop = nn.Linear(width, 1)
+        self.flow = FlowPostnet(config.flow, n_mels, width, config.speaker_size) if config.flow.blocks else None
+        if self.flow is None:
+            self.enter_post = nn.Linear(n_mels, sizes.postnet)
+            self.postnet = ConvStack(3, sizes.postnet, width, kernel=5, expansion=2)
+            self.leave_post = nn.Linear(sizes.postnet, n_mels)
+
+    @property
+    def reduction(self) -> int:
+        """Frames that a decoder step makes."""
+        return self.config.reduction
+
+    def condition(self, speaker: Tensor, emotion: Tensor | None = None) -> Tensor:
+        """Speaker embeddings (B, D) of norm 1, emotions (B, E) if any -> (B, C)"""
+        voice = F.silu(self.speaker(speaker * math.sqrt(speaker.shape[1])))
+        return voice if emotion is None else voice + self.feel(emotion)  # a sum: it goes over to voices never acted
+
+    def remember(
+        self, tokens: Tensor, lengths: Tensor, condition: Tensor, dropout: ItemDropout | None = None
+    ) -> Memory:
+        """tokens (B, N), lengths (B,), condition (B, C) -> Memory; dropout in training only"""
+        mask = length_mask(lengths, tokens.shape[1])
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        near = (places[:, None] - places).abs() <= SPAN
+        seen = (near & mask[:, None]) | torch.eye(len(places), dtype=torch.bool, device=tokens.device)
+        x, angles = self.embedding(tokens) + condition[:, None], self._angles(places)
+        for layer in self.encoder:
+            x = layer.think(layer.look_back(x, angles, seen[:, None])[0])
+        x = self.encoder_norm(x) + condition[:, None]
+        if dropout is not None:
+            x = dropout(x, self.config.dropout, lengths)
+        return Memory(x, mask, [layer.text.pairs(x) for layer in self.decoder], condition)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Teacher forcing: batch as of `SynthesisData.whole`; targets (B, S) say which token each step speaks.
+
+        Returns mel and linear (before and after the postnet) (B, M, F), attention (B, S, N), logits stop (B, S); with a
+        flow, what it learns from in place of linear; for a model of emotions what `emotion_losses` reads.
+        """
+        target, lengths = batch["mel"], batch["mel_lengths"]
+        dropout = ItemDropout(batch["seeds"], target.device)
+        emotion = self.emotion(batch, lengths) if self.emotion is not None else None
+        condition = self.condition(batch["speaker"], emotion.embedding if emotion is not None else None)
+        memory = self.remember(batch["tokens"], batch["token_lengths"], condition, dropout if self.training else None)
+        steps = torch.div(lengths + self.reduction - 1, self.reduction, rounding_mode="floor")
+        previous = target[:, :, self.reduction - 1 : -1 : self.reduction]  # the last frame of each step but the last
+        previous = torch.cat([torch.zeros_like(target[:, :, :1]), previous], dim=2).transpose(1, 2)
+        places = torch.cat([torch.zeros_like(batch["targets"][:, :1]), batch["targets"][:, :-1]], dim=1)
+        heard = self.listen(previous, dropout, steps)
+        output, attention, _ = self.decode(memory, heard, places)
+        mel = self.frames(output)
+        found = {"mel": mel, "attention": attention, "stop": self.stop(output).squeeze(2)}
+        whole = steps * self.reduction
+        if self.flow is not None:
+            spoken = Spoken.of(attention, memory.values, self.reduction, batch["speaker"], batch["seeds"].tolist())
+            found |= self.flow(mel, spoken, target, whole)
+        else:
+            found["linear"] = self.post(mel, whole, condition)
+        return found | (emotion.outputs() if emotion is not None else {})
+
+    def listen(self, frames: Tensor, dropout: ItemDropout, lengths: Tensor | None = None) -> Tensor:
+        """The prenet: frames (B, S, M) or (B, M) -> (B, S, C) or (B, C)"""
+        for layer in self.prenet:
+            frames = dropout(F.relu(layer(frames)), self.config.prenet_dropout, lengths)
+        return self.hear(frames)
+
+    def decode(
+        self, memory: Memory, heard: Tensor, places: Tensor, cache: Cache | None = None, start: int = 0
+    ) -> tuple[Tensor, Tensor, Cache]:
+        """Some steps at once: heard (B, S, C); places (B, S), the token of the step before, -1 where not known.
+
+        `start` is the number of the first, `cache` holds those before it that are still seen. Returns (B, S, C),
+        attention of the guided heads (B, S, N), and the cache for the step after these.
+        """
+        size, known = memory.values.shape[1], places >= 0
+        index = places.clamp(0, size - 1)
+        here = memory.values.gather(1, index[..., None].expand(-1, -1, memory.values.shape[2])) * known[..., None]
+        ahead = torch.arange(size, device=places.device) - index[..., None]  # (B, S, N)
+        near = (ahead >= -BEHIND) & (ahead <= self.config.reach)
+        window = ((near | ~known[..., None]) & memory.mask[:, None])[:, None]
+        x = heard + self.here(here) + memory.condition[:, None]
+        past = 0 if cache is None else cache[0][0].shape[2]
+        times = torch.arange(start - past, start + x.shape[1], device=x.device)
+        age = times[past:, None] - times
+        recent, angles = (age >= 0) & (age <= SPAN), self._angles(times[past:])
+        kept, guided = [], []
+        for number, layer in enumerate(self.decoder):
+            x, pairs = layer.look_back(x, angles, recent, None if cache is None else cache[number])
+            x, weights = layer.read(x, memory.pairs[number], window)
+            x = layer.think(x)
+            kept.append((pairs[0][:, :, -SPAN:], pairs[1][:, :, -SPAN:]))
+            guided.append(weights[:, : self.config.guided_heads])
+        return self.decoder_norm(x), torch.cat(guided, dim=1).mean(dim=1), kept
+
+    def frames(self, output: Tensor) -> Tensor:
+        """(B, S, C) -> (B, M, F)"""
+        return self.mel(output).unflatten(2, (self.n_mels, self.reduction)).transpose(1, 2).flatten(2)
+
+    def generate(self, memory: Memory, dropout: ItemDropout, stopper: Stopper, max_steps: int) -> dict[str, Tensor]:
+        """Free running until `stopper` says so, at most `max_steps` steps.
+
+        Returns mel (B, M, F), attention (B, S, N) and probabilities stop (B, S); `post` makes the final mel of them.
+        """
+        count = len(memory.values)
+        frame, cache = memory.values.new_zeros(count, self.n_mels), None
+        place = torch.zeros(count, dtype=torch.long, device=frame.device)
+        mels, attentions, stops = [], [], []
+        for step in range(max_steps):
+            heard = self.listen(frame, dropout)[:, None]
+            output, attention, cache = self.decode(memory, heard, place[:, None], cache, step)
+            mels.append(self.frames(output))
+            frame, place = mels[-1][:, :, -1], torch.maximum(place, attention[:, 0].argmax(dim=1))
+            attentions.append(attention[:, 0])
+            stops.append(self.stop(output)[:, 0, 0].sigmoid())
+            if stopper(stops[-1], attentions[-1]):
+                break
+        return {"mel": torch.cat(mels, 2), "attention": torch.stack(attentions, 1), "stop": torch.stack(stops, 1)}
+
+    def post(self, mel: Tensor, lengths: Tensor, condition: Tensor, spoken: Spoken | None = None) -> Tensor:
+        """The postnet: mel (B, M, F), lengths (B,) in frames, condition (B, C) -> (B, M, F); `spoken` is for a flow."""
+        if self.flow is not None:
+            return self.flow.draw(mel, spoken, lengths)
+        mask = length_mask(lengths.clamp(max=mel.shape[2]), mel.shape[2])[..., None]
+        correction = self.leave_post(self.postnet(self.enter_post(mel.transpose(1, 2)) * mask, condition, mask))
+        return mel + (correction * mask).transpose(1, 2)
+
+    def _angles(self, places: Tensor) -> Tensor:
+        """Rotary angles (S, C / H / 2) of places (S,)."""
+        half = self.config.width // self.config.heads // 2
+        rates = 1000 ** -(torch.arange(half, device=places.device) / half)
+        return places[:, None] * rates
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """x (B, H, S, D) turned by angles (S, D / 2): a product of two such depends on their distance alone."""
+    left, right = x.chunk(2, dim=3)
+    cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    return torch.cat([left * cosine - right * sine, left * sine + right * cosine], dim=3)

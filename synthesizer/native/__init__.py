@@ -1,1 +1,0 @@
-"""Tacotron's decoder in native code: `decoder.c`, compiled at first use."""

@@ -1,0 +1,117 @@
+"""A preprocessed set through a trained synthesizer, led by the recordings: what a vocoder can be fine-tuned on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from synthesizer.data.dataset import KIND
+from synthesizer.data.store import prosody
+from synthesizer.inference import Synthesizer
+from utils.audio.mel import MelConfig
+from utils.config import from_dict
+from utils.data.corpora import Clip
+from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest
+from utils.errors import CloningError
+
+
+@dataclasses.dataclass
+class TeacherForcing:
+    """Called with one of `clips`: the samples (T,) that the synthesizer learned from, and its mel (F, M) of them.
+
+    The mel of an utterance depends on the checkpoint and on the utterance's id alone. Picklable: in a worker process,
+    the set and the weights are opened once.
+    """
+
+    root: Path  # a set that synthesizer_preprocess.py wrote with --keep-audio
+    checkpoint: Path
+
+    def __getstate__(self) -> dict[str, Path]:
+        return {"root": self.root, "checkpoint": self.checkpoint}
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return read_manifest(self.root, KIND)
+
+    @cached_property
+    def synthesizer(self) -> Synthesizer:
+        return Synthesizer.load(self.checkpoint)
+
+    @cached_property
+    def _utterances(self) -> dict[str, Utterance]:
+        return {u.id: u for u in self.manifest.utterances}
+
+    @cached_property
+    def _arrays(self) -> Arrays:
+        return Arrays(self.root)
+
+    @property
+    def clips(self) -> list[Clip]:
+        return [
+            Clip(u.id, u.speaker, self.root / u.path, u.text, u.emotion, source=u.path)
+            for u in self.manifest.utterances
+        ]
+
+    def check(self) -> None:
+        """Raises CloningError when the set holds no audio, or was not made for this synthesizer."""
+        header, model = self.manifest.header, self.synthesizer
+        if not header.get("audio"):
+            raise CloningError(
+                f"{self.root}: holds no waveforms: make the set anew, with the same flags and --keep-audio: "
+                "synthesizer_preprocess.py CORPUS --encoder FILE --keep-audio --out ANOTHER_DIR"
+            )
+        if different := model.mel.differences(from_dict(MelConfig, header.get("mel"), "mel")):
+            raise CloningError(
+                f"{self.checkpoint}: its mel is not that of {self.root} ({different[0]}): preprocess again"
+            )
+        if tuple(header["text"]["symbols"]) != model.symbols:
+            raise CloningError(
+                f"{self.checkpoint}: reads {model.text.config.symbol_set} ({len(model.symbols)} symbols), {self.root} "
+                f"holds {header['text']['symbol_set']} ({len(header['text']['symbols'])}): see --symbols of "
+                "synthesizer_preprocess.py"
+            )
+        if model.encoder_fingerprint not in ("", header.get("encoder")):
+            raise CloningError(
+                f"{self.checkpoint}: learned voices as encoder {model.encoder_fingerprint} embeds them, {self.root} "
+                f"holds those of {header.get('encoder')}: preprocess with the --encoder that it was trained with"
+            )
+        if model.config.model == "parallel" and not header.get("durations"):
+            raise CloningError(
+                f"{self.root}: holds no durations, which lead the parallel model: run synthesizer_preprocess.py with "
+                "--alignments and --keep-audio"
+            )
+
+    def split(self, speaker: str) -> str:
+        """That of the synthesizer's set: who was held out from it stays held out."""
+        if speaker not in self._splits:
+            raise CloningError(f"{speaker} is not of {self.root}: the folder holds another set; give another --out")
+        return self._splits[speaker]
+
+    @cached_property
+    def _splits(self) -> dict[str, str]:
+        return {u.speaker: u.split for u in self.manifest.utterances}
+
+    def __call__(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+        def read(name: str) -> np.ndarray:
+            return self._arrays.read(self._utterances[clip.id], name)
+
+        mel = read("mel").astype(np.float32)  # (F, M)
+        durations = spoken = None
+        if self.manifest.header.get("durations"):
+            durations = read("durations").astype(np.int64)
+            spoken = prosody(mel, read("pitch"), durations)
+        embed = read("embed")
+        made = self.synthesizer.teacher_forced(
+            read("tokens"), mel.T, embed / np.linalg.norm(embed), durations=durations, prosody=spoken,
+            seed=seed_of(clip.id),
+        )  # fmt: skip
+        return read("wav").astype(np.float32) / 32767, made.T
+
+
+def seed_of(name: str) -> int:
+    """A seed (31 bits) from an utterance's id: the same on every machine and in every order."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1

@@ -1,0 +1,157 @@
+"""Losses of both synthesizers: all masked, all the same however a batch is padded or divided among processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from synthesizer.config import LossConfig
+from synthesizer.models.layers import length_mask
+from synthesizer.models.listener import listener_losses
+from utils.training.distributed import masked_mean
+
+Mean = Callable[[Tensor, Tensor], Tensor]  # of values where a mask is true
+
+
+def local_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` where `mask` is true, in this process alone: validation runs in one process only."""
+    mask = mask.expand_as(values).to(values.dtype)
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def parallel_losses(
+    output: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig, mean: Mean = masked_mean
+) -> dict[str, Tensor]:
+    """Of `Parallel.forward`'s output: duration and prosody over tokens, mean and flow over frames of the window.
+
+    bands (B, M) of the batch: mel channels that count, paired (B,): items that were spoken so by this voice.
+    """
+    tokens = length_mask(batch["token_lengths"], batch["tokens"].shape[1])
+    if "paired" in batch:
+        tokens = tokens & batch["paired"][:, None]
+    durations = batch["durations"].float()
+    timed = tokens[..., None] & (durations > 0)[..., None]
+    wanted = torch.log1p(durations)
+    mask = seen(output, batch)
+    losses = {
+        "duration": config.duration * mean((output["durations_log"].float() - wanted).square(), tokens),
+        "prosody": config.prosody * mean((output["prosody"].float() - output["prosody_target"]).square(), timed),
+        "mean": config.mean * mean((output["mean"].float() - output["mel"]).abs(), mask),
+    }
+    if "velocity" in output:
+        error = (output["velocity"].float() - output["velocity_target"]).square()
+        losses["flow"] = config.flow * mean(error, mask)
+    if "voice" in output:
+        known = batch["facts"].isfinite()
+        told = torch.where(known, batch["facts"], 0.0)
+        error = F.smooth_l1_loss(output["voice"].float(), told, reduction="none", beta=0.1)
+        losses["voice"] = config.voice * mean(error, known)
+    if "heard" in output:
+        truth = (output[f"frame_{name}"] for name in ("symbols", "durations", "silent"))
+        heard = listener_losses(output["heard"], *truth)
+        losses |= {name: config.listener * mean(value, output["mask"][..., 0]) for name, value in heard.items()}
+    return losses | emotion_losses(output, batch, config, mean)
+
+
+def seen(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+    """Where a mel is learned from: (B, W, 1), or (B, W, M) where recordings lack channels."""
+    mask = output["mask"]
+    if "paired" in batch:
+        mask = mask & batch["paired"][:, None, None]
+    return mask & batch["bands"][:, None] if "bands" in batch else mask
+
+
+def flow_loss(output: Mapping[str, Tensor], mean: Mean) -> Tensor:
+    """Squared error of the velocity (B, F, M) where `mask` (B, F, 1) is true (arXiv 2210.02747, eq. 14)."""
+    return mean((output["velocity"].float() - output["velocity_target"]).square(), output["mask"])
+
+
+def emotion_losses(
+    output: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig, mean: Mean = masked_mean
+) -> dict[str, Tensor]:
+    """What a clip's embedding owes to its label; nothing for a model without emotions.
+
+    output: emotion_logits (B, L), emotion_clip (B, E), emotion_table (B, E); what has no label does not count.
+    """
+    if "emotion_logits" not in output:
+        return {}
+    labels = batch["emotion"]
+    known = labels >= 0
+    wrong = F.cross_entropy(output["emotion_logits"].float(), labels.clamp(min=0), reduction="none")
+    apart = (output["emotion_clip"].float() - output["emotion_table"].detach().float()).square().mean(dim=1)
+    return {
+        "emotion_class": config.emotion * mean(wrong, known),
+        "emotion_agreement": config.emotion * mean(apart, known),
+    }
+
+
+def attention_weight(config: LossConfig, step: int) -> float:
+    """How much the attention is led at a training step: falls in a straight line to a floor."""
+    left = max(0.0, 1 - step / config.attention_steps)
+    return config.attention * max(config.attention_floor, left)
+
+
+def supervised_attention(attention: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """-log of the weight on the token that is spoken: attention (B, S, N), targets (B, S), -1 where not known.
+
+    Returns the values (B, S) and which of them count.
+    """
+    weight = attention.gather(2, targets.clamp(min=0)[..., None]).squeeze(2)
+    return -torch.log(weight.float().clamp(min=1e-5)), targets >= 0
+
+
+def diagonal_penalty(steps: Tensor, tokens: Tensor, shape: tuple[int, int], width: float) -> Tensor:
+    """1 - exp(-(n/N - s/S)^2 / 2 width^2): what attention off the diagonal costs (arXiv 1710.08969, sec. 4.1).
+
+    steps, tokens (B,): lengths; shape (S, N) -> (B, S, N)
+    """
+    s = torch.arange(shape[0], device=steps.device)[None, :, None] / steps[:, None, None]
+    n = torch.arange(shape[1], device=steps.device)[None, None, :] / tokens[:, None, None]
+    return 1 - torch.exp(-((n - s) ** 2) / (2 * width**2))
+
+
+def tacotron_losses(
+    output: dict[str, Tensor],
+    batch: dict[str, Tensor],
+    config: LossConfig,
+    reduction: int,
+    step: int,
+    mean: Mean = masked_mean,
+) -> dict[str, Tensor]:
+    """Of `Tacotron.forward`'s output: mel and what the postnet makes of it (L1 and L2, or of a flow), stop, attention.
+
+    The stop target is 1 from the step that holds the last frame on; steps after it do not count.
+    """
+    mel, lengths = batch["mel"], batch["mel_lengths"]
+    frames = length_mask(lengths + reduction - 1, mel.shape[2])[:, None, :]
+    steps = torch.div(lengths + reduction - 1, reduction, rounding_mode="floor")
+    size = output["stop"].shape[1]
+    stop_mask = length_mask(steps, size)
+    target = (torch.arange(size, device=mel.device) >= steps[:, None] - 1).float()
+    stop = F.binary_cross_entropy_with_logits(
+        output["stop"].float(), target, pos_weight=mel.new_tensor(config.stop_positive), reduction="none"
+    )
+    losses = {"stop": config.stop * mean(stop, stop_mask)}
+    for name in (n for n in ("mel", "linear") if n in output):
+        error = output[name].float() - mel
+        losses[name] = mean(error.square() + error.abs(), frames)
+    if "velocity" in output:
+        losses["flow"] = config.flow * flow_loss(output, mean)
+    losses["attention"] = attention_weight(config, step) * attention_loss(
+        output["attention"], batch, steps, config, mean
+    )
+    return losses
+
+
+def attention_loss(
+    attention: Tensor, batch: dict[str, Tensor], steps: Tensor, config: LossConfig, mean: Mean = masked_mean
+) -> Tensor:
+    """Supervised where it is known what is spoken, else a pull to the diagonal."""
+    values, known = supervised_attention(attention, batch["targets"])
+    supervised = mean(values, known)
+    penalty = diagonal_penalty(steps, batch["token_lengths"], tuple(attention.shape[1:]), config.guide_width)
+    unknown = length_mask(steps, attention.shape[1]) & ~(batch["targets"] >= 0).any(dim=1, keepdim=True)
+    return supervised + mean((penalty * attention.float()).sum(dim=2), unknown)

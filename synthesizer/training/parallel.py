@@ -1,0 +1,192 @@
+"""Training of the parallel synthesizer: on alignments, and at the end, if so set, through what its flow draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from synthesizer.config import RunConfig
+from synthesizer.data.store import Store, Voices
+from synthesizer.models.parallel import Parallel, upsampling, whole_durations
+from synthesizer.training.losses import local_mean, parallel_losses
+from synthesizer.training.sharpening import Judges, judges_losses, sharpening_losses
+from synthesizer.training.task import SynthesizerTask, Vocode, emotion_accuracy, to_device
+from utils import plots
+from utils.data.manifest import Utterance
+from utils.errors import CloningError
+from utils.training.sampling import rng
+from utils.training.task import Validation
+
+N_PREDICTED = 96  # utterances that the parallel model is compared with
+FROM_OUTSIDE = 0.6  # of the exchanged voices, where there is a set of voices without texts
+RAMP = 0.05  # share of the training in which the judges' weight grows
+BEFORE_SHARPENING = 100.0  # scores before rank behind all later ones
+
+
+class ParallelTask(SynthesizerTask):
+    """The parallel synthesizer."""
+
+    def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
+        super().__init__(data_dir, config, vocode)
+        if not self.train.has_durations:
+            raise CloningError(
+                f"{data_dir}: holds no durations, which the parallel model learns from: run synthesizer_preprocess.py "
+                "with --alignments, or train --set model.model=tacotron"
+            )
+        torch.manual_seed(config.training.seed)
+        model = Parallel(config.model, self.n_symbols, self.mel["n_mels"])
+        mean, std = self.train.mel_statistics()
+        model.mel_mean.copy_(mean)
+        model.mel_std.copy_(std)
+        self.modules = {"synthesizer": model}
+        told = model.voice is not None or model.prompt is not None or config.data.embedding == "other"
+        self.train.prompted = self.held_out.prompted = told
+        self.sharpens = config.loss.adversarial > 0
+        if self.sharpens and (model.listener is None or model.flow is None):
+            raise CloningError(
+                "loss.adversarial sharpens a flow, with a listener beside it: set model.parallel.voice=true and "
+                'model.parallel.decoder="flow", or loss.adversarial=0'
+            )
+        if self.sharpens:
+            self.modules["judges"] = Judges(self.mel["n_mels"], config.model.speaker_size)
+        self.store: Store | None = None  # the whole set on the device, where it fits
+        self.voices = Voices(config.data.voices) if self.sharpens and config.data.voices else None
+        if self.voices is not None and self.voices.encoder != (ours := self.train.header.get("encoder")):
+            raise CloningError(
+                f"{config.data.voices}: embeddings of encoder {self.voices.encoder}, {data_dir} has those of {ours}: "
+                "preprocess both with the same --encoder"
+            )
+
+    def resident(self, device: torch.device) -> bool:
+        """Take the whole set into the device's memory if it fits, and it is a GPU's."""
+        gigabytes = self.train.frames.sum() * self.mel["n_mels"] * 2 / 2**30
+        if device.type != "cuda" or gigabytes > self.run.data.resident_gb:
+            return False
+        self.store = Store(self.train, list({u.id: u for u in self.train.utterances}.values()), device)
+        if self.voices is not None:
+            self.voices.to(device)
+        return True
+
+    def sharpening(self) -> float:
+        """The judges' weight, 0 .. 1, at this place in the training."""
+        if not self.sharpens:
+            return 0.0
+        return float(np.clip((self.progress - self.run.loss.sharpen_from) / RAMP, 0, 1))
+
+    def phases(self, step: int) -> list[str]:
+        return ["judges", "synthesizer"] if self.sharpens else ["synthesizer"]
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        draw = rng(self.run.training.seed, step, 2)
+        chosen = self.train.choose(step)
+        draws = self.train.draws(chosen, draw, self.run.data.window)
+        batch = self.store.batch(chosen, draws) if self.store is not None else self.train.gathered(chosen, draws)
+        if self.sharpening():
+            self._exchange(batch, draw)
+            generator = torch.Generator(batch["noise"].device).manual_seed(draws.seed + 1)
+            batch["draw"] = torch.randn(batch["noise"].shape, generator=generator, device=batch["noise"].device)
+        return batch
+
+    def _exchange(self, batch: dict[str, Tensor], draw: np.random.Generator) -> None:
+        """Let every other item be spoken by somebody else, who never said it: by the last items' voices, or others'."""
+        half = len(batch["seeds"]) // 2
+        names = ("speaker", "facts", "prompt", "prompt_lengths", "embed")
+        new = {name: batch[name][half:].roll(1, dims=0) for name in names}
+        if self.voices is not None:
+            places = draw.random(half) < FROM_OUTSIDE
+            new = self.voices.mixed_in(new, np.flatnonzero(places), draw)
+        old, own = batch["facts"][half:], new["facts"]
+        pitch = (batch["prosody"][half:, :, 1] - old[:, :1]) * (own[:, 1:2] / old[:, 1:2]) + own[:, :1]
+        known = pitch.isfinite() & (batch["prosody"][half:, :, 2] > 0)
+        batch["prosody"] = batch["prosody"].clone()
+        batch["prosody"][half:, :, 1] = torch.where(known, pitch, batch["prosody"][half:, :, 1])
+        for name, value in new.items():
+            batch[name] = torch.cat([batch[name][:half], value])
+        batch["paired"] = torch.arange(len(batch["seeds"]), device=old.device) < half
+
+    def losses(
+        self, modules: Mapping[str, nn.Module], batch: dict[str, Any], phase: str, step: int
+    ) -> dict[str, Tensor]:
+        model, sharpens = modules["synthesizer"], "draw" in batch
+        if phase == "judges":
+            with torch.no_grad():
+                output = model(batch) if sharpens else model.real(batch)
+            return judges_losses(modules["judges"], output, batch)
+        output = model(batch)
+        losses = parallel_losses(output, batch, self.run.loss)
+        if sharpens:
+            judged = sharpening_losses(model.listener, modules["judges"], output, batch, self.run.loss)
+            losses |= {name: self.sharpening() * value for name, value in judged.items()}
+        return losses
+
+    def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
+        model: Parallel = modules["synthesizer"]
+        sums: dict[str, float] = {}
+        tempos: dict[str, list[Tensor]] = {}
+        batches = self.validation_batches(N_PREDICTED)
+        for chosen in batches:
+            batch = to_device(self.held_out.windows(chosen, None, self.run.data.window), model.mel_mean.device)
+            if self.sharpens:
+                batch["draw"] = batch["noise"]
+            output = model(batch)
+            values = parallel_losses(output, batch, self.run.loss, local_mean) | emotion_accuracy(output, batch)
+            if self.sharpens:
+                values |= self._drawn(modules, output, batch)
+            planned = torch.expm1(output["durations_log"].float()).clamp(min=0) * (batch["durations"] > 0)
+            for utterance, real, made in zip(chosen, batch["durations"].sum(dim=1), planned.sum(dim=1), strict=True):
+                tempos.setdefault(utterance.speaker, []).append(torch.stack([real, made]))
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
+        count = sum(map(len, batches))
+        metrics = {name: value / count for name, value in sums.items()}
+        mel, alignment = self._example(model, batches[0][0])
+        pictures = {"mel": partial(plots.plot_mel, mel), "durations": partial(plots.plot_alignment, alignment)}
+        score = self._score(metrics)
+        # a mean of log durations is too short by half its error's variance: inference multiplies by this
+        metrics["tempo"] = tempo(tempos)
+        return Validation(score=score, metrics=metrics, figures=pictures, audio=self.sample(mel))
+
+    def _drawn(
+        self, modules: Mapping[str, nn.Module], output: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """How alike what is drawn is, and how many of its frames are heard as another phone."""
+        judges, mask = modules["judges"], output["mask"]
+        like = (judges.embed(output["drawn"], mask) * batch["embed"]).sum(dim=1).mean()
+        heard = modules["synthesizer"].listener(output["drawn"], mask).symbols.argmax(dim=-1)
+        wrong = local_mean((heard != output["frame_symbols"]).float(), mask[..., 0])
+        return {"unlike": 1 - like, "misheard": wrong}
+
+    def _score(self, metrics: Mapping[str, float]) -> float:
+        """The sum of the losses; of a training that sharpens, what the drawn mels are worth."""
+        if not self.sharpens:
+            return sum(value for name, value in metrics.items() if name != "emotion_accuracy")
+        score = metrics["duration"] + metrics["prosody"] + metrics["unlike"] + metrics["misheard"]
+        return score if self.sharpening() == 1 else score + BEFORE_SHARPENING
+
+    def _example(self, model: Parallel, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
+        """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""
+        batch = to_device(self.held_out.windows([utterance], None, self.run.data.window), model.mel_mean.device)
+        emotion = model.emotion.label(batch["emotion"]) if model.emotion is not None else None
+        who = model.condition(
+            batch["speaker"], emotion, batch["facts"], batch["prompt"], batch["prompt_lengths"]
+        )
+        encoding = model.encode(batch["tokens"], batch["token_lengths"], who, marks=batch["marks"])
+        durations = whole_durations(torch.expm1(encoding.durations_log), batch["token_lengths"]).clamp(max=100)
+        mel, _ = model.mels(encoding, durations, encoding.prosody, who, [0])
+        index, _ = upsampling(durations)
+        return mel[0].cpu().numpy(), F.one_hot(index[0], durations.shape[1]).float().cpu().numpy()
+
+
+def tempo(frames: Mapping[str, Sequence[Tensor]]) -> float:
+    """By how much predicted durations are too short: the geometric mean over speakers of spoken by planned frames.
+
+    frames: of each speaker, pairs (2,) of the frames of an utterance as spoken and as planned.
+    """
+    ratios = [torch.stack(tuple(pairs)).sum(dim=0).clamp(min=1.0).double() for pairs in frames.values()]
+    return float(torch.stack([(real / planned).log() for real, planned in ratios]).mean().exp())

@@ -1,0 +1,47 @@
+"""An interrupted run goes on; an empty cell has its reason; the page stands alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from evaluation.cache import Cache
+from evaluation.metrics.scores import Interval
+from evaluation.report import Cell, Players, Report, Table
+from utils.audio.io import Waveform
+
+
+def test_a_cut_off_line_costs_only_itself(tmp_path):
+    cache = Cache(tmp_path / "x.jsonl")
+    assert cache.put("a", {"value": np.float32(1.5), "nothing": float("nan")}) == {"value": 1.5, "nothing": None}
+    cache.put_array("b", np.array([[0.5, -2.0]]))
+    with cache.path.open("a", encoding="utf-8") as file:
+        file.write('["c", {"val')  # killed here
+    again = Cache(cache.path)
+    assert again.get("a")["value"] == 1.5 and again.get("c") is None
+    assert again.get_array("b").tolist() == [[0.5, -2.0]]
+    again.put("d", 4)
+    assert Cache(cache.path).get("d") == 4
+
+
+def test_cells_show_interval_word_or_dash():
+    assert Cell.of(Interval(1.234, 1.0, 1.5)).text(2) == "1.23 [1.00, 1.50]"
+    assert Cell.of(Interval(2.0, float("nan"), float("nan"))).text(1) == "2.0"
+    empty = Cell.of(Interval(float("nan"), float("nan"), float("nan")), "no judge")
+    assert empty.text(1) == "-" and empty.reason == "no judge"
+
+
+def test_report_is_json_and_one_page_with_reasons_and_players(tmp_path):
+    table = Table("Scores <1>", {"WER %": 1, "MOS": 2})
+    table.add("chain", {"WER %": Cell.of(Interval(10.0, 8.0, 12.0)), "MOS": Cell(None, reason="no <judge>")})
+    sound = Waveform(0.1 * np.sin(np.arange(8000) / 10).astype(np.float32), 16_000)
+    players = Players("Listen", ["real", "chain"], [("Hello.", {"real": sound})])
+    report = Report("chain", {"date": "today"}, missing=[("DNSMOS", "not installed")], parts=[table, players])
+    data, page = report.write(tmp_path)
+    content = json.loads(data.read_text(encoding="utf-8"))
+    assert content["tables"][0]["rows"]["chain"]["WER %"]["low"] == 8.0
+    assert content["missing"] == [{"name": "DNSMOS", "reason": "not installed"}]
+    text = page.read_text(encoding="utf-8")
+    assert "Scores &lt;1&gt;" in text and "no &lt;judge&gt;" in text and "not installed" in text
+    assert text.count("<audio") == 1 and "data:audio/ogg;base64," in text and "http" not in text

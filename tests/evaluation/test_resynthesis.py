@@ -1,0 +1,42 @@
+"""An interrupted `evaluate.py vocoder` goes on: what was made is not made again."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from evaluation.cache import Cache
+from evaluation.commands import vocoder as resynthesis
+from evaluation.models import Column
+from tests.conftest import ROOT
+from utils.audio.io import Waveform
+
+
+def test_resyntheses_are_made_once(tmp_path, monkeypatch):
+    clip = ROOT / "samples" / "austen_0890.wav"
+    made = []
+
+    class Vocoder:
+        name, fingerprint, mel = "toy", "abc", resynthesis.Vocoder.load("griffin-lim").mel
+
+        def vocode(self, mel, seed):
+            made.append(mel.shape)
+            return Waveform(np.full((mel.shape[1] - 1) * 200, 0.1, np.float32), 16000)
+
+    monkeypatch.setattr(resynthesis.Vocoder, "load", staticmethod(lambda path, device: Vocoder()))
+    monkeypatch.setattr(resynthesis, "compare", lambda original, made: {"stft": 1.0})
+    rows = []
+    for _ in range(2):
+        cache = Cache(tmp_path / "cache" / "vocoder.jsonl")
+        panel = SimpleNamespace(cache=cache, present=[], measure=lambda w, item, text: {"mean": w.samples.mean()})
+        sounds = {"a": {"real": resynthesis.real_waveform(clip, 16000)}}
+        args = SimpleNamespace(device="cpu", report=tmp_path, minutes=5.0)
+        report = SimpleNamespace(missing=[])
+        rows.append(
+            resynthesis._one_vocoder(
+                Column("toy", None), {"a": resynthesis.Clip(clip, "")}, sounds, panel, report, args
+            )
+        )
+        assert len(sounds["a"]["toy"]) == (made[0][1] - 1) * 200 and not report.missing
+    assert len(made) == 1 and rows[0] == rows[1] and "rtf" in rows[0]["a"]

@@ -1,0 +1,97 @@
+"""CONTRIBUTING.md tells the truth: what it names is there, and what it says of a new part is enough."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_type_hints
+
+import pytest
+import torch
+from torch import nn
+
+import encoder.config
+import encoder.model
+import vocoder.config
+import vocoder.model
+from encoder.inference import SpeakerEncoder
+from tests.conftest import ROOT
+from utils.data.corpora import layouts, scan
+from vocoder.inference import WaveformVocoder
+
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| `([\w/.]+\.py)` \| (.*) \|$", TEXT, flags=re.MULTILINE)
+
+
+def test_files_that_are_named_exist():
+    named = [path for path in re.findall(r"`([\w/.-]+\.(?:py|toml|md))`", TEXT) if "<" not in path]
+    assert len(named) > 15 and [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(("path", "what"), ROWS)
+def test_what_is_said_of_a_file_is_in_it(path, what):
+    source = (ROOT / path).read_text(encoding="utf-8")
+    for name in re.findall(r"`(\w+)`", what):
+        assert re.search(rf"\b{name}\b", source), f"{path} has no {name}"
+
+
+class Average(nn.Module):
+    """The least that CONTRIBUTING asks of an encoder."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.linear = nn.Linear(config.mel.n_mels, config.embedding_size)
+        self.similarity_weight = nn.Parameter(torch.tensor([10.0]))
+        self.similarity_bias = nn.Parameter(torch.tensor([-5.0]))
+
+    def forward(self, mel, lengths=None):
+        return nn.functional.normalize(self.linear(mel.mean(dim=2)))
+
+
+class Straight(nn.Module):
+    """The least that it asks of a vocoder."""
+
+    reach = 0
+
+    def __init__(self, n_mels: int, hop: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(n_mels, hop)
+
+    def forward(self, mel):
+        return self.head(mel[:, :, :-1].transpose(1, 2)).flatten(1).tanh()
+
+
+def test_an_encoder_is_a_module_of_that_face():
+    config = encoder.config.EncoderConfig()
+    spoken = torch.randn(20000).numpy()
+    embedding = SpeakerEncoder(Average(config), config).embed_utterance(spoken)
+    assert embedding.shape == (256,) and (embedding**2).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_vocoder_is_a_module_of_that_face():
+    config = vocoder.config.VocoderConfig()
+    hop = config.mel.hop_length
+    wav = WaveformVocoder(Straight(config.mel.n_mels, hop), config, "", "cpu").vocode(torch.zeros(config.mel.n_mels, 9))
+    assert len(wav) == 8 * hop
+
+
+def test_architectures_are_named_in_one_place_each():
+    for config, build in (
+        (encoder.config.EncoderConfig, encoder.model.build_network),
+        (vocoder.config.VocoderConfig, vocoder.model.build),
+    ):
+        hint = get_type_hints(config)["architecture"]
+        assert hint.__origin__ is Literal
+        networks = {type(build(config(architecture=name))) for name in hint.__args__}
+        assert len(networks) == len(hint.__args__)
+
+
+def test_a_corpus_is_a_function_and_a_line(tmp_path, monkeypatch):
+    def read(match, file):
+        return layouts.Found(match["stem"], match["speaker"], file.text_beside(".lab"))
+
+    line = layouts._layout("mine", r"take_(?P<stem>(?P<speaker>[a-z]+)_\d+)", read)
+    monkeypatch.setattr(layouts, "LAYOUTS", (*layouts.LAYOUTS, line))
+    (tmp_path / "take_ann_01.wav").write_bytes(b"RIFF")
+    (tmp_path / "take_ann_01.lab").write_text("Hello.", encoding="utf-8")
+    (clip,) = scan(tmp_path).clips
+    assert (clip.speaker, clip.text, clip.id) == ("mine-ann", "Hello.", "mine/ann_01")

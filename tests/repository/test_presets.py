@@ -1,0 +1,41 @@
+"""Presets: every shipped network can be trained again by naming one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from encoder.settings import EncoderSettings
+from synthesizer.config import RunConfig
+from utils.config import from_dict, load_config
+from vocoder.train import VocoderRun
+
+MODELS = Path(__file__).resolve().parents[2] / "saved_models"
+RUNS = {"encoder": EncoderSettings, "synthesizer": RunConfig, "vocoder": VocoderRun}
+SHIPPED = {
+    "default/encoder": "small",
+    "default/synthesizer": "parallel",
+    "default/vocoder": "source_filter_gpu",
+    "default/tacotron": "small",
+    "default/wavernn": "wavernn_small",
+    "default/hifigan": "hifigan_source",
+    "emotional/parallel": "parallel_emotional",
+    "emotional/transformer": "transformer_small",
+}
+
+
+def test_every_shipped_network_has_a_preset():
+    found = {path.relative_to(MODELS).with_suffix("").as_posix() for path in MODELS.rglob("*.safetensors")}
+    assert found == SHIPPED.keys()
+
+
+@pytest.mark.parametrize(("weights", "preset"), SHIPPED.items())
+def test_a_preset_makes_the_network_that_is_shipped(weights, preset):
+    with safe_open(MODELS / f"{weights}.safetensors", "np") as file:
+        header = file.metadata()
+    kind = json.loads(header["kind"])
+    wanted = load_config(RUNS[kind], kind, preset).model
+    assert from_dict(type(wanted), json.loads(header["config"])) == wanted

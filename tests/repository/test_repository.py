@@ -1,0 +1,141 @@
+"""Laws of the repository itself: light imports, one door for weights, help that suffices, sizes, notices."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(p.name for p in ROOT.glob("*.py") if "argparse" in p.read_text(encoding="utf-8"))
+HEAVY = [
+    "librosa",
+    "numba",
+    "umap",
+    "matplotlib",
+    "sklearn",
+    "torchaudio",
+    "streamlit",
+    "scipy.signal",
+    "gruut",
+    "inflect",
+]
+TRAINING_PATH = {
+    *("torch", "numpy", "safetensors", "tqdm", "accelerate", "soundfile"),
+    *("utils", "encoder", "synthesizer", "vocoder"),
+}
+OPTIONAL_IN_TRAINING = {
+    "matplotlib",
+    "tensorboard",
+    "soxr",
+    "torchaudio",
+}  # imported inside functions that can do without
+
+
+def tracked_files() -> list[Path]:
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def sources() -> list[Path]:
+    return [p for p in tracked_files() if p.suffix == ".py" and "tests" not in p.relative_to(ROOT).parts]
+
+
+@lru_cache
+def modules_after(statement: str) -> set[str]:
+    code = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_cloning_imports_nothing_heavy(name):
+    assert name not in modules_after("import demo_cli, voice_cloner")
+
+
+@pytest.mark.parametrize("script", ["encoder_train", "synthesizer_train", "vocoder_train", "train_all"])
+def test_training_runs_on_a_bare_gpu_box(script):
+    """Every import at the top of a module that a train script loads is on the short list (or the standard library)."""
+    loaded = modules_after(f"import {script}")
+    ours = [ROOT / (name.replace(".", "/") + ".py") for name in loaded]
+    ours += [ROOT / name.replace(".", "/") / "__init__.py" for name in loaded]
+    for path in filter(Path.is_file, ours):
+        for name in top_level_imports(path):
+            assert name in TRAINING_PATH or name in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+def top_level_imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_weights_are_read_and_written_in_one_module_only():
+    pattern = re.compile(r"torch\.(load|save)\(|torchaudio\.(load|save)\(|\bpickle\.load")
+    peers_format = "benchmarks/peer.py"  # makes random weights for a checkout of the peer to load
+    for path in sources():
+        if path.relative_to(ROOT).as_posix() not in ("utils/weights/checkpoint.py", peers_format):
+            assert not pattern.search(path.read_text(encoding="utf-8")), path
+
+
+def test_nothing_is_swallowed_and_no_path_is_absolute():
+    for path in sources():
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"except( BaseException| Exception)?:\s*(#.*)?\n\s*(pass|continue|\.\.\.)\b", text), path
+        assert not re.search(r"except:\s", text), path
+        assert not re.search(r"""["'](/home|/root|/work|/tmp|/Users|C:\\)""", text), path
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_explains_itself(script):
+    done = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage:" in done.stdout
+    bare = [line for line in done.stdout.splitlines() if re.fullmatch(r"  --[a-z-]+( [A-Z_]+)?", line)]
+    # argparse breaks the line when a flag is long; its help then stands on the next one
+    for line in bare:
+        following = done.stdout.splitlines()[done.stdout.splitlines().index(line) + 1]
+        assert following.startswith(" " * 20), f"{script}: {line.strip()} has no help"
+
+
+def test_the_repository_stays_small():
+    total = sum(path.stat().st_size for path in tracked_files())
+    assert total < 45 * 2**20, f"{total / 2**20:.1f} MiB tracked"
+
+
+def test_every_sample_and_every_weight_has_a_notice():
+    notice = (ROOT / "samples" / "README.md").read_text(encoding="utf-8")
+    for clip in (ROOT / "samples").glob("*.wav"):
+        assert clip.name in notice
+    for weights in (ROOT / "saved_models").rglob("*.safetensors"):
+        card = (weights.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+        assert weights.name in card and "licence" in card.lower()
+
+
+def test_every_required_package_is_used():
+    modules = {
+        "webrtcvad-wheels": "webrtcvad",
+        "umap-learn": "umap",
+        "gruut_lang_en": "gruut",
+        "text-unidecode": "text_unidecode",
+        "scikit-learn": "sklearn",
+    }
+    everything = "\n".join(path.read_text(encoding="utf-8") for path in sources())
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        if name := re.match(r"[A-Za-z0-9_-]+", line):
+            module = modules.get(name[0], name[0])
+            assert re.search(rf"(import|from|import_module\(.)\s*{module}\b|import_{module}\b", everything), (
+                f"{name[0]} is not used"
+            )

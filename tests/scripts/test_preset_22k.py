@@ -1,0 +1,79 @@
+"""22.05 kHz with a hop of 512 samples, end to end: corpus, two trainings, a chain that speaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import synthesizer_preprocess
+import synthesizer_train
+import vocoder_preprocess
+import vocoder_train
+from synthesizer.inference import Synthesizer
+from tests.support.tiny import save_tiny_models
+from tests.support.vocoder_set import voice
+from utils.audio.io import Waveform, write
+from utils.audio.mel import SYNTHESIZER_MEL_22K
+from utils.config import load_config
+from utils.data.manifest import read_manifest
+from vocoder.train import VocoderRun
+from voice_cloner import VoiceCloner
+
+SPEAKERS = ("ann", "ben", "cat", "dan", "eve", "fay")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A corpus of six voices whose phones are known, and an encoder."""
+    root = tmp_path_factory.mktemp("22k")
+    rows = []
+    for number, name in enumerate(SPEAKERS):
+        (root / "corpus" / name).mkdir(parents=True)
+        for take in "ab":
+            write(root / "corpus" / name / f"{name}{take}.wav", Waveform(voice(1.5, number), 16000))
+            (root / "corpus" / name / f"{name}{take}.txt").write_text("See it.", encoding="utf-8")
+            phones = [["SIL", 0, 10], ["S", 10, 30], ["IY", 40, 30], ["IH", 70, 30], ["T", 100, 40], ["SIL", 140, 10]]
+            words = [["", 0, 10], ["see", 10, 60], ["it", 70, 70], ["", 140, 10]]
+            rows.append({"id": f"{name}{take}", "score": 1.0, "words": words, "phones": phones})
+    (root / "alignments.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    save_tiny_models(root / "models")
+    return root
+
+
+def test_the_vocoders_preset_has_the_same_mel():
+    assert load_config(VocoderRun, "vocoder", "hifigan_22k").model.mel == SYNTHESIZER_MEL_22K
+
+
+def test_from_a_corpus_to_a_chain_that_speaks(root, capsys):
+    common = ["--mel", "22k", "--jobs", "1", "--validation", "0.3"]
+    assert synthesizer_preprocess.main([
+        str(root / "corpus"), "--out", str(root / "s"), "--encoder", str(root / "models" / "encoder.safetensors"),
+        "--alignments", str(root / "alignments.jsonl"), *common,
+    ]) == 0  # fmt: skip
+    found = read_manifest(root / "s")
+    assert found.header["mel"]["hop_length"] == 512 and found.header["mel"]["sample_rate"] == 22050
+    assert all(u.frames == 1 + round(u.seconds * 22050) // 512 for u in found.utterances)
+    assert vocoder_preprocess.main([str(root / "corpus"), "--out", str(root / "v"), *common]) == 0
+
+    chain = root / "chain"
+    run = ["--device", "cpu", "--steps", "2", "--set", "training.validate_every=2", "--set", "training.workers=0"]
+    assert synthesizer_train.main([
+        str(root / "s"), "--out", str(chain / "rs"), "--config", "debug", *run, "--set", "model.model=transformer",
+        "--set", "data.min_frames=1", "--set", "data.hold_out=0", "--set", "model.transformer.reduction=2",
+    ]) == 0  # fmt: skip
+    assert vocoder_train.main([
+        str(root / "v"), "--out", str(chain / "rv"), "--config", "hifigan_22k", *run,
+        "--set", "model.hifigan.channels=32", "--set", "discriminator.channels=4", "--set", "data.batch_size=2",
+        "--set", "discriminator.multi_scale=false",
+    ]) == 0  # fmt: skip
+    cloner = VoiceCloner.load(
+        root / "models", synthesizer=chain / "rs" / "last.safetensors", vocoder=chain / "rv" / "last.safetensors",
+        device="cpu",
+    )  # fmt: skip
+    assert Synthesizer.load(chain / "rs" / "last.safetensors").mel == SYNTHESIZER_MEL_22K
+    cloning = cloner.clone(root / "corpus" / "ann" / "anna.wav", "See it.", seed=1)
+    assert cloning.audio.sample_rate == 22050 and np.isfinite(cloning.audio.samples).all()
+    assert len(cloning.audio) == (cloning.mel.shape[1] - 1) * 512

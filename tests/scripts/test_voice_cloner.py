@@ -1,0 +1,203 @@
+"""The chain: same seed, same samples; stages that do not fit are refused; references in all forms."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.conftest import DATA, ROOT
+from tests.support.tiny import save_tiny_models
+from utils.audio.io import Waveform, read
+from utils.audio.mel import SYNTHESIZER_MEL, SYNTHESIZER_MEL_22K
+from utils.audio.watermark import mark
+from utils.config import to_dict
+from utils.errors import CloningError
+from utils.weights.checkpoint import load_weights, save_weights
+from voice_cloner import VoiceCloner, pick_device
+
+CLIP = ROOT / "samples" / "austen_0890.wav"
+TEXT = "Hello there. {G UH D} morning!"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return save_tiny_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def cloner(models):
+    return VoiceCloner.load(models, device="cpu")
+
+
+def test_the_same_seed_gives_the_same_samples(cloner):
+    first, again, other = (cloner.clone(CLIP, TEXT, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.audio.samples, again.audio.samples)
+    assert not np.array_equal(first.audio.samples, other.audio.samples)
+
+
+def test_a_stream_is_the_cloning_in_pieces(models):
+    text = "Hello there. And good morning to you all! Goodbye."
+    plain = VoiceCloner.load(models, device="cpu", watermark=False)
+    whole = plain.clone(CLIP, text, seed=1, rate=0.8).audio.samples
+    pieces = list(plain.stream(CLIP, text, seed=1, rate=0.8))
+    assert len(pieces) > 1 and {piece.sample_rate for piece in pieces} == {16000}
+    joined = np.concatenate([piece.samples for piece in pieces])
+    np.testing.assert_allclose(joined, whole, rtol=0, atol=1e-3 * np.abs(whole).max())
+
+
+def test_a_stream_begins_before_the_second_sentence_is_made(models, monkeypatch):
+    cloner = VoiceCloner.load(models, device="cpu")
+    made = []
+    synthesize = type(cloner.synthesizer).synthesize
+
+    def counted(self, texts, *args, **named):
+        made.extend(texts)
+        return synthesize(self, texts, *args, **named)
+
+    monkeypatch.setattr(type(cloner.synthesizer), "synthesize", counted)
+    stream = cloner.stream(CLIP, "Hello there, and good morning to you all! Goodbye.", seed=1, rate=0.5)
+    next(stream)
+    assert made == ["Hello there, and good morning to you all!"]
+    list(stream)
+    assert made[1:] == ["Goodbye."]
+
+
+def test_a_stream_is_marked(models):
+    text = "Hello there, and good morning to all of you who came. Goodbye to all of you who came."
+    loud = VoiceCloner.load(models, device="cpu")
+    pieces = [piece.samples for piece in loud.stream(CLIP, text, seed=1, rate=0.5)]
+    plain = VoiceCloner.load(models, device="cpu", watermark=False)
+    unmarked = [piece.samples for piece in plain.stream(CLIP, text, seed=1, rate=0.5)]
+    start = 0
+    for with_mark, without in zip(pieces, unmarked, strict=True):
+        np.testing.assert_array_equal(with_mark, mark(without, 16000, start))
+        start += len(without)
+
+
+def test_a_stream_refuses_at_once(cloner, models):
+    with pytest.raises(CloningError, match="nothing that can be spoken"):
+        cloner.stream(CLIP, " ")
+    with pytest.raises(CloningError, match="rate must be within"):
+        cloner.stream(CLIP, "Hello.", rate=9)
+    with pytest.raises(CloningError, match="griffin-lim cannot stream"):
+        VoiceCloner.load(models, vocoder="griffin-lim", device="cpu").stream(CLIP, "Hello.")
+
+
+def test_a_seed_is_drawn_and_told_when_none_is_given(cloner):
+    drawn = cloner.clone(CLIP, "Hello.")
+    np.testing.assert_array_equal(drawn.audio.samples, cloner.clone(CLIP, "Hello.", seed=drawn.seed).audio.samples)
+
+
+def test_a_cloning_says_how_it_came_about(cloner):
+    heard = []
+    cloning = cloner.clone(CLIP, TEXT, seed=1, progress=heard.append)
+    assert heard == ["encoder", "synthesizer", "vocoder"] == list(cloning.seconds)
+    assert len(cloning.audio) == (cloning.mel.shape[1] - 1) * SYNTHESIZER_MEL.hop_length
+    assert -1 <= cloning.similarity <= 1
+    report = cloning.report()
+    assert report["seed"] == 1 and [s["stop_reason"] for s in report["sentences"]] == ["durations", "durations"]
+    assert report["real_time_factor"] == pytest.approx(sum(cloning.seconds.values()) / cloning.audio.seconds, abs=1e-3)
+    assert set(report["models"]) == {"encoder", "synthesizer", "vocoder"}
+
+
+def test_a_reference_may_be_a_path_bytes_a_file_an_array_or_a_waveform(cloner):
+    wav = read(CLIP)
+    wanted = cloner.embed_reference(CLIP)
+    assert np.linalg.norm(wanted) == pytest.approx(1, abs=1e-5)
+    with CLIP.open("rb") as file:
+        for source in (str(CLIP), CLIP.read_bytes(), file, wav.samples, wav):
+            np.testing.assert_allclose(cloner.embed_reference(source), wanted, atol=1e-6)
+
+
+def test_several_references_count_equally(cloner):
+    clips = [CLIP, ROOT / "samples" / "austen_0870.wav"]
+    one, two = (cloner.embed_reference(clip) for clip in clips)
+    both = one + two
+    np.testing.assert_allclose(cloner.embed_reference(clips), both / np.linalg.norm(both), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("missing.wav", "no such file: missing.wav"),
+        (Waveform(np.zeros(16000, np.float32), 16000), "silence only"),
+        (Waveform(read(CLIP).samples[:12000], 16000), r"found 0\.\d\d s .* at least 1\.00 s is wanted"),
+        ([], "no reference clip given"),
+    ],
+)
+def test_a_bad_reference_is_refused_in_one_line(cloner, reference, message):
+    with pytest.raises(CloningError, match=message) as error:
+        cloner.clone(reference, TEXT)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "...", "🙂"])
+def test_a_text_with_nothing_to_say_is_refused(cloner, text):
+    with pytest.raises(CloningError, match="nothing that can be spoken"):
+        cloner.clone(CLIP, text)
+
+
+def test_rate_and_pause_change_the_duration(cloner):
+    plain = cloner.clone(CLIP, TEXT, seed=1).audio.seconds
+    assert cloner.clone(CLIP, TEXT, seed=1, rate=2).audio.seconds < 0.7 * plain
+    assert cloner.clone(CLIP, TEXT, seed=1, pause=5).audio.seconds > plain
+    with pytest.raises(CloningError, match="rate must be within 0.25 to 4"):
+        cloner.clone(CLIP, TEXT, rate=9)
+
+
+def test_stages_with_different_mels_are_refused(tmp_path):
+    other = dataclasses.replace(SYNTHESIZER_MEL, fmax=8000.0)
+    folder = save_tiny_models(tmp_path, vocoder_mel=other)
+    with pytest.raises(CloningError, match=r"differ in their mels \(fmax: 7600.0 != 8000.0\)"):
+        VoiceCloner.load(folder, device="cpu")
+    assert VoiceCloner.load(folder, device="cpu", allow_mismatch=True)
+
+
+def test_an_encoder_that_the_synthesizer_does_not_know_is_refused(models, tmp_path):
+    other = save_tiny_models(tmp_path / "other", embedding_size=64)
+    with pytest.raises(CloningError, match="the encoder gives 64 numbers, the synthesizer wants 256"):
+        VoiceCloner.load(models, encoder=other / "encoder.safetensors", device="cpu")
+    with pytest.raises(CloningError, match=r"trained with encoder [0-9a-f]{16}, this one is [0-9a-f]{16}"):
+        VoiceCloner.load(models, synthesizer=DATA / "tacotron_tiny.pt", device="cpu")
+
+
+def test_published_layouts_make_a_chain(models):
+    cloner = VoiceCloner.load(
+        models, synthesizer=DATA / "tacotron_tiny.pt", vocoder=DATA / "wavernn_tiny.pt", device="cpu",
+        allow_mismatch=True,
+    )  # fmt: skip
+    cloning = cloner.clone(CLIP, "Hi.", seed=3)
+    assert np.isfinite(cloning.audio.samples).all() and len(cloning.audio) > 0
+
+
+def test_griffin_lim_reads_the_mel_of_any_synthesizer(models, tmp_path):
+    weights = load_weights(models / "synthesizer.safetensors")
+    wide = tmp_path / "wide.safetensors"
+    save_weights(
+        wide, kind="synthesizer", state=weights.state, config=weights.config, mel=to_dict(SYNTHESIZER_MEL_22K),
+        step=0, extra=weights.extra,
+    )  # fmt: skip
+    cloner = VoiceCloner.load(models, synthesizer=wide, vocoder="griffin-lim", device="cpu")
+    assert cloner.clone(CLIP, "Hi.", seed=3).audio.sample_rate == 22050
+
+
+def test_griffin_lim_needs_no_weights(models):
+    cloning = VoiceCloner.load(models, vocoder="griffin-lim", device="cpu").clone(CLIP, "Hi.", seed=3)
+    assert np.isfinite(cloning.audio.samples).all()
+
+
+def test_tacotron_speaks_characters(tmp_path):
+    cloning = VoiceCloner.load(save_tiny_models(tmp_path, model="tacotron"), device="cpu").clone(CLIP, "Hi.", seed=3)
+    assert set(cloning.stop_reasons) <= {"token", "alignment", "limit"} and len(cloning.audio) > 0
+
+
+def test_a_missing_model_says_what_was_looked_for(tmp_path):
+    with pytest.raises(CloningError, match=r"no encoder.safetensors or .pt in it"):
+        VoiceCloner.load(tmp_path, device="cpu")
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(CloningError, match="choose auto, cpu, cuda or mps"):
+        pick_device("tpu")

@@ -1,0 +1,120 @@
+"""The flow in place of the postnet of Tacotron and the Transformer: laws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from synthesizer.config import FlowConfig, RunConfig
+from synthesizer.models.flow import FlowPostnet, Spoken
+from synthesizer.training.losses import flow_loss, local_mean
+from synthesizer.training.task import build_task
+from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
+from tests.synthesizer.test_parallel import small as small_parallel
+from utils.config import load_config
+from utils.errors import CloningError
+from utils.weights.checkpoint import load_weights, save_weights
+
+MELS, CONTEXT = 20, 12
+
+
+def small(**changes) -> FlowPostnet:
+    torch.manual_seed(0)
+    config = FlowConfig(**{"blocks": 1, "channels": 16, "kernel": 5, **changes})
+    flow = FlowPostnet(config, MELS, CONTEXT, SPEAKER_SIZE)
+    torch.nn.init.normal_(flow.hear.weight)  # zero before any training: what is said would make no difference
+    return flow
+
+
+def inputs(frames: int = 30) -> tuple[torch.Tensor, Spoken]:
+    torch.manual_seed(1)
+    voices = torch.nn.functional.normalize(torch.randn(3, SPEAKER_SIZE))
+    return torch.randn(3, MELS, frames), Spoken(torch.randn(3, frames, CONTEXT), voices, [7, 8, 9])
+
+
+def test_what_is_drawn_depends_on_the_items_mel_text_voice_and_seed_alone():
+    flow, (smooth, spoken), lengths = small().eval(), inputs(), torch.tensor([30, 17, 24])
+    with torch.inference_mode():
+        drawn = flow.draw(smooth, spoken, lengths)
+        alone = flow.draw(smooth[1:2, :, :17], spoken.item(1, 17), lengths[1:2])
+        torch.testing.assert_close(drawn[1:2, :, :17], alone)
+        assert torch.equal(drawn, flow.draw(smooth, spoken, lengths))
+        assert not torch.allclose(drawn[1], flow.draw(smooth, spoken._replace(seeds=[7, 9, 9]), lengths)[1])
+        for name in ("context", "speaker"):
+            other = spoken._replace(**{name: getattr(spoken, name).flip(0)})
+            assert not torch.allclose(drawn[0], flow.draw(smooth, other, lengths)[0])
+
+
+def test_padding_and_other_items_do_not_change_what_is_learned():
+    flow, (smooth, spoken), target = small(), inputs(150), torch.randn(3, MELS, 150)
+    lengths = torch.tensor([150, 17, 140])  # longer, shorter and about as long as a window
+    both = flow(smooth, spoken, target, lengths)
+    assert both["velocity"].shape[1] == FlowPostnet.WINDOW and both["mask"].sum(dim=1).flatten().tolist()[1] == 17
+    for row in range(3):
+        one, size = slice(row, row + 1), int(lengths[row])
+        other, goal, said = (torch.full_like(x[one], 3.0) for x in (smooth, target, spoken.context))
+        other[..., :size], goal[..., :size] = smooth[one, :, :size], target[one, :, :size]
+        said[:, :size] = spoken.context[one, :size]
+        alone = flow(other, spoken.item(row, 150)._replace(context=said), goal, lengths[one])
+        for name in ("velocity", "velocity_target"):
+            found, wanted = (x[name] * both["mask"][one] for x in (alone, {name: both[name][one]}))
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_what_made_the_smooth_mel_learns_nothing_of_the_flow():
+    flow, (smooth, spoken) = small(), inputs()
+    smooth.requires_grad_()
+    spoken.context.requires_grad_()
+    output = flow(smooth, spoken, torch.randn(3, MELS, 30), torch.tensor([30, 17, 24]))
+    flow_loss(output, local_mean).backward()
+    assert smooth.grad is None and spoken.context.grad is None
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in flow.parameters())
+
+
+def test_it_begins_as_the_flow_of_a_parallel_model_that_has_no_hidden_frames():
+    parallel = small_parallel(channels=16)
+    flow = FlowPostnet(FlowConfig(blocks=1, channels=16, kernel=5), MELS, CONTEXT, SPEAKER_SIZE)
+    flow.take(parallel.state_dict())
+    torch.manual_seed(2)
+    x, mean, time, mask = torch.randn(2, 9, MELS), torch.randn(2, 9, MELS), torch.rand(2), torch.ones(2, 9, 1)
+    voice = torch.nn.functional.normalize(torch.randn(2, SPEAKER_SIZE))
+    theirs = parallel.flow.velocity(x, time, mean, torch.zeros(2, 9, 16), parallel.condition(voice).voice, mask)
+    heard = flow.hear(torch.randn(2, 9, CONTEXT))
+    torch.testing.assert_close(flow.velocity(x, time, mean, heard, flow._who(voice), mask), theirs)
+    frozen = {name for name, p in flow.named_parameters() if not p.requires_grad}
+    assert frozen == {f"stack.blocks.0.{n}.{w}" for n in ("depthwise", "up", "down") for w in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("model", ["tacotron", "transformer"])
+def test_a_run_begins_with_the_flow_it_is_given_and_is_stored_without_it(tmp_path, model):
+    root = make_set(tmp_path / "set")
+    sizes = [f"model.speaker_size={SPEAKER_SIZE}", "data.min_frames=1", "model.parallel.channels=16"]
+    given = build_task(root, load_config(RunConfig, "synthesizer", "debug", [*sizes, "model.model=parallel"]))
+    base = tmp_path / "parallel.safetensors"
+    save_weights(
+        base, kind="synthesizer", state=given.modules["synthesizer"].state_dict(), config={}, mel=given.mel, step=0
+    )
+    settings = [*sizes, f"model.model={model}", f"flow_from={base}"]
+    task = build_task(root, load_config(RunConfig, "synthesizer", "debug", settings))
+    own = task.modules["synthesizer"].state_dict()
+    flow = [name for name in own if name.startswith("flow.stack.")]
+    assert flow and all(torch.equal(own[name], given.modules["synthesizer"].state_dict()[name]) for name in flow)
+    out = tmp_path / "out.safetensors"
+    save_weights(
+        out, kind="synthesizer", state=own, config={}, mel=task.mel, step=0, dtype="float16",
+        base=load_weights(base),
+    )  # fmt: skip
+    found = load_weights(out).state
+    assert found.keys() == own.keys()  # nothing else of the base
+    with pytest.raises(CloningError, match=r"flow_from: the flow of these weights does not fit model.flow: .*size"):
+        build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "model.flow.channels=24"]))
+    with pytest.raises(CloningError, match=r"flow_from: the flow of these weights does not fit model.flow: .*Missing"):
+        no_flow = tmp_path / "no_flow.safetensors"
+        save_weights(no_flow, kind="synthesizer", state={"x": torch.zeros(1)}, config={}, mel=None, step=0)
+        build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, f"flow_from={no_flow}"]))
+    with pytest.raises(
+        CloningError, match=r"flow_from is .*, but only a tacotron or transformer with model.flow.blocks"
+    ):
+        load_config(RunConfig, "synthesizer", "debug", [*settings, "model.flow.blocks=0"])
+    with pytest.raises(CloningError, match="no such checkpoint"):
+        build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "flow_from=nowhere"]))

@@ -1,0 +1,283 @@
+"""What a parallel synthesizer is told of a voice beside its embedding, and how its flow is sharpened: invariants."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import synthesizer_preprocess
+from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
+from synthesizer.data.dataset import SynthesisData
+from synthesizer.data.store import Store, Voices, bands, facts, plausible
+from synthesizer.models.layers import Depthwise, HashedDropout
+from synthesizer.models.listener import Listener
+from synthesizer.models.parallel import Parallel
+from synthesizer.models.prompt import Prompt
+from synthesizer.training.losses import local_mean, parallel_losses
+from synthesizer.training.parallel import ParallelTask
+from synthesizer.training.sharpening import Judges, judges_losses, sharpening_losses
+from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
+from tests.synthesizer.test_parallel import SIZES
+from utils.errors import CloningError
+from utils.training.sampling import rng
+from utils.voice import pitch_facts
+
+VOICE = {**SIZES, "voice": True, "prompt_tokens": 4, "prompt_width": 8, "speaker_dropout": 0.1}
+
+
+def told(**changes) -> Parallel:
+    torch.manual_seed(0)
+    config = ParallelConfig(**{**VOICE, **changes})
+    return Parallel(SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=config), 97, 20)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> SynthesisData:
+    root = make_set(tmp_path_factory.mktemp("set"))
+    return SynthesisData(root, DataConfig(batch_size=4, min_frames=1, embedding="other"), "train", 1)
+
+
+def test_a_store_of_the_whole_set_gives_the_batches_of_one_that_holds_only_what_they_need(data):
+    whole = Store(data, data.utterances)
+    for step in (1, 2):
+        chosen = data.choose(step)
+        draws = data.draws(chosen, rng(3, step), 20)
+        ours, theirs = whole.batch(chosen, draws), data.gathered(chosen, draws)
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_prompt_is_another_utterance_of_the_same_speaker(data):
+    for step in range(1, 5):
+        chosen = data.choose(step)
+        for utterance, prompt in zip(chosen, data.draws(chosen, rng(step), 20).prompts, strict=True):
+            assert prompt.speaker == utterance.speaker and prompt.id != utterance.id
+
+
+@pytest.mark.parametrize(
+    "sizes, embedding, wanted", [(SIZES, "mixed", False), (SIZES, "other", True), (VOICE, "mixed", True)]
+)
+def test_other_utterances_are_read_only_where_they_are_heard(data, sizes, embedding, wanted):
+    config = RunConfig(
+        model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**sizes)),
+        data=DataConfig(batch_size=4, min_frames=1, embedding=embedding),
+    )
+    task = ParallelTask(str(data.manifest.root), config)
+    prompts = task.train.draws(task.train.choose(1), rng(1), 20).prompts
+    assert all((prompt is not None) == wanted for prompt in prompts)
+
+
+def test_speakers_come_as_often_as_they_are_balanced(data):
+    seconds = {u.speaker: 0.0 for u in data.utterances}
+    for u in data.utterances:
+        seconds[u.speaker] += u.seconds
+    balanced = SynthesisData(data.manifest.root, DataConfig(batch_size=4, min_frames=1, balance=1.0), "train", 1)
+    shares = dict.fromkeys(seconds, 0.0)
+    for u, share in zip(balanced.utterances, balanced._shares, strict=True):
+        shares[u.speaker] += share
+    counts = {s: sum(u.speaker == s for u in data.utterances) / max(seconds[s], 20.0) for s in seconds}
+    assert shares == pytest.approx({s: c / sum(counts.values()) for s, c in counts.items()})
+
+
+def test_facts_of_a_voice_by_hand():
+    silent = np.array([True, False, False])
+    track = np.concatenate([np.zeros(5), np.linspace(0.4, 0.6, 21)])
+    found = facts(track, np.array([0, 1, 2, 1, 2, 1, 0]), np.array([4, 6, 4, 5, 5, 5, 0]), silent)
+    np.testing.assert_allclose(found, [0.5, 0.08, np.log(5)], rtol=1e-6)
+    assert np.isnan(facts(track[:10], np.array([1]), np.array([9]), silent)).all()
+    assert pitch_facts(np.zeros(100)) is None
+
+
+def test_what_is_told_of_a_voice_can_be_divided_by():
+    told_of = plausible(torch.tensor([[0.1, -0.01, 1.9], [torch.nan] * 3]))
+    assert told_of[0].tolist() == pytest.approx([0.1, 0.08, 1.9]) and told_of[1].isnan().all()
+
+
+def test_a_low_pass_is_seen_in_the_mel():
+    mel = rng(1).normal(0, 0.5, (200, 80))
+    assert bands(mel) == 80
+    mel[:, 73:] = rng(2).normal(-2.5, 0.2, (200, 7))
+    assert bands(mel) == 73
+
+
+def test_hashed_dropout_depends_on_seed_call_and_place_alone():
+    x = torch.ones(3, 50, 40)
+    dropout = HashedDropout(torch.tensor([1, 2, 2**31 - 1]))
+    first, second = dropout(x, 0.3), dropout(x, 0.3)
+    assert not torch.equal(first, second)
+    for kept in (first, second):
+        assert kept.count_nonzero() / kept.numel() == pytest.approx(0.7, abs=5 * (0.21 / 6000) ** 0.5)
+        assert kept.unique().tolist() == [0.0, pytest.approx(1 / 0.7)]
+    alone = HashedDropout(torch.tensor([2]))
+    torch.testing.assert_close(alone(x[1:2, :20], 0.3), first[1:2, :20], rtol=0, atol=0)  # padding changes nothing
+    assert not torch.equal(first[0], first[1])
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 12])
+def test_shifted_products_are_the_convolution(frames):
+    layer = torch.nn.Conv2d(6, 6, (1, 7), padding=(0, 3), groups=6, bias=False).double()
+    x = torch.randn(2, frames, 6, dtype=torch.double, requires_grad=True)
+    weight = layer.weight[:, 0, 0].t().detach().clone().requires_grad_()
+    torch.testing.assert_close(
+        Depthwise.apply(x, weight), layer(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
+    )
+    assert torch.autograd.gradcheck(Depthwise.apply, (x, weight))
+
+
+def test_padding_of_a_reference_changes_nothing():
+    model = told().eval()
+    torch.nn.init.normal_(model.text_prompt.leave.weight)
+    torch.nn.init.normal_(model.prompt_voice.weight)
+    voice = torch.nn.functional.normalize(torch.rand(1, SPEAKER_SIZE))
+    mel, known = torch.randn(1, 20, 30), torch.tensor([[0.1, 0.3, 1.8]])
+    padded = torch.cat([mel, torch.randn(1, 20, 9)], dim=2)
+    one = model.condition(voice, None, known, mel, torch.tensor([30]))
+    two = model.condition(voice, None, known, padded, torch.tensor([30]))
+    torch.testing.assert_close(one.voice, two.voice)
+    torch.testing.assert_close(one.tokens, two.tokens)
+    none = model.condition(voice, None, known, padded, torch.tensor([0]))
+    bare = model.condition(voice, None, known)
+    torch.testing.assert_close(none.voice, bare.voice)
+    tokens, lengths = torch.randint(1, 90, (1, 8)), torch.tensor([8])
+    torch.testing.assert_close(model.encode(tokens, lengths, none).hidden, model.encode(tokens, lengths, bare).hidden)
+
+
+def test_the_pitch_follows_the_voice_and_the_pace_too():
+    model = told().eval()
+    voice = torch.nn.functional.normalize(torch.rand(1, SPEAKER_SIZE))
+    tokens, lengths = torch.randint(1, 90, (1, 8)), torch.tensor([8])
+
+    def encode(*known: float):
+        who = model.condition(voice, None, torch.tensor([known], dtype=torch.float32))
+        return model.encode(tokens, lengths, who._replace(voice=torch.ones_like(who.voice)))
+
+    low, high = encode(-0.5, 0.25, 1.9), encode(0.5, 0.25, 1.9)
+    torch.testing.assert_close(high.prosody[..., 1] - low.prosody[..., 1], torch.ones(1, 8))
+    torch.testing.assert_close(high.relative, low.relative)
+    slow = encode(-0.5, 0.25, 1.9 + np.log(1.2))
+    frames, longer = (torch.expm1(e.durations_log).clamp(min=0) for e in (low, slow))
+    torch.testing.assert_close(longer, 1.2 * frames)
+
+
+def test_pitch_against_the_voice_and_back():
+    model, spoken = told(), torch.rand(2, 5, 3) + 0.1
+    who = model.condition(torch.rand(2, SPEAKER_SIZE), None, torch.tensor([[0.1, 0.3, 1.8], [-0.6, 0.2, 2.0]]))
+    torch.testing.assert_close(model._absolute(model._relative(spoken, who), who), spoken)
+    spoken[0, 2, 2] = 0  # unvoiced
+    assert float(model.filled(spoken, who)[0, 2, 1]) == pytest.approx(0.1)
+
+
+def test_what_is_not_known_of_a_voice_is_guessed():
+    model = told()
+    voice = torch.rand(2, SPEAKER_SIZE)
+    who = model.condition(voice, None, torch.tensor([[0.1, torch.nan, 1.8], [torch.nan] * 3]))
+    torch.testing.assert_close(who.facts[1], who.guessed[1])
+    torch.testing.assert_close(who.facts[0, 1], who.guessed[0, 1])
+    assert who.facts[0, 0] == pytest.approx(0.1)
+
+
+def test_a_pace_is_what_its_density_says():
+    listener = Listener(20, 50)
+    listener.forward = lambda mel, mask: (  # five frames a phone, in the first half
+        type("Heard", (), {"density": torch.full((1, 40), 0.2), "speech": (torch.arange(40) < 20)[None] * 40.0 - 20})
+    )
+    assert float(listener.pace(torch.zeros(1, 40, 20), torch.ones(1, 40, 1))) == pytest.approx(np.log(5), rel=1e-5)
+
+
+def test_losses_leave_out_what_a_recording_lacks(data):
+    model = told(speaker_dropout=0.0, dropout=0.0, prompt_dropout=0.0).train()
+    batch = data.windows(data.choose(1), rng(1), 20)
+    output = model(batch)
+    batch["bands"][:, 12:] = False
+    before = parallel_losses(output, batch, LossConfig(), local_mean)
+    output["mean"][..., 12:] += 5
+    output["velocity"][..., 12:] += 5
+    after = parallel_losses(output, batch, LossConfig(), local_mean)
+    for name in ("mean", "flow"):
+        torch.testing.assert_close(before[name], after[name])
+
+
+def test_sharpening_reaches_every_parameter_and_spares_the_judges(data):
+    model, judges = told().train(), Judges(20, SPEAKER_SIZE, channels=4)
+    batch = data.windows(data.choose(1), rng(1), 20)
+    batch["draw"] = batch["noise"]
+    batch["paired"] = torch.tensor([True, True, False, False])
+    output = model(batch)
+    judges.requires_grad_(False)
+    losses = sharpening_losses(model.listener, judges, output, batch, LossConfig(adversarial=1.0))
+    assert set(losses) == {"adversarial", "features", "speaker", "said"}
+    sum(losses.values()).backward()
+    assert all(p.grad is None for p in model.listener.parameters())  # its words are not bent to what is heard
+    for name, parameter in model.flow.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    judges.requires_grad_(True)
+    found = judges_losses(judges, {k: v.detach() for k, v in output.items() if isinstance(v, torch.Tensor)}, batch)
+    sum(found.values()).backward()
+    for name, parameter in judges.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data):
+    config = RunConfig(
+        model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**VOICE)),
+        data=DataConfig(batch_size=4, min_frames=1, embedding="other", window=20),
+        loss=LossConfig(adversarial=1.0, sharpen_from=0.5),
+    )
+    task = ParallelTask(str(data.manifest.root), config)
+    task.progress = 0.4
+    plain = task.batch(1)
+    assert "draw" not in plain and task.sharpening() == 0
+    task.progress = 0.9
+    batch = task.batch(1)
+    assert task.sharpening() == 1 and batch["paired"].tolist() == [True, True, False, False]
+    torch.testing.assert_close(batch["speaker"][:2], plain["speaker"][:2])
+    torch.testing.assert_close(batch["speaker"][2:], plain["speaker"][2:].roll(1, dims=0))
+    for module in task.modules.values():
+        module.train()
+    for phase in task.phases(1):
+        assert all(torch.isfinite(v) for v in task.losses(task.modules, batch, phase, 1).values())
+    with torch.inference_mode():
+        for module in task.modules.values():
+            module.eval()
+        late = task.validate(task.modules).score
+        task.progress = 0.4
+        assert task.validate(task.modules).score == pytest.approx(late + 100, rel=1e-5)
+
+
+def test_voices_without_texts_are_spoken_with(data, tmp_path, data_dir, capsys):
+    for name, speaker in (("austen_0870", "ann"), ("austen_0890", "ann"), ("goforward", "ben")):
+        folder = tmp_path / "corpus" / speaker
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data_dir / "public_domain" / f"{name}.wav", folder)
+    arguments = ["--voices", "--out", tmp_path / "voices", "--encoder", data_dir / "encoder_tiny.pt", "--jobs", 1]
+    arguments += ["--validation", 0, tmp_path / "corpus"]
+    assert synthesizer_preprocess.main([str(a) for a in arguments]) == 0
+    assert "3 utterances (3 train) of 2 speakers" in capsys.readouterr().out
+    voices = Voices(tmp_path / "voices")
+    own = {
+        "speaker": torch.zeros(4, voices.embed.shape[1]),
+        "facts": torch.zeros(4, 3),
+        "prompt": torch.zeros(4, 80, 50),
+        "prompt_lengths": torch.zeros(4, dtype=torch.long),
+        "embed": torch.zeros(4, voices.embed.shape[1]),
+    }
+    mixed = voices.mixed_in(own, np.array([1, 3]), rng(1))
+    for name, value in mixed.items():
+        assert torch.equal(value[[0, 2]], own[name][[0, 2]])
+        assert all(row.ne(0).any() for row in value[[1, 3]])
+    torch.testing.assert_close(mixed["embed"][[1, 3]].norm(dim=1), torch.ones(2))
+    wrong = RunConfig(
+        model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**VOICE)),
+        data=DataConfig(batch_size=4, min_frames=1, voices=str(tmp_path / "voices")),
+        loss=LossConfig(adversarial=1.0),
+    )
+    with pytest.raises(CloningError, match="preprocess both with the same --encoder"):
+        ParallelTask(str(data.manifest.root), wrong)
+
+
+def test_tokens_of_a_prompt_are_as_configured():
+    assert Prompt(20, 16, 5, 8)(torch.randn(2, 30, 20), torch.ones(2, 30, 1, dtype=torch.bool)).shape == (2, 5, 8)

@@ -1,0 +1,364 @@
+"""The loop: resumed = uninterrupted, two processes = one, non-finite losses named, cyclers fair."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.data import get_worker_info
+
+from tests.support.launching import launch_two
+from utils.errors import CloningError
+from utils.training.distributed import gather_rows, masked_mean
+from utils.training.loop import train
+from utils.training.sampling import Cycler, rng
+from utils.training.task import Task, TrainingConfig, Validation
+from utils.weights import checkpoint
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Toy(Task):
+    """Regression with dropout and, as in GE2E, a loss that looks at the whole batch."""
+
+    kind = "encoder"
+
+    def __init__(self, dropout: float = 0.1, poison: int = -1) -> None:
+        torch.manual_seed(0)
+        self.modules = {
+            "net": nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1)),
+            "critic": nn.Linear(1, 1),
+        }
+        self.config = {"dropout": dropout}
+        self.poison = poison
+
+    def batch(self, step):
+        x = torch.tensor(rng(7, step).normal(size=(8, 4)), dtype=torch.float32)
+        x[0, 0] = torch.nan if step == self.poison else x[0, 0]
+        return {"x": x, "mask": x[:, 1:2] > -0.5, "label": list("abcdefgh")}
+
+    def losses(self, modules, batch, phase, step):
+        rows = gather_rows(modules["net"](batch["x"]))
+        target = gather_rows(batch["x"].sum(dim=1, keepdim=True))
+        whole = (rows - rows.mean() - target).square().mean()
+        own = modules["net"](batch["x"])
+        masked = masked_mean((modules["critic"](own) - 1).square(), batch["mask"])
+        return {"whole": whole, "masked": masked, "_seen": rows.mean()}
+
+    def validate(self, modules):
+        value = modules["net"](torch.ones(2, 4)).square().mean()
+        return Validation(float(value), {"output": float(value)}, warnings=["a warning in words"])
+
+    def names(self, step):
+        return ["speaker-1/clip-1", "speaker-2/clip-9"]
+
+
+def settings_for(steps: int = 12, **changes) -> TrainingConfig:
+    base = {"steps": steps, "warmup_steps": 2, "final_learning_rate": 1e-3, "workers": 0}
+    base |= {"log_every": 5, "validate_every": 6, "save_every": 5}
+    return TrainingConfig(**{**base, **changes})
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load_weights(folder / "last.safetensors").state
+
+
+def assert_equal(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, ema):
+    train(Toy(), settings_for(12, ema_decay=ema), tmp_path / "whole", device="cpu")
+    train(Toy(), settings_for(7, ema_decay=ema), tmp_path / "parts", device="cpu")
+    train(Toy(), settings_for(12, ema_decay=ema), tmp_path / "parts", device="cpu")
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_loader_processes_change_nothing(tmp_path):
+    train(Toy(), settings_for(6), tmp_path / "inline", device="cpu")
+    train(Toy(), settings_for(6, workers=2), tmp_path / "workers", device="cpu")
+    assert_equal(weights(tmp_path / "inline"), weights(tmp_path / "workers"))
+
+
+def test_a_killed_run_keeps_its_last_step_and_goes_on(tmp_path):
+    script = (
+        "import tests.utils.training.test_loop as t, os, signal\n"
+        "class Killed(t.Toy):\n"
+        "    def batch(self, step):\n"
+        "        if step == 9: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        return super().batch(step)\n"
+        f"t.train(Killed(), t.settings_for(12), r'{tmp_path / 'killed'}', device='cpu')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=600)
+    state = checkpoint.load_training_state(tmp_path / "killed" / "state.pt")
+    assert state["step"] == 9, "a polite kill saves the step in progress"
+    train(Toy(), settings_for(12), tmp_path / "killed", device="cpu")
+    train(Toy(), settings_for(12), tmp_path / "whole", device="cpu")
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_signal_to_the_whole_group_spares_the_loaders_until_the_step_is_saved(tmp_path):
+    script = (
+        "import tests.utils.training.test_loop as t, os, subprocess\n"
+        "class Killed(t.Toy):\n"
+        "    def losses(self, modules, batch, phase, step):\n"
+        "        if step == 4 and phase == 'net':\n"
+        "            subprocess.run(['kill', '-TERM', '--', f'-{os.getpgrp()}'], start_new_session=True)\n"
+        "        return super().losses(modules, batch, phase, step)\n"
+        f"t.train(Killed(), t.settings_for(400, workers=2), r'{tmp_path}', device='cpu')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=600, start_new_session=True)
+    assert checkpoint.load_training_state(tmp_path / "state.pt")["step"] == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_loaders_leave_signals_to_the_training_process(tmp_path):
+    class Deaf(Toy):
+        def batch(self, step):
+            if get_worker_info():
+                assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+            return super().batch(step)
+
+    train(Deaf(), settings_for(2, workers=1), tmp_path, device="cpu")
+
+
+class Starved(Toy):
+    """Its loader is killed as the system does when memory runs out."""
+
+    def batch(self, step):
+        if step == 9 and get_worker_info():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(step)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_killed_loader_is_one_line_and_the_run_goes_on(tmp_path):
+    with pytest.raises(CloningError, match=r"^a process that prepares [^\n]*fewer --workers \(now 1\)[^\n]*$"):
+        train(Starved(), settings_for(12, workers=1, save_every=1), tmp_path / "starved", device="cpu")
+    assert 0 < checkpoint.load_training_state(tmp_path / "starved" / "state.pt")["step"] < 9
+    train(Toy(), settings_for(12), tmp_path / "starved", device="cpu")
+    train(Toy(), settings_for(12), tmp_path / "whole", device="cpu")
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "starved"))
+
+
+def test_an_error_of_the_loader_itself_stays_what_it_is(tmp_path):
+    class Broken(Toy):
+        def batch(self, step):
+            raise RuntimeError("a fault of ours")
+
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        train(Broken(), settings_for(2), tmp_path, device="cpu")
+
+
+def test_a_run_killed_without_warning_goes_on_from_its_last_save(tmp_path):
+    class Killed(Toy):
+        def batch(self, step):
+            if step == 9:
+                raise SystemExit  # nothing is saved on the way out
+            return super().batch(step)
+
+    with pytest.raises(SystemExit):
+        train(Killed(), settings_for(12), tmp_path / "killed", device="cpu")
+    assert checkpoint.load_training_state(tmp_path / "killed" / "state.pt")["step"] == 5
+    train(Toy(), settings_for(12), tmp_path / "killed", device="cpu")
+    train(Toy(), settings_for(12), tmp_path / "whole", device="cpu")
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+def test_two_processes_equal_one_with_the_same_total_batch(tmp_path):
+    train(Toy(dropout=0.0), settings_for(6), tmp_path / "one", device="cpu")
+    body = (
+        "import tests.utils.training.test_loop as t\n"
+        "t.train(t.Toy(dropout=0.0), t.settings_for(6), sys.argv[1], device='cpu')\n"
+    )
+    launch_two(tmp_path, body, tmp_path / "two")
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells the names of threads")
+def test_no_thread_of_the_process_group_outlives_the_training(tmp_path):
+    """Such a thread aborts the process now and then as it ends."""
+    body = (
+        "import os\nimport tests.utils.training.test_loop as t\n"
+        "t.train(t.Toy(dropout=0.0), t.settings_for(2), sys.argv[1], device='cpu')\n"
+        "names = [Path(f'/proc/self/task/{n}/comm').read_text().strip() for n in os.listdir('/proc/self/task')]\n"
+        "assert not [name for name in names if 'gloo' in name or 'store' in name], names\n"
+    )
+    launch_two(tmp_path, body, tmp_path / "two")
+
+
+def test_a_loss_that_is_not_finite_is_named_and_stops_the_run(tmp_path):
+    with pytest.raises(CloningError, match=r"step 3: not finite: whole = nan.*speaker-1/clip-1.*learning_rate"):
+        train(Toy(poison=3), settings_for(6, save_every=1), tmp_path, device="cpu")
+    assert checkpoint.load_training_state(tmp_path / "state.pt")["step"] == 2
+
+
+def test_another_model_in_the_same_folder_is_refused(tmp_path):
+    train(Toy(), settings_for(2), tmp_path, device="cpu")
+    with pytest.raises(CloningError, match="another model .*dropout"):
+        train(Toy(dropout=0.3), settings_for(4), tmp_path, device="cpu")
+
+
+def test_starting_from_a_checkpoint_copies_what_fits(tmp_path):
+    train(Toy(), settings_for(6), tmp_path / "first", device="cpu")
+    task = Toy()
+    train(task, settings_for(1, learning_rate=1e-12, final_learning_rate=1e-12), tmp_path / "second", device="cpu",
+          start_from=tmp_path / "first" / "last.safetensors")  # fmt: skip
+    for name, value in weights(tmp_path / "first").items():
+        torch.testing.assert_close(weights(tmp_path / "second")[name], value, rtol=0, atol=1e-9)
+
+
+def test_weights_of_another_architecture_are_refused_by_both_names(tmp_path):
+    train(Toy(), settings_for(1), tmp_path / "first", device="cpu")
+    source, task = tmp_path / "first" / "last.safetensors", Toy()
+    task.config = {**task.config, "architecture": "transformer"}
+    train(task, settings_for(1), tmp_path / "second", device="cpu", start_from=source)  # it names none
+    task = Toy()
+    task.config = {**task.config, "architecture": "lstm"}
+    with pytest.raises(CloningError, match=r"last.safetensors: its architecture is transformer, .* this run is lstm: "):
+        train(task, settings_for(1), tmp_path / "third", device="cpu",
+              start_from=tmp_path / "second" / "last.safetensors")  # fmt: skip
+    task.config.pop("architecture")
+    task.modules["net"] = nn.Linear(5, 2)
+    with pytest.raises(CloningError, match="none of its matrices fits"):
+        train(task, settings_for(1), tmp_path / "third", device="cpu", start_from=source)
+
+
+def scores(folder: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [(row["step"], row["score"]) for row in rows if row["group"] == "validation"]
+
+
+def test_without_a_terminal_a_line_says_how_far_it_is(tmp_path, capsys, caplog):
+    train(Toy(), settings_for(6), tmp_path / "first", device="cpu")
+    assert re.search(
+        r"^step 5 of 6: whole [\d.e-]+, .*; [\d.e+]+ steps/s, about 0 min left$", capsys.readouterr().out, re.M
+    )
+    caplog.set_level("INFO")
+    task = Toy()
+    task.modules["net"].append(nn.Linear(1, 1))
+    train(task, settings_for(1, precision="auto"), tmp_path / "second", device="cpu",
+          start_from=tmp_path / "first" / "last.safetensors")  # fmt: skip
+    first, second = [record.getMessage() for record in caplog.records][:2]
+    assert re.fullmatch(r"training to step 1 on CPU, \d+ threads, in (bf16|fp32) \(auto: the CPU has .*\)", first)
+    assert second.endswith("4 of 6 tensors are taken over; these keep fresh values: 4.bias, 4.weight")
+
+
+def test_logs_hold_losses_scores_and_speed(tmp_path):
+    best = train(Toy(), settings_for(12), tmp_path, device="cpu")
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {"whole", "masked", "seen", "gradient_norm/net", "steps_per_second"} <= rows[0].keys()
+    validated = scores(tmp_path)
+    assert len(validated) == 2
+    best_score = min(score for _, score in validated)
+    assert checkpoint.load_weights(best).metrics["score"] == pytest.approx(best_score, abs=1e-6)
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
+    class Worse(Toy):
+        def validate(self, modules):
+            self.turn = getattr(self, "turn", 0) + 1
+            return Validation(float(self.turn))
+
+    train(Worse(), settings_for(30, validate_every=2, patience=3), tmp_path, device="cpu")
+    assert checkpoint.load_weights(tmp_path / "last.safetensors").step == 8
+
+
+def test_only_the_module_of_the_phase_gets_gradients(tmp_path):
+    class Watch(Toy):
+        def losses(self, modules, batch, phase, step):
+            for name, module in modules.items():
+                assert all(p.requires_grad == (name == phase) for p in module.parameters())
+            return super().losses(modules, batch, phase, step)
+
+    train(Watch(), settings_for(2), tmp_path, device="cpu")
+
+
+def test_settings_refuse_nonsense():
+    with pytest.raises(ValueError, match="steps is 0; it must be 1 to"):
+        TrainingConfig(steps=0)
+    with pytest.raises(ValueError, match="log_every"):
+        TrainingConfig(log_every=0)
+
+
+def test_learning_rate_warms_up_and_comes_down():
+    config = TrainingConfig(steps=100, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.1)
+    rates = [config.learning_rate_at(step) for step in range(1, 101)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0 and rates[-1] == pytest.approx(0.1)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 40), seed=st.integers(0, 2**31), rounds=st.integers(1, 6))
+def test_cycler_shows_every_item_once_a_round_and_never_twice_in_a_row(n, seed, rounds):
+    order = [Cycler(n, seed).at(p) for p in range(0, n * rounds)] if n < 5 else None
+    cycler = Cycler(n, seed)
+    order = order or [cycler.at(p) for p in range(n * rounds)]
+    for turn in range(rounds):
+        assert Counter(order[turn * n : (turn + 1) * n]) == Counter(range(n))
+    if n > 1:
+        assert all(a != b for a, b in zip(order, order[1:], strict=False))
+
+
+def test_cycler_needs_no_history():
+    cycler = Cycler(7, 1, 2)
+    forward = [cycler.at(p) for p in range(50)]
+    assert [Cycler(7, 1, 2).at(p) for p in reversed(range(50))] == forward[::-1]
+    with pytest.raises(ValueError, match="nothing to cycle over"):
+        Cycler(0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("where", ["validate", "losses"])
+def test_a_signal_ends_a_validation_which_is_made_good_when_the_run_goes_on(tmp_path, where):
+    class Stopped(Toy):
+        def losses(self, modules, batch, phase, step):
+            if (where, step, phase) == ("losses", 6, "net"):
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().losses(modules, batch, phase, step)
+
+        def validate(self, modules):
+            assert where == "validate"
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+            raise AssertionError("goes on")
+
+    began, how = time.monotonic(), {"ema_decay": 0.9, "workers": 0}
+    train(Stopped(), settings_for(12, **how), tmp_path / "stopped", device="cpu")
+    assert time.monotonic() - began < 50
+    assert checkpoint.load_training_state(tmp_path / "stopped" / "state.pt")["step"] == 6
+    train(Toy(), settings_for(12, **how), tmp_path / "stopped", device="cpu")
+    train(Toy(), settings_for(12, **how), tmp_path / "whole", device="cpu")
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+    assert scores(tmp_path / "whole") == scores(tmp_path / "stopped")
+    ends = [checkpoint.load_training_state(tmp_path / name / "state.pt") for name in ("whole", "stopped")]
+    assert ends[0]["best"] == ends[1]["best"] and ends[0]["since_best"] == ends[1]["since_best"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_second_interrupt_ends_at_once(tmp_path):
+    class Impatient(Toy):
+        def losses(self, modules, batch, phase, step):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().losses(modules, batch, phase, step)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(Impatient(), settings_for(4), tmp_path, device="cpu")

@@ -1,0 +1,148 @@
+"""HiFi-GAN: rates against the hop, shapes, weight norm, critics."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from utils.config import load_config
+from utils.errors import CloningError
+from vocoder.config import DiscriminatorConfig, HifiGanConfig, VocoderConfig
+from vocoder.loss import adversarial_loss, critic_loss, feature_loss
+from vocoder.model import build
+from vocoder.models.discriminators import Discriminators
+from vocoder.models.hifigan import HifiGan, remove_weight_norm
+from vocoder.train import VocoderRun
+
+USUAL = HifiGanConfig(channels=32, resblock_kernels=(3, 5), resblock_dilations=(1, 2))
+ODD = HifiGanConfig(
+    channels=24, upsample_rates=(3, 5), upsample_kernels=(3, 9), resblock_kernels=(3,), resblock_dilations=(1,)
+)
+CRITICS = DiscriminatorConfig(channels=4, periods=(2, 3), scales=2, resolutions=(128,), multi_scale=True)
+
+
+@pytest.mark.parametrize("config, n_mels", [(USUAL, 80), (ODD, 13)])
+@pytest.mark.parametrize("frames", [2, 7])
+def test_shape_is_whole_hops(config, n_mels, frames):
+    model = HifiGan(config, n_mels)
+    out = model(torch.randn(2, n_mels, frames))
+    assert out.shape == (2, (frames - 1) * model.hop_length)
+    assert out.abs().max() <= 1
+
+
+def test_removing_weight_norm_changes_nothing_but_the_parameters():
+    model, mel = HifiGan(USUAL, 80).eval(), torch.randn(1, 80, 6)
+    before, size = model(mel), len(model.state_dict())
+    remove_weight_norm(model)
+    torch.testing.assert_close(model(mel), before, atol=1e-6, rtol=1e-5)
+    assert len(model.state_dict()) < size and not any("parametrizations" in name for name in model.state_dict())
+
+
+def test_centred_frames_reach_both_sides_equally():
+    """Frame f is centred on sample f * hop, as in the mel."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(USUAL, resblock_kernels=(3,), resblock_dilations=(1,))
+    # in float64, so that the faint edges of what a frame reaches are not lost in the rounding of the rest
+    model, mel = HifiGan(config, 80).eval().double(), torch.zeros(1, 80, 31, dtype=torch.float64)
+    model.conv_in.bias.data.normal_()
+    changed = mel.clone()
+    changed[:, :, 15] = 50
+    touched = (model(mel) - model(changed))[0].abs().gt(0).nonzero()
+    middle = (touched.min() + touched.max()).item() / 2
+    assert abs(middle - 15 * 200) < 10
+
+
+def test_gradient_reaches_every_parameter_of_generator_and_critics():
+    model, critics = HifiGan(ODD, 13), Discriminators(CRITICS)
+    out = model(torch.randn(2, 13, 60))
+    made, real = critics(out), critics(torch.rand_like(out) - 0.5)
+    for objective in ("hinge", "least_squares"):
+        model.zero_grad(), critics.zero_grad()
+        features = feature_loss(real.features, made.features)
+        (adversarial_loss(made.scores, objective) + features).backward(retain_graph=True)
+        assert all(p.grad.abs().max() > 0 for p in model.parameters())
+        critics.zero_grad()
+        critic_loss(real.scores, made.scores, objective).backward(retain_graph=True)
+        # inside the hinge's margin a bias pulls real and made alike: its gradient may cancel there
+        learning = [p for n, p in critics.named_parameters() if objective != "hinge" or not n.endswith("bias")]
+        assert all(p.grad.abs().max() > 0 for p in learning)
+
+
+@pytest.mark.parametrize("objective", ["hinge", "least_squares"])
+def test_what_the_critics_want_is_what_the_generator_fears(objective):
+    one = [torch.ones(2, 5)]
+    right, wrong = critic_loss(one, [-x for x in one], objective), critic_loss([-x for x in one], one, objective)
+    assert right < wrong
+    assert adversarial_loss(one, objective) == 0 < adversarial_loss([-x for x in one], objective)
+    assert feature_loss([one], [one]) == 0
+
+
+@pytest.mark.parametrize("length", [200, 201, 1999])
+def test_critics_take_any_length_and_see_each_item_alone(length):
+    critics, wav = Discriminators(CRITICS).eval(), torch.randn(3, length)
+    together, alone = critics(wav), critics(wav[1:2])
+    assert len(together.scores) == len(together.features) == 5
+    for ours, theirs in zip(together.scores, alone.scores, strict=True):
+        torch.testing.assert_close(ours[1:2], theirs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_critics_learn_to_tell_two_sounds_apart():
+    torch.manual_seed(0)
+    critics = Discriminators(DiscriminatorConfig(channels=4, periods=(2, 3), resolutions=(128,)))
+    optimizer = torch.optim.AdamW(critics.parameters(), 5e-3)
+    t = torch.arange(400) / 16000
+    for _ in range(20):
+        real = torch.sin(2 * torch.pi * 200 * t + 6 * torch.rand(4, 1))
+        judged_real, judged_made = critics(real), critics(real.sign() * 0.7)
+        loss = critic_loss(judged_real.scores, judged_made.scores, "hinge")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 1.8  # 2 is chance
+
+
+@pytest.mark.parametrize("preset, millions", [("hifigan_v1", 13.14), ("hifigan_v2", 0.88), ("hifigan_22k", 13.96)])
+def test_presets_have_the_published_sizes(preset, millions):
+    """13.92 M and 0.92 M for rates 8, 8, 2, 2 (arXiv 2010.05646, table 1); ours differ by the kernels of the rates."""
+    run = load_config(VocoderRun, "vocoder", preset)
+    model = build(run.model)
+    remove_weight_norm(model)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
+    assert model.hop_length == run.model.mel.hop_length
+
+
+def test_published_critics_have_the_published_size():
+    critics = Discriminators(load_config(VocoderRun, "vocoder", "hifigan_v2").discriminator)
+    assert sum(p.numel() for p in critics.parameters()) / 1e6 == pytest.approx(70.7, abs=0.1)
+
+
+def test_rates_must_make_the_hop():
+    with pytest.raises(ValueError, match=r"by \[8, 8, 4, 2\] makes 512 samples a frame, but the .* hop is 200"):
+        VocoderConfig(
+            architecture="hifigan", hifigan=HifiGanConfig(upsample_rates=(8, 8, 4, 2), upsample_kernels=(16, 16, 8, 4))
+        )
+    with pytest.raises(CloningError, match="makes 100 samples"):
+        settings = ["model.hifigan.upsample_rates=[5,5,4]", "model.hifigan.upsample_kernels=[11,11,8]"]
+        load_config(VocoderRun, "vocoder", "hifigan_v1", settings)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"upsample_kernels": (11, 11, 8)}, "must pair up"),
+        ({"upsample_kernels": (10, 11, 8, 4)}, "plus an even number"),
+        ({"channels": 100}, "must halve 4 times"),
+        ({"resblock_kernels": (4,)}, "must be odd"),
+    ],
+)
+def test_refuses_nonsense(change, message):
+    with pytest.raises(ValueError, match=message):
+        HifiGanConfig(**change)
+
+
+def test_refuses_no_critics():
+    with pytest.raises(ValueError, match="no critic"):
+        DiscriminatorConfig(start=0, multi_period=False, multi_resolution=False)

@@ -1,0 +1,153 @@
+"""Streams: the same audio as of the whole mel, however it is cut, and no later than it must be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from utils.audio.mel import SYNTHESIZER_MEL
+from utils.errors import CloningError
+from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig, VocosConfig, WaveRNNConfig
+from vocoder.inference import GriffinLimVocoder, WaveformVocoder, WaveRNNVocoder
+from vocoder.model import build
+from vocoder.streaming import FIRST
+from vocoder.wavernn.generate import Generation
+
+HOP = 200
+SIZES = {"dim": 16, "hidden": 32, "blocks": 2, "pitch_dim": 16, "pitch_blocks": 1}
+CONFIGS = {
+    "vocos": VocoderConfig(vocos=VocosConfig(dim=16, hidden=32, blocks=3)),
+    "vocos, long windows": VocoderConfig(vocos=VocosConfig(dim=16, hidden=32, blocks=1, kernel=5, n_fft=1000)),
+    "source_filter": VocoderConfig("source_filter", source_filter=SourceFilterConfig(**SIZES)),
+    "source_filter, all": VocoderConfig(
+        "source_filter", source_filter=SourceFilterConfig(**SIZES, mel_base=True, free=True)
+    ),
+    "hifigan, source": VocoderConfig(
+        "hifigan", hifigan=HifiGanConfig(channels=32, source=True), source_filter=SourceFilterConfig(**SIZES)
+    ),
+    "hifigan": VocoderConfig(architecture="hifigan", hifigan=HifiGanConfig(channels=32)),
+    "hifigan, other rates": VocoderConfig(
+        architecture="hifigan",
+        hifigan=HifiGanConfig(
+            channels=32,
+            upsample_rates=(8, 5, 5),
+            upsample_kernels=(16, 11, 11),
+            resblock_kernels=(3, 5),
+            resblock_dilations=(1, 2),
+        ),
+    ),
+}
+SMALL = {"rnn_size": 16, "fc_size": 16, "compute_size": 8, "res_out_size": 8, "res_blocks": 1}
+
+
+def waveform_vocoder(name: str) -> WaveformVocoder:
+    torch.manual_seed(3)
+    model = build(CONFIGS[name])
+    for parameter in model.parameters():
+        parameter.data *= 2 if parameter.dim() > 1 else 1  # a fresh network hardly looks beside its own frame
+    return WaveformVocoder(model.eval().requires_grad_(False), CONFIGS[name], "", "cpu")
+
+
+def wavernn(mode: str = "raw", **more) -> WaveRNNVocoder:
+    torch.manual_seed(3)
+    config = VocoderConfig(architecture="wavernn", wavernn=WaveRNNConfig(**SMALL, mode=mode, **more))
+    model = build(config).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.data *= 3
+    return WaveRNNVocoder(model, config, "", "cpu", Generation(folded=False, kernel="torch"))
+
+
+def noise(frames: int) -> np.ndarray:
+    return np.random.default_rng(frames).uniform(-4, 4, (SYNTHESIZER_MEL.n_mels, frames)).astype(np.float32)
+
+
+def cut(mel: np.ndarray, *sizes: int) -> list[np.ndarray]:
+    return np.split(mel, np.cumsum(sizes), axis=1)
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("sizes", [(), (1, 1, 1, 0, 40), (150,), tuple([7] * 25)])
+def test_a_streamed_waveform_is_the_whole_one(name, sizes):
+    vocoder, mel = waveform_vocoder(name), noise(190)
+    whole = vocoder.vocode(mel, seed=0).samples
+    joined = np.concatenate(list(vocoder.stream(cut(mel, *sizes))))
+    # rounding of the pitch adds up in the phase of what sums it up
+    tolerance = 5e-3 if "source" in name else 1e-5
+    np.testing.assert_allclose(joined, whole, rtol=0, atol=tolerance * np.abs(whole).max())
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: waveform_vocoder("vocos"), lambda: waveform_vocoder("source_filter"), wavernn],
+    ids=["vocos", "source_filter", "wavernn"],
+)
+def test_a_short_mel_streams_too(make, frames):
+    mel = noise(frames)
+    whole = make().vocode(mel, seed=1).samples
+    joined = np.concatenate(list(make().stream([mel], seed=1)))
+    assert len(whole) == max(1, frames - 1) * HOP
+    np.testing.assert_allclose(joined, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"mode": "mol"}, {"pad": 1}, {"pad": 4}, {"upsample": (2, 4, 25)}], ids=lambda more: str(more)
+)
+def test_a_streamed_wavernn_is_the_unfolded_one(more):
+    vocoder, mel = wavernn(**more), noise(20)
+    whole = vocoder.vocode(mel, seed=5).samples
+    joined = np.concatenate(list(vocoder.stream(cut(mel, 3, 1, 11, 1), seed=5)))
+    np.testing.assert_allclose(joined, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_reach_is_what_the_network_hears_and_hardly_more(name):
+    """A frame that is not a number spoils what depends on it: no hop further away, and nearly all up to there."""
+    model, middle = waveform_vocoder(name).model, 60
+    mel = torch.zeros(1, 80, 121)
+    mel[:, :, middle] = torch.nan
+    spoilt = model(mel)[0].isnan().view(-1, HOP).any(dim=1).nonzero().flatten()
+    assert model.reach - 1 <= middle - spoilt.min() <= model.reach + 1
+    if "source" not in name:  # whose phases carry on what was
+        assert model.reach - 2 <= spoilt.max() - middle <= model.reach
+
+
+def test_audio_comes_as_soon_as_its_frames_are_there():
+    vocoder, mel = waveform_vocoder("vocos"), noise(100)
+    given = 0
+
+    def frame_by_frame():
+        nonlocal given
+        for frame in mel.T:
+            given += 1
+            yield frame[:, None]
+
+    made, pieces = 0, []
+    for piece in vocoder.stream(frame_by_frame()):
+        if not pieces:
+            assert given == vocoder.model.reach + 1 + FIRST  # the first hops, the frame they end in, what it hears
+        made += len(piece)
+        pieces.append(len(piece) // HOP)
+        if given < 100:
+            assert given - 1 - made // HOP <= vocoder.model.reach + FIRST
+    assert made == 99 * HOP
+    at_once = [len(piece) // HOP for piece in vocoder.stream([noise(300)])]
+    assert at_once[:4] == [8, 16, 32, 64] and max(at_once) == 64
+
+
+def test_what_cannot_stream_says_so_at_once():
+    with pytest.raises(CloningError, match="griffin-lim cannot stream"):
+        GriffinLimVocoder(SYNTHESIZER_MEL).stream([])
+    as_published = wavernn()
+    as_published.generation = Generation(published=True)
+    with pytest.raises(CloningError, match="cannot stream as published"):
+        as_published.stream([])
+    vocoder = waveform_vocoder("vocos")
+    for mels in ([], [np.zeros((80, 0))]):
+        with pytest.raises(CloningError, match="no mel to make audio of"):
+            list(vocoder.stream(mels))
+    with pytest.raises(CloningError, match=r"wants \(80, F\)"):
+        list(vocoder.stream([np.zeros((79, 3))]))
+    with pytest.raises(CloningError, match="not finite"):
+        list(vocoder.stream([np.full((80, 3), np.nan)]))

@@ -1,0 +1,250 @@
+"""Training through the scripts: every family runs, an interrupted run equals a whole one, one batch can be learned."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import vocoder_preprocess
+import vocoder_train
+from tests.support.vocoder_set import make_set, voice
+from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram, preemphasis
+from utils.config import load_config
+from utils.data.manifest import Arrays, read_manifest
+from utils.errors import CloningError
+from utils.training import loop as training
+from utils.weights.checkpoint import load_training_state, load_weights, save_training_state
+from vocoder.config import DataConfig
+from vocoder.inference import Vocoder
+from vocoder.preprocess import Processor
+from vocoder.train import BEFORE_CRITICS, VocoderRun, make_task
+from vocoder.wavernn.quantize import encode_mu_law, label_to_float
+
+PRESETS = ["debug", "debug_source_filter", "debug_wavernn", "debug_hifigan"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("set")
+    make_set(root)
+    return root
+
+
+def run(*arguments) -> int:
+    return vocoder_train.main([str(a) for a in (*arguments, "--device", "cpu", "--threads", 1)])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_killed_and_resumed_equals_uninterrupted(data, tmp_path, preset, monkeypatch):
+    assert run(data, "--out", tmp_path / "whole", "--config", preset) == 0
+    # the second run is killed after its third step; its last saved step is the second
+    task_batch = vocoder_train.make_task
+
+    def dying(config, manifest):
+        task = task_batch(config, manifest)
+        losses, first_phase = task.losses, task.phases(4)[0]
+
+        def until_four(modules, batch, phase, step):
+            if step == 4 and phase == first_phase:
+                raise KeyboardInterrupt
+            return losses(modules, batch, phase, step)
+
+        task.losses = until_four
+        return task
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vocoder_train, "make_task", dying)
+        assert run(data, "--out", tmp_path / "parts", "--config", preset) == 130
+    assert load_weights(tmp_path / "parts" / "last.safetensors").step == 2
+    assert run(data, "--out", tmp_path / "parts", "--config", preset) == 0
+    whole, parts = (load_weights(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
+    assert whole.step == parts.step == 4
+    assert all(torch.equal(whole.state[name], parts.state[name]) for name in whole.state)
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert {"train", "validation"} <= {row["group"] for row in rows}
+    vocoder = Vocoder.load(tmp_path / "parts" / "best.safetensors")
+    assert len(vocoder.vocode(np.zeros((80, 4)), seed=0)) == 600
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_one_batch_can_be_learned(data, preset):
+    run_settings = load_config(VocoderRun, "vocoder", preset, ["discriminator.start=1000000"])
+    task = make_task(run_settings, read_manifest(data))
+    model, batch = task.modules["generator"], task.batch(1)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-2)
+    totals = []
+    for _ in range(14):
+        total = sum(task.losses({"generator": model}, batch, "generator", 1).values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert totals[-1] < 0.9 * totals[0]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_batch_spread_over_two_processes_has_the_same_loss(data, preset):
+    settings = ["data.batch_size=4", "discriminator.start=0"]
+    task = make_task(load_config(VocoderRun, "vocoder", preset, settings), read_manifest(data))
+    for module in task.modules.values():
+        module.eval()  # WaveRNN's batch norms see their own half, as published
+    batch = task.batch(1)
+    for phase in task.phases(1):
+        whole = task.losses(task.modules, batch, phase, 1)
+        halves = [task.losses(task.modules, task.shard(batch, rank, 2), phase, 1) for rank in (0, 1)]
+        for name, value in whole.items():
+            mean = (halves[0][name] + halves[1][name]) / 2
+            torch.testing.assert_close(mean, value, rtol=1e-4, atol=1e-6)
+
+
+def test_critics_join_at_their_step_and_only_then_scores_count(data):
+    task = make_task(load_config(VocoderRun, "vocoder", "debug"), read_manifest(data))
+    assert list(task.modules) == ["generator", "discriminator"]  # the first is what is saved
+    assert task.phases(2) == ["generator"] and task.phases(3) == ["discriminator", "generator"]
+    batch = task.batch(1)
+    assert set(task.losses(task.modules, batch, "generator", 2)) == {"stft", "mel"}
+    with torch.inference_mode():
+        before = task.validate(task.modules).score
+    assert set(task.losses(task.modules, batch, "generator", 3)) == {"stft", "mel", "adversarial", "features"}
+    assert set(task.losses(task.modules, batch, "discriminator", 3)) == {"critics"}
+    with torch.inference_mode():
+        result = task.validate(task.modules)
+    assert before == pytest.approx(result.score + BEFORE_CRITICS, rel=1e-5)
+    assert set(result.metrics) == {"stft_distance", "mel_distance_db"} and len(result.audio) == 2
+    assert len(task.names(1)) == 2
+
+
+def test_with_a_budget_of_time_critics_join_at_their_share_of_it(data):
+    settings = ["training.minutes=1"]
+    task = make_task(load_config(VocoderRun, "vocoder", "debug", settings), read_manifest(data))
+    task.position = 1.9  # of four steps' worth, with critics from the second on
+    assert task.phases(70) == ["generator"]
+    task.position = 2.1
+    assert task.phases(1) == ["discriminator", "generator"]
+
+
+def test_wavernn_learns_the_next_label_from_the_frames_around_it(data):
+    """The crop's loss is that of the published arrangement cut from the whole utterance."""
+    task = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn"), read_manifest(data))
+    model = task.modules["generator"].eval()
+    for parameter in model.parameters():
+        parameter.data *= 3  # a fresh network hardly listens
+    crops = task.crops.at(2)
+    got = task.losses(task.modules, task.batch(2), "generator", 2)["nll"]
+    losses = []
+    for crop in crops:
+        wav = torch.from_numpy(Arrays(data).read(crop.utterance, "wav").astype(np.float32) / 32768)
+        wav = torch.nn.functional.pad(wav, (1000, 1000))  # five frames of silence around it
+        start, labels = crop.start + 5, encode_mu_law(preemphasis(wav, 0.97).clamp(-1, 1), 512)
+        mel = mel_spectrogram(wav, SYNTHESIZER_MEL)[None, :, start - 2 : start + 5 + 2] / 4
+        heard = labels[start * 200 : start * 200 + 1001][None]
+        logits = model(label_to_float(heard[:, :-1], 512), mel)
+        losses.append(torch.nn.functional.cross_entropy(logits.transpose(1, 2), heard[:, 1:]))
+    torch.testing.assert_close(got, torch.stack(losses).mean(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["debug", "debug_wavernn"])
+def test_teacher_forced_mels_take_the_place_of_the_real_ones(tmp_path, preset):
+    manifest = make_set(tmp_path, mel=np.zeros((200, 80), np.float32))
+    settings = ["data.teacher_forced=true", "discriminator.start=1000000"]
+    task = make_task(load_config(VocoderRun, "vocoder", preset, settings), manifest)
+    batch = task.batch(1)
+    (first,) = [v for n, v in task.losses(task.modules, batch, "generator", 1).items() if n != "stft"]
+    batch["mel"] = batch["mel"] + 1
+    (second,) = [v for n, v in task.losses(task.modules, batch, "generator", 1).items() if n != "stft"]
+    assert first.isfinite() and first.item() != second.item() and task.extra["teacher_forced"]
+
+
+def test_presets_are_whole(data):
+    from utils.config import CONFIGS
+
+    presets = sorted(path.stem for path in (CONFIGS / "vocoder").glob("*.toml"))
+    assert {"published", "wavernn_small", "vocos", "hifigan_v1", "hifigan_v2", "hifigan_22k", *PRESETS} <= set(presets)
+    for preset in presets:
+        load_config(VocoderRun, "vocoder", preset)
+    published = load_config(VocoderRun, "vocoder", "published")
+    assert published.data.batch_size * published.data.crop_frames * published.model.mel.hop_length == 100 * 1000
+    assert published.training.learning_rate_at(1) == published.training.learning_rate_at(400000) == 1e-4
+
+
+def test_settings_that_contradict_each_other_are_one_line(data, capsys):
+    assert run(data, "--out", data / "run", "--config", "debug_wavernn", "--set", "data.crop_frames=3") == 2
+    assert "data.crop_frames 3 must be at least 4" in capsys.readouterr().err
+    assert run(data / "nowhere", "--out", data / "run") == 2
+    with pytest.raises(CloningError, match="unknown settings"):
+        load_config(VocoderRun, "vocoder", "vocos", ["data.batch=3"])
+
+
+def test_preprocessing_skips_the_corrupt_and_goes_on(tmp_path, capsys):
+    corpus = tmp_path / "corpus"
+    for speaker in "pqrs":
+        folder = corpus / f"speaker_{speaker}"
+        folder.mkdir(parents=True)
+        soundfile.write(folder / "one.wav", 0.2 * voice(0.8, ord(speaker)), 16000)
+        soundfile.write(folder / "two.flac", np.repeat(voice(0.7, ord(speaker) + 1), 2), 32000)
+    (corpus / "speaker_p" / "broken.wav").write_bytes(b"RIFF not a wave")
+    soundfile.write(corpus / "speaker_q" / "silence.wav", np.zeros(16000), 16000)
+    soundfile.write(corpus / "speaker_q" / "short.wav", voice(0.1, 1), 16000)
+    arguments = [str(corpus), "--out", str(tmp_path / "set"), "--jobs", "1", "--validation", "0.3"]
+    assert vocoder_preprocess.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "broken.wav" in printed and "silence only" in printed and "too short" in printed
+    manifest = read_manifest(tmp_path / "set", "vocoder")
+    assert len(manifest.utterances) == 8 and sum(manifest.header["skipped"].values()) == 3
+    assert {u.split for u in manifest.utterances} == {"train", "validation"}
+    for utterance in manifest.utterances:
+        wav = Arrays(manifest.root).read(utterance, "wav")
+        assert wav.dtype == np.int16 and np.abs(wav).max() == pytest.approx(0.9 * 32767, rel=0.03)
+        assert utterance.frames == 1 + len(wav) // 200
+    written = (tmp_path / "set" / "manifest.jsonl").read_bytes()
+    assert vocoder_preprocess.main(arguments) == 0  # nothing left to do
+    assert (tmp_path / "set" / "manifest.jsonl").read_bytes() == written
+    task = make_task(load_config(VocoderRun, "vocoder", "debug"), manifest)
+    assert isinstance(task.crops.config, DataConfig) and len(task.batch(1)["wav"]) == 2
+
+
+def test_teacher_forced_mels_must_fit_their_waveform():
+    from utils.data.corpora import Clip
+
+    clip = Clip("c/x", "c-x", path=None)
+    samples = voice(0.6, 1)
+    fitting = Processor(teacher_forced=lambda clip: (samples, np.zeros((49, 80), np.float32)))
+    utterance, arrays = fitting(clip)
+    assert arrays["mel"].shape == (49, 80) and arrays["mel"].dtype == np.float16 and utterance.extra["teacher_forced"]
+    assert fitting.header()["teacher_forced"]
+    with pytest.raises(CloningError, match=r"does not fit the audio.*\(50, 80\), expected \(49, 80\)"):
+        Processor(teacher_forced=lambda clip: (samples, np.zeros((50, 80), np.float32)))(clip)
+
+
+def test_training_module_is_the_common_one():
+    assert issubclass(type(load_config(VocoderRun, "vocoder", "vocos").training), training.TrainingConfig)
+
+
+@pytest.mark.parametrize("mode", ["raw", "mol"])
+def test_a_fresh_wavernn_takes_labels_for_ordered(data, mode):
+    settings = [f"model.wavernn.mode={mode}"]
+    model = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn", settings), read_manifest(data)).modules[
+        "generator"
+    ]
+    rest = model.I.weight[:, 1:].abs().max()
+    assert model.I.weight[:, 0].abs().max() > 10 * rest
+    rows = model.fc3.weight
+    towards_neighbour, apart = (rows[1:] - rows[:-1]).norm(dim=1), rows.norm(dim=1)
+    assert (towards_neighbour.max() < 0.2 * apart.mean()) == (mode == "raw")
+
+
+def test_a_run_from_before_a_setting_was_invented_goes_on_but_a_changed_one_does_not(data, tmp_path, capsys):
+    arguments = (data, "--out", tmp_path / "run", "--config", "debug")
+    assert run(*arguments, "--steps", 2) == 0
+    path = tmp_path / "run" / "state.pt"
+    state = load_training_state(path)
+    del state["model"]["source_filter"], state["model"]["vocos"]["kernel"]
+    save_training_state(path, state)
+    assert run(*arguments) == 0 and load_weights(tmp_path / "run" / "last.safetensors").step == 4
+    capsys.readouterr()
+    assert run(*arguments, "--steps", 6, "--set", "model.vocos.kernel=5") == 2
+    assert "holds a run of another model (differs in ['vocos'])" in capsys.readouterr().err

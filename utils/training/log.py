@@ -1,0 +1,138 @@
+"""What a training run says, and writes beside its weights: settings, numbers, curves, sounds and pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from utils.files import FULL, cannot_write, write_text
+from utils.training import precision
+from utils.training.clock import Clock
+from utils.training.task import TrainingConfig, Validation
+
+log = logging.getLogger(__name__)
+
+
+class RunLog:
+    """Goes to `log.jsonl` and `figures/`, and to `tensorboard/` where that is installed."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.board: Any = None
+
+    def open(self, settings: dict[str, Any], step: int = 0) -> None:
+        """Write `settings.json`; forget what was logged after `step`, which comes again, and what killed runs left."""
+        for leftover in self.out.glob("*.partial"):
+            leftover.unlink(missing_ok=True)
+        self._forget_after(step)
+        write_text(self.out / "settings.json", json.dumps(settings, indent=1) + "\n")
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            threading.excepthook = _without_full_disks  # its thread tells the writer too, which says it in one line
+            self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1 if step else None)
+        except ImportError:
+            log.info("tensorboard is not installed: curves go to log.jsonl only")
+
+    def _forget_after(self, step: int) -> None:
+        path = self.out / "log.jsonl"
+        if not path.is_file():
+            return
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = [line for line in lines if step_of(line) <= step]
+        if len(kept) < len(lines):
+            write_text(path, "".join(f"{line}\n" for line in kept))
+
+    def write(self, group: str, step: int, seconds: float, values: dict[str, float]) -> None:
+        """Numbers of a step; `seconds` is how long the run has trained."""
+        row = {"step": step, "hours": round(seconds / 3600, 4), "group": group}
+        row |= {k: round(float(v), 6) for k, v in values.items()}
+        with self._written("log.jsonl") as path, path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if self.board is not None:
+            with self._written("tensorboard"):
+                for name, value in values.items():
+                    self.board.add_scalar(f"{group}/{name}", value, step)
+
+    def show(self, result: Validation, step: int) -> None:
+        """Sounds and pictures of a validation."""
+        for name, (samples, rate) in result.audio.items():
+            if self.board is not None:
+                self.board.add_audio(name, samples[None, :], step, rate)
+        for name, draw in result.figures.items():
+            try:
+                figure = draw()
+            except ImportError:
+                log.info("matplotlib is not installed: no pictures")
+                return
+            with self._written("figures") as folder:
+                folder.mkdir(exist_ok=True)
+                figure.savefig(folder / f"{name}_{step:07d}.png", dpi=80)
+            if self.board is not None:
+                self.board.add_figure(name, figure, step)
+
+    def close(self) -> None:
+        if self.board is not None:
+            with self._written("tensorboard"):
+                self.board.close()
+
+    @contextmanager
+    def _written(self, name: str) -> Iterator[Path]:
+        try:
+            yield self.out / name
+        except OSError as error:
+            raise cannot_write(self.out / name, error) from error
+
+
+def _without_full_disks(failure: Any) -> None:
+    if not (isinstance(failure.exc_value, OSError) and failure.exc_value.errno in FULL):
+        threading.__excepthook__(failure)
+
+
+def step_of(line: str) -> float:
+    """The step of a line of `log.jsonl`; infinity for one that was cut off."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
+
+
+def setting(config: TrainingConfig, device: str) -> str:
+    """Device, threads and number format, for the first line of a log."""
+    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    return f"{device.upper()}{threads}, in {precision.describe(config.precision, device)}"
+
+
+def taken_over(module: nn.Module, fresh: list[str]) -> str:
+    """How much of a network began with a checkpoint's values."""
+    total = len(module.state_dict())
+    if not fresh:
+        return f"all {total} tensors are taken over"
+    names = ", ".join(fresh[:8]) + (" ..." if len(fresh) > 8 else "")
+    return f"{total - len(fresh)} of {total} tensors are taken over; these keep fresh values: {names}"
+
+
+def progress(step: int, clock: Clock, rate: float, means: Mapping[str, float]) -> str:
+    """One line: how far a run is, its losses and speed, and how long it will take."""
+    losses = ", ".join(f"{name} {value:.3g}" for name, value in means.items())
+    if clock.budget:
+        where, left = f"step {step}, {clock.seconds / 60:.1f} of", (clock.budget - clock.seconds) / 60
+        return f"{where} {clock.budget / 60:g} min: {losses}; {rate:.3g} steps/s, {max(0, left):.1f} min left"
+    left = (clock.config.steps - step) / rate / 60
+    return f"step {step} of {clock.config.steps}: {losses}; {rate:.3g} steps/s, about {left:.0f} min left"
+
+
+def tell(bar: tqdm, text: str) -> None:
+    bar.write(text)
+    sys.stdout.flush()  # into a file or a pipe at once, too

@@ -1,0 +1,49 @@
+"""Weights that a training begins with, and whether a run can go on with other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from utils.errors import CloningError
+from utils.training.task import Task
+from utils.weights import checkpoint
+from utils.weights.networks import warm_start
+
+
+def begin_from(path: str | Path, task: Task, module: nn.Module) -> list[str]:
+    """Give `module` the tensors of a checkpoint that fit it; returns the names of those that keep fresh values.
+
+    Raises CloningError: of another kind or architecture, or nothing fits.
+    """
+    source = checkpoint.load_weights(path, task.kind)
+    theirs, ours = (_architecture(config) for config in (source.config, task.config))
+    if theirs and theirs != ours:
+        raise CloningError(
+            f"{path}: its architecture is {theirs}, that of this run is {ours}: give a --config of architecture "
+            f"{theirs}, or leave out --from"
+        )
+    fresh = warm_start(module, source.state)
+    if {name for name, value in module.state_dict().items() if value.ndim > 1} <= set(fresh):
+        raise CloningError(
+            f"{path}: none of its matrices fits this run's network: give the --config that it was trained with, or "
+            "leave out --from"
+        )
+    return fresh
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Settings of `old` that differ now; one that there was not then does not count."""
+    return [
+        name
+        for name, value in old.items()
+        if (changed(value, new.get(name) or {}) if isinstance(value, dict) else value != new.get(name))
+    ]
+
+
+def _architecture(config: Mapping[str, Any]) -> str | None:
+    """The network's name in a stage's config; None in what published checkpoints lack."""
+    return config.get("architecture") or config.get("model")

@@ -1,0 +1,133 @@
+"""HiFi-GAN's generator (arXiv 2010.05646, 2.2): transposed convolutions, each followed by residual blocks whose
+kernels and dilations differ and whose outputs are averaged (multi-receptive field fusion)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+
+from utils.audio.mel import MelConfig
+from vocoder.config import HifiGanConfig, SourceFilterConfig
+from vocoder.models.source import Envelope, Sourced
+from vocoder.models.vocos import MAX_LOG_MAGNITUDE, inverse_stft
+
+SLOPE = 0.1  # of every leaky ReLU
+
+
+class ResidualBlock(nn.Module):
+    """For each dilation: a dilated convolution, a plain one, added to the input."""
+
+    def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dilated = nn.ModuleList(
+            _normed(nn.Conv1d(channels, channels, kernel, dilation=d, padding=d * (kernel - 1) // 2)) for d in dilations
+        )
+        self.plain = nn.ModuleList(
+            _normed(nn.Conv1d(channels, channels, kernel, padding=kernel // 2)) for _ in dilations
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, T) -> (B, C, T)"""
+        for dilated, plain in zip(self.dilated, self.plain, strict=True):
+            x = x + plain(F.leaky_relu(dilated(F.leaky_relu(x, SLOPE)), SLOPE))
+        return x
+
+
+class HifiGan(nn.Module):
+    """Mel (B, M, F) -> waveform (B, (F - 1) * hop) in [-1, 1], F >= 2; hop is the product of the upsampling rates."""
+
+    def __init__(self, config: HifiGanConfig, n_mels: int) -> None:
+        super().__init__()
+        self.hop_length = math.prod(config.upsample_rates)
+        self.conv_in = weight_norm(nn.Conv1d(n_mels, config.channels, 7, padding=3))
+        self.upsamplers, self.blocks = nn.ModuleList(), nn.ModuleList()
+        channels = config.channels
+        for rate, kernel in zip(config.upsample_rates, config.upsample_kernels, strict=True):
+            up = nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2)
+            self.upsamplers.append(_normed(up))
+            channels //= 2
+            self.blocks.append(
+                nn.ModuleList(ResidualBlock(channels, k, config.resblock_dilations) for k in config.resblock_kernels)
+            )
+        self.conv_out = _normed(nn.Conv1d(channels, 1, 7, padding=3))
+        self.reach = _reach(config)
+
+    def forward(self, mel: Tensor, added: Sequence[Tensor] = ()) -> Tensor:
+        """`added`: for each stage what is added after its upsampling, if anything is, (B, C, T) as the stage has."""
+        x = self.conv_in(mel)
+        for i, (upsample, blocks) in enumerate(zip(self.upsamplers, self.blocks, strict=True)):
+            x = upsample(F.leaky_relu(x, SLOPE))
+            if added:
+                x = x + added[i]
+            x = torch.stack([block(x) for block in blocks]).mean(dim=0)
+        wav = torch.tanh(self.conv_out(F.leaky_relu(x, SLOPE)))[:, 0]
+        # Frame f made samples f * hop .. (f + 1) * hop, but the mel's frames are centred: half a hop goes at each end.
+        start = self.hop_length // 2
+        return wav[:, start : start + (mel.size(2) - 1) * self.hop_length]
+
+
+class SourcedHifiGan(Sourced):
+    """HiFi-GAN that hears pulses and noise at every stage (as HiFTNet, arXiv 2309.09493), and adds to them.
+
+    They come under the envelope that the mel shows, times gains that one convolution finds, so that an untrained
+    network already has the level and the colour of the voice.
+    """
+
+    def __init__(self, config: HifiGanConfig, source: SourceFilterConfig, mel: MelConfig) -> None:
+        super().__init__(source, mel)
+        self.filter = HifiGan(config, mel.n_mels)
+        self.envelope = Envelope(mel, source.n_fft)
+        self.gains = nn.Conv1d(mel.n_mels, 2 * (source.n_fft // 2 + 1), 3, padding=1)  # in log, of pulses and noise
+        nn.init.zeros_(self.gains.weight)
+        nn.init.constant_(self.gains.bias, -0.5 * math.log(2))  # both together are as loud as the voice
+        self.sources = nn.ModuleList()
+        channels, rate = config.channels, self.hop_length
+        for factor in config.upsample_rates:
+            channels, rate = channels // 2, rate // factor  # samples of the source to one of this stage
+            kernel = 2 * rate + rate % 2 if rate > 1 else 7  # an even number beyond the stride, so that stages align
+            self.sources.append(weight_norm(nn.Conv1d(2, channels, kernel, rate, padding=(kernel - rate) // 2)))
+        self.reach = max(self.filter.reach, self.pitch_finder.reach + _reach(config, source=True) + self.margin)
+
+    def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
+        base, window = self.envelope(mel), self.window.float()
+        sources = self.pulses(pitch, phase), self.noise_of(start, mel.size(2))
+        shaped = []
+        for source, gain in zip(sources, self.gains(mel).float().transpose(1, 2).chunk(2, dim=2), strict=True):
+            spectra = (base + gain).clamp(max=MAX_LOG_MAGNITUDE).exp() * self.spectra(source)
+            shaped.append(inverse_stft(spectra, window, self.hop_length))
+        # the generator's first sample is half a hop before the centre of frame 0, and half a hop goes at the end too
+        before = self.hop_length // 2
+        heard = F.pad(torch.stack(shaped, dim=1), (before, self.hop_length - before)).to(mel.dtype)
+        return self.filter(mel, [conv(heard) for conv in self.sources]).float() + shaped[0] + shaped[1]
+
+
+def remove_weight_norm(model: nn.Module) -> None:
+    """Fold the norms into plain weights, for inference: the same output, fewer operations."""
+    for module in model.modules():
+        if is_parametrized(module, "weight"):
+            remove_parametrizations(module, "weight")
+
+
+def _reach(config: HifiGanConfig, source: bool = False) -> int:
+    """Frames beyond its two neighbours that a hop of audio depends on, rounded up; `source`: of what is added alone."""
+    frames, rate = 0.0 if source else 3.0, 1  # the first convolution's; samples a frame at each stage
+    for factor, kernel in zip(config.upsample_rates, config.upsample_kernels, strict=True):
+        if rate > 1 or not source:
+            frames += (kernel - 1) / 2 / (rate * factor) + 1 / rate
+        else:
+            frames += 1 / factor  # half of the kernel that hears the source
+        rate *= factor
+        # a dilated and a plain convolution for each dilation
+        frames += max(k // 2 * sum(d + 1 for d in config.resblock_dilations) for k in config.resblock_kernels) / rate
+    return math.ceil(frames + 3 / rate)
+
+
+def _normed(conv: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
+    nn.init.normal_(conv.weight, 0.0, 0.01)
+    return weight_norm(conv)

@@ -1,0 +1,54 @@
+"""A frame-rate vocoder that is given its phases: a filter over the spectra of pulses and noise.
+
+The blocks of Vocos say, for each frame and frequency, how loud pulses and noise are and by how much the pulses' phase
+is turned, and, with `free`, a spectrum of their own for what neither source has, such as the click of a stop; an
+inverse STFT at the mel's hop does the rest. With `mel_base` the gains are relative to the envelope that the mel shows,
+so that the network only learns what is left (as FreeV, arXiv 2406.08196, with the pseudo-inverse of the filterbank).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from utils.audio.mel import MelConfig
+from utils.linear import Linear
+from vocoder.config import SourceFilterConfig
+from vocoder.models.source import Envelope, Sourced
+from vocoder.models.vocos import MAX_LOG_MAGNITUDE, ConvNeXt, inverse_stft
+
+QUIET = -3.0  # log gain of an untrained free spectrum under the envelope
+
+
+class SourceFilter(Sourced):
+    """Mel (B, M, F) -> plain (not pre-emphasised) waveform (B, (F - 1) * hop), F >= 2."""
+
+    def __init__(self, config: SourceFilterConfig, mel: MelConfig) -> None:
+        super().__init__(config, mel)
+        bins = config.n_fft // 2 + 1
+        # log gains of pulses and of noise, turns of phase in radians
+        self.filter = ConvNeXt(mel.n_mels + 1, 3 * bins, config.dim, config.hidden, config.blocks, config.kernel)
+        self.free = Linear(config.dim, 2 * bins) if config.free else None  # log gains and phases
+        self.envelope = Envelope(mel, config.n_fft) if config.mel_base else None
+        if self.free is not None:
+            nn.init.trunc_normal_(self.free.weight, std=0.02)
+            nn.init.zeros_(self.free.bias)
+            self.free.bias.data[bins + 1 :: 2] = math.pi  # a click in the middle of the window
+        self.reach = self.pitch_finder.reach + self.filter.reach + self.margin - 1
+
+    def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
+        features = self.filter.features(torch.cat([mel, pitch[:, None].to(mel.dtype)], dim=1))
+        log_pulse_gain, log_noise_gain, turn = self.filter.head(features).float().chunk(3, dim=2)
+        base = 0.0 if self.envelope is None else self.envelope(mel)
+        pulses, noise = self.spectra(self.pulses(pitch, phase)), self.spectra(self.noise_of(start, mel.size(2)))
+        spectrum = torch.polar(_gain(base + log_pulse_gain), turn) * pulses + _gain(base + log_noise_gain) * noise
+        if self.free is not None:
+            log_gain, angle = self.free(features).float().chunk(2, dim=2)
+            spectrum = spectrum + torch.polar(_gain(base + log_gain + QUIET), angle)
+        return inverse_stft(spectrum, self.window.float(), self.hop_length)
+
+
+def _gain(log_gain: Tensor) -> Tensor:
+    return log_gain.clamp(max=MAX_LOG_MAGNITUDE).exp()
