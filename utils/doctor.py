@@ -156,14 +156,14 @@ def _checkpoint(path: Path, name: str, restore: str) -> Finding:
 
 def extras(root: Path) -> Iterator[Finding]:
     """The other lists of packages: what each is for (its first line), and what it lacks."""
-    for path in sorted(root.glob("requirements-*.txt")):
-        problems = problems_of(path)
+    for path in sorted((root / "requirements").glob("*.txt")):
+        problems, name = problems_of(path), path.relative_to(root).as_posix()
         if not problems:
-            yield Finding(OK, "extra", f"{path.name}: all there")
+            yield Finding(OK, "extra", f"{name}: all there")
         else:
             purpose = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ").partition(":")[0]
-            what = f"{path.name} ({purpose}): {'; '.join(problems)}"
-            yield Finding(OPTIONAL, "extra", what, f"python -m pip install -r {path.name}")
+            what = f"{name} ({purpose}): {'; '.join(problems)}"
+            yield Finding(OPTIONAL, "extra", what, f"python -m pip install -r {name}")
 
 
 def disk(root: Path) -> Finding:

@@ -20,7 +20,8 @@ from utils import doctor
 def root(tmp_path, monkeypatch):
     """A whole installation: one package asked for, one extra list, three tiny models."""
     (tmp_path / "requirements.txt").write_text("# needed\nnumpy>=1.20  # arrays\n", encoding="utf-8")
-    (tmp_path / "requirements-more.txt").write_text("# More: of it\n-r requirements.txt\npytest\n", encoding="utf-8")
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements/more.txt").write_text("# More: of it\n-r ../requirements.txt\npytest\n", encoding="utf-8")
     save_tiny_models(tmp_path / "saved_models" / "default")
     monkeypatch.setattr(doctor, "KERNEL", "print('plain C')")
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
@@ -36,7 +37,7 @@ def test_a_whole_installation_is_ready(root, capsys):
     assert doctor.main([]) == 0
     out = capsys.readouterr().out
     assert out.rstrip().endswith("ready to clone") and len(out.splitlines()) < 40
-    for word in ("Python", "torch", "libsndfile", "mp3", "parallel synthesizer", "requirements-more.txt", "GiB free"):
+    for word in ("Python", "torch", "libsndfile", "mp3", "parallel synthesizer", "requirements/more.txt", "GiB free"):
         assert word in out
 
 
@@ -64,10 +65,10 @@ def test_a_missing_package_and_an_old_one(root, capsys):
 
 
 def test_a_missing_extra_does_not_count(root, capsys):
-    (root / "requirements-more.txt").write_text("# More: of it\nno-such-package-here\n", encoding="utf-8")
+    (root / "requirements/more.txt").write_text("# More: of it\nno-such-package-here\n", encoding="utf-8")
     finding = bad(root)[-1]
-    assert finding.state == doctor.OPTIONAL and "requirements-more.txt (More)" in finding.what
-    assert finding.remedy == "python -m pip install -r requirements-more.txt"
+    assert finding.state == doctor.OPTIONAL and "requirements/more.txt (More)" in finding.what
+    assert finding.remedy == "python -m pip install -r requirements/more.txt"
     assert doctor.main([]) == 0
 
 
