@@ -28,7 +28,7 @@ from encoder.inference import SpeakerEncoder  # noqa: E402
 from references import Assessor, Clip  # noqa: E402
 from utils.audio.io import Waveform, normalize_volume, read, resample  # noqa: E402
 from utils.audio.vad import trim_silence  # noqa: E402
-from utils.data.selection import read_set_aside  # noqa: E402
+from utils.data.selection import SET_ASIDE, read_set_aside  # noqa: E402
 from utils.errors import CloningError, exit_code  # noqa: E402
 
 RATE = 16_000
@@ -39,7 +39,7 @@ QUIET, LITTLE = "very quiet", "are voice"
 
 def clips_of(folder: Path, set_aside: bool, limit: int) -> list[tuple[str, np.ndarray]]:
     """(speaker, samples), in an order that mixes the speakers."""
-    names = [name.removeprefix("librispeech-") for name in read_set_aside(ROOT / "evaluation" / "lists" / "set_aside.txt")]
+    names = [name.removeprefix("librispeech-") for name in read_set_aside(SET_ASIDE)]
     found: list[tuple[str, np.ndarray]] = []
     paths = sorted(p for p in folder.rglob("*") if p.suffix in (".opus", ".flac", ".wav"))
     for path in np.random.default_rng(0).permutation(np.array(paths, dtype=object)):
