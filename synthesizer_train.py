@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from synthesizer.config import RunConfig
-from synthesizer.training.task import build_task
+from synthesizer.train import build_task
 from utils.audio.mel import MelConfig
 from utils.config import SettingsParser, from_dict, load_config
 from utils.errors import exit_code

@@ -24,24 +24,6 @@ N_VALIDATION = 32  # utterances that Tacotron speaks, which takes time; as many 
 Vocode = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # mel (M, F), settings of the mel -> samples (T,)
 
 
-def build_task(data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> Task:
-    """The task for `config.model.model`; `vocode` makes the audio samples in the logs.
-
-    Raises CloningError when the set does not suit the model.
-    """
-    if config.model.model == "parallel":
-        from synthesizer.training.parallel import ParallelTask
-
-        return ParallelTask(data_dir, config, vocode)
-    if config.model.model == "transformer":
-        from synthesizer.training.transformer import TransformerTask
-
-        return TransformerTask(data_dir, config, vocode)
-    from synthesizer.training.tacotron import TacotronTask
-
-    return TacotronTask(data_dir, config, vocode)
-
-
 def described(model: SynthesizerConfig) -> dict[str, Any]:
     """What checkpoints and states say of a model: what it has no part in is left out, so that older runs go on."""
     config = to_dict(model)

@@ -20,7 +20,7 @@ def use(folder: str) -> None:
     from encoder.settings import EncoderSettings
     from encoder.train import EncoderTask
     from synthesizer.config import RunConfig
-    from synthesizer.training.task import build_task
+    from synthesizer.train import build_task
     from utils.config import load_config
     from utils.data.manifest import read_manifest
     from vocoder.train import VocoderRun, make_task

@@ -17,8 +17,8 @@ from synthesizer.inference import Synthesizer
 from synthesizer.models.emotion import BY_CLIP, UNKNOWN, EmotionEncoder, find_label
 from synthesizer.models.parallel import Parallel
 from synthesizer.text import TextProcessor
+from synthesizer.train import build_task
 from synthesizer.training.losses import emotion_losses, local_mean
-from synthesizer.training.task import build_task
 from tests.support.emotion_set import make_emotional_set
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
 from tests.synthesizer.test_data import SPEAKER_SIZE, make_set

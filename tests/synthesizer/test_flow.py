@@ -7,8 +7,8 @@ import torch
 
 from synthesizer.config import FlowConfig, RunConfig
 from synthesizer.models.flow import FlowPostnet, Spoken
+from synthesizer.train import build_task
 from synthesizer.training.losses import flow_loss, local_mean
-from synthesizer.training.task import build_task
 from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
 from tests.synthesizer.test_parallel import small as small_parallel
 from utils.config import load_config

@@ -15,11 +15,11 @@ import torch
 import synthesizer_train
 from synthesizer.config import LossConfig, RunConfig
 from synthesizer.inference import Synthesizer
+from synthesizer.train import build_task
 from synthesizer.training import autoregressive as train_steps
 from synthesizer.training.autoregressive import alignment_warnings
 from synthesizer.training.losses import local_mean, tacotron_losses
 from synthesizer.training.parallel import tempo
-from synthesizer.training.task import build_task
 from tests.synthesizer.test_data import MEL, SPEAKER_SIZE, make_set
 from utils.config import CONFIGS, load_config
 from utils.errors import CloningError
