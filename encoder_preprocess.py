@@ -59,8 +59,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="of the teacher (default: a GPU if there is one)",
     )
     parser.add_argument(
-        "--noise", type=user_path, nargs="+", default=[], metavar="DIR",
-        help="folders of recorded noise for augmentation"
+        "--noise",
+        type=user_path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders of recorded noise for augmentation",
     )
     parser.add_argument(
         "--rooms",

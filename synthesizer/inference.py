@@ -355,9 +355,7 @@ class Synthesizer:
         facts = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, voice.pace)])
         prompt = torch.from_numpy(voice.prompt[: round(PROMPT_SECONDS / self.mel.frame_seconds)]).t()
         lengths = torch.full((count,), prompt.shape[1], device=self.device)
-        return Told(
-            facts.to(self.device).expand(count, -1), prompt.to(self.device).expand(count, -1, -1), lengths
-        )
+        return Told(facts.to(self.device).expand(count, -1), prompt.to(self.device).expand(count, -1, -1), lengths)
 
     def _speakers(self, speaker: np.ndarray, count: int) -> Tensor:
         speakers = torch.as_tensor(np.asarray(speaker, dtype=np.float32))

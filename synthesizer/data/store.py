@@ -169,9 +169,7 @@ class Voices:
         for name in ("mel", "embed", "wanted", "facts"):
             setattr(self, name, getattr(self, name).to(device))
 
-    def mixed_in(
-        self, batch: dict[str, Tensor], places: np.ndarray, draw: np.random.Generator
-    ) -> dict[str, Tensor]:
+    def mixed_in(self, batch: dict[str, Tensor], places: np.ndarray, draw: np.random.Generator) -> dict[str, Tensor]:
         """A batch's speaker, facts, prompt, prompt_lengths and embed with voices of this set at some places."""
         chosen = draw.choice(len(self.frames), len(places), p=self.shares)
         width = batch["prompt"].shape[2]
@@ -226,8 +224,6 @@ def pad(arrays: Sequence[np.ndarray], length: int | None = None, value: float = 
     for row, array in zip(out, arrays, strict=True):
         row[: len(array)] = array
     return out
-
-
 
 
 def prosody(mel: np.ndarray, pitch: np.ndarray, durations: np.ndarray) -> np.ndarray:

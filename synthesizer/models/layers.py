@@ -101,7 +101,6 @@ class ConvBlock(nn.Module):
         y = self.norm(y) * (1 + gain) + shift
         return x + self.scale * self.down(F.gelu(self.up(y)))
 
-
     def _depthwise(self, x: Tensor) -> Tensor:
         if x.is_cuda:
             x = x.to(torch.get_autocast_dtype("cuda")) if torch.is_autocast_enabled("cuda") else x

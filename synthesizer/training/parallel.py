@@ -173,9 +173,7 @@ class ParallelTask(SynthesizerTask):
         """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""
         batch = to_device(self.held_out.windows([utterance], None, self.run.data.window), model.mel_mean.device)
         emotion = model.emotion.label(batch["emotion"]) if model.emotion is not None else None
-        who = model.condition(
-            batch["speaker"], emotion, batch["facts"], batch["prompt"], batch["prompt_lengths"]
-        )
+        who = model.condition(batch["speaker"], emotion, batch["facts"], batch["prompt"], batch["prompt_lengths"])
         encoding = model.encode(batch["tokens"], batch["token_lengths"], who, marks=batch["marks"])
         durations = whole_durations(torch.expm1(encoding.durations_log), batch["token_lengths"]).clamp(max=100)
         mel, _ = model.mels(encoding, durations, encoding.prosody, who, [0])

@@ -105,7 +105,10 @@ class Run:
             module.to(self.accelerator.device)  # before the optimizers, whose restored state follows their parameters
         self.optimizers = {
             name: torch.optim.AdamW(
-                m.parameters(), config.learning_rate, config.betas, weight_decay=config.weight_decay,
+                m.parameters(),
+                config.learning_rate,
+                config.betas,
+                weight_decay=config.weight_decay,
                 fused=self.cuda or None,
             )  # fmt: skip
             for name, m in task.modules.items()
