@@ -32,9 +32,7 @@ Phone times (alignments/*.jsonl.gz), texts (punctuated/*.tsv) and noises in a co
 
 
 def build_parser() -> SettingsParser:
-    parser = SettingsParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = SettingsParser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     about = "folders of corpora, or the parts that `train_all.py pack` made"
     parser.add_argument("corpora", nargs="+", type=user_path, metavar="CORPUS", help=about)
     parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="sets, runs, models, card, logs")

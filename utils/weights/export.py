@@ -1,4 +1,4 @@
-"""Make a checkpoint of a training run small enough to share: `python -m utils.weights.export RUN/best.safetensors OUT`."""
+"""Make a checkpoint of a run small enough to share: `python -m utils.weights.export RUN/best.safetensors OUT`."""
 
 from __future__ import annotations
 
