@@ -221,7 +221,7 @@ def test_whole_ones_are_what_their_header_says(container, subtype):
 
 
 def test_a_flac_that_was_streamed_is_read_to_its_end(caplog):
-    caplog.set_level("WARNING", "utils.audio")  # which a script in the same process may have silenced
+    caplog.set_level("WARNING", "utils.audio.io")  # which a script in the same process may have silenced
     wav = read(flac_of_unknown_length(tone(1)))
     np.testing.assert_allclose(wav.samples, tone(1), atol=1e-4)
     assert "never finished" in wav.notes[0] and wav.notes[0] in caplog.text
@@ -240,7 +240,7 @@ def test_chunks_around_the_samples_are_no_samples():
 
 
 def test_ogg_cut_short_is_used_with_a_warning(tmp_path, caplog):
-    caplog.set_level("WARNING", "utils.audio")
+    caplog.set_level("WARNING", "utils.audio.io")
     data = write(tmp_path / "speech.ogg", SPEECH).read_bytes()
     (tmp_path / "cut.ogg").write_bytes(data[: len(data) * 3 // 4])
     assert read(tmp_path / "speech.ogg").seconds > 2 and not caplog.records
