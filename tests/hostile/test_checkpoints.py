@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.hostile import checkpoints, limits
 
+pytestmark = pytest.mark.slow
 USE = "tests.hostile.checkpoints:use"
 MEGABYTES = 700  # of address space beside the libraries: three times the largest file, and the pieces of the networks
 

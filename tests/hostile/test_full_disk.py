@@ -44,6 +44,7 @@ def one_line(done: subprocess.CompletedProcess, place: object) -> None:
     assert len(errors) == 1 and str(place) in errors[0] and done.stderr.rstrip().endswith(errors[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_preprocessing_goes_on_after_a_full_disk(tmp_path, jobs):
     folder = tmp_path / "voices" / "ann"
@@ -59,6 +60,7 @@ def test_preprocessing_goes_on_after_a_full_disk(tmp_path, jobs):
     assert "6 utterances" in done.stdout
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_a_full_disk(tmp_path):
     vocoder_set.make_set(tmp_path / "set")
     flags = ["--config", "debug", "--device", "cpu", "--threads", "1"]

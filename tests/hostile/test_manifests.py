@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.hostile import limits, manifests
 
+pytestmark = pytest.mark.slow
 USE = "tests.hostile.manifests:use"
 MEGABYTES = 700
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import re
 import shlex
-import subprocess
-import sys
 from functools import lru_cache
 
 import pytest
@@ -20,20 +21,17 @@ COMMANDS = re.findall(r"(?:^|\s)python (\w+\.py|-m utils\.\w+)([^\n#|]*)", BLOCK
 
 
 @lru_cache
-def help_of(script: str) -> str:
-    words = [sys.executable, *script.split(), "--help"]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
-@lru_cache
-def help_with_subcommands(script: str, subcommand: str) -> str:
-    return help_of(f"{script} {subcommand}") if script == "evaluate.py" else help_of(script)
+def help_of(script: str, *subcommand: str) -> str:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.raises(SystemExit):
+        importlib.import_module(script.removeprefix("-m ").removesuffix(".py")).main([*subcommand, "--help"])
+    return said.getvalue()
 
 
 @pytest.mark.parametrize(("script", "arguments"), sorted(set(COMMANDS)))
 def test_every_flag_in_the_readme_exists(script, arguments):
     words = shlex.split(arguments)
-    text = help_with_subcommands(script, words[0] if words else "")
+    text = help_of(script, *words[:1]) if script == "evaluate.py" else help_of(script)
     for flag in (word for word in words if word.startswith("--")):
         assert re.search(rf"{flag}\b", text), f"{script} has no {flag}"
 
