@@ -6,13 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
-from hypothesis import HealthCheck, settings
 
-torch.set_num_threads(1)
-# No verdict by the clock, and the same examples on every machine.
-settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-settings.load_profile("steady")
 TESTS = Path(__file__).resolve().parent
 ROOT, DATA = TESTS.parent, TESTS / "data"
 # modules that train, start processes, drive the page, or search: `make test-fast` leaves them out
@@ -27,10 +21,33 @@ SLOW = set(
 )
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Only in processes that run tests: the one that hands them out needs neither package."""
+    if isinstance(collector, pytest.Session):
+        import utils  # noqa: F401, I001 - before torch: it settles how idle threads wait
+        import torch
+        from hypothesis import HealthCheck, settings
+
+        torch.set_num_threads(1)
+        # No verdict by the clock, and the same examples on every machine.
+        checks = [HealthCheck.too_slow]
+        settings.register_profile("steady", deadline=None, suppress_health_check=checks, derandomize=True)
+        settings.load_profile("steady")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Modules of which nothing would be run are not loaded: some load a web server."""
+    return True if config.getoption("markexpr") == "not slow" and _is_slow(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.relative_to(TESTS).with_suffix("").as_posix().replace("test_", "") in SLOW:
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
+
+
+def _is_slow(path: Path) -> bool:
+    return path.relative_to(TESTS).with_suffix("").as_posix().replace("test_", "") in SLOW
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -60,6 +60,7 @@ def flags(corpora, out, *more) -> list[str]:
     return [str(word) for word in [*corpora, "--out", out, *fixed, *more]]
 
 
+@pytest.mark.slow
 def test_recordings_and_a_time_become_a_chain_that_speaks(corpus, tmp_path, capsys):
     assert train_all.main(["pack", str(corpus), "--out", str(tmp_path / "parts"), "--part-mb", "0.1"]) == 0
     parts = sorted((tmp_path / "parts").glob("*"))

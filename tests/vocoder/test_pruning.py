@@ -85,6 +85,7 @@ def test_what_has_gone_stays_away_and_the_log_tells(data, tmp_path):
     assert sparsity == sorted(sparsity) and sparsity[0] == 0 and sparsity[-1] == pytest.approx(0.75, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_takes_up_its_masks(data, tmp_path, monkeypatch):
     assert run(data, tmp_path / "whole") == 0
     make = vocoder_train.make_task
