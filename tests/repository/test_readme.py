@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
-COMMANDS = re.findall(r"(?:^|\s)python (\w+\.py|-m utils\.\w+)([^\n#|]*)", BLOCKS)
+COMMANDS = re.findall(r"(?:^|\s)python (\w+\.py|-m utils[.\w]+)([^\n#|]*)", BLOCKS)
 
 
 @lru_cache
