@@ -1,4 +1,4 @@
-"""A busy neighbour: how long a sentence takes while other processes spin.
+"""A busy neighbor: how long a sentence takes while other processes spin.
 
     python benchmarks/busy.py [--spinning 0 2 6] [--policies passive default] [--repeats 3]
     python benchmarks/busy.py --command "python ../Real-Time-Voice-Cloning/demo_cli.py ..."   # of another project
@@ -40,16 +40,16 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--command", type=shlex.split, default=OURS)
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through `finally`: no neighbour is left spinning
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through `finally`: no neighbor is left spinning
     print("| spinning | policy | wall s, best to worst | processor s |\n|---|---|---|---|")
     for count in args.spinning:
-        neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+        neighbors = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
         try:
             taken = [(policy, timed(args.command, policy)) for _ in range(args.repeats) for policy in args.policies]
         finally:
-            for neighbour in neighbours:
-                neighbour.kill()
-                neighbour.wait()
+            for neighbor in neighbors:
+                neighbor.kill()
+                neighbor.wait()
         for policy in args.policies:
             walls, processors = zip(*sorted(times for name, times in taken if name == policy), strict=True)
             print(f"| {count} | {policy} | {walls[0]:.1f} to {walls[-1]:.1f} | {min(processors):.1f} |", flush=True)

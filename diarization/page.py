@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 from pathlib import Path
 from string import Template
@@ -17,11 +16,9 @@ import numpy as np
 
 from diarization.pipeline import Diarization
 from diarization.plots import colours
-from utils.audio.io import Waveform, resample
+from utils.audio.codecs import opus_bytes
 
 TEMPLATE = Path(__file__).with_name("page.html")
-_BLOCK = 30  # seconds encoded at a time
-_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
 def to_html(result: Diarization, title: str) -> str:
@@ -35,7 +32,7 @@ def to_html(result: Diarization, title: str) -> str:
     return page.substitute(
         title=html.escape(title),
         table=table,
-        audio=base64.b64encode(opus(result.audio)).decode("ascii"),
+        audio=base64.b64encode(opus_bytes(result.audio)).decode("ascii"),
         data=for_script(as_data(result)),
     )
 
@@ -59,20 +56,6 @@ def for_script(data: Any) -> str:
     """JSON that cannot end the element it stands in: no `<`, `>` or `&`, whatever the names are."""
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def opus(audio: Waveform) -> bytes:
-    """Ogg Opus, block by block, as libsndfile's encoder wants long audio; peaks over 1 are scaled down."""
-    import soundfile
-
-    if audio.sample_rate not in _OPUS_RATES:
-        audio = Waveform(resample(audio.samples, audio.sample_rate, 16000), 16000)
-    buffer = io.BytesIO()
-    gain = np.float32(1 / max(1.0, audio.peak))
-    with soundfile.SoundFile(buffer, "w", audio.sample_rate, 1, format="OGG", subtype="OPUS") as file:
-        for start in range(0, len(audio), _BLOCK * audio.sample_rate):
-            file.write(gain * audio.samples[start : start + _BLOCK * audio.sample_rate])
-    return buffer.getvalue()
 
 
 def _colour(result: Diarization, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Losses that pull a speaker's utterances together, and the equal error rate that measures how well.
+"""Losses that pull a speaker's utterances together.
 
 E is embeddings (S, U, D): S speakers, U utterances each, length 1.
 """
@@ -70,46 +70,6 @@ def additive_margin(embeddings: Tensor, prototypes: Tensor, speakers: Tensor, ma
 def slow(parameter: Tensor, share: float = GRADIENT_SHARE) -> Tensor:
     """The same value with a fraction of the gradient."""
     return parameter.detach() + share * (parameter - parameter.detach())
-
-
-def equal_error_rate(scores: np.ndarray, same: np.ndarray) -> float:
-    """Where as many impostors pass as targets fail, between thresholds by a straight line.
-
-    scores (n,) higher is more alike, same (n,) true for pairs of one speaker -> rate in 0 .. 1.
-    Raises ValueError when one of the two kinds is missing.
-    """
-    scores, same = np.asarray(scores, np.float64).ravel(), np.asarray(same, bool).ravel()
-    targets, impostors = int(same.sum()), int((~same).sum())
-    if not targets or not impostors:
-        raise ValueError(f"an equal error rate needs pairs of both kinds, got {targets} targets, {impostors} impostors")
-    order = np.argsort(-scores, kind="stable")
-    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = np.cumsum(same[order])[last_of_ties]
-    accepted = np.append(0.0, hits / targets)
-    false_accepted = np.append(0.0, (last_of_ties + 1 - hits) / impostors)
-    gap = accepted + false_accepted - 1  # rises from -1 to 1; the rate is where it is 0
-    i = int(np.argmax(gap >= 0))
-    share = -gap[i - 1] / (gap[i] - gap[i - 1])
-    return float(false_accepted[i - 1] + share * (false_accepted[i] - false_accepted[i - 1]))
-
-
-def batch_error_rate(similarity: Tensor) -> float:
-    """EER of every utterance against every speaker of a batch: similarity (S, U, S)"""
-    values = similarity.detach().float().cpu().numpy()
-    same = np.broadcast_to(np.eye(len(values), dtype=bool)[:, None, :], values.shape)
-    return equal_error_rate(values, same)
-
-
-def pairwise_error_rate(embeddings: np.ndarray, speakers: np.ndarray, recordings: np.ndarray | None = None) -> float:
-    """EER over all pairs: embeddings (N, D) of length 1, speakers (N,).
-
-    With `recordings` (N,), pairs of crops of one recording do not count: they are too easy.
-    """
-    first, second = np.triu_indices(len(embeddings), k=1)
-    if recordings is not None:
-        apart = recordings[first] != recordings[second]
-        first, second = first[apart], second[apart]
-    return equal_error_rate((embeddings @ embeddings.T)[first, second], speakers[first] == speakers[second])
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -14,10 +14,8 @@ from encoder.data import TrainingBatches, ValidationCrops, validation_crops
 from encoder.loss import (
     additive_margin,
     angular_prototypical,
-    batch_error_rate,
     ge2e_contrast,
     ge2e_softmax,
-    pairwise_error_rate,
     similarity_matrix,
     slow,
 )
@@ -25,6 +23,7 @@ from encoder.model import PROTOTYPES, build_network
 from encoder.names import KIND, OWN, voice_name
 from encoder.settings import EncoderSettings
 from encoder.teach import Taught, read_taught
+from encoder.verification import batch_error_rate, pairwise_error_rate
 from encoder.voices import formant_move, voice_mel
 from utils.audio.mel import mel_spectrogram
 from utils.config import to_dict

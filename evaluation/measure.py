@@ -18,7 +18,7 @@ from evaluation.judges.recognizer import Recognizer, Whisper, load_recognizer
 from evaluation.lists.sentences import Plan
 from evaluation.metrics import signals
 from evaluation.metrics.prosody import comma_pauses, final_rise, has_inner_comma
-from evaluation.metrics.scores import bootstrap, pooled_rate, word_errors
+from evaluation.metrics.scores import Interval, bootstrap, pooled_rate, word_errors
 from evaluation.report import Cell
 from utils.audio.io import Waveform, read, resample
 from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram
@@ -26,7 +26,7 @@ from utils.files import user_path
 
 logger = logging.getLogger(__name__)
 Numbers = dict[str, Any]
-# headings of `word_cells` -> (digits, numbers in a row)
+# heading of `word_cells` -> (digits, names of the two numbers in a row)
 WORDS = {"WER %": (1, "word_edits", "words"), "CER %": (1, "character_edits", "characters")}
 FLOOR_DB = -30.0  # of the comparison mel: some 60 dB under loud vowels
 LEVEL = 0.1  # root mean square of speech to which two speakers are brought
@@ -40,7 +40,7 @@ class Panel:
     judges: list[Judge | Missing]
     likeness: list[Likeness | Missing]
     recognizer: Recognizer | Missing
-    version: str  # of the recogniser's sentences
+    version: str  # of the recognizer's sentences
 
     @classmethod
     def load(
@@ -78,7 +78,7 @@ class Panel:
         """Learn what each speaker sounds like to the judges of likeness, and what real speech of each gets."""
         for likeness in self.present:
             likeness.enrol({s: [read(clip) for clip in clips] for s, clips in plan.enrolment.items()}, plan.groups)
-            likeness.hear_real({s: [read(item.real) for item in items] for s, items in plan.real.items()})
+            likeness.hear_real({s: [read(item.recording) for item in items] for s, items in plan.real.items()})
 
     def embed_by(self, judge: SpeakerJudge, waveform: Waveform) -> np.ndarray | None:
         """(D,) of norm 1 of the clip, brought to one level over its speech; None where no voice is found."""
@@ -91,12 +91,12 @@ class Panel:
 
     def measure(self, waveform: Waveform, spoken: str, speaker: str) -> Numbers:
         """Everything that needs no other recording of the same sentence."""
-        mark = digest(waveform)
+        key = digest(waveform)
         numbers: Numbers = {"seconds": waveform.seconds}
         for judge in self.judges:
             if not isinstance(judge, Missing):
-                numbers |= self._cached(f"{judge.name}/{mark}", lambda judge=judge: judge.measure(waveform))
-        numbers |= self._words(waveform, spoken, mark)
+                numbers |= self._cached(f"{judge.name}/{key}", lambda judge=judge: judge.measure(waveform))
+        numbers |= self._words(waveform, spoken, key)
         numbers |= self.voice(waveform, spoken)
         for likeness in self.present:
             numbers |= likeness.compare(waveform, speaker)
@@ -113,7 +113,7 @@ class Panel:
         return {"rise": final_rise(signals.quick_pitch(waveform.samples, waveform.sample_rate))}
 
     def commas(self, waveform: Waveform, text: str) -> Numbers:
-        """Seconds of quiet at each comma of `text`; nothing without one, or without a recogniser that tells times."""
+        """Seconds of quiet at each comma of `text`; nothing without one, or without a recognizer that tells times."""
         if not has_inner_comma(text) or not isinstance(self.recognizer, Whisper):
             return {}
         key = f"words/{self.recognizer.name}/{digest(waveform)}"
@@ -121,11 +121,11 @@ class Panel:
         quiet = signals.quiet_frames(waveform.samples, waveform.sample_rate)
         return {"comma_pauses": comma_pauses(text, words, quiet)}
 
-    def _words(self, waveform: Waveform, spoken: str, mark: str) -> Numbers:
+    def _words(self, waveform: Waveform, spoken: str, audio_key: str) -> Numbers:
         if isinstance(self.recognizer, Missing) or not spoken:
             return {}
         recognizer = self.recognizer
-        key = f"{recognizer.name}/{self.version}/{mark}"
+        key = f"{recognizer.name}/{self.version}/{audio_key}"
         heard = self._cached(key, lambda: {"heard": recognizer.transcribe(waveform)})["heard"]
         errors = word_errors(recognizer.normalize(spoken), recognizer.normalize(heard))
         return {"heard": heard, **errors._asdict()}
@@ -150,12 +150,10 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
 def word_cells(rows: list[Numbers]) -> dict[str, Cell]:
     """Error rates in percent, pooled over all words, or characters, of some sentences."""
     result = {}
-    for heading, (edits, length) in zip(
-        WORDS, (("word_edits", "words"), ("character_edits", "characters")), strict=True
-    ):
+    for heading, (_, edits, length) in WORDS.items():
         pairs = np.array([[row[edits], row[length]] for row in rows if edits in row], dtype=float)
         rate = bootstrap(pairs, pooled_rate) if len(pairs) else None
-        result[heading] = Cell.of(rate and type(rate)(*(100 * x for x in rate)), "no recogniser")
+        result[heading] = Cell.of(rate and Interval(*(100 * x for x in rate)), "no recognizer")
     return result
 
 
@@ -183,7 +181,7 @@ def comparison_mel(waveform: Waveform) -> np.ndarray:
     if waveform.sample_rate != SYNTHESIZER_MEL.sample_rate:
         samples = resample(samples, waveform.sample_rate, SYNTHESIZER_MEL.sample_rate)
     normalized = mel_spectrogram(torch.from_numpy(samples), SYNTHESIZER_MEL).numpy()
-    decibels = -SYNTHESIZER_MEL.min_db / (2 * SYNTHESIZER_MEL.max_abs)  # of one unit of the normalised mel
+    decibels = -SYNTHESIZER_MEL.min_db / (2 * SYNTHESIZER_MEL.max_abs)  # of one unit of the normalized mel
     return np.maximum(normalized * decibels, FLOOR_DB)
 
 

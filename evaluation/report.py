@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.cache import plain
 from evaluation.metrics.scores import Interval
-from utils.audio.io import Waveform, resample
+from utils.audio.codecs import opus_bytes
+from utils.audio.io import Waveform
 from utils.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLAYER_BUDGET = 20_000_000  # bytes of audio in one page, before base64 makes it a third more
-STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1500px;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:.6em 0}
-td,th{padding:.25em .6em;border-bottom:1px solid #ddd;text-align:right}
-td:first-child,th:first-child,.facts td{text-align:left}th{background:#f4f4f4;vertical-align:bottom}
-small{color:#777;white-space:nowrap}p small{white-space:normal}.empty{color:#a55}
-sup{line-height:0}.players td:first-child{min-width:16em}
-.numbers td:first-child,.facts td:first-child{white-space:nowrap}
-.wide{overflow-x:auto}img{max-width:100%}audio{width:190px;height:32px}h2{margin-top:2em}
-"""
+TEMPLATE = Path(__file__).with_name("report.html")
 
 
 @dataclass(frozen=True)
@@ -45,12 +35,8 @@ class Cell:
     @staticmethod
     def of(value: Interval | float | str | None, reason: str = "") -> Cell:
         """From an interval, a number or a word; what is not a number becomes an empty cell."""
-        low = high = None
-        if isinstance(value, Interval):
-            value, low, high = plain(list(value))
-        elif isinstance(value, float):
-            value = plain(value)
-        return Cell(value, low, high, reason or "nothing to measure" if value is None else "")
+        shown, low, high = plain(list(value)) if isinstance(value, Interval) else (plain(value), None, None)
+        return Cell(shown, low, high, reason or "nothing to measure" if shown is None else "")
 
     def text(self, digits: int) -> str:
         """As in a Markdown table: `12.3 [11.0, 14.1]`, or a dash."""
@@ -128,94 +114,64 @@ class Report:
         }
 
     def as_html(self) -> str:
-        title = f"evaluate.py {self.subcommand}"
-        body = [f"<h1>{_esc(title)}</h1>", _facts(self.facts)]
-        if self.missing:
-            body.append("<h2>Missing</h2><ul>")
-            body += [f"<li>{_esc(name)}: {_esc(reason)}</li>" for name, reason in self.missing]
-            body.append("</ul>")
-        budget = PLAYER_BUDGET
+        """The page, whole: audio and figures are in it."""
+        from jinja2 import Environment  # escapes what it shows
+
+        environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+        facts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in self.facts.items()}
+        views, budget = [], PLAYER_BUDGET
         for part in self.parts:
             if isinstance(part, Table):
-                body.append(_table(part))
+                views.append(_table(part))
             elif isinstance(part, Players):
-                text, budget = _players(part, budget)
-                body.append(text)
+                view, budget = _players(part, budget)
+                views.append(view)
             else:
-                body.append(f"<h2>{_esc(part[0])}</h2>{_figure(part[1])}")
-        head = f'<meta charset="utf-8"><title>{_esc(title)}</title><style>{STYLE}</style>'
-        return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+                views.append({"kind": "figure", "title": part[0], "data": _png(part[1])})
+        return template.render(subcommand=self.subcommand, facts=facts, missing=self.missing, parts=views)
 
 
-def opus_bytes(waveform: Waveform) -> bytes:
-    """Ogg Opus, about 3 kB a second of speech; every present browser plays it."""
-    import soundfile
-
-    rates = (8000, 12000, 16000, 24000, 48000)
-    if waveform.sample_rate not in rates:
-        waveform = Waveform(resample(waveform.samples, waveform.sample_rate, 24000), 24000)
-    buffer = io.BytesIO()
-    samples = waveform.samples / max(1.0, float(abs(waveform.samples).max(initial=0)))
-    soundfile.write(buffer, samples, waveform.sample_rate, format="OGG", subtype="OPUS")
-    return buffer.getvalue()
-
-
-def _players(players: Players, budget: int) -> tuple[str, int]:
-    lines = _opening(players.title, players.columns, "players")
-    for name, sounds in players.rows:
-        lines.append(f"<tr><td>{_esc(name)}</td>")
-        for column in players.columns:
-            content = b""
-            if column in sounds and len(sounds[column]):
-                content = opus_bytes(sounds[column])
-            if not content or len(content) > budget:
-                lines.append(f'<td class="empty">{"left out: page is full" if content else ""}</td>')
-                continue
-            budget -= len(content)
-            data = base64.b64encode(content).decode()
-            lines.append(f'<td><audio controls preload="none" src="data:audio/ogg;base64,{data}"></audio></td>')
-        lines.append("</tr>")
-    return "".join([*lines, "</table></div>"]), budget
-
-
-def _table(table: Table) -> str:
-    lines = _opening(table.title, table.columns, "numbers")
-    reasons: dict[str, int] = {}  # of empty cells: said once, under the table
+def _table(table: Table) -> dict[str, Any]:
+    """What the template shows of a table: cells (value, interval, reason's number); reasons stand under it once."""
+    reasons: dict[str, int] = {}
+    rows = []
     for name, cells in table.rows:
-        lines.append(f"<tr><td>{_esc(name)}</td>")
+        shown = []
         for column, digits in table.columns.items():
             cell = cells.get(column, Cell(None, reason="not measured"))
-            value, _, interval = cell.text(digits).partition(" [")
             if cell.value is None:
-                number = reasons.setdefault(cell.reason, len(reasons) + 1)
-                lines.append(f'<td class="empty" title="{_esc(cell.reason)}">–<sup>{number}</sup></td>')
-            elif interval and not isinstance(cell.value, str):
-                lines.append(f"<td>{_esc(value)}<br><small>[{_esc(interval)}</small></td>")
+                shown.append({"empty": cell.reason, "number": reasons.setdefault(cell.reason, len(reasons) + 1)})
+            elif isinstance(cell.value, str):
+                shown.append({"value": cell.value})
             else:
-                lines.append(f"<td>{_esc(cell.text(digits))}</td>")
-        lines.append("</tr>")
+                value, bracket, interval = cell.text(digits).partition(" [")
+                shown.append({"value": value, "interval": f"[{interval}" if bracket else ""})
+        rows.append((name, shown))
     notes = [table.note] if table.note else []
     notes += [f"{number}: {reason}" for reason, number in reasons.items()]
-    return "".join([*lines, "</table></div>", f"<p><small>{'<br>'.join(map(_esc, notes))}</small></p>"])
+    return {"kind": "numbers", "title": table.title, "columns": list(table.columns), "rows": rows, "notes": notes}
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
-    rows = "".join(f"<tr><td>{_esc(k)}</td><td>{_esc(v)}</td></tr>" for k, v in facts.items())
-    return f'<table class="facts">{rows}</table>'
+def _players(players: Players, budget: int) -> tuple[dict[str, Any], int]:
+    """What the template shows of players, as many as fit into `budget` bytes, and what is left of it."""
+    rows = []
+    for name, sounds in players.rows:
+        shown = []
+        for column in players.columns:
+            content = opus_bytes(sounds[column]) if column in sounds and len(sounds[column]) else b""
+            fits = len(content) <= budget
+            budget -= len(content) if fits else 0
+            shown.append({"data": _base64(content) if fits else "", "left_out": not fits})
+        rows.append((name, shown))
+    return {"kind": "players", "title": players.title, "columns": players.columns, "rows": rows}, budget
 
 
-def _figure(figure: Figure) -> str:
+def _png(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    return _base64(buffer.getvalue())
 
 
-def _opening(title: str, columns: Iterable[str], kind: str) -> list[str]:
-    headings = "".join(f"<th>{_esc(name)}</th>" for name in columns)
-    return [f'<h2>{_esc(title)}</h2><div class="wide"><table class="{kind}"><tr><th></th>{headings}</tr>']
-
-
-def _esc(value: Any) -> str:
-    if isinstance(value, float) and math.isfinite(value):
-        value = f"{value:.4g}"
-    return html.escape(str(value))
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

@@ -20,7 +20,7 @@ from evaluation.judges.naturalness import Missing
 from evaluation.lists.sentences import QUESTION, STATEMENT, Item, Plan, load_plan, shortened
 from evaluation.lists.voices import plan_of
 from evaluation.measure import Numbers, Panel, add_judge_arguments, aligned_distance
-from evaluation.metrics.alignment import alignment_health, combine
+from evaluation.metrics.alignment import alignment_quality, combine
 from evaluation.models import Column, chain_columns, facts_of, find, vocoder_columns
 from evaluation.report import Report
 from utils.audio.io import Waveform, read
@@ -58,10 +58,10 @@ class Chain:
 
     def make(self, item: Item) -> tuple[Waveform, Numbers]:
         cloning = self.cloner.clone(item.reference, item.text, seed=SEED)
-        health = combine([alignment_health(np.asarray(p.alignment), _spoken(p.tokens)) for p in cloning.pieces])
+        quality = combine([alignment_quality(np.asarray(p.alignment), _spoken(p.tokens)) for p in cloning.pieces])
         bounded = [reason for reason in cloning.stop_reasons if reason == "limit"]
         numbers = {"stop_reasons": cloning.stop_reasons, "bounded": float(bool(bounded)), "notes": cloning.notes}
-        return cloning.audio, {**health._asdict(), **numbers, "stages": dict(cloning.seconds)}
+        return cloning.audio, {**quality._asdict(), **numbers, "stages": dict(cloning.seconds)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> Report:
     panel.enrol(plan)
     report.missing += panel.missing
     report.facts |= panel.about | _judge_notes(columns, panel)
-    systems = [System(REAL, lambda item: (read(item.real), {}))]
+    systems = [System(REAL, lambda item: (read(item.recording), {}))]
     copiers = [] if args.no_copies else vocoder_columns(args.models, [Path(args.vocoder)] if args.vocoder else [])
     systems += [System(f"{c.name} of real mels", Resynthesizer(c, args.device).make) for c in copiers]
     for name, chain in _chains(columns, args):
@@ -190,7 +190,7 @@ def _against_real(systems: list[System], plan: Plan, panel: Panel) -> None:
     """Add what compares with the speaker's own recordings: pitch, pace, the sounds of the same sentence."""
     own = {}
     for speaker, items in plan.real.items():
-        voices = [panel.voice(read(item.real), item.spoken) for item in items]
+        voices = [panel.voice(read(item.recording), item.spoken) for item in items]
         if voiced := [numbers for numbers in voices if numbers["f0_hz"]]:
             names = ("f0_hz", "f0_spread", "letters_per_s")
             own[speaker] = [float(np.median([numbers[name] for numbers in voiced])) for name in names]

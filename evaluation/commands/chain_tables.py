@@ -51,7 +51,7 @@ EMPTY = {
     **dict.fromkeys(("pause at a comma s", "commas with a pause %"), "wants commas, and Whisper"),
     **dict.fromkeys(("RTF", "CPU s / s"), "nothing was made"),
 }
-HEALTH = {
+ALIGNMENT = {
     "coverage %": 1,
     "skips": 2,
     "repeats": 2,
@@ -91,25 +91,25 @@ def _tables(report: Report, systems: list[System], plan: Plan) -> None:
     tables = []
     group_of = {item.id: plan.groups.get(item.speaker, "") for item in plan.items if item.kind == "read"}
     for group in dict.fromkeys(group_of.values()):
-        rows = {s.name: [row for name, row in s.rows.items() if group_of.get(name) == group] for s in systems}
+        of_group = {s.name: [row for name, row in s.rows.items() if group_of.get(name) == group] for s in systems}
         title = f"The same sentences, really read{group and f': {group}'}"
-        tables += _pair(title, {name: own for name, own in rows.items() if own}, note)
+        tables += _pair(title, {name: own for name, own in of_group.items() if own}, note)
     tables.append(_rises(systems))
     kinds: dict[str, list[Numbers]] = {}
     voices: dict[str, list[Numbers]] = {}
-    health = Table(
-        "Alignment health, mean of a sentence", HEALTH, note="From the attention or the durations of the chain."
+    alignment = Table(
+        "Alignment, mean of a sentence", ALIGNMENT, note="From the attention or the durations of the chain."
     )
     for system in systems:
         rows = list(system.rows.values())
         for kind in KINDS if system.is_chain else ():
             if chosen := [row for row in rows if row["kind"] == kind]:
                 kinds[f"{system.name}, {kind}"] = chosen
-                health.add(f"{system.name}, {kind}", _health(chosen))
+                alignment.add(f"{system.name}, {kind}", _alignment(chosen))
         for speaker in sorted({row["speaker"] for row in rows}) if system is systems[0] or system.is_chain else ():
             if chosen := [row for row in rows if row["speaker"] == speaker and row["kind"] == "read"]:
                 voices[f"{system.name}, {speaker}"] = chosen
-    tables += [*_pair("The chain, by kind of sentence", kinds), health, *_pair("By speaker: read sentences", voices)]
+    tables += [*_pair("The chain, by kind of sentence", kinds), alignment, *_pair("By speaker: read sentences", voices)]
     report.parts += [table for table in tables if table.rows]
 
 
@@ -158,12 +158,12 @@ def cells(rows: list[Numbers]) -> dict[str, Cell]:
     return result
 
 
-def _health(rows: list[Numbers]) -> dict[str, Cell]:
+def _alignment(rows: list[Numbers]) -> dict[str, Cell]:
     names = ("coverage", "skips", "repeats", "early_stop", "overrun", "bounded")
     factors = (100, 1, 1, 100, 1, 100)
     return {
         heading: Cell.of(bootstrap([factor * float(row[name]) for row in rows]))
-        for heading, name, factor in zip(HEALTH, names, factors, strict=True)
+        for heading, name, factor in zip(ALIGNMENT, names, factors, strict=True)
     }
 
 

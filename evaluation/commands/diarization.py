@@ -1,4 +1,4 @@
-"""`evaluate.py diarization`: who speaks when? Diarisation error rates with references and without, on conversations
+"""`evaluate.py diarization`: who speaks when? Diarization error rates with references and without, on conversations
 built from set-aside LibriSpeech speakers and on meetings; `--calibrate` measures the encoder first."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from utils.files import user_path
 
 logger = logging.getLogger(__name__)
 MINUTES, QUICK_MINUTES = (1.0, 4.0, 10.0), (1.0,)
-CALIBRATION_CORPORA = ("librispeech", "ljspeech", "speechocean762", "an4")  # read speech, licences as the encoder's
+CALIBRATION_CORPORA = ("librispeech", "ljspeech", "speechocean762", "an4")  # read speech, licenses as the encoder's
 MEETINGS = "diarization_ami"
 MODES = ("with references", "number given", "without")
 COLLARS = {"DER %": (0.0, False), "DER %, collar 0.25": (0.25, False), "DER %, collar 0.25, no overlap": (0.25, True)}
@@ -118,7 +118,7 @@ def errors(
         from pyannote.core import Annotation, Segment, Timeline
         from pyannote.metrics.diarization import DiarizationErrorRate
     except ImportError as error:
-        raise require_package("pyannote.metrics", "scoring diarisation", "requirements/eval.txt") from error
+        raise require_package("pyannote.metrics", "scoring diarization", "requirements/eval.txt") from error
 
     def annotation(turns: Sequence[Turn]) -> Annotation:
         result = Annotation()

@@ -41,7 +41,7 @@ OTHER_TEXTS = (
     "The doctor wants to see you again.",
 )
 QUICK = (3, 4)  # voices, sentences
-BARS = {"accuracy": 2.0, "order": 0.9, "health": 0.9, "similarity": 0.1}  # issue: times chance, shares, at most
+BARS = {"accuracy": 2.0, "order": 0.9, "aligned": 0.9, "similarity": 0.1}  # times chance; shares; at most
 
 
 @dataclass
@@ -144,16 +144,16 @@ def say(
     emotions: Sequence[str | None],
 ) -> None:
     """Every sentence with every emotion in every voice; kept, so that an interrupted run goes on."""
-    mark = hashlib.sha256("/".join(system.cloner.describe().values()).encode()).hexdigest()[:12]
-    sounds = AudioCache(folder / "cache" / f"emotion-{mark}")
+    weights = hashlib.sha256("/".join(system.cloner.describe().values()).encode()).hexdigest()[:12]
+    sounds = AudioCache(folder / "cache" / f"emotion-{weights}")
     wanted = [(voice, text, emotion) for voice in voices for text in texts for emotion in emotions]
     for voice, text, emotion in tqdm(wanted, desc=system.name, disable=None):
         name = f"{voice}-{hashlib.sha256(text.encode()).hexdigest()[:8]}-{emotion}"
-        audio, good = sounds.get(name), cache.get(f"good/{mark}/{name}")
+        audio, good = sounds.get(name), cache.get(f"good/{weights}/{name}")
         if audio is None or good is None:
             cloning = system.cloner.clone(voices[voice], text, seed=SEED, emotion=emotion)
             audio = sounds.put(name, cloning.audio)
-            good = cache.put(f"good/{mark}/{name}", float(all(piece.good for piece in cloning.pieces)))
+            good = cache.put(f"good/{weights}/{name}", float(all(piece.good for piece in cloning.pieces)))
         key = f"describe/{digest(audio)}"
         numbers = cache.get(key) or cache.put(key, describe(audio))
         label = emotion or "plain"
@@ -169,7 +169,7 @@ def say(
 def tables(
     report: Report, systems: list[System], plain: System, real: dict[str, list[Take]], classifier: Classifier | None
 ) -> None:
-    """Numbers by emotion, the classifier's verdict, likeness and health, and whether the bars are met."""
+    """Numbers by emotion, the classifier's verdict, likeness and alignment, and whether the bars are met."""
     shown = Table(
         "What an emotion changes, against neutral",
         dict(SHOWN.values()),
@@ -209,21 +209,21 @@ def bars(systems: list[System], plain: System, confusions: dict[str, np.ndarray]
     """Each system against the bars of success."""
     chance = 1 / len(EMOTIONS)
     headings = {
-        "accuracy / chance": 1, "angry above sad, % of sentences": 0, "healthy %": 1, "similarity lost": 3, "met": 0
+        "accuracy / chance": 1, "angry above sad, % of sentences": 0, "aligned %": 1, "similarity lost": 3, "met": 0
     }  # fmt: skip
     table = Table(
         "Bars",
         headings,
         note=f"At least {BARS['accuracy']:g} times chance; angry louder and higher than sad in at least "
-        f"{100 * BARS['order']:.0f}% of sentences (means over voices); alignment healthy in more than "
-        f"{100 * BARS['health']:.0f}% of sayings; similarity to the speaker at most {BARS['similarity']:g} below that "
+        f"{100 * BARS['order']:.0f}% of sentences (means over voices); alignment complete in more than "
+        f"{100 * BARS['aligned']:.0f}% of sayings; similarity to the speaker at most {BARS['similarity']:g} below that "
         "of the chain without emotions.",
     )
     for system in systems:
         counts = confusions.get(system.name)
         times = None if counts is None else float(counts.trace() / counts.sum() / chance)
         order = float(np.mean(list(higher_and_louder(system.takes).values())))
-        healthy = float(np.mean(system.good))
+        aligned = float(np.mean(system.good))
         lost = None
         if system.similarity and plain.similarity:
             own = np.mean([value for values in system.similarity.values() for value in values])
@@ -231,13 +231,13 @@ def bars(systems: list[System], plain: System, confusions: dict[str, np.ndarray]
         met = [
             None if times is None else times >= BARS["accuracy"],
             order >= BARS["order"],
-            healthy > BARS["health"],
+            aligned > BARS["aligned"],
             None if lost is None else lost <= BARS["similarity"],
         ]
         cells = [
             Cell.of(times, "no classifier"),
             Cell(100 * order),
-            Cell(100 * healthy),
+            Cell(100 * aligned),
             Cell.of(lost, "no judge of likeness"),
             Cell(f"{sum(m is True for m in met)} of {sum(m is not None for m in met)}"),
         ]

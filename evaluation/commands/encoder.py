@@ -6,20 +6,26 @@ import argparse
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from encoder.inference import SpeakerEncoder
+from encoder.verification import error_rates
 from evaluation.cache import Cache
 from evaluation.lists.trials import CUTS, TrialList, bundled_list, find_audio, middle, pairs_of, trial_lists
 from evaluation.lists.trials import SAMPLES as BUNDLED
-from evaluation.metrics.scores import Interval, det_points, verification_intervals
+from evaluation.metrics.scores import Interval, verification_intervals
 from evaluation.models import encoder_columns, facts_of
 from evaluation.report import Cell, Report, Table
 from utils.audio.io import Waveform
 from utils.errors import CloningError
 from utils.files import user_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 QUICK_UTTERANCES = 120  # of a list, spread over its speakers
@@ -57,7 +63,7 @@ def run(args: argparse.Namespace) -> Report:
     encoders = {column.name: SpeakerEncoder.load(column.path, args.device) for column in columns}
     cache = Cache(args.report / "cache" / "encoder.jsonl")
     for trials in lists:
-        kept = trials.keep(places.keys())
+        kept = trials.keep(set(places))
         if len(kept.speakers) < 2:
             report.missing.append((f"trials {trials.name}", f"none of its utterances below {root}"))
             continue
@@ -162,7 +168,7 @@ def _cells(result: Scored) -> dict[str, Cell]:
     }
 
 
-def _figures(trials: TrialList, scored: dict[str, dict[str, Scored]]) -> list[tuple[str, object]]:
+def _figures(trials: TrialList, scored: dict[str, dict[str, Scored]]) -> list[tuple[str, Figure]]:
     from matplotlib.figure import Figure
 
     names = list(scored["full"])
@@ -176,7 +182,7 @@ def _figures(trials: TrialList, scored: dict[str, dict[str, Scored]]) -> list[tu
             axis.hist(result.scores[chosen], bins, density=True, alpha=0.6, label=label)
         axis.set(title=f"{name}, full", xlabel="cosine", yticks=[])
         axis.legend(frameon=False)
-    figures: list[tuple[str, object]] = [(f"{trials.name}: DET and scores", figure)]
+    figures: list[tuple[str, Figure]] = [(f"{trials.name}: DET and scores", figure)]
     for name in names:
         drawn = _draw_speakers(trials, scored["full"][name].embeddings, name)
         if drawn is not None:
@@ -184,13 +190,13 @@ def _figures(trials: TrialList, scored: dict[str, dict[str, Scored]]) -> list[tu
     return figures
 
 
-def draw_det(axis: object, results: dict[str, Scored]) -> None:
+def draw_det(axis: Axes, results: dict[str, Scored]) -> None:
     """Misses against false alarms on normal-deviate axes (Martin et al. 1997)."""
     from scipy.stats import norm
 
     ticks = np.array([0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4])
     for name, result in results.items():
-        alarms, misses = det_points(result.scores, result.targets)
+        alarms, misses = error_rates(result.scores, result.targets)
         inside = (alarms > 2e-4) & (alarms < 0.6) & (misses > 2e-4) & (misses < 0.6)
         x, y = norm.ppf(alarms[inside]), norm.ppf(misses[inside])
         step = max(1, len(x) // 500)
@@ -205,9 +211,9 @@ def draw_det(axis: object, results: dict[str, Scored]) -> None:
     axis.legend(frameon=False, fontsize=8)
 
 
-def _draw_speakers(trials: TrialList, embeddings: np.ndarray, name: str) -> object | None:
+def _draw_speakers(trials: TrialList, embeddings: np.ndarray, name: str) -> Figure | None:
     if len(embeddings) < 15:
-        return None  # UMAP wants more points than neighbours
+        return None  # UMAP wants more points than neighbors
     from matplotlib.figure import Figure
 
     try:

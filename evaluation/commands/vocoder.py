@@ -58,7 +58,7 @@ class Resynthesizer:
 
     def make(self, item: Item) -> tuple[Waveform, Numbers]:
         """The item's real recording through the vocoder, and its real-time factor."""
-        original = real_waveform(item.real, self.vocoder.mel.sample_rate)
+        original = real_waveform(item.recording, self.vocoder.mel.sample_rate)
         return self.resynthesize(original)
 
     def resynthesize(self, original: Waveform) -> tuple[Waveform, Numbers]:
@@ -79,11 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Resynthesise the set-aside recordings by every vocoder and compare, clip by clip."""
+    """Resynthesize the set-aside recordings by every vocoder and compare, clip by clip."""
     columns = vocoder_columns(args.models, args.vocoder)
     plan = load_plan(args.corpus, quick=args.quick)
     items = [item for item in plan.items if item.real]
-    clips = {item.id: Clip(item.real, item.spoken) for item in spread(items, args.limit or len(items))}
+    clips = {item.id: Clip(item.recording, item.spoken) for item in spread(items, args.limit or len(items))}
     if not clips:  # bundled clips without transcripts
         clips = {path.stem: Clip(path, "") for paths in plan.enrolment.values() for path in paths}
     clips = dict(list(clips.items())[: args.limit])
@@ -100,9 +100,8 @@ def run(args: argparse.Namespace) -> Report:
     )
     report.missing += panel.missing
     report.facts |= panel.about
-    table = Table(
-        "Resynthesis of real mels", {"n": 0, **WORDS, **{name: digits for name, (digits, _) in COLUMNS.items()}}
-    )
+    columns_shown = {"n": 0} | {name: digits for name, (digits, *_) in {**WORDS, **COLUMNS}.items()}
+    table = Table("Resynthesis of real mels", columns_shown)
     players = Players("Listen", ["real", *(column.name for column in columns)])
     sounds: dict[str, dict[str, Waveform]] = {}
     real_rows = []
@@ -179,21 +178,23 @@ def _one_vocoder(
             break
         started = time.perf_counter()
         original = real_waveform(clip.path, maker.vocoder.mel.sample_rate)
-        mark = digest(original)
-        made, numbers = kept.get(f"{name}-{mark}"), panel.cache.get(f"resynthesis/{known}/{mark}")
+        audio_key = digest(original)
+        made, numbers = kept.get(f"{name}-{audio_key}"), panel.cache.get(f"resynthesis/{known}/{audio_key}")
         if made is None or numbers is None:
             made, numbers = maker.resynthesize(original)
-            made = kept.put(f"{name}-{mark}", made)
-            numbers = panel.cache.put(f"resynthesis/{known}/{mark}", numbers)
+            made = kept.put(f"{name}-{audio_key}", made)
+            numbers = panel.cache.put(f"resynthesis/{known}/{audio_key}", numbers)
         spent += time.perf_counter() - started
         sounds[name][column.name] = made
-        key = f"compare/{mark}/{digest(made)}"
+        key = f"compare/{audio_key}/{digest(made)}"
         compared = panel.cache.get(key) or panel.cache.put(key, compare(original, made))
         rows[name] = {**numbers, **compared, **panel.measure(made, clip.spoken, "")}
         for likeness in panel.present:
-            vectors = [panel.embed_by(likeness.judge, sound) for sound in (sounds[name]["real"], made)]
-            if all(vector is not None for vector in vectors):
-                rows[name]["to_original" + likeness.suffix] = float(vectors[0] @ vectors[1])
+            original_vector, made_vector = (
+                panel.embed_by(likeness.judge, sound) for sound in (sounds[name]["real"], made)
+            )
+            if original_vector is not None and made_vector is not None:
+                rows[name]["to_original" + likeness.suffix] = float(original_vector @ made_vector)
     return rows
 
 

@@ -7,7 +7,6 @@ clones are made, marked, and attacked as in ATTACKS; real recordings must not be
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from evaluation.lists.trials import AUDIO, SAMPLES
 from evaluation.metrics.scores import bootstrap
 from evaluation.models import chain_columns, facts_of
 from evaluation.report import Cell, Players, Report, Table
+from utils.audio.codecs import lossy_copy
 from utils.audio.decoding import comment
 from utils.audio.io import Waveform, read, resample, to_pcm16
 from utils.audio.watermark import FALSE_ALARM, GAIN, STRIDE_SECONDS, Detection, detect, mark
@@ -63,7 +63,7 @@ def check(args: argparse.Namespace) -> Report:
         numbers = (result.score, result.threshold, f"{result.chance:.0e}", wav.seconds)
         with path.open("rb") as file:
             note = comment(file, path.name)
-        cells = [Cell("yes" if result.found else "no"), *map(Cell, numbers), Cell(note or "none")]
+        cells = [Cell("yes" if result.found else "no"), *(Cell(number) for number in numbers), Cell(note or "none")]
         table.add(str(path), dict(zip(columns, cells, strict=True)))
         report.details[str(path)] = {**vars(result), "comment": note}
     if len(args.files) == 1 and report.missing:
@@ -127,16 +127,7 @@ def stored(samples: np.ndarray) -> np.ndarray:
 
 def mp3(samples: np.ndarray, rate: int, level: float = 0.6) -> np.ndarray:
     """There and back through MP3, by default at a constant 64 kbit/s (libsndfile's level 0.6 at 16 and 22.05 kHz)."""
-    import soundfile
-
-    buffer, loud = io.BytesIO(), max(1.0, float(np.abs(samples).max(initial=0)))
-    options = {"format": "MP3", "subtype": "MPEG_LAYER_III", "compression_level": level, "bitrate_mode": "CONSTANT"}
-    try:
-        soundfile.write(buffer, samples / loud, rate, **options)
-    except (TypeError, soundfile.LibsndfileError) as error:  # older ones have no such options
-        raise CloningError(f"MP3 needs a newer soundfile ({error}): pip install 'soundfile>=0.13'") from error
-    buffer.seek(0)
-    return soundfile.read(buffer, dtype="float32")[0] * np.float32(loud)
+    return lossy_copy(samples, rate, "MP3", level)
 
 
 def _resampled(to: int) -> Attack:

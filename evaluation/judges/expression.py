@@ -91,10 +91,10 @@ def relative(takes: Sequence[Take], emotions: Sequence[str], to: str | None = No
         if not set(emotions) <= group.keys():
             continue
         means = {emotion: _mean([take.numbers for take in group[emotion]]) for emotion in emotions}
-        centre = _mean(list(means.values())) if to is None else means[to]
+        center = _mean(list(means.values())) if to is None else means[to]
         for emotion in emotions:
             for take in group[emotion]:
-                numbers = {name: value - centre[name] for name, value in take.numbers.items()}
+                numbers = {name: value - center[name] for name, value in take.numbers.items()}
                 found.append(Take(take.voice, take.sentence, emotion, numbers))
     return found
 

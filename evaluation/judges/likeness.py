@@ -1,4 +1,4 @@
-"""Who is heard: speaker encoders as judges of likeness, and how far towards a voice a clip has come.
+"""Who is heard: speaker encoders as judges of likeness, and how far toward a voice a clip has come.
 
 Both judges hear loudness, so every clip is brought to one level over its speech before either. A cosine alone says
 little: what real speech of the same speaker and of others gets is its scale.

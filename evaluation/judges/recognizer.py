@@ -1,4 +1,4 @@
-"""What was said, written down by a recogniser: Whisper where its model is, otherwise pocketsphinx.
+"""What was said, written down by a recognizer: Whisper where its model is, otherwise pocketsphinx.
 
 Whisper took no part in any training here; pocketsphinx made the alignments that the synthesizers learned from.
 """
@@ -37,7 +37,7 @@ class Recognizer(Protocol):
 
 
 class Whisper:
-    """faster-whisper (CTranslate2) and Whisper's own English normaliser. `model`: a folder, or a name to fetch."""
+    """faster-whisper (CTranslate2) and Whisper's own English normalizer. `model`: a folder, or a name to fetch."""
 
     def __init__(self, model: str | Path = WHISPER, *, fetch: bool = False) -> None:
         try:
@@ -56,7 +56,7 @@ class Whisper:
             ) from error
         self.normalize = EnglishTextNormalizer()
         self.name = "Whisper tiny.en" if model == bundled_whisper() else f"Whisper {model}"
-        self.about = f"{self.name} (faster-whisper, int8, beam 5, temperature 0), Whisper's English normaliser"
+        self.about = f"{self.name} (faster-whisper, int8, beam 5, temperature 0), Whisper's English normalizer"
 
     def transcribe(self, waveform: Waveform) -> str:
         return " ".join(segment.text.strip() for segment in self._segments(waveform))
@@ -71,7 +71,7 @@ class Whisper:
 
 
 class PocketSphinx:
-    """Offline recogniser with a bigram model of the evaluation's own sentences among other people's.
+    """Offline recognizer with a bigram model of the evaluation's own sentences among other people's.
 
     That it knows the sentences flatters every row alike: read a row's distance to the real recordings, not its height.
     """
@@ -80,7 +80,7 @@ class PocketSphinx:
         try:
             from pocketsphinx import Decoder, get_model_path
         except ModuleNotFoundError as error:
-            raise require_package("pocketsphinx", "the offline recogniser", REQUIREMENTS) from error
+            raise require_package("pocketsphinx", "the offline recognizer", REQUIREMENTS) from error
         distractors = (DATA / "distractors.txt").read_text(encoding="utf-8").splitlines()
         known = sorted({normalize(s) for s in sentences})
         vocabulary = {word for sentence in [*known, *distractors] for word in sentence.split()}
@@ -130,7 +130,7 @@ def load_recognizer(choice: str, sentences: Iterable[str], whisper: Path | None 
         try:
             return Whisper(model)
         except CloningError as error:
-            logger.info("%s", error)  # the report names the recogniser that spoke
+            logger.info("%s", error)  # the report names the recognizer that spoke
     return attempt("recognizer", lambda: PocketSphinx(sentences))
 
 
@@ -147,7 +147,7 @@ def normalize(text: str) -> str:
 
 
 def _pronunciations(dictionary: Path, vocabulary: set[str]) -> list[str]:
-    """Lines of the recogniser's dictionary for these words, and our own for those that it lacks."""
+    """Lines of the recognizer's dictionary for these words, and our own for those that it lacks."""
     lines = dictionary.read_text(encoding="utf-8").splitlines(keepends=True)
     entries = [line for line in lines if re.sub(r"\(\d+\)$", "", line.split(" ", 1)[0]) in vocabulary]
     known = {re.sub(r"\(\d+\)$", "", line.split(" ", 1)[0]) for line in entries}

@@ -1,7 +1,7 @@
 """Conversations built from clips of single speakers, so that who speaks when is known exactly.
 
 Where the corpus comes with word times (`alignments/*.jsonl.gz`) these say where there is speech; elsewhere the level
-does (`signals.quiet_frames`). Neither is the voice detector that diarisation itself uses.
+does (`signals.quiet_frames`). Neither is the voice detector that diarization itself uses.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from evaluation.lists.trials import AUDIO, DATA, SAMPLES, find_audio
 from utils.errors import CloningError
@@ -27,6 +28,13 @@ class Item:
     spoken: str  # the words as they are said, lower case
     reference: Path
     real: Path | None = None
+
+    @property
+    def recording(self) -> Path:
+        """`real`, of a sentence that has one; ValueError for another."""
+        if self.real is None:
+            raise ValueError(f"{self.id}: no recording of this sentence")
+        return self.real
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def spread(items: list[Item], count: int) -> list[Item]:
     return in_turn(chosen)
 
 
-def sentences(name: str = "sentences") -> dict:
+def sentences(name: str = "sentences") -> dict[str, Any]:
     """A frozen file: speakers (references, enrolment), sentences read in the corpus, sentences common to all."""
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 

@@ -74,12 +74,12 @@ def _one_voice(speaker: str, clips: list[Clip]) -> tuple[list[Item], list[Path]]
     if reference is None:
         raise CloningError(f"{speaker}: no clip of {REFERENCE_S[0]:g} to {REFERENCE_S[1]:g} s")
     rest = [clip for clip in filter(within(SENTENCE_S), shuffled) if clip is not reference]
-    rest = [clip for clip in rest if not any(c.isdigit() for c in clip.text)]  # read who knows how
+    rest = [clip for clip in rest if not any(c.isdigit() for c in clip.text or "")]  # several readings
     size = min(SENTENCES, len(rest) // 2)
     read, enrolment = rest[:size], rest[size : size + ENROLMENT]
     items = []
     for clip in read:
-        name, text = clip.id.replace("/", "-"), _text(clip.text)
+        name, text = clip.id.replace("/", "-"), _text(clip.text or "")
         items.append(Item(name, speaker, "read", text, normalize(text), reference.path, clip.path))
     return items, [clip.path for clip in enrolment]
 

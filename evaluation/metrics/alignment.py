@@ -1,4 +1,8 @@
-"""Whether a synthesizer read its text once, in order, to the end: health of an alignment. Pure functions."""
+"""Whether a synthesizer read its text once, in order, to the end: the quality of an alignment. Pure functions.
+
+`synthesizer.models.alignment_quality` judges the same while a model trains or speaks, in decoder steps: a step may be
+several frames long and pass whole phones, so its bounds are wider. Here the unit is a frame, whatever the model.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,9 @@ LONGEST_STEP = 3  # tokens: a longer step forward left something out
 END_TOKENS = 2  # the end is reached when the path comes to the last two spoken tokens
 
 
-class AlignmentHealth(NamedTuple):
+class AlignmentQuality(NamedTuple):
+    """Of one alignment, or of the pieces of a text (`combine`)."""
+
     coverage: float  # share of the tokens that were attended to
     skips: int  # tokens that steps forward left out
     repeats: int  # steps back by two tokens or more
@@ -19,7 +25,7 @@ class AlignmentHealth(NamedTuple):
     overrun: int  # frames after the path reached the end, beyond the longest other token's frames
 
 
-def alignment_health(alignment: np.ndarray, spoken: np.ndarray | None = None) -> AlignmentHealth:
+def alignment_quality(alignment: np.ndarray, spoken: np.ndarray | None = None) -> AlignmentQuality:
     """alignment (F, N): how much frame f attends to token n, rows sum to about 1.
 
     spoken (N,) bool: tokens that take time; punctuation, word boundaries and end symbols may pass unattended (default:
@@ -28,7 +34,7 @@ def alignment_health(alignment: np.ndarray, spoken: np.ndarray | None = None) ->
     """
     frames, tokens = alignment.shape
     if frames == 0 or tokens == 0:
-        return AlignmentHealth(0.0, tokens, 0, True, 0)
+        return AlignmentQuality(0.0, tokens, 0, True, 0)
     path = alignment.argmax(axis=1)
     steps = np.diff(path, prepend=0)
     skipped = steps[steps > LONGEST_STEP] - 1
@@ -37,7 +43,7 @@ def alignment_health(alignment: np.ndarray, spoken: np.ndarray | None = None) ->
     reached = np.flatnonzero(path >= end)
     others = np.bincount(path, minlength=tokens)[:end]
     usual = int(others.max()) if len(others) else frames
-    return AlignmentHealth(
+    return AlignmentQuality(
         coverage=float((alignment.sum(axis=0) >= ATTENDED_FRAMES)[spoken].mean()),
         skips=int(skipped.sum()),
         repeats=int((steps <= -2).sum()),
@@ -46,12 +52,12 @@ def alignment_health(alignment: np.ndarray, spoken: np.ndarray | None = None) ->
     )
 
 
-def combine(healths: list[AlignmentHealth]) -> AlignmentHealth:
+def combine(pieces: list[AlignmentQuality]) -> AlignmentQuality:
     """Of a text that was spoken in several pieces: mean coverage, sums of the rest."""
-    return AlignmentHealth(
-        coverage=float(np.mean([h.coverage for h in healths])),
-        skips=sum(h.skips for h in healths),
-        repeats=sum(h.repeats for h in healths),
-        early_stop=any(h.early_stop for h in healths),
-        overrun=sum(h.overrun for h in healths),
+    return AlignmentQuality(
+        coverage=float(np.mean([h.coverage for h in pieces])),
+        skips=sum(h.skips for h in pieces),
+        repeats=sum(h.repeats for h in pieces),
+        early_stop=any(h.early_stop for h in pieces),
+        overrun=sum(h.overrun for h in pieces),
     )

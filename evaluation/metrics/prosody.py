@@ -40,7 +40,7 @@ def final_rise(track: Pitch) -> float | None:
 def comma_pauses(text: str, heard: list[HeardWord], quiet: np.ndarray) -> list[float]:
     """Seconds of the longest quiet run at each comma, semicolon and colon inside `text`.
 
-    `heard`: words with their times, of a recogniser; quiet (F,) bool every 10 ms. A comma is left out where one of the
+    `heard`: words with their times, of a recognizer; quiet (F,) bool every 10 ms. A comma is left out where one of the
     two words around it was not heard as it is written: nothing says where it is then.
     """
     written = [(_letters(word), word[-1] in ",;:") for word in text.split() if _letters(word)]

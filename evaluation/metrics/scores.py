@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from encoder.verification import crossing, equal_error_rate, error_rates
+
 RESAMPLES = 1000
 
 
@@ -27,36 +29,9 @@ class WordErrors(NamedTuple):
     characters: int
 
 
-def det_points(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False alarm and miss rates at every threshold, for a DET curve (Martin et al. 1997).
-
-    scores (P,) greater for the same speaker, targets (P,) bool -> false alarms (K,), misses (K,)
-    """
-    from sklearn.metrics import roc_curve
-
-    # roc_curve and not det_curve: the latter drops the end points, where the crossing can lie
-    false_alarms, hits, _ = roc_curve(targets, scores, drop_intermediate=False)
-    return false_alarms, 1 - hits
-
-
-def equal_error_rate(scores: np.ndarray, targets: np.ndarray) -> float:
-    """The rate at which misses equal false alarms, linear between thresholds. scores (P,), targets (P,) bool."""
-    return crossing(*det_points(scores, targets))
-
-
 def min_dcf(scores: np.ndarray, targets: np.ndarray, prior: float = 0.01) -> float:
     """Least detection cost at a target `prior`, both costs 1, over what always saying "no" costs (NIST SRE plans)."""
-    return detection_cost(*det_points(scores, targets), prior)
-
-
-def crossing(false_alarms: np.ndarray, misses: np.ndarray) -> float:
-    """Where falling misses (K,) meet rising false alarms (K,)."""
-    gap = misses - false_alarms  # starts at +1, ends at -1, never rises
-    after = int(np.argmax(gap <= 0))
-    if gap[after] == 0 or after == 0:
-        return float(false_alarms[after])
-    share = gap[after - 1] / (gap[after - 1] - gap[after])
-    return float(false_alarms[after - 1] + share * (false_alarms[after] - false_alarms[after - 1]))
+    return detection_cost(*error_rates(scores, targets), prior)
 
 
 def detection_cost(false_alarms: np.ndarray, misses: np.ndarray, prior: float) -> float:
@@ -73,23 +48,18 @@ def verification_intervals(
     scores (P,), targets (P,) bool, speakers (P, 2) indices of the two voices -> EER, minDCF.
     A pair weighs as often as both of its voices were drawn, a target pair as often as its one voice.
     """
-    order = np.argsort(-scores, kind="stable")
-    ordered, first, second = scores[order], speakers[order, 0], speakers[order, 1]
-    is_target = targets[order].astype(bool)
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal scores fall together
+    order = np.argsort(-scores, kind="stable")  # once: a list in order is sorted fast again
+    ordered, is_target = scores[order], targets[order].astype(bool)
+    first, second = speakers[order, 0], speakers[order, 1]
     generator = np.random.default_rng(0)
     n = int(speakers.max()) + 1
     rates: list[tuple[float, float]] = []
     for _ in range(resamples):
         drawn = np.bincount(generator.integers(n, size=n), minlength=n).astype(float)
-        weight = np.where(is_target, drawn[first], drawn[first] * drawn[second])
-        hits = np.cumsum(weight * is_target)[last]
-        alarms = np.cumsum(weight * ~is_target)[last]
-        if hits[-1] == 0 or alarms[-1] == 0:
-            continue
-        misses = np.append(1.0, 1 - hits / hits[-1])
-        false_alarms = np.append(0.0, alarms / alarms[-1])
-        rates.append((crossing(false_alarms, misses), detection_cost(false_alarms, misses, prior)))
+        weights = np.where(is_target, drawn[first], drawn[first] * drawn[second])
+        if weights[is_target].any() and weights[~is_target].any():
+            false_alarms, misses = error_rates(ordered, is_target, weights)
+            rates.append((crossing(false_alarms, misses), detection_cost(false_alarms, misses, prior)))
     values = equal_error_rate(scores, targets), min_dcf(scores, targets, prior)
     if len(rates) < 2:
         return Interval(values[0], np.nan, np.nan), Interval(values[1], np.nan, np.nan)
@@ -126,7 +96,7 @@ def pooled_rate(rows: np.ndarray) -> float:
 
 
 def word_errors(reference: str, hypothesis: str) -> WordErrors:
-    """Edits between two normalised transcripts, by jiwer; an empty reference counts every word as inserted."""
+    """Edits between two normalized transcripts, by jiwer; an empty reference counts every word as inserted."""
     if not reference.strip():
         words, characters = len(hypothesis.split()), len(hypothesis.replace(" ", ""))
         return WordErrors(words, 0, characters, 0)

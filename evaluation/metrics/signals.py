@@ -59,7 +59,7 @@ def mel_distance(real: np.ndarray, other: np.ndarray) -> float:
 def aligned_mel_distance(real: np.ndarray, other: np.ndarray) -> float:
     """Mean absolute difference of two log mels (M, F), (M, F') along the cheapest monotonic path between them.
 
-    Asks whether the same sounds came in the same order, whatever their timing: no recogniser is involved.
+    Asks whether the same sounds came in the same order, whatever their timing: no recognizer is involved.
     """
     import librosa
     from scipy.spatial.distance import cdist

@@ -14,15 +14,13 @@ from torch.nn import functional as F
 from encoder.loss import (
     additive_margin,
     angular_prototypical,
-    batch_error_rate,
-    equal_error_rate,
     ge2e_contrast,
     ge2e_softmax,
-    pairwise_error_rate,
     similarity_matrix,
     slow,
 )
 from encoder.model import load_network
+from encoder.verification import batch_error_rate, equal_error_rate, pairwise_error_rate
 from utils.weights.checkpoint import load_weights
 
 

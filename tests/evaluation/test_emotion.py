@@ -102,7 +102,7 @@ def test_the_report_says_what_shows_and_what_is_missing(folders, capsys):
     found = json.loads((root / "report" / "emotion.json").read_text(encoding="utf-8"))
     assert any("no acted corpus" in row["reason"] for row in found["missing"])
     bars = next(t for t in found["tables"] if t["title"] == "Bars")["rows"]["parallel"]
-    assert bars["accuracy / chance"]["value"] is None and bars["healthy %"]["value"] == 100
+    assert bars["accuracy / chance"]["value"] is None and bars["aligned %"]["value"] == 100
     assert len(found["details"]["takes"]["parallel"]) % 6 == 0
     assert (root / "report" / "emotion.html").read_text(encoding="utf-8").count("<audio") >= 6
     assert "Bars" in capsys.readouterr().out

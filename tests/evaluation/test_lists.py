@@ -1,4 +1,4 @@
-"""Frozen lists: whole, disjoint from one another's use, found in any format; the recogniser's language model."""
+"""Frozen lists: whole, disjoint from one another's use, found in any format; the recognizer's language model."""
 
 from __future__ import annotations
 

@@ -5,29 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from encoder.verification import equal_error_rate
 from evaluation.metrics import scores as metrics
 from evaluation.metrics import signals
-from evaluation.metrics.alignment import alignment_health, combine
+from evaluation.metrics.alignment import alignment_quality, combine
 
 RATE = 16_000
 
 
 def test_equal_error_rate_of_perfect_reversed_and_mixed_scores():
     targets = np.array([True, True, False, False])
-    assert metrics.equal_error_rate(np.array([0.9, 0.8, 0.2, 0.1]), targets) == 0
-    assert metrics.equal_error_rate(np.array([0.1, 0.2, 0.8, 0.9]), targets) == 1
+    assert equal_error_rate(np.array([0.9, 0.8, 0.2, 0.1]), targets) == 0
+    assert equal_error_rate(np.array([0.1, 0.2, 0.8, 0.9]), targets) == 1
     # one of two impostors above one of two targets: at any threshold between them both rates are a half
-    assert metrics.equal_error_rate(np.array([0.9, 0.3, 0.6, 0.1]), targets) == pytest.approx(0.5)
+    assert equal_error_rate(np.array([0.9, 0.3, 0.6, 0.1]), targets) == pytest.approx(0.5)
 
 
 def test_equal_error_rate_lies_on_the_line_between_two_thresholds():
     # alarms 0 -> 1 while misses stay 1/3: they meet where alarms are 1/3
     scores, targets = np.array([0.9, 0.8, 0.5, 0.1]), np.array([True, True, False, True])
-    assert metrics.equal_error_rate(scores, targets) == pytest.approx(1 / 3)
+    assert equal_error_rate(scores, targets) == pytest.approx(1 / 3)
 
 
 def test_equal_scores_fall_together():
-    assert metrics.equal_error_rate(np.full(6, 0.5), np.array([True, False] * 3)) == pytest.approx(0.5)
+    assert equal_error_rate(np.full(6, 0.5), np.array([True, False] * 3)) == pytest.approx(0.5)
 
 
 def test_detection_cost_is_relative_to_always_saying_no():
@@ -49,7 +50,7 @@ def test_verification_intervals_hold_their_value_and_are_repeatable():
     scores = generator.normal(size=len(rows)) + 1.5 * targets
     speakers = np.stack([speaker[rows], speaker[columns]], axis=1)
     error, cost = metrics.verification_intervals(scores, targets, speakers, resamples=50)
-    assert error.value == metrics.equal_error_rate(scores, targets)
+    assert error.value == equal_error_rate(scores, targets)
     assert error.low < error.value < error.high
     assert cost.low <= cost.value <= cost.high
     assert metrics.verification_intervals(scores, targets, speakers, resamples=50) == (error, cost)
@@ -111,52 +112,52 @@ def test_word_errors():
     assert metrics.word_errors("", "oh no").word_edits == 2
 
 
-def test_a_diagonal_alignment_is_healthy():
-    health = alignment_health(np.repeat(np.eye(6), 4, axis=0))
-    assert health == (1.0, 0, 0, False, 0)
+def test_a_diagonal_alignment_is_qualityy():
+    quality = alignment_quality(np.repeat(np.eye(6), 4, axis=0))
+    assert quality == (1.0, 0, 0, False, 0)
 
 
 def test_a_skip_a_repeat_and_an_early_stop_are_seen():
     path = [0, 1, 2, 7, 8, 9]  # 3..6 left out
-    health = alignment_health(np.eye(10)[path])
-    assert (health.skips, health.repeats, health.early_stop) == (4, 0, False)
-    assert health.coverage == pytest.approx(0.6)
-    health = alignment_health(np.eye(10)[[0, 1, 2, 3, 1, 2, 3]])  # back by two
-    assert (health.repeats, health.early_stop) == (1, True)
-    assert alignment_health(np.eye(10)[[0, 1, 2, 1, 2, 3]]).repeats == 0  # one back is a wobble
+    quality = alignment_quality(np.eye(10)[path])
+    assert (quality.skips, quality.repeats, quality.early_stop) == (4, 0, False)
+    assert quality.coverage == pytest.approx(0.6)
+    quality = alignment_quality(np.eye(10)[[0, 1, 2, 3, 1, 2, 3]])  # back by two
+    assert (quality.repeats, quality.early_stop) == (1, True)
+    assert alignment_quality(np.eye(10)[[0, 1, 2, 1, 2, 3]]).repeats == 0  # one back is a wobble
 
 
 def test_a_token_is_left_out_by_steps_of_four_and_more_from_the_first_frame_on():
-    assert alignment_health(np.eye(10)[[0, 3, 6, 9]]).skips == 0
-    assert alignment_health(np.eye(10)[[0, 4, 7, 9]]).skips == 3
-    assert alignment_health(np.eye(10)[[5, 6, 7, 8, 9]]).skips == 4
+    assert alignment_quality(np.eye(10)[[0, 3, 6, 9]]).skips == 0
+    assert alignment_quality(np.eye(10)[[0, 4, 7, 9]]).skips == 3
+    assert alignment_quality(np.eye(10)[[5, 6, 7, 8, 9]]).skips == 4
 
 
 def test_a_glance_does_not_cover_and_the_last_token_but_one_is_the_end():
     glance = np.array([[0.9, 0.1, 0.0], [0.7, 0.3, 0.0], [0.0, 0.0, 1.0]])
-    assert alignment_health(glance).coverage == pytest.approx(2 / 3)
-    assert not alignment_health(np.eye(5)[[0, 1, 2, 3]]).early_stop
-    assert alignment_health(np.eye(5)[[0, 1, 2, 2]]).early_stop
+    assert alignment_quality(glance).coverage == pytest.approx(2 / 3)
+    assert not alignment_quality(np.eye(5)[[0, 1, 2, 3]]).early_stop
+    assert alignment_quality(np.eye(5)[[0, 1, 2, 2]]).early_stop
 
 
 def test_tokens_that_take_no_time_are_not_missed():
     spoken = np.array([True, True, False, True, False, False])
     walk = np.eye(6)[[0, 1, 3]]  # straight over the boundary, and no frame for the two ends
-    assert alignment_health(walk, spoken) == (1.0, 0, 0, False, 0)
-    assert alignment_health(walk).coverage == 0.5
-    assert alignment_health(walk).early_stop
+    assert alignment_quality(walk, spoken) == (1.0, 0, 0, False, 0)
+    assert alignment_quality(walk).coverage == 0.5
+    assert alignment_quality(walk).early_stop
 
 
 def test_overrun_counts_frames_spent_at_the_end():
     steady = np.eye(6)[[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]]
-    assert alignment_health(steady).overrun == 0
-    assert alignment_health(np.concatenate([steady, np.eye(6)[[5] * 10]])).overrun == 10
+    assert alignment_quality(steady).overrun == 0
+    assert alignment_quality(np.concatenate([steady, np.eye(6)[[5] * 10]])).overrun == 10
 
 
 def test_no_frames_cover_nothing():
-    assert alignment_health(np.zeros((0, 5))) == (0.0, 5, 0, True, 0)
-    healthy = alignment_health(np.eye(5))
-    both = combine([healthy, alignment_health(np.zeros((0, 5)))])
+    assert alignment_quality(np.zeros((0, 5))) == (0.0, 5, 0, True, 0)
+    qualityy = alignment_quality(np.eye(5))
+    both = combine([qualityy, alignment_quality(np.zeros((0, 5)))])
     assert (both.coverage, both.skips, both.early_stop) == (0.5, 5, True)
 
 

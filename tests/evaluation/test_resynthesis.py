@@ -5,9 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+import evaluate
 from evaluation.cache import Cache
 from evaluation.commands import vocoder as resynthesis
+from evaluation.measure import Panel
 from evaluation.models import Column
 from tests.conftest import ROOT
 from utils.audio.io import Waveform
@@ -40,3 +43,29 @@ def test_resyntheses_are_made_once(tmp_path, monkeypatch):
         )
         assert len(sounds["a"]["toy"]) == (made[0][1] - 1) * 200 and not report.missing
     assert len(made) == 1 and rows[0] == rows[1] and "rtf" in rows[0]["a"]
+
+
+class Parrot:
+    """A recognizer that hears what is written."""
+
+    name = about = "parrot"
+
+    def transcribe(self, waveform):
+        return "hello there"
+
+    def normalize(self, text):
+        return text.lower()
+
+
+def test_the_report_has_a_table_of_every_vocoder(tmp_path, monkeypatch):
+    pytest.importorskip("jiwer", reason="requirements/eval.txt is not installed")
+    load = lambda cache, **_: Panel(cache, [], [], Parrot(), "0")  # noqa: E731
+    monkeypatch.setattr(resynthesis.Panel, "load", load)
+    monkeypatch.setattr(resynthesis, "compare", lambda original, made: {"stft": 1.25})
+    (tmp_path / "models").mkdir()
+    words = ["vocoder", "--models", str(tmp_path / "models"), "--limit", "1", "--report", str(tmp_path)]
+    args = evaluate.build_parser("vocoder").parse_args(words)
+    lines = resynthesis.run(args).tables[0].markdown().splitlines()
+    assert (
+        lines[2].startswith("| real | 1 | ") and lines[3].startswith("| griffin-lim | 1 | ") and "| 1.250 |" in lines[3]
+    )

@@ -121,7 +121,7 @@ def test_every_sample_and_every_weight_has_a_notice():
         assert clip.name in notice
     for weights in (ROOT / "saved_models").rglob("*.safetensors"):
         card = (weights.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
-        assert weights.name in card and "licence" in card.lower()
+        assert weights.name in card and "license" in card.lower()
 
 
 def test_every_required_package_is_used():

@@ -78,7 +78,7 @@ def test_voices_are_found_and_counted(diarizer, talk):
     assert diarizer.diarize(audio).turns == result.turns  # no chance in it
 
 
-def test_references_are_recognised_in_any_order(diarizer, talk):
+def test_references_are_recognized_in_any_order(diarizer, talk):
     audio, expected = talk
     clips = {"reader": [SAMPLES / READER], "other": [SAMPLES / OTHER]}
     result = diarizer.diarize(audio, clips)

@@ -378,7 +378,7 @@ def test_run_as_a_script_it_says_how_to_start_it():
 
 @pytest.fixture
 def real_page(monkeypatch):
-    """With the default weights, as diarisation wants an encoder that knows voices, and its calibration."""
+    """With the default weights, as diarization wants an encoder that knows voices, and its calibration."""
     for name in ("encoder.safetensors", "diarization.json"):
         if not (ROOT / "saved_models" / "default" / name).is_file():
             pytest.skip(f"no saved_models/default/{name}")
@@ -406,7 +406,7 @@ def test_who_speaks_when_in_the_example(real_page):
     ]
 
 
-def test_people_are_recognised_by_their_clips(real_page):
+def test_people_are_recognized_by_their_clips(real_page):
     clips = [("Reader.wav", (ROOT / "samples" / "austen_0920.wav").read_bytes(), "audio/wav"),
              ("Other man.wav", (ROOT / "samples" / "goforward.wav").read_bytes(), "audio/wav")]  # fmt: skip
     real_page.file_uploader(key="people").set_value(clips).run()
@@ -426,12 +426,12 @@ def test_a_recording_is_asked_for_and_a_bad_one_is_a_line(real_page):
     assert "m.m4a is damaged" in lines(real_page)
 
 
-def test_without_its_calibration_diarisation_is_a_line(page):
+def test_without_its_calibration_diarization_is_a_line(page):
     speakers_tab._diarizer.clear()
     assert "no calibration" in lines(find_out(page))
 
 
-def test_without_its_packages_diarisation_is_a_line(models, monkeypatch):
+def test_without_its_packages_diarization_is_a_line(models, monkeypatch):
     monkeypatch.setattr(weights, "SAVED_MODELS", models)
     monkeypatch.setitem(sys.modules, "diarization.pipeline", None)
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()

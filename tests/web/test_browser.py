@@ -92,7 +92,7 @@ def test_one_click_through(address, browser_page, tmp_path):
 def test_who_speaks_when_is_shown_and_played(address, browser_page, tmp_path):
     pytest.importorskip("sklearn")
     if not (ROOT / "saved_models" / "default" / "diarization.json").is_file():
-        pytest.skip("no calibration of the default encoder for diarisation")
+        pytest.skip("no calibration of the default encoder for diarization")
     page = browser_page
     page.goto(address)
     page.get_by_role("tab", name="Who speaks when").click()
