@@ -201,7 +201,7 @@ def draw_det(axis: Axes, results: dict[str, Scored]) -> None:
         x, y = norm.ppf(alarms[inside]), norm.ppf(misses[inside])
         step = max(1, len(x) // 500)
         axis.plot(x[::step], y[::step], label=name, linewidth=1.2)
-    if not any(len(curve.get_xdata()) for curve in axis.lines):
+    if not any(np.size(curve.get_xdata()) for curve in axis.lines):
         axis.text(0.5, 0.4, "no errors, or too few trials", ha="center", transform=axis.transAxes, color="#777")
     axis.plot(norm.ppf(ticks), norm.ppf(ticks), color="#ccc", linewidth=0.8)
     labels = [f"{100 * t:g}" for t in ticks]

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +82,21 @@ def _stages(stages: Stages, cloner: Any, clip: Any, job: dict[str, Any]) -> None
     repeats, rate = job["repeats"], clip.sample_rate
     for length in (5, 30):
         longer = Waveform(np.resize(clip.samples, length * rate), rate)
-        seconds, prepared = timed(lambda longer=longer: cloner.encoder.preprocess(longer), repeats)
+        seconds, prepared = timed(partial(cloner.encoder.preprocess, longer), repeats)
         stages[f"preprocess {length} s"] = {"seconds": seconds, "audio_seconds": length}
         whole = Waveform(np.resize(prepared.samples, length * rate), rate)
-        seconds, _ = timed(lambda whole=whole: cloner.encoder.embed_utterance(whole), repeats)
+        seconds, _ = timed(partial(cloner.encoder.embed_utterance, whole), repeats)
         stages[f"embed {length} s"] = {"seconds": seconds, "audio_seconds": length}
     speaker = cloner.embed_reference(clip)
     for name, text in TEXTS.items():
-        seconds, spoken = timed(lambda text=text: cloner.synthesizer.speak(text, speaker, seed=SEED), repeats)
+        seconds, spoken = timed(partial(cloner.synthesizer.speak, text, speaker, seed=SEED), repeats)
         audio_seconds = spoken.mel.shape[-1] * cloner.synthesizer.mel.frame_seconds
         stages[f"synthesize {name}"] = {"seconds": seconds, "audio_seconds": audio_seconds}
     mel_config = cloner.vocoder.mel
     for length in job["seconds"]:
         samples = np.resize(clip.samples, round(length * mel_config.sample_rate))
         mel = mel_spectrogram(torch.from_numpy(samples), mel_config)
-        seconds, made = timed(lambda mel=mel: cloner.vocoder.vocode(mel, seed=SEED), repeats)
+        seconds, made = timed(partial(cloner.vocoder.vocode, mel, seed=SEED), repeats)
         row = {"seconds": seconds, "audio_seconds": made.seconds, "samples": len(made)}
         stages[f"vocode {length:g} s"] = row
 

@@ -100,8 +100,10 @@ def run(args: argparse.Namespace) -> Report:
     )
     report.missing += panel.missing
     report.facts |= panel.about
-    columns_shown = {"n": 0} | {name: digits for name, (digits, *_) in {**WORDS, **COLUMNS}.items()}
-    table = Table("Resynthesis of real mels", columns_shown)
+    words = {heading: digits for heading, (digits, _, _) in WORDS.items()}
+    table = Table(
+        "Resynthesis of real mels", {"n": 0} | words | {name: digits for name, (digits, _) in COLUMNS.items()}
+    )
     players = Players("Listen", ["real", *(column.name for column in columns)])
     sounds: dict[str, dict[str, Waveform]] = {}
     real_rows = []

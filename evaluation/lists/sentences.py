@@ -125,8 +125,8 @@ def _frozen(corpus: Path, home: bool) -> Plan:
     if not read and not common:
         raise CloningError(f"{corpus}: none of the set-aside speakers' recordings is here; it should hold LibriSpeech")
     enrolment = {s: [places[stem] for stem in v["enrolment"] if stem in places] for s, v in voices.items()}
-    real = {speaker: [item for item in read if item.speaker == speaker] for speaker in voices}
-    return Plan(in_turn(read) + common, enrolment, missing, real, groups)
+    own = {speaker: [item for item in read if item.speaker == speaker] for speaker in voices}
+    return Plan(in_turn(read) + common, enrolment, missing, own, groups)
 
 
 def _pairs(references: dict[str, Path]) -> list[Item]:

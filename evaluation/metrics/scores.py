@@ -98,8 +98,7 @@ def pooled_rate(rows: np.ndarray) -> float:
 def word_errors(reference: str, hypothesis: str) -> WordErrors:
     """Edits between two normalized transcripts, by jiwer; an empty reference counts every word as inserted."""
     if not reference.strip():
-        words, characters = len(hypothesis.split()), len(hypothesis.replace(" ", ""))
-        return WordErrors(words, 0, characters, 0)
+        return WordErrors(len(hypothesis.split()), 0, len(hypothesis.replace(" ", "")), 0)
     import jiwer
 
     words = jiwer.process_words(reference, hypothesis)

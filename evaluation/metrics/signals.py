@@ -44,7 +44,7 @@ def stft_distance(real: np.ndarray, other: np.ndarray) -> float:
     distances = []
     for n_fft, hop in RESOLUTIONS:
         a, b = (_magnitude(x[:length], n_fft, hop) for x in (real, other))
-        convergence = np.linalg.norm(a - b) / max(np.linalg.norm(a), FLOOR)
+        convergence = np.linalg.norm(a - b) / max(float(np.linalg.norm(a)), FLOOR)
         logs = np.abs(np.log(np.maximum(a, FLOOR)) - np.log(np.maximum(b, FLOOR))).mean()
         distances.append(convergence + logs)
     return float(np.mean(distances))
