@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from encoder.names import KIND, voices_of
-from encoder.preprocess import EncoderItem, write_noise, write_rooms
+from encoder.preprocess import Preprocessor, write_noise, write_rooms
 from utils.data import preprocess as preprocessing
 from utils.data import selection
 from utils.data.manifest import Manifest
@@ -96,12 +96,12 @@ def run(args: argparse.Namespace) -> None:
         from utils.weights.checkpoint import load_weights  # torch is loaded for a teacher only: it takes a second
 
         load_weights(args.teacher, KIND)  # what is wrong with it is said before the long work
-    item = EncoderItem(args.min_seconds)
+    preprocessor = Preprocessor(args.min_seconds)
     chosen = selection.select(
         args, lambda clip: not any(fnmatchcase(clip.speaker, p) for p in args.exclude), held_out=2
     )
     print(chosen.scan.report())
-    header = item.header()
+    header = preprocessor.header()
     if args.noise:
         header["noise"] = write_noise(args.noise, args.out)
     if args.rooms:
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
         chosen.clips,
         args.out,
         KIND,
-        item,
+        preprocessor,
         jobs=args.jobs,
         scheduler=args.scheduler,
         assign_split=chosen.splits,

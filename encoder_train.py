@@ -7,9 +7,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from encoder.config import RunConfig
 from encoder.names import KIND
-from encoder.settings import EncoderSettings
-from encoder.train import EncoderTask
+from encoder.train import build_task
 from utils.config import SettingsParser, load_config
 from utils.data.manifest import read_manifest
 from utils.errors import exit_code
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> None:
     assignments = training_flags.settings_of(args)
     if args.model:
         assignments.insert(0, f'model.architecture="{args.model}"')
-    settings = load_config(EncoderSettings, KIND, args.config, assignments)
-    task = EncoderTask(read_manifest(args.data, KIND), settings)
-    if best := training_flags.train(task, settings, args):
+    config = load_config(RunConfig, KIND, args.config, assignments)
+    task = build_task(read_manifest(args.data, KIND), config)
+    if best := training_flags.train(task, config, args):
         training_flags.say(f"best weights: {best}")
 
 

@@ -15,7 +15,7 @@ from utils.data import selection
 from utils.data.corpora import Clip
 from utils.errors import CloningError, exit_code
 from utils.files import user_path
-from vocoder.preprocess import KIND, Processor
+from vocoder.preprocess import KIND, Preprocessor
 
 if TYPE_CHECKING:
     from synthesizer.teacher_forcing import TeacherForcing
@@ -64,15 +64,15 @@ def run(args: argparse.Namespace) -> None:
     if args.synthesizer:
         teacher = teacher_of(args)
         clips, splits = [clip for clip in teacher.clips if keep(clip)][: args.limit], teacher.split
-        processor = Processor(config=teacher.synthesizer.mel, teacher_forced=teacher)
-        header = processor.header() | {"synthesizer": teacher.synthesizer.fingerprint}
+        preprocessor = Preprocessor(config=teacher.synthesizer.mel, teacher_forced=teacher)
+        header = preprocessor.header() | {"synthesizer": teacher.synthesizer.fingerprint}
     else:
         chosen = selection.select(args, keep)
         print(chosen.scan.report())
-        processor, clips, splits = Processor(SYNTHESIZER_MELS[args.mel]), chosen.clips, chosen.splits
-        header = processor.header()
+        preprocessor, clips, splits = Preprocessor(SYNTHESIZER_MELS[args.mel]), chosen.clips, chosen.splits
+        header = preprocessor.header()
     manifest = preprocessing.run(
-        clips, args.out, KIND, processor, jobs=args.jobs, scheduler=args.scheduler,
+        clips, args.out, KIND, preprocessor, jobs=args.jobs, scheduler=args.scheduler,
         assign_split=splits, header=header, retry_skipped=args.retry_skipped,
     )  # fmt: skip
     print(preprocessing.report(manifest))

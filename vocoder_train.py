@@ -21,7 +21,8 @@ from utils.config import CONFIGS, SettingsParser, load_config
 from utils.data.manifest import read_manifest
 from utils.errors import exit_code
 from utils.training import flags as training_flags
-from vocoder.train import VocoderRun, make_task
+from vocoder.config import RunConfig
+from vocoder.train import build_task
 
 
 def build_parser() -> SettingsParser:
@@ -33,9 +34,9 @@ def build_parser() -> SettingsParser:
 
 def run(args: argparse.Namespace) -> None:
     settings = training_flags.settings_of(args)
-    config = load_config(VocoderRun, "vocoder", args.config or "source_filter", settings)
+    config = load_config(RunConfig, "vocoder", args.config or "source_filter", settings)
     manifest = read_manifest(args.data, "vocoder")
-    task = make_task(config, manifest)
+    task = build_task(manifest, config)
     size = sum(p.numel() for p in task.modules["generator"].parameters()) / 1e6
     training_flags.say(
         f"{config.model.architecture}, {size:.2f} M parameters; {manifest.header['hours']:.1f} h of "

@@ -11,16 +11,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from encoder.config import AugmentConfig
 from utils.errors import CloningError
-
-if TYPE_CHECKING:
-    from encoder.settings import AugmentConfig
 
 log = logging.getLogger(__name__)
 

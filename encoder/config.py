@@ -1,4 +1,7 @@
-"""The shape of the speaker encoder: what a checkpoint needs to be rebuilt."""
+"""Settings of the speaker encoder: what rebuilds a model, and what a training run adds to it.
+
+A preset in `configs/encoder/` is a `RunConfig`; a checkpoint carries its `EncoderConfig`.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from encoder.names import OWN, Voice, voices_of
 from utils.audio.mel import ENCODER_MEL, MelConfig
 from utils.config import check_ranges
+from utils.training.task import TrainingConfig
 
 Slices = list[tuple[int, int]]
 
@@ -100,3 +105,132 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, embedding_size=(1, 8192), target_dbfs=(-100, 0))
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Batches of speakers x utterances; every batch has one crop length, drawn anew."""
+
+    speakers: int = 32  # a batch
+    utterances: int = 2  # a speaker; one with fewer gives several crops of the same
+    min_seconds: float = 0.8
+    max_seconds: float = 3.0
+    final_share: float = 0.0  # of the run, at its end, with crops of `final_seconds`
+    final_seconds: tuple[float, float] = (3.0, 5.0)
+    balance: Literal["equal", "sqrt"] = "sqrt"  # turns of a speaker in a round: one, or by the root of its seconds
+    balance_seconds: float = 10.0  # of speech for one turn by the root; four times as much has two
+    validation_seconds: tuple[float, ...] = (1.5, 3.0)  # crops at which the EER is measured; their mean is the score
+    validation_utterances: int = 8  # a held-out speaker, at most
+    validation_speakers: int = 200  # at most
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self, speakers=(2, 100_000), utterances=(1, 10_000), min_seconds=(0, 600), max_seconds=(0, 600),
+            final_share=(0, 1), final_seconds=(0.01, 600), balance_seconds=(0.01, 10**6),
+            validation_seconds=(0.01, 600), validation_utterances=(1, 100_000), validation_speakers=(1, 10**6),
+        )  # fmt: skip
+        if not 0 < self.min_seconds <= self.max_seconds:
+            raise ValueError(f"need 0 < min_seconds <= max_seconds, got {self.min_seconds} and {self.max_seconds}")
+        if self.final_seconds[0] > self.final_seconds[1]:
+            raise ValueError(f"final_seconds rise, got {self.final_seconds}")
+
+    @property
+    def batch_size(self) -> int:
+        return self.speakers * self.utterances
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What may happen to a training crop: every effect by its own probability; all 0 turns augmentation off."""
+
+    noise: float = 0.3  # coloured noise, or the noise files of the feature set
+    noise_snr_db: tuple[float, float] = (0.0, 25.0)
+    babble: float = 0.2  # one to three other utterances on top
+    babble_snr_db: tuple[float, float] = (8.0, 25.0)
+    reverb: float = 0.2  # a room's decay, made of shaped noise
+    reverb_seconds: tuple[float, float] = (0.1, 0.6)  # RT60
+    reverb_rooms: float = 0.5  # share of the reverbs that is a simulated room of the feature set, if it holds some
+    equalizer: float = 0.0  # a microphone's colour
+    equalizer_db: float = 8.0  # at most, up or down
+    band_limit: float = 0.2  # a low-pass and a high-pass of random corner
+    telephone: float = 0.1  # 300-3400 Hz and 8-bit mu-law
+    thinning: float = 0.0  # quiet bins of the spectrum dropped, as a codec of a low rate does
+    thinning_db: tuple[float, float] = (25.0, 50.0)  # under a frame's loudest bin
+    codec: float = 0.0  # there and back through MP3 or Opus at a random rate; 10 to 35 ms a crop in the loader
+    gain: float = 0.5
+    gain_db: tuple[float, float] = (-6.0, 6.0)
+    mask: float = 0.3  # one band of mel channels and one stretch of frames (SpecAugment, arXiv 1904.08779)
+    mask_channels: int = 8  # at most
+    mask_share: float = 0.15  # of the frames, at most
+    mask_by: Literal["ours", "torchaudio"] = "ours"  # who draws the mask; ours where torchaudio does not load
+    # How often a speaker's crops of a batch are given another voice, which makes another speaker: played faster or
+    # slower, or with the formants moved and pitch and pace kept. Those that preprocessing had a teacher hear (--speeds,
+    # --formants) are distilled too, others left out of it.
+    speed: float = 0.0
+    speeds: tuple[float, ...] = (0.9, 1.1)
+    formants: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        share, decibels = (0, 1), (-100, 100)
+        check_ranges(
+            self, noise=share, noise_snr_db=decibels, babble=share, babble_snr_db=decibels, reverb=share,
+            reverb_seconds=(0.01, 60), reverb_rooms=share, band_limit=share, telephone=share, codec=share, gain=share,
+            gain_db=decibels, mask=share, mask_channels=(0, 512), mask_share=share, speed=share,
+            equalizer=share, equalizer_db=(0, 100), thinning=share, thinning_db=(0, 200),
+        )  # fmt: skip
+        for name in ("speeds", "formants"):
+            if getattr(self, name):
+                check_ranges(self, **{name: (0.5, 2)})
+        factors = (*self.speeds, *self.formants)
+        if self.speed and (not factors or 1 in factors):
+            raise ValueError(f"speeds and formants must not be 1, got {self.speeds}, {self.formants}")
+
+    @property
+    def any(self) -> bool:
+        sounds = (self.noise, self.babble, self.reverb, self.equalizer, self.band_limit, self.telephone)
+        return any((*sounds, self.thinning, self.codec, self.gain))
+
+    @property
+    def voices(self) -> list[Voice]:
+        """The voices that one speaker makes, its own first."""
+        return voices_of(self.speeds, self.formants) if self.speed else [OWN]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Losses are weighted and summed; a weight of 0 leaves one out."""
+
+    distill_weight: float = 0.0  # 1 - cosine to the teacher's embedding of the clean, whole utterance
+    speaker_share: float = 0.0  # how far the target moves to the mean of the speaker's utterances (0 .. 1)
+    center: bool = False  # subtract the teacher's mean over the training set first: differences count more
+    ge2e_weight: float = 1.0
+    ge2e: Literal["softmax", "contrast", "angular"] = "softmax"
+    aam_weight: float = 0.0  # additive angular margin over the training speakers (ArcFace, arXiv 1801.07698)
+    aam_margin: float = 0.2
+    aam_rise: float = 0.0  # share of the run in which the margin grows from 0
+    aam_final_margin: float = 0.0  # in the part of the run with other crops (data.final_share); 0: as before
+    aam_scale: float = 30.0
+
+    def __post_init__(self) -> None:
+        weight = (0, 1e6)
+        check_ranges(
+            self, distill_weight=weight, speaker_share=(0, 1), ge2e_weight=weight, aam_weight=weight,
+            aam_margin=(0, 3.2), aam_rise=(0, 1), aam_final_margin=(0, 3.2), aam_scale=(0.001, 1e6),
+        )  # fmt: skip
+        if not self.distill_weight + self.ge2e_weight + self.aam_weight > 0:
+            raise ValueError("no loss left: one of distill_weight, ge2e_weight, aam_weight must be above 0")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a training run is told (a preset in `configs/encoder/`)."""
+
+    model: EncoderConfig = field(default_factory=EncoderConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.loss.ge2e_weight and self.data.utterances < 2:
+            raise ValueError("GE2E compares utterances of one speaker: data.utterances must be at least 2")

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from encoder.augment import Sounds, augment, draw_masks, sent
+from encoder.config import RunConfig
 from encoder.names import NOISE_SHARD, OWN, ROOM_SHARD, noise_name, room_name
 from encoder.recordings import OnDevice, OnDisk, Recordings
 from encoder.sampling import SpeakerCycler
-from encoder.settings import EncoderSettings
 from encoder.teach import Taught
 from utils.data.manifest import Arrays, Manifest, Utterance
 from utils.errors import CloningError
@@ -27,7 +27,7 @@ LENGTHS = 0.1  # s: crops last a multiple of this, so that a device sees few siz
 class TrainingBatches:
     """Draws who and what a step holds, crops and augments it."""
 
-    def __init__(self, manifest: Manifest, settings: EncoderSettings, taught: Taught | None = None) -> None:
+    def __init__(self, manifest: Manifest, settings: RunConfig, taught: Taught | None = None) -> None:
         self.settings, self.data, self.seed = settings, settings.data, settings.training.seed
         self.rate, self.mel = settings.model.mel.sample_rate, settings.model.mel
         by_speaker: dict[str, list[Utterance]] = defaultdict(list)
@@ -194,7 +194,7 @@ class ValidationCrops:
 
 
 def validation_crops(
-    manifest: Manifest, settings: EncoderSettings, seconds: float, taught: Taught | None = None
+    manifest: Manifest, settings: RunConfig, seconds: float, taught: Taught | None = None
 ) -> ValidationCrops:
     """The same crops in every run (no seed of the run enters). CloningError where fewer than two speakers are held out.
 

@@ -26,10 +26,8 @@ def build_network(config: EncoderConfig) -> nn.Module:
     return LstmEncoder(config) if config.architecture == "lstm" else TransformerEncoder(config)
 
 
-def config_of(checkpoint: Checkpoint) -> EncoderConfig:
-    """The settings in the checkpoint's header; for a published one, read off the shapes of its tensors."""
-    if not checkpoint.published:
-        return from_dict(EncoderConfig, checkpoint.config)
+def published_config(checkpoint: Checkpoint) -> EncoderConfig:
+    """The sizes of a published checkpoint, read off the shapes of its tensors."""
     layers = sum(name.startswith("lstm.weight_hh_l") for name in checkpoint.state)
     try:
         gates, n_mels = checkpoint.state["lstm.weight_ih_l0"].shape
@@ -46,6 +44,7 @@ def config_of(checkpoint: Checkpoint) -> EncoderConfig:
 
 def load_network(checkpoint: Checkpoint) -> tuple[nn.Module, EncoderConfig]:
     """The network of a checkpoint, in eval mode, and its settings; CloningError when the tensors do not fit."""
-    config = config_of(checkpoint)
+    published = checkpoint.published
+    config = published_config(checkpoint) if published else from_dict(EncoderConfig, checkpoint.config)
     state = {name: value for name, value in checkpoint.state.items() if name != PROTOTYPES}
     return rebuild(lambda: build_network(config), checkpoint, state).eval(), config

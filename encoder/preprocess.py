@@ -26,7 +26,7 @@ TARGET_DBFS = -30.0
 
 
 @dataclasses.dataclass
-class EncoderItem:
+class Preprocessor:
     """Turns one clip into features, the array "wav" (T,) int16; travels to worker processes."""
 
     min_seconds: float = 0.8  # of voice; less is left out

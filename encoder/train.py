@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from encoder.config import RunConfig
 from encoder.data import TrainingBatches, ValidationCrops, validation_crops
 from encoder.loss import (
     additive_margin,
@@ -21,7 +22,6 @@ from encoder.loss import (
 )
 from encoder.model import PROTOTYPES, build_network
 from encoder.names import KIND, OWN, voice_name
-from encoder.settings import EncoderSettings
 from encoder.teach import Taught, read_taught
 from encoder.verification import batch_error_rate, pairwise_error_rate
 from encoder.voices import formant_move, voice_mel
@@ -35,12 +35,17 @@ from utils.training.task import Batch, Task, Validation
 log = logging.getLogger(__name__)
 
 
+def build_task(manifest: Manifest, config: RunConfig) -> EncoderTask:
+    """The task that a preset describes, on a set that encoder_preprocess.py wrote."""
+    return EncoderTask(manifest, config)
+
+
 class EncoderTask(Task):
     """Learn embeddings from speakers (GE2E, angular margin), from a teacher (distillation), or from both."""
 
     kind = KIND
 
-    def __init__(self, manifest: Manifest, settings: EncoderSettings) -> None:
+    def __init__(self, manifest: Manifest, settings: RunConfig) -> None:
         taught = read_taught(manifest.root) if settings.loss.distill_weight else None
         _require_teacher(manifest, settings, taught)
         self.settings, self.loss = settings, settings.loss
@@ -210,7 +215,7 @@ def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
     return torch.where(band[:, :, None] | stretch[:, None, :], level, mel)
 
 
-def _require_teacher(manifest: Manifest, settings: EncoderSettings, taught: Taught | None) -> None:
+def _require_teacher(manifest: Manifest, settings: RunConfig, taught: Taught | None) -> None:
     augment, loss = settings.augment, settings.loss
     untaught = [voice for voice in augment.voices if taught is None or voice not in taught.embeddings]
     if augment.speed and untaught and not loss.ge2e_weight + loss.aam_weight:

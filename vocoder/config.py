@@ -1,6 +1,6 @@
 """Settings of the vocoders: what rebuilds a model, and what a training run adds to it.
 
-A preset in `configs/vocoder/` is a `vocoder.train.VocoderRun`; a checkpoint carries its `VocoderConfig`.
+A preset in `configs/vocoder/` is a `RunConfig`; a checkpoint carries its `VocoderConfig`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Literal
 
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import check_ranges
+from utils.training.task import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -241,3 +242,29 @@ class DataConfig:
             self, batch_size=(1, 100_000), crop_frames=(1, 100_000), min_gain_db=(-100, 0),  # above 0, crops would clip
             min_bandwidth=(0, 192_000), validation_items=(1, 100_000), validation_seconds=(0.01, 600),
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A preset: the model, what it is trained on and against, and how."""
+
+    model: VocoderConfig = VocoderConfig()
+    data: DataConfig = DataConfig()
+    loss: LossConfig = LossConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    pruning: PruningConfig = PruningConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def __post_init__(self) -> None:
+        sizes, block = self.model.wavernn, self.pruning.block
+        recurrent = self.model.architecture == "wavernn"
+        if recurrent and self.data.crop_frames < 2 * sizes.pad:
+            frames = self.data.crop_frames
+            raise ValueError(f"data.crop_frames {frames} must be at least {2 * sizes.pad} for this WaveRNN")
+        if self.pruning.sparsity and not recurrent:
+            raise ValueError(f"pruning is for architecture 'wavernn', not {self.model.architecture!r}")
+        if self.pruning.sparsity and any(n % block for n in (sizes.rnn_size, sizes.fc_size, sizes.outputs)):
+            raise ValueError(
+                f"pruning.block {block} must divide rnn_size {sizes.rnn_size}, fc_size {sizes.fc_size} and the "
+                f"{sizes.outputs} outputs"
+            )

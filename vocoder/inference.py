@@ -23,13 +23,13 @@ from utils.errors import CloningError
 from utils.weights.checkpoint import Checkpoint, load_weights
 from utils.weights.networks import rebuild
 from vocoder.config import VocoderConfig
-from vocoder.model import build
+from vocoder.model import build_network
 from vocoder.models.griffin_lim import GriffinLimConfig, mel_to_waveform
 from vocoder.models.hifigan import remove_weight_norm
 from vocoder.models.source import Sourced
 from vocoder.streaming import Render, StreamedSource, StreamedWaveRNN, stream
 from vocoder.wavernn.generate import Generation, generate
-from vocoder.wavernn.network import config_of, published_state
+from vocoder.wavernn.network import published_config, published_state
 
 GRIFFIN_LIM = "griffin-lim"
 Progress = Callable[[int, int], None]  # steps done, steps in all
@@ -59,7 +59,7 @@ class Vocoder(ABC):
             return GriffinLimVocoder(mel, device=device)
         checkpoint = load_weights(path, "vocoder")
         config = _published_config(checkpoint) if checkpoint.published else from_dict(VocoderConfig, checkpoint.config)
-        model = rebuild(lambda: build(config), checkpoint, published_state(checkpoint.state))
+        model = rebuild(lambda: build_network(config), checkpoint, published_state(checkpoint.state))
         model.to(device).eval().requires_grad_(False)
         if config.architecture == "wavernn":
             return WaveRNNVocoder(model, config, checkpoint.fingerprint, device, generation or Generation())
@@ -181,7 +181,7 @@ class GriffinLimVocoder(Vocoder):
 
 def _published_config(checkpoint: Checkpoint) -> VocoderConfig:
     """Sizes from the tensors; the mel is the published synthesizer's."""
-    sizes, n_mels = config_of(checkpoint.state)
+    sizes, n_mels = published_config(checkpoint.state)
     if n_mels != SYNTHESIZER_MEL.n_mels:
         raise CloningError(f"{checkpoint.path}: reads {n_mels} mel channels, published models {SYNTHESIZER_MEL.n_mels}")
     try:

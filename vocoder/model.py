@@ -11,7 +11,7 @@ from vocoder.models.vocos import Vocos
 from vocoder.wavernn.network import WaveRNN
 
 
-def build(config: VocoderConfig) -> nn.Module:
+def build_network(config: VocoderConfig) -> nn.Module:
     """A fresh network: WaveRNN is driven by `vocoder.wavernn.generate`, the others map mels (B, M, F) to waveforms."""
     mel = config.mel
     if config.architecture == "vocos":

@@ -25,7 +25,7 @@ TeacherForced = Callable[[Clip], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass
-class Processor:
+class Preprocessor:
     """Called with a clip in worker processes: (Utterance, arrays). Raises CloningError for what is to be skipped.
 
     arrays: wav (T,) int16, scaled to a peak of 0.9, and its pitch (F,) float16 as `utils.audio.pitch` has it; with

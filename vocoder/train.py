@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +12,11 @@ from utils.audio.mel import MelConfig, preemphasis
 from utils.config import to_dict
 from utils.data.manifest import Manifest
 from utils.training.sampling import rng
-from utils.training.task import Batch, Task, TrainingConfig, Validation
-from vocoder.config import DataConfig, DiscriminatorConfig, LossConfig, PruningConfig, VocoderConfig
+from utils.training.task import Batch, Task, Validation
+from vocoder.config import RunConfig
 from vocoder.data import Crops, check_set, crop_mel, edge_frames, held_out
 from vocoder.loss import adversarial_loss, critic_loss, feature_loss, mel_loss, stft_loss
-from vocoder.model import build
+from vocoder.model import build_network
 from vocoder.models.discriminators import Discriminators, Judgement
 from vocoder.wavernn.generate import Generation, generate
 from vocoder.wavernn.network import mixture_loss, start_ordered
@@ -28,37 +27,11 @@ from vocoder.wavernn.quantize import encode_mu_law, label_to_float
 BEFORE_CRITICS = 100.0
 
 
-@dataclass(frozen=True)
-class VocoderRun:
-    """A preset: the model, what it is trained on and against, and how."""
-
-    model: VocoderConfig = VocoderConfig()
-    data: DataConfig = DataConfig()
-    loss: LossConfig = LossConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    pruning: PruningConfig = PruningConfig()
-    training: TrainingConfig = TrainingConfig()
-
-    def __post_init__(self) -> None:
-        sizes, block = self.model.wavernn, self.pruning.block
-        recurrent = self.model.architecture == "wavernn"
-        if recurrent and self.data.crop_frames < 2 * sizes.pad:
-            frames = self.data.crop_frames
-            raise ValueError(f"data.crop_frames {frames} must be at least {2 * sizes.pad} for this WaveRNN")
-        if self.pruning.sparsity and not recurrent:
-            raise ValueError(f"pruning is for architecture 'wavernn', not {self.model.architecture!r}")
-        if self.pruning.sparsity and any(n % block for n in (sizes.rnn_size, sizes.fc_size, sizes.outputs)):
-            raise ValueError(
-                f"pruning.block {block} must divide rnn_size {sizes.rnn_size}, fc_size {sizes.fc_size} and the "
-                f"{sizes.outputs} outputs"
-            )
-
-
-def make_task(run: VocoderRun, manifest: Manifest) -> VocoderTask:
+def build_task(manifest: Manifest, run: RunConfig) -> VocoderTask:
     """The task that a preset describes, on a set that vocoder_preprocess.py wrote."""
     check_set(manifest, run.model.mel, run.data.teacher_forced, run.model.sourced)
     torch.manual_seed(run.training.seed)  # the fresh weights
-    return (WaveRNNTask if run.model.architecture == "wavernn" else WaveformTask)(run, manifest)
+    return (WaveRNNTask if run.model.architecture == "wavernn" else WaveformTask)(manifest, run)
 
 
 class VocoderTask(Task):
@@ -67,18 +40,18 @@ class VocoderTask(Task):
     kind = "vocoder"
     margin: int  # frames of waveform around a crop
 
-    def __init__(self, run: VocoderRun, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, run: RunConfig) -> None:
         self.run, self.mel_config = run, run.model.mel
         self.config, self.mel = to_dict(run.model), to_dict(run.model.mel)
         self.crops = Crops(
             manifest, self.mel_config, run.data, self.margin_of(run), run.training.seed, run.model.sourced
         )
         self.held_out = held_out(manifest, self.mel_config, run.data)
-        self.modules: dict[str, nn.Module] = {"generator": build(run.model)}
+        self.modules: dict[str, nn.Module] = {"generator": build_network(run.model)}
         self.extra = {"teacher_forced": run.data.teacher_forced, "hours_of_audio": manifest.header.get("hours")}
 
     @staticmethod
-    def margin_of(run: VocoderRun) -> int:
+    def margin_of(run: RunConfig) -> int:
         return edge_frames(run.model.mel)
 
     def batch(self, step: int) -> Batch:
@@ -100,8 +73,8 @@ class VocoderTask(Task):
 class WaveformTask(VocoderTask):
     """Mel in, waveform out: spectral losses, and from a step on the critics' too."""
 
-    def __init__(self, run: VocoderRun, manifest: Manifest) -> None:
-        super().__init__(run, manifest)
+    def __init__(self, manifest: Manifest, run: RunConfig) -> None:
+        super().__init__(manifest, run)
         self.step = 0
         if run.discriminator.start is not None:
             self.modules["discriminator"] = Discriminators(run.discriminator)
@@ -169,14 +142,14 @@ class WaveformTask(VocoderTask):
 class WaveRNNTask(VocoderTask):
     """Cross entropy (or the mixture's likelihood) of the next sample, as published; pruned on the way if so set."""
 
-    def __init__(self, run: VocoderRun, manifest: Manifest) -> None:
-        super().__init__(run, manifest)
+    def __init__(self, manifest: Manifest, run: RunConfig) -> None:
+        super().__init__(manifest, run)
         model = self.modules["generator"]
         start_ordered(model)
         self.pruner = Pruner(run.pruning, run.model.wavernn, model) if run.pruning.sparsity else None
 
     @staticmethod
-    def margin_of(run: VocoderRun) -> int:
+    def margin_of(run: RunConfig) -> int:
         return edge_frames(run.model.mel) + run.model.wavernn.pad
 
     def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:

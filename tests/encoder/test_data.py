@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoder import augment as effects
-from encoder.config import EncoderConfig
+from encoder.config import AugmentConfig, DataConfig, EncoderConfig, LossConfig, RunConfig
 from encoder.data import TrainingBatches, validation_crops
 from encoder.sampling import SpeakerCycler
-from encoder.settings import AugmentConfig, DataConfig, EncoderSettings, LossConfig
 from encoder.teach import read_taught
 from encoder.voices import at_speed, formant_move, voice_mel
 from tests.support.encoder_set import RATE, voice, write_set
@@ -34,7 +33,7 @@ LOUD = AugmentConfig(noise=1, babble=1, reverb=1, equalizer=1, band_limit=1, tel
 def make(root, augment=QUIET, seed=0, loss=None, rooms=0, speeds=(), formants=(), **data) -> TrainingBatches:
     manifest = write_set(root, teacher=8, noise=2, rooms=rooms, speeds=speeds, formants=formants)
     data = {"speakers": 3, "utterances": 2, "max_seconds": 1.5, **data}
-    settings = EncoderSettings(
+    settings = RunConfig(
         EncoderConfig(embedding_size=8),
         DataConfig(**data),
         augment,

@@ -13,13 +13,12 @@ import torch
 import encoder_preprocess
 import encoder_train
 from encoder import teach
-from encoder.config import EncoderConfig, PartialConfig
+from encoder.config import AugmentConfig, DataConfig, EncoderConfig, LossConfig, PartialConfig, RunConfig
 from encoder.data import ValidationCrops
 from encoder.inference import SpeakerEncoder
 from encoder.names import OWN
-from encoder.settings import AugmentConfig, DataConfig, EncoderSettings, LossConfig
 from encoder.teach import read_taught
-from encoder.train import EncoderTask, blank_out, ge2e_loss, measure
+from encoder.train import EncoderTask, blank_out, build_task, ge2e_loss, measure
 from tests.support.encoder_set import RATE, voice, write_set
 from tests.support.launching import launch_two
 from utils.audio.io import change_speed
@@ -171,13 +170,13 @@ def test_blanked_regions_take_the_rows_level():
 def test_prototypes_begin_at_the_teachers_mean_of_a_voice(tmp_path):
     write_set(tmp_path, teacher=16, speeds=(0.9,))
     more = {"distill_weight": 1.0, "aam_weight": 1.0, "center": True}
-    settings = EncoderSettings(
+    settings = RunConfig(
         EncoderConfig(embedding_size=16),
         DataConfig(speakers=4),
         AugmentConfig(speed=0.5, speeds=(0.9, 1.1)),
         LossConfig(**more),
     )
-    task = EncoderTask(read_manifest(tmp_path), settings)
+    task = build_task(read_manifest(tmp_path), settings)
     found, batches = task.modules["encoder"].prototypes.detach(), task.batches
     torch.testing.assert_close(found.norm(dim=1), torch.ones(3 * 4))
     for voice_number in (0, 1):
@@ -190,8 +189,8 @@ def test_prototypes_begin_at_the_teachers_mean_of_a_voice(tmp_path):
 
 def test_margin_and_crops_follow_the_run(data):
     loss = LossConfig(ge2e_weight=0, aam_weight=1, aam_margin=0.2, aam_rise=0.5, aam_final_margin=0.4)
-    settings = EncoderSettings(EncoderConfig(), DataConfig(speakers=2, final_share=0.25), AugmentConfig(), loss)
-    task = EncoderTask(read_manifest(data), settings)
+    settings = RunConfig(EncoderConfig(), DataConfig(speakers=2, final_share=0.25), AugmentConfig(), loss)
+    task = build_task(read_manifest(data), settings)
     margins = [task._margin(progress) for progress in (0, 0.25, 0.5, 0.74, 0.75, 1)]
     assert margins == pytest.approx([0, 0.1, 0.2, 0.2, 0.4, 0.4])
     task.progress = 0.75
@@ -219,7 +218,7 @@ def test_validation_tells_voices_within_a_corpus_and_how_far_a_speakers_recordin
 
 
 def test_loader_processes_get_no_weights(data):
-    task = EncoderTask(read_manifest(data), load_config(EncoderSettings, "encoder", "debug"))
+    task = build_task(read_manifest(data), load_config(RunConfig, "encoder", "debug"))
     travels = task.__getstate__()
     assert travels["modules"] == {} and travels["crops"] == [] and task.modules
     assert task.names(1) == [task.batches.utterances[i].id for i in task.batches.cycler.draw(1, 2, 2)[1].ravel()]

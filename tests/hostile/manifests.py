@@ -17,24 +17,25 @@ VALUES = (None, "", "x", -1, 0, 1.5, 10**9, 1e300, float("nan"), True, [], {}, [
 
 def use(folder: str) -> None:
     """What a train script does with a set before and in its first steps."""
-    from encoder.settings import EncoderSettings
-    from encoder.train import EncoderTask
+    from encoder.config import RunConfig as EncoderRun
+    from encoder.train import build_task as build_encoder_task
     from synthesizer.config import RunConfig
     from synthesizer.train import build_task
     from utils.config import load_config
     from utils.data.manifest import read_manifest
-    from vocoder.train import VocoderRun, make_task
+    from vocoder.config import RunConfig as VocoderRun
+    from vocoder.train import build_task as build_vocoder_task
 
     kind = read_manifest(folder).header["kind"]
     if kind == "encoder":
-        settings = load_config(EncoderSettings, "encoder", "debug", ["augment.speed=0.5", "loss.distill_weight=1.0"])
-        task = EncoderTask(read_manifest(folder, "encoder"), settings)
+        settings = load_config(EncoderRun, "encoder", "debug", ["augment.speed=0.5", "loss.distill_weight=1.0"])
+        task = build_encoder_task(read_manifest(folder, "encoder"), settings)
     elif kind == "synthesizer":
         sizes = [f"model.speaker_size={SPEAKER_SIZE}", "data.batch_size=3", "data.min_frames=1"]
         task = build_task(folder, load_config(RunConfig, "synthesizer", "debug", [*sizes, "model.model=parallel"]))
     else:
         run = load_config(VocoderRun, "vocoder", "debug", ['model.architecture="vocos"'])
-        task = make_task(run, read_manifest(folder, "vocoder"))
+        task = build_vocoder_task(read_manifest(folder, "vocoder"), run)
     for step in (1, 2, 3):
         task.batch(step)
         task.names(step)

@@ -7,11 +7,11 @@ import typing
 
 import pytest
 
-from encoder.settings import EncoderSettings
+from encoder.config import RunConfig as EncoderRun
 from synthesizer.config import RunConfig
 from utils.config import from_dict
 from utils.errors import CloningError
-from vocoder.train import VocoderRun
+from vocoder.config import RunConfig as VocoderRun
 
 
 def numbers(cls: type, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], bool]]:
@@ -26,7 +26,7 @@ def numbers(cls: type, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...]
     return found
 
 
-FIELDS = [(cls, *place) for cls in (EncoderSettings, RunConfig, VocoderRun) for place in numbers(cls)]
+FIELDS = [(cls, *place) for cls in (EncoderRun, RunConfig, VocoderRun) for place in numbers(cls)]
 
 
 @pytest.mark.parametrize(("cls", "place", "listed"), FIELDS, ids=lambda value: getattr(value, "__name__", None))

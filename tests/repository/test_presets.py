@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from encoder.settings import EncoderSettings
+from encoder.config import RunConfig as EncoderRun
 from synthesizer.config import RunConfig
 from utils.config import from_dict, load_config
-from vocoder.train import VocoderRun
+from vocoder.config import RunConfig as VocoderRun
 
 MODELS = Path(__file__).resolve().parents[2] / "saved_models"
-RUNS = {"encoder": EncoderSettings, "synthesizer": RunConfig, "vocoder": VocoderRun}
+RUNS = {"encoder": EncoderRun, "synthesizer": RunConfig, "vocoder": VocoderRun}
 SHIPPED = {
     "default/encoder": "small",
     "default/synthesizer": "parallel",

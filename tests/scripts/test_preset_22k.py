@@ -19,7 +19,7 @@ from utils.audio.io import Waveform, write
 from utils.audio.mel import SYNTHESIZER_MEL_22K
 from utils.config import load_config
 from utils.data.manifest import read_manifest
-from vocoder.train import VocoderRun
+from vocoder.config import RunConfig
 from voice_cloner import VoiceCloner
 
 SPEAKERS = ("ann", "ben", "cat", "dan", "eve", "fay")
@@ -44,7 +44,7 @@ def root(tmp_path_factory) -> Path:
 
 
 def test_the_vocoders_preset_has_the_same_mel():
-    assert load_config(VocoderRun, "vocoder", "hifigan_22k").model.mel == SYNTHESIZER_MEL_22K
+    assert load_config(RunConfig, "vocoder", "hifigan_22k").model.mel == SYNTHESIZER_MEL_22K
 
 
 def test_from_a_corpus_to_a_chain_that_speaks(root, capsys):

@@ -16,7 +16,7 @@ from utils.audio.mel import ENCODER_MEL, SYNTHESIZER_MEL, MelConfig
 from utils.config import to_dict
 from utils.weights.checkpoint import save_weights
 from vocoder.config import VocoderConfig, VocosConfig
-from vocoder.model import build
+from vocoder.model import build_network as build_vocoder
 
 TINY_TACOTRON = TacotronConfig(embedding=16, encoder=16, decoder=16, lstm=16, postnet=16, prenet=16, max_reduction=5)
 TINY_PARALLEL = ParallelConfig(channels=16, encoder_blocks=1, decoder_blocks=1, flow_blocks=1, flow_channels=16)
@@ -56,7 +56,7 @@ def save_tiny_models(
     )  # fmt: skip
     vocos = VocoderConfig(mel=vocoder_mel, vocos=VocosConfig(dim=16, hidden=32, blocks=1))
     save_weights(
-        folder / "vocoder.safetensors", kind="vocoder", state=build(vocos).state_dict(), config=to_dict(vocos),
+        folder / "vocoder.safetensors", kind="vocoder", state=build_vocoder(vocos).state_dict(), config=to_dict(vocos),
         mel=to_dict(vocoder_mel), step=0,
     )  # fmt: skip
     return folder

@@ -9,12 +9,11 @@ import torch
 
 from utils.config import load_config
 from utils.errors import CloningError
-from vocoder.config import DiscriminatorConfig, HifiGanConfig, VocoderConfig
+from vocoder.config import DiscriminatorConfig, HifiGanConfig, RunConfig, VocoderConfig
 from vocoder.loss import adversarial_loss, critic_loss, feature_loss
-from vocoder.model import build
+from vocoder.model import build_network
 from vocoder.models.discriminators import Discriminators
 from vocoder.models.hifigan import HifiGan, remove_weight_norm
-from vocoder.train import VocoderRun
 
 USUAL = HifiGanConfig(channels=32, resblock_kernels=(3, 5), resblock_dilations=(1, 2))
 ODD = HifiGanConfig(
@@ -107,15 +106,15 @@ def test_critics_learn_to_tell_two_sounds_apart():
 @pytest.mark.parametrize("preset, millions", [("hifigan_v1", 13.14), ("hifigan_v2", 0.88), ("hifigan_22k", 13.96)])
 def test_presets_have_the_published_sizes(preset, millions):
     """13.92 M and 0.92 M for rates 8, 8, 2, 2 (arXiv 2010.05646, table 1); ours differ by the kernels of the rates."""
-    run = load_config(VocoderRun, "vocoder", preset)
-    model = build(run.model)
+    run = load_config(RunConfig, "vocoder", preset)
+    model = build_network(run.model)
     remove_weight_norm(model)
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
     assert model.hop_length == run.model.mel.hop_length
 
 
 def test_published_critics_have_the_published_size():
-    critics = Discriminators(load_config(VocoderRun, "vocoder", "hifigan_v2").discriminator)
+    critics = Discriminators(load_config(RunConfig, "vocoder", "hifigan_v2").discriminator)
     assert sum(p.numel() for p in critics.parameters()) / 1e6 == pytest.approx(70.7, abs=0.1)
 
 
@@ -126,7 +125,7 @@ def test_rates_must_make_the_hop():
         )
     with pytest.raises(CloningError, match="makes 100 samples"):
         settings = ["model.hifigan.upsample_rates=[5,5,4]", "model.hifigan.upsample_kernels=[11,11,8]"]
-        load_config(VocoderRun, "vocoder", "hifigan_v1", settings)
+        load_config(RunConfig, "vocoder", "hifigan_v1", settings)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from utils.errors import CloningError
 from utils.weights.checkpoint import save_weights
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig, VocosConfig, WaveRNNConfig
 from vocoder.inference import Vocoder
-from vocoder.model import build
+from vocoder.model import build_network
 from vocoder.wavernn.generate import Generation
 
 ODD_MEL = MelConfig(
@@ -48,7 +48,7 @@ def saved(request, tmp_path_factory):
     """A fresh model of each kind, saved as training saves it: path, config, model."""
     config = CONFIGS[request.param]
     torch.manual_seed(1)
-    model = build(config).eval()
+    model = build_network(config).eval()
     path = tmp_path_factory.mktemp("model") / "vocoder.safetensors"
     mel = to_dict(config.mel)
     save_weights(path, kind="vocoder", state=model.state_dict(), config=to_dict(config), mel=mel, step=3)
@@ -125,7 +125,7 @@ def test_refuses_other_files_in_one_line(tmp_path, data_dir):
     with pytest.raises(CloningError, match="expected a checkpoint of kind 'vocoder', found 'synthesizer'"):
         Vocoder.load(data_dir / "tacotron_tiny.pt")
     config = CONFIGS["vocos"]
-    state = build(CONFIGS["vocos, odd"]).state_dict()
+    state = build_network(CONFIGS["vocos, odd"]).state_dict()
     path = tmp_path / "vocoder.safetensors"
     save_weights(path, kind="vocoder", state=state, config=to_dict(config), mel=None, step=0)
     with pytest.raises(CloningError, match="does not fit this model"):

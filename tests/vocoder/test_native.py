@@ -23,7 +23,7 @@ from vocoder.wavernn import native as kernel
 from vocoder.wavernn.generate import Folds, Generation, fold, generate, generate_samples
 from vocoder.wavernn.library import library
 from vocoder.wavernn.native import FLOAT32, INT8, SPARSE, NativeLoop, Packed
-from vocoder.wavernn.network import WaveRNN, config_of, published_state
+from vocoder.wavernn.network import WaveRNN, published_config, published_state
 from vocoder.wavernn.quantize import label_to_float
 from vocoder.wavernn.sample_loop import Frames, TorchLoop, Weights
 
@@ -59,7 +59,7 @@ def model(request, data_dir):
             torch.nn.init.normal_(layer.weight)
     else:
         checkpoint = load_weights(data_dir / "wavernn_tiny.pt", "vocoder")
-        made = WaveRNN(*config_of(checkpoint.state))
+        made = WaveRNN(*published_config(checkpoint.state))
         load_into(made, checkpoint, published_state(checkpoint.state))
     return made.eval().requires_grad_(False)
 

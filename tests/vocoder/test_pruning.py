@@ -13,8 +13,8 @@ from utils.config import load_config
 from utils.data.manifest import read_manifest
 from utils.errors import CloningError
 from utils.weights.checkpoint import load_weights
-from vocoder.config import PruningConfig
-from vocoder.train import VocoderRun, make_task
+from vocoder.config import PruningConfig, RunConfig
+from vocoder.train import build_task
 from vocoder.wavernn.pruning import block_magnitudes, pruned_columns, smallest_blocks_out
 
 SETTINGS = ["pruning.sparsity=0.75", "pruning.start=1", "pruning.stop=5", "pruning.every=2", "training.ema_decay=0.5"]
@@ -46,7 +46,7 @@ def test_with_a_budget_of_time_it_grows_with_the_share_that_is_used(data):
     config = PruningConfig(sparsity=0.9, start=10, stop=110, every=30)
     assert [config.reached(p) for p in (0, 39.9, 40, 99, 100, 109.9, 110, 1e6)] == [10, 10, 40, 70, 100, 100, 110, 110]
     settings = [*SETTINGS, "training.minutes=1"]
-    task = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn", settings), read_manifest(data, "vocoder"))
+    task = build_task(read_manifest(data, "vocoder"), load_config(RunConfig, "vocoder", "debug_wavernn", settings))
     task.pruner.read(task.modules["generator"])
     for position, sparsity in ((2.9, 0.0), (4.2, 0.75 * (1 - 0.5**3)), (70.0, 0.75)):  # steps 3 and 5 are passed over
         task.position = position
@@ -66,7 +66,7 @@ def test_the_smallest_blocks_go_whole():
 
 
 def zero_blocks(state, block: int = 16) -> dict[str, torch.Tensor]:
-    sizes = load_config(VocoderRun, "vocoder", "debug_wavernn").model.wavernn
+    sizes = load_config(RunConfig, "vocoder", "debug_wavernn").model.wavernn
     return {
         name: block_magnitudes(state[name][:, :columns], block) == 0 for name, columns in pruned_columns(sizes).items()
     }
@@ -88,7 +88,7 @@ def test_what_has_gone_stays_away_and_the_log_tells(data, tmp_path):
 @pytest.mark.slow
 def test_a_run_that_was_killed_takes_up_its_masks(data, tmp_path, monkeypatch):
     assert run(data, tmp_path / "whole") == 0
-    make = vocoder_train.make_task
+    make = vocoder_train.build_task
 
     def dying(config, manifest):
         task = make(config, manifest)
@@ -103,7 +103,7 @@ def test_a_run_that_was_killed_takes_up_its_masks(data, tmp_path, monkeypatch):
         return task
 
     with monkeypatch.context() as patch:
-        patch.setattr(vocoder_train, "make_task", dying)
+        patch.setattr(vocoder_train, "build_task", dying)
         assert run(data, tmp_path / "parts") == 130
     assert load_weights(tmp_path / "parts" / "last.safetensors").step == 6
     assert run(data, tmp_path / "parts") == 0
@@ -112,8 +112,8 @@ def test_a_run_that_was_killed_takes_up_its_masks(data, tmp_path, monkeypatch):
 
 
 def test_pruned_weights_have_no_gradient_and_names_are_the_published_ones(data):
-    dense = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn"), read_manifest(data))
-    task = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn", SETTINGS), read_manifest(data))
+    dense = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug_wavernn"))
+    task = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug_wavernn", SETTINGS))
     model = task.modules["generator"]
     assert list(model.state_dict()) == list(dense.modules["generator"].state_dict())
     with torch.no_grad():
@@ -136,4 +136,4 @@ def test_pruned_weights_have_no_gradient_and_names_are_the_published_ones(data):
 )
 def test_settings_that_cannot_be_are_one_line(preset, settings, said):
     with pytest.raises(CloningError, match=said):
-        load_config(VocoderRun, "vocoder", preset, settings)
+        load_config(RunConfig, "vocoder", preset, settings)

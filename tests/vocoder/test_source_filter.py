@@ -13,7 +13,7 @@ from utils.audio.pitch import REFERENCE_HZ, pitch
 from utils.config import from_dict
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig
 from vocoder.loss import mel_loss, stft_loss
-from vocoder.model import build
+from vocoder.model import build_network
 from vocoder.models.source import FADE, LEVEL
 
 HOP, RATE = 200, 16000
@@ -36,7 +36,7 @@ def small_config(request):
 
 def usual():
     torch.manual_seed(0)
-    return build(SMALL["usual"]).eval().requires_grad_(False)
+    return build_network(SMALL["usual"]).eval().requires_grad_(False)
 
 
 def source(hz) -> np.ndarray:
@@ -96,14 +96,14 @@ def test_unvoiced_frames_teach_no_pitch():
 @pytest.mark.parametrize("frames", [2, 3, 17])
 def test_shape_is_whole_hops(config, frames):
     mel = config.mel
-    out = build(config)(torch.randn(3, mel.n_mels, frames))
+    out = build_network(config)(torch.randn(3, mel.n_mels, frames))
     assert out.shape == (3, (frames - 1) * mel.hop_length) and out.isfinite().all()
 
 
 def test_items_of_a_batch_do_not_mix(config):
     """The pitch but for rounding, whose order depends on the batch; the sound, for the same pitch."""
     torch.manual_seed(1)
-    model, mels = build(config).eval().requires_grad_(False), torch.randn(3, config.mel.n_mels, 9)
+    model, mels = build_network(config).eval().requires_grad_(False), torch.randn(3, config.mel.n_mels, 9)
     pitch, start = model.pitch(mels), torch.tensor([5, 6, 7])
     torch.testing.assert_close(pitch[1:2], model.pitch(mels[1:2]), atol=1e-5, rtol=0)  # octaves
     phase = model.phases(pitch)
@@ -128,7 +128,7 @@ def test_rounding_of_the_pitch_is_not_heard():
 
 def test_what_was_before_a_change_stays(config):
     """Phases go on from frame to frame, so a change is heard in all that comes after it, but not before its reach."""
-    model, hop = build(config).eval(), config.mel.hop_length
+    model, hop = build_network(config).eval(), config.mel.hop_length
     mel = torch.randn(1, config.mel.n_mels, 61)
     changed = mel.clone()
     changed[:, :, 40] += 1
@@ -143,7 +143,7 @@ def test_the_same_mel_gives_the_same_audio_and_another_start_other_noise():
 
 
 def test_gradient_reaches_every_parameter(config):
-    model, mel = build(config), config.mel
+    model, mel = build_network(config), config.mel
     wav = torch.from_numpy(voice(0.6, 2))[None]
     wav = wav[:, : wav.size(1) // mel.hop_length * mel.hop_length]
     track = torch.from_numpy(pitch(wav[0].numpy(), RATE, mel.hop_length))[None]
@@ -159,7 +159,7 @@ def test_a_fresh_filter_over_the_mel_has_the_envelope_of_the_voice():
     distances = {}
     for base in (True, False):
         config = VocoderConfig("source_filter", source_filter=SourceFilterConfig(**SIZES, mel_base=base, free=True))
-        model = build(config)
+        model = build_network(config)
         for head in (model.filter.head, model.free):
             nn.init.zeros_(head.weight)
         with torch.no_grad():
@@ -168,7 +168,7 @@ def test_a_fresh_filter_over_the_mel_has_the_envelope_of_the_voice():
 
 
 def test_the_free_spectrum_alone_can_speak():
-    model = build(SMALL["all"])
+    model = build_network(SMALL["all"])
     for head in (model.filter.head, model.free):
         nn.init.zeros_(head.weight)
     bins = model.n_fft // 2 + 1
@@ -182,16 +182,16 @@ def test_the_free_spectrum_alone_can_speak():
 def test_weights_from_before_the_free_spectrum_fit():
     """What is not said in a checkpoint is off: the same tensors as ever, and so the same sound."""
     config = from_dict(VocoderConfig, {"architecture": "source_filter", "source_filter": {"blocks": 1}})
-    names = set(build(config).state_dict())
+    names = set(build_network(config).state_dict())
     assert {name.split(".")[0] for name in names} == {"pitch_finder", "filter"}
     assert {"filter.head.weight", "filter.blocks.0.depthwise.weight", "pitch_finder.head.bias"} <= names
-    assert build(config).filter.head.weight.shape == (3 * 401, 256)
+    assert build_network(config).filter.head.weight.shape == (3 * 401, 256)
 
 
 def test_pitch_is_learned():
     """From the mels of a few made-up voices, to a tenth of a semitone in the median."""
     torch.manual_seed(0)
-    finder = build(SMALL["usual"]).pitch_finder
+    finder = build_network(SMALL["usual"]).pitch_finder
     wavs = [voice(1.5, seed) for seed in range(4)]
     mels = torch.cat([mel_spectrogram(torch.from_numpy(wav)[None], SYNTHESIZER_MEL) for wav in wavs])
     tracks = torch.from_numpy(np.stack([pitch(wav, RATE, HOP) for wav in wavs]))

@@ -10,7 +10,7 @@ from utils.audio.mel import SYNTHESIZER_MEL
 from utils.errors import CloningError
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig, VocosConfig, WaveRNNConfig
 from vocoder.inference import GriffinLimVocoder, WaveformVocoder, WaveRNNVocoder
-from vocoder.model import build
+from vocoder.model import build_network
 from vocoder.streaming import FIRST
 from vocoder.wavernn.generate import Generation
 
@@ -43,7 +43,7 @@ SMALL = {"rnn_size": 16, "fc_size": 16, "compute_size": 8, "res_out_size": 8, "r
 
 def waveform_vocoder(name: str) -> WaveformVocoder:
     torch.manual_seed(3)
-    model = build(CONFIGS[name])
+    model = build_network(CONFIGS[name])
     for parameter in model.parameters():
         parameter.data *= 2 if parameter.dim() > 1 else 1  # a fresh network hardly looks beside its own frame
     return WaveformVocoder(model.eval().requires_grad_(False), CONFIGS[name], "", "cpu")
@@ -52,7 +52,7 @@ def waveform_vocoder(name: str) -> WaveformVocoder:
 def wavernn(mode: str = "raw", **more) -> WaveRNNVocoder:
     torch.manual_seed(3)
     config = VocoderConfig(architecture="wavernn", wavernn=WaveRNNConfig(**SMALL, mode=mode, **more))
-    model = build(config).eval().requires_grad_(False)
+    model = build_network(config).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.data *= 3
     return WaveRNNVocoder(model, config, "", "cpu", Generation(folded=False, kernel="torch"))

@@ -18,10 +18,10 @@ from utils.data.manifest import Arrays, read_manifest
 from utils.errors import CloningError
 from utils.training import loop as training
 from utils.weights.checkpoint import load_training_state, load_weights, save_training_state
-from vocoder.config import DataConfig
+from vocoder.config import DataConfig, RunConfig
 from vocoder.inference import Vocoder
-from vocoder.preprocess import Processor
-from vocoder.train import BEFORE_CRITICS, VocoderRun, make_task
+from vocoder.preprocess import Preprocessor
+from vocoder.train import BEFORE_CRITICS, build_task
 from vocoder.wavernn.quantize import encode_mu_law, label_to_float
 
 PRESETS = ["debug", "debug_source_filter", "debug_wavernn", "debug_hifigan"]
@@ -42,7 +42,7 @@ def run(*arguments) -> int:
 def test_killed_and_resumed_equals_uninterrupted(data, tmp_path, preset, monkeypatch):
     assert run(data, "--out", tmp_path / "whole", "--config", preset) == 0
     # the second run is killed after its third step; its last saved step is the second
-    task_batch = vocoder_train.make_task
+    task_batch = vocoder_train.build_task
 
     def dying(config, manifest):
         task = task_batch(config, manifest)
@@ -57,7 +57,7 @@ def test_killed_and_resumed_equals_uninterrupted(data, tmp_path, preset, monkeyp
         return task
 
     with monkeypatch.context() as patch:
-        patch.setattr(vocoder_train, "make_task", dying)
+        patch.setattr(vocoder_train, "build_task", dying)
         assert run(data, "--out", tmp_path / "parts", "--config", preset) == 130
     assert load_weights(tmp_path / "parts" / "last.safetensors").step == 2
     assert run(data, "--out", tmp_path / "parts", "--config", preset) == 0
@@ -72,8 +72,8 @@ def test_killed_and_resumed_equals_uninterrupted(data, tmp_path, preset, monkeyp
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_one_batch_can_be_learned(data, preset):
-    run_settings = load_config(VocoderRun, "vocoder", preset, ["discriminator.start=1000000"])
-    task = make_task(run_settings, read_manifest(data))
+    run_settings = load_config(RunConfig, "vocoder", preset, ["discriminator.start=1000000"])
+    task = build_task(read_manifest(data), run_settings)
     model, batch = task.modules["generator"], task.batch(1)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-2)
     totals = []
@@ -89,7 +89,7 @@ def test_one_batch_can_be_learned(data, preset):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_batch_spread_over_two_processes_has_the_same_loss(data, preset):
     settings = ["data.batch_size=4", "discriminator.start=0"]
-    task = make_task(load_config(VocoderRun, "vocoder", preset, settings), read_manifest(data))
+    task = build_task(read_manifest(data), load_config(RunConfig, "vocoder", preset, settings))
     for module in task.modules.values():
         module.eval()  # WaveRNN's batch norms see their own half, as published
     batch = task.batch(1)
@@ -102,7 +102,7 @@ def test_a_batch_spread_over_two_processes_has_the_same_loss(data, preset):
 
 
 def test_critics_join_at_their_step_and_only_then_scores_count(data):
-    task = make_task(load_config(VocoderRun, "vocoder", "debug"), read_manifest(data))
+    task = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug"))
     assert list(task.modules) == ["generator", "discriminator"]  # the first is what is saved
     assert task.phases(2) == ["generator"] and task.phases(3) == ["discriminator", "generator"]
     batch = task.batch(1)
@@ -120,7 +120,7 @@ def test_critics_join_at_their_step_and_only_then_scores_count(data):
 
 def test_with_a_budget_of_time_critics_join_at_their_share_of_it(data):
     settings = ["training.minutes=1"]
-    task = make_task(load_config(VocoderRun, "vocoder", "debug", settings), read_manifest(data))
+    task = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug", settings))
     task.position = 1.9  # of four steps' worth, with critics from the second on
     assert task.phases(70) == ["generator"]
     task.position = 2.1
@@ -129,7 +129,7 @@ def test_with_a_budget_of_time_critics_join_at_their_share_of_it(data):
 
 def test_wavernn_learns_the_next_label_from_the_frames_around_it(data):
     """The crop's loss is that of the published arrangement cut from the whole utterance."""
-    task = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn"), read_manifest(data))
+    task = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug_wavernn"))
     model = task.modules["generator"].eval()
     for parameter in model.parameters():
         parameter.data *= 3  # a fresh network hardly listens
@@ -151,7 +151,7 @@ def test_wavernn_learns_the_next_label_from_the_frames_around_it(data):
 def test_teacher_forced_mels_take_the_place_of_the_real_ones(tmp_path, preset):
     manifest = make_set(tmp_path, mel=np.zeros((200, 80), np.float32))
     settings = ["data.teacher_forced=true", "discriminator.start=1000000"]
-    task = make_task(load_config(VocoderRun, "vocoder", preset, settings), manifest)
+    task = build_task(manifest, load_config(RunConfig, "vocoder", preset, settings))
     batch = task.batch(1)
     (first,) = [v for n, v in task.losses(task.modules, batch, "generator", 1).items() if n != "stft"]
     batch["mel"] = batch["mel"] + 1
@@ -165,8 +165,8 @@ def test_presets_are_whole(data):
     presets = sorted(path.stem for path in (CONFIGS / "vocoder").glob("*.toml"))
     assert {"published", "wavernn_small", "vocos", "hifigan_v1", "hifigan_v2", "hifigan_22k", *PRESETS} <= set(presets)
     for preset in presets:
-        load_config(VocoderRun, "vocoder", preset)
-    published = load_config(VocoderRun, "vocoder", "published")
+        load_config(RunConfig, "vocoder", preset)
+    published = load_config(RunConfig, "vocoder", "published")
     assert published.data.batch_size * published.data.crop_frames * published.model.mel.hop_length == 100 * 1000
     assert published.training.learning_rate_at(1) == published.training.learning_rate_at(400000) == 1e-4
 
@@ -176,7 +176,7 @@ def test_settings_that_contradict_each_other_are_one_line(data, capsys):
     assert "data.crop_frames 3 must be at least 4" in capsys.readouterr().err
     assert run(data / "nowhere", "--out", data / "run") == 2
     with pytest.raises(CloningError, match="unknown settings"):
-        load_config(VocoderRun, "vocoder", "vocos", ["data.batch=3"])
+        load_config(RunConfig, "vocoder", "vocos", ["data.batch=3"])
 
 
 def test_preprocessing_skips_the_corrupt_and_goes_on(tmp_path, capsys):
@@ -203,7 +203,7 @@ def test_preprocessing_skips_the_corrupt_and_goes_on(tmp_path, capsys):
     written = (tmp_path / "set" / "manifest.jsonl").read_bytes()
     assert vocoder_preprocess.main(arguments) == 0  # nothing left to do
     assert (tmp_path / "set" / "manifest.jsonl").read_bytes() == written
-    task = make_task(load_config(VocoderRun, "vocoder", "debug"), manifest)
+    task = build_task(manifest, load_config(RunConfig, "vocoder", "debug"))
     assert isinstance(task.crops.config, DataConfig) and len(task.batch(1)["wav"]) == 2
 
 
@@ -212,22 +212,22 @@ def test_teacher_forced_mels_must_fit_their_waveform():
 
     clip = Clip("c/x", "c-x", path=None)
     samples = voice(0.6, 1)
-    fitting = Processor(teacher_forced=lambda clip: (samples, np.zeros((49, 80), np.float32)))
+    fitting = Preprocessor(teacher_forced=lambda clip: (samples, np.zeros((49, 80), np.float32)))
     utterance, arrays = fitting(clip)
     assert arrays["mel"].shape == (49, 80) and arrays["mel"].dtype == np.float16 and utterance.extra["teacher_forced"]
     assert fitting.header()["teacher_forced"]
     with pytest.raises(CloningError, match=r"does not fit the audio.*\(50, 80\), expected \(49, 80\)"):
-        Processor(teacher_forced=lambda clip: (samples, np.zeros((50, 80), np.float32)))(clip)
+        Preprocessor(teacher_forced=lambda clip: (samples, np.zeros((50, 80), np.float32)))(clip)
 
 
 def test_training_module_is_the_common_one():
-    assert issubclass(type(load_config(VocoderRun, "vocoder", "vocos").training), training.TrainingConfig)
+    assert issubclass(type(load_config(RunConfig, "vocoder", "vocos").training), training.TrainingConfig)
 
 
 @pytest.mark.parametrize("mode", ["raw", "mol"])
 def test_a_fresh_wavernn_takes_labels_for_ordered(data, mode):
     settings = [f"model.wavernn.mode={mode}"]
-    model = make_task(load_config(VocoderRun, "vocoder", "debug_wavernn", settings), read_manifest(data)).modules[
+    model = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug_wavernn", settings)).modules[
         "generator"
     ]
     rest = model.I.weight[:, 1:].abs().max()

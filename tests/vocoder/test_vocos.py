@@ -11,7 +11,7 @@ from tests.support.vocoder_set import voice
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig, mel_spectrogram
 from vocoder.config import VocoderConfig, VocosConfig
 from vocoder.loss import mel_loss, stft_loss
-from vocoder.model import build
+from vocoder.model import build_network
 from vocoder.models.vocos import Vocos, inverse_stft
 
 ODD_MEL = MelConfig(n_fft=512, win_length=400, hop_length=120, n_mels=20, power=1.0, scale="db")
@@ -44,17 +44,17 @@ def test_inverse_stft_undoes_the_stft(hop, overlap, frames):
 @pytest.mark.parametrize("frames", [2, 3, 17])
 def test_shape_is_whole_hops(config, frames):
     mel = config.mel
-    out = build(config)(torch.randn(3, mel.n_mels, frames))
+    out = build_network(config)(torch.randn(3, mel.n_mels, frames))
     assert out.shape == (3, (frames - 1) * mel.hop_length) and out.isfinite().all()
 
 
 def test_items_of_a_batch_do_not_mix(config):
-    model, mels = build(config).eval(), torch.randn(3, config.mel.n_mels, 9)
+    model, mels = build_network(config).eval(), torch.randn(3, config.mel.n_mels, 9)
     torch.testing.assert_close(model(mels)[1], model(mels[1:2])[0])
 
 
 def test_a_frame_is_heard_only_within_the_receptive_field(config):
-    model, sizes, hop = build(config).eval(), config.vocos, config.mel.hop_length
+    model, sizes, hop = build_network(config).eval(), config.vocos, config.mel.hop_length
     mel = torch.randn(1, config.mel.n_mels, 61)
     changed = mel.clone()
     changed[:, :, 30] += 1
@@ -64,7 +64,7 @@ def test_a_frame_is_heard_only_within_the_receptive_field(config):
 
 
 def test_gradient_reaches_every_parameter(config):
-    model = build(config)
+    model = build_network(config)
     wav = torch.from_numpy(voice(0.6, 2))[None]
     wav = wav[:, : wav.size(1) // config.mel.hop_length * config.mel.hop_length]
     out = model(mel_spectrogram(wav, config.mel))
@@ -82,7 +82,7 @@ def test_losses_are_zero_for_equal_and_grow_with_the_difference():
 
 def test_one_batch_can_be_overfitted():
     torch.manual_seed(0)
-    model = build(VocoderConfig(vocos=VocosConfig(dim=48, hidden=96, blocks=2)))
+    model = build_network(VocoderConfig(vocos=VocosConfig(dim=48, hidden=96, blocks=2)))
     wav = torch.from_numpy(voice(0.5, 5))[None]
     mel = mel_spectrogram(wav, SYNTHESIZER_MEL)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)

@@ -28,7 +28,7 @@ from vocoder.wavernn.generate import (
     generate_samples,
     uniform_draws,
 )
-from vocoder.wavernn.network import Conditioning, WaveRNN, config_of, mixture_loss, published_state
+from vocoder.wavernn.network import Conditioning, WaveRNN, mixture_loss, published_config, published_state
 from vocoder.wavernn.quantize import label_to_float
 from vocoder.wavernn.sample_loop import Frames, TorchLoop, Weights, draw_label
 
@@ -54,7 +54,7 @@ def dsp(data_dir):
 
 def load(path) -> WaveRNN:
     checkpoint = load_weights(path, "vocoder")
-    model = WaveRNN(*config_of(checkpoint.state))
+    model = WaveRNN(*published_config(checkpoint.state))
     load_into(model, checkpoint, published_state(checkpoint.state))
     return model.eval()
 
@@ -107,7 +107,7 @@ def test_names_and_shapes_are_the_published_ones(data_dir):
 
 def test_not_a_wavernn_is_one_line():
     with pytest.raises(CloningError, match="published layout"):
-        config_of({"upsample.resnet.conv_in.weight": torch.zeros(4, 80, 5)})
+        published_config({"upsample.resnet.conv_in.weight": torch.zeros(4, 80, 5)})
 
 
 def test_recorded_conditioning(tiny, recorded):

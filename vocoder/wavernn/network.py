@@ -143,7 +143,7 @@ def published_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if name != "step"}
 
 
-def config_of(state: Mapping[str, Tensor]) -> tuple[WaveRNNConfig, int]:
+def published_config(state: Mapping[str, Tensor]) -> tuple[WaveRNNConfig, int]:
     """Sizes and number of mel channels of a published state, read off its tensors."""
     try:
         factors = [state[f"upsample.up_layers.{i}.weight"] for i in range(1, 2 * _upsamplers(state), 2)]
