@@ -18,7 +18,8 @@ WORKDIR /app
 # Before the code, so that a change of it does not fetch the packages again. The extra index has torch without CUDA.
 COPY requirements.txt ./
 COPY requirements/app.txt requirements/
-RUN python -m pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -r requirements/app.txt
+RUN python -m pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
+    -r requirements.txt -r requirements/app.txt
 
 COPY . .
 

@@ -1,5 +1,8 @@
 # `make demo` speaks a sentence in a sample's voice, `make app` opens a page for it, `make test` proves that all is well.
+# CONSTRAINTS=requirements/constraints/lowest.txt installs the lowest versions allowed, constraints/tested.txt the tested ones.
 PYTHON ?= python3
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --prefer-binary $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+DEV := $(patsubst %,requirements/%.txt,dev align app cluster)
 VENV := .venv
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
@@ -40,6 +43,7 @@ test-lesser: $(VENV)/test.done
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
 $(VENV)/python.done:
@@ -48,16 +52,16 @@ $(VENV)/python.done:
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
 $(VENV)/setup.done: requirements.txt $(VENV)/python.done
-	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements.txt
+	$(PIP_INSTALL) -r requirements.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
 $(VENV)/app.done: requirements/app.txt $(VENV)/setup.done
-	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements/app.txt
+	$(PIP_INSTALL) -r requirements/app.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
-$(VENV)/test.done: requirements/dev.txt requirements/cluster.txt requirements/app.txt $(VENV)/setup.done
-	$(BIN)/python -m pip install --quiet --prefer-binary -r requirements/dev.txt
+$(VENV)/test.done: $(DEV) $(VENV)/setup.done
+	$(PIP_INSTALL) $(addprefix -r ,$(DEV))
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
 clean:
-	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('out', '.pytest_cache', '.ruff_cache')]"
+	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('out', '.pytest_cache', '.ruff_cache', '.mypy_cache', 'build')]"

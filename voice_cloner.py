@@ -35,6 +35,7 @@ from utils.config import CONFIGS
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.training.sampling import require_seed
+from utils.version import VERSION
 from utils.voice import Voice
 from utils.weights.checkpoint import read_header
 from vocoder.inference import GRIFFIN_LIM, Vocoder
@@ -73,7 +74,12 @@ class Cloning:
 
     def tags(self) -> dict[str, str]:
         """What a file of this audio must say of itself: the `metadata` of utils.audio.io.write."""
-        facts = ["synthetic speech", f"seed {self.seed}", *(f"{name} {which}" for name, which in self.models.items())]
+        facts = [
+            "synthetic speech",
+            f"voice cloning toolkit {VERSION}",
+            f"seed {self.seed}",
+            *(f"{name} {which}" for name, which in self.models.items()),
+        ]
         return {"comment": "; ".join([*facts, "watermarked" if self.watermark else "no watermark"])}
 
     def report(self) -> dict[str, Any]:

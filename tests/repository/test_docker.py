@@ -45,8 +45,8 @@ def test_what_it_copies_is_there_and_not_ignored():
 def test_packages_come_before_the_code_and_from_the_list():
     names = [name for name, _ in STEPS]
     install = next(i for i, (name, rest) in enumerate(STEPS) if name == "RUN" and "pip install" in rest)
-    assert "--no-cache-dir" in STEPS[install][1] and "-r requirements/app.txt" in STEPS[install][1]
-    assert STEPS[install - 1][1].startswith("requirements.txt requirements/app.txt")
+    assert "--no-cache-dir" in STEPS[install][1] and "-r requirements.txt -r requirements/app.txt" in STEPS[install][1]
+    assert [rest.split()[0] for _, rest in STEPS[install - 2 : install]] == ["requirements.txt", "requirements/app.txt"]
     assert install < names.index("COPY", install) and "apt" not in " ".join(arguments("RUN"))
 
 

@@ -15,6 +15,7 @@ import soundfile
 import demo_cli
 from tests.conftest import DATA, ROOT
 from tests.support.tiny import save_tiny_models
+from utils.version import VERSION
 from utils.weights import published
 
 CLIP = str(ROOT / "samples" / "austen_0890.wav")
@@ -46,7 +47,12 @@ def test_a_wav_a_picture_and_a_report(run, tmp_path):
                        "--json", str(tmp_path / "r.json"))  # fmt: skip
     assert code == 0 and "real-time factor" in out and "similarity" in out and "seed 5" in out
     with soundfile.SoundFile(tmp_path / "o.wav") as wav:
-        assert wav.samplerate == 16000 and wav.subtype == "PCM_16" and "synthetic" in wav.comment
+        assert (
+            wav.samplerate == 16000
+            and wav.subtype == "PCM_16"
+            and "synthetic" in wav.comment
+            and VERSION in wav.comment
+        )
         report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
         assert report["audio_seconds"] == pytest.approx(wav.frames / 16000, abs=1e-3)
     assert report["seed"] == 5 and report["sentences"][0]["text"] == "Hello there."

@@ -1,7 +1,8 @@
 """Weights on disk: the only module that calls torch.save, torch.load or safetensors for weights.
 
-Ours: one `.safetensors` file whose header explains it (kind, format, config, mel, step, metrics, fingerprint). Matrices
-may be stored as whole numbers of 8 bits, `name`, and what one of them is worth in each row, `name#scale` (format 2).
+Ours: one `.safetensors` file whose header explains it (kind, format, the project's version, config, mel, step, metrics,
+fingerprint). Matrices may be stored as whole numbers of 8 bits, `name`, and what one of them is worth in each row,
+`name#scale` (format 2).
 Published: the `.pt` files of the SV2TTS repositories, read with `weights_only=True`, so nothing in them can run.
 Training state (optimizer, step) lies beside the weights in a file that loads with `weights_only=True` too.
 """
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from utils.errors import CloningError
 from utils.files import atomic_path
+from utils.version import VERSION
 from utils.weights.untrusted import (
     DTYPES,
     PICKLE_BYTES,
@@ -62,6 +64,7 @@ class Checkpoint:
     fingerprint: str
     published: bool  # a `.pt` of the SV2TTS layout: config, mel and extra are empty, the stage infers them
     path: Path
+    version: str = ""  # of the project that wrote it; "" before checkpoints said so
 
 
 def save_weights(
@@ -91,6 +94,7 @@ def save_weights(
     header = {
         "kind": kind,
         "format": 2 if packed else 1,
+        "version": VERSION,
         "config": config,
         "mel": mel,
         "step": step,
@@ -230,6 +234,7 @@ def _load_ours(path: Path, chain: int = 1) -> Checkpoint:
         fingerprint=header.get("fingerprint", ""),
         published=False,
         path=path,
+        version=header.get("version", ""),
     )
 
 

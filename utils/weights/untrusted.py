@@ -39,7 +39,7 @@ _GLOBALS = {
     *(f"torch.{name}Storage" for name in _STORAGES), *(f"torch.cuda.{name}Storage" for name in _STORAGES),
 }  # fmt: skip
 _HEADER_TYPES: dict[str, tuple[type, ...]] = {
-    "kind": (str,), "format": (int,), "config": (dict,), "mel": (dict, type(None)), "step": (int,),
+    "kind": (str,), "format": (int,), "version": (str,), "config": (dict,), "mel": (dict, type(None)), "step": (int,),
     "metrics": (dict,), "extra": (dict,), "fingerprint": (str,), "base": (dict,),
 }  # fmt: skip
 _BASE_TYPES: dict[str, type] = {"path": str, "fingerprint": str, "unused": list}

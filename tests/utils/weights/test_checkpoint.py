@@ -7,10 +7,12 @@ import struct
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from utils.errors import CloningError
+from utils.version import VERSION
 from utils.weights import export
 from utils.weights.checkpoint import (
     fingerprint,
@@ -315,3 +317,21 @@ def test_a_network_that_will_be_filled_draws_nothing(tmp_path):
         torch.equal(a, b) for a, b in zip(trained.state_dict().values(), found.state_dict().values(), strict=True)
     )
     assert not torch.equal(build()[0].weight, build()[0].weight)  # outside, all is as it was
+
+
+def test_the_header_names_the_version_that_wrote_it(tmp_path, state):
+    save(tmp_path / "x.safetensors", state)
+    assert (
+        read_header(tmp_path / "x.safetensors")["version"]
+        == load_weights(tmp_path / "x.safetensors").version
+        == VERSION
+    )
+
+
+def test_files_from_before_there_were_versions_are_read(tmp_path, state):
+    save(tmp_path / "x.safetensors", state)
+    with safe_open(tmp_path / "x.safetensors", "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+    del header["version"]
+    save_file(tensors, tmp_path / "x.safetensors", metadata=header)
+    assert load_weights(tmp_path / "x.safetensors").version == ""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.data.corpora import transcripts
+import utils.data.corpora.transcripts as transcripts
 from utils.data.corpora.transcripts import Transcripts, one_line
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "fear")
