@@ -16,12 +16,8 @@ from utils.errors import exit_code
 from utils.training import flags as training_flags
 
 EPILOG = """
-presets: small (transformer, taught by another encoder and by speakers; the one to start with), gpu (the same network,
-large batches and a growing margin, for minutes of one GPU), lstm (as gpu, for the published layout), published (GE2E
-alone, 64 x 10 utterances, as published), debug (a few seconds, to see that all works).
-
 examples:
-  python encoder_train.py data/encoder --out runs/encoder --config small
+  python encoder_train.py data/encoder --out runs/encoder
   python encoder_train.py data/encoder --out runs/gpu --config gpu --from saved_models/default/encoder.safetensors
   python encoder_train.py data/encoder --out runs/lstm --config published --set data.speakers=16 --steps 50000
 
@@ -37,7 +33,7 @@ figures/ and tensorboard/. The same command goes on where a run was stopped.
 
 def build_parser() -> SettingsParser:
     parser = SettingsParser(description=__doc__, epilog=EPILOG)
-    training_flags.add_arguments(parser, KIND, "small, gpu, lstm, published, debug")
+    training_flags.add_arguments(parser, KIND, default="small")
     parser.add_argument(
         "--model", choices=["lstm", "transformer"], help="architecture, whatever the preset says (model.architecture)"
     )

@@ -28,7 +28,7 @@ files, then --from the weights to start with.
 
 def build_parser() -> SettingsParser:
     parser = SettingsParser(description=__doc__, epilog=EPILOG)
-    training_flags.add_arguments(parser, "synthesizer", "published, small, parallel, debug")
+    training_flags.add_arguments(parser, "synthesizer", default="parallel")
     return parser
 
 

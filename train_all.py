@@ -13,7 +13,7 @@ from utils.chain import finish
 from utils.chain.config import DEFAULT_STAGES, ENOUGH_SPEAKERS, KINDS, ChainConfig
 from utils.chain.plan import ROOT, Choices, Plan, Sources, make_plan
 from utils.chain.run import run
-from utils.config import SettingsParser, load_config
+from utils.config import SettingsParser, list_presets, load_config
 from utils.data.packing import pack, unpack
 from utils.data.selection import SET_ASIDE, read_set_aside
 from utils.errors import CloningError, exit_code
@@ -32,7 +32,9 @@ Phone times (alignments/*.jsonl.gz), texts (punctuated/*.tsv) and noises in a co
 
 
 def build_parser() -> SettingsParser:
-    parser = SettingsParser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SettingsParser(
+        description=__doc__, epilog=EPILOG + list_presets("chain"), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     about = "folders of corpora, or the parts that `train_all.py pack` made"
     parser.add_argument("corpora", nargs="+", type=user_path, metavar="CORPUS", help=about)
     parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="sets, runs, models, card, logs")
@@ -41,7 +43,7 @@ def build_parser() -> SettingsParser:
     time.add_argument("--minutes", type=float, help="the same in minutes")
     about = f"what to train, of {', '.join(KINDS)} (default: the first three; with few speakers, our encoder serves)"
     parser.add_argument("--stages", nargs="+", choices=list(KINDS), metavar="STAGE", help=about)
-    about = "preset in configs/chain/ (cpu, gpu, debug) or a .toml file (default: by the device)"
+    about = "a preset of those below, or a .toml file (default: by the device)"
     parser.add_argument("--config", help=about)
     parser.add_settings("change settings of the chain, such as vocoder.weight=2")
     about = "auto: a GPU where there is one (default)"

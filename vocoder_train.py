@@ -1,6 +1,6 @@
 """Train a vocoder: mel in, waveform out.
 
-    python vocoder_train.py data/vocoder --out runs/first --config source_filter
+    python vocoder_train.py data/vocoder --out runs/first
     python vocoder_train.py data/vocoder --out runs/vocoder --config source_filter_adversarial \\
         --from runs/first/best.safetensors
     python vocoder_train.py data/vocoder --out runs/vocoder --config source_filter_gpu --minutes 8   # a GPU: in one go
@@ -17,7 +17,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from utils.config import CONFIGS, SettingsParser, load_config
+from utils.config import SettingsParser, load_config
 from utils.data.manifest import read_manifest
 from utils.errors import exit_code
 from utils.training import flags as training_flags
@@ -26,15 +26,14 @@ from vocoder.train import build_task
 
 
 def build_parser() -> SettingsParser:
-    presets = ", ".join(sorted(p.stem for p in (CONFIGS / "vocoder").glob("*.toml")))
     parser = SettingsParser(description=__doc__)
-    training_flags.add_arguments(parser, "vocoder", presets)
+    training_flags.add_arguments(parser, "vocoder", default="source_filter")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
     settings = training_flags.settings_of(args)
-    config = load_config(RunConfig, "vocoder", args.config or "source_filter", settings)
+    config = load_config(RunConfig, "vocoder", args.config, settings)
     manifest = read_manifest(args.data, "vocoder")
     task = build_task(manifest, config)
     size = sum(p.numel() for p in task.modules["generator"].parameters()) / 1e6

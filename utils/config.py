@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import math
 import re
 import sys
+import textwrap
 import tomllib
 import types
 import typing
@@ -103,12 +105,32 @@ def load_config(cls: type[T], stage: str, preset: str | Path | None, assignments
         if path.suffix != ".toml":
             path = CONFIGS / stage / f"{preset}.toml"
         if not path.is_file():
-            known = sorted(p.stem for p in (CONFIGS / stage).glob("*.toml"))
-            raise CloningError(f"no preset {str(preset)!r}: give a .toml file or one of {known}")
+            raise CloningError(f"no preset {str(preset)!r}: give a .toml file or one of {[*presets(stage)]}")
         data = read_toml(path)
     for assignment in assignments:
         assign(data, assignment)
     return from_dict(cls, data)
+
+
+def presets(stage: str) -> dict[str, str]:
+    """The presets in `configs/<stage>/` by name, each with the first sentence of the comment that it begins with."""
+    found = {}
+    for path in sorted((CONFIGS / stage).glob("*.toml")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        comment = " ".join(line.lstrip("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), lines))
+        found[path.stem] = comment.partition(". ")[0].rstrip(".")
+    return found
+
+
+def list_presets(stage: str) -> str:
+    """The paragraph of a script's help on the presets in `configs/<stage>/`."""
+    found = presets(stage)
+    width = max(map(len, found))
+    lines = (
+        textwrap.fill(f"  {name:{width}}  {about}", 118, subsequent_indent=" " * (width + 4))
+        for name, about in found.items()
+    )
+    return "\n".join([f"\npresets in configs/{stage}/:", *lines, ""])
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from utils.config import SettingsParser, to_dict
+from utils.config import SettingsParser, list_presets, to_dict
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.training import loop as training
@@ -24,10 +24,10 @@ several processes (GPUs, or CPU processes) share the batch of a step, so that th
 """
 
 
-def add_arguments(parser: SettingsParser, stage: str, presets: str) -> None:
-    """The flags that the three train scripts share, and how to start several processes."""
+def add_arguments(parser: SettingsParser, stage: str, default: str) -> None:
+    """The flags that the three train scripts share, the stage's presets, and how to start several processes."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (parser.epilog or "") + SEVERAL_PROCESSES.format(stage=stage)
+    parser.epilog = (parser.epilog or "") + list_presets(stage) + SEVERAL_PROCESSES.format(stage=stage)
     parser.add_argument("data", type=user_path, help=f"a folder that {stage}_preprocess.py wrote")
     parser.add_argument(
         "--out",
@@ -35,7 +35,9 @@ def add_arguments(parser: SettingsParser, stage: str, presets: str) -> None:
         required=True,
         help="where weights, curves and pictures go; an interrupted run there goes on",
     )
-    parser.add_argument("--config", default=None, help=f"preset in configs/{stage}/ ({presets}) or a .toml file")
+    parser.add_argument(
+        "--config", default=default, help="a preset of those below, or a .toml file (default: %(default)s)"
+    )
     parser.add_settings("change settings, such as training.learning_rate=3e-4")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="how many steps to train in all (training.steps)")
