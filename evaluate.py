@@ -20,6 +20,7 @@ SUBCOMMANDS = {  # modules of evaluation.commands
     "emotion": "does an emotion that is asked for show?",
     "watermark": "is a FILE cloned speech? Without a file: how sure is that answer?",
     "speed": "seconds of every stage, by threads and length",
+    "ablations": "train variants of a preset and compare their validation",
 }
 
 

@@ -1,0 +1,105 @@
+"""`evaluate.py ablations FILE --data DIR`: train variants of a preset alike, and put their validation side by side.
+
+A FILE in configs/ablations/ names a stage, a preset and the settings of each variant. The stage's own script trains one
+variant after the other; a variant that is trained already is not trained again. The table also goes to REPORT/NAME.md,
+ready for a model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from evaluation.report import Cell, Report, Table
+from utils.config import from_dict, read_toml
+from utils.errors import CloningError
+from utils.files import user_path, write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = 4
+LOG_LINES = 3  # of a failed training, in the report
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What a file of configs/ablations/ says; `variants`: a name -> assignments as for `--set`."""
+
+    stage: Literal["encoder", "synthesizer", "vocoder"]
+    config: str
+    steps: int
+    variants: dict[str, list[str]] = field(default_factory=dict)
+    start_from: str = ""  # weights that every variant begins with, relative to the repository
+
+    def __post_init__(self) -> None:
+        if len(self.variants) < 2:
+            raise ValueError(f"{len(self.variants)} variants: give two or more to compare")
+        names = [folder_name(name) for name in self.variants]
+        if len(set(names)) < len(names):
+            raise ValueError(f"variants {', '.join(self.variants)} share a folder: names differ by letters or digits")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `evaluate.py ablations`."""
+    parser.add_argument("file", type=user_path, metavar="FILE", help="such as configs/ablations/parallel.toml")
+    parser.add_argument("--data", type=user_path, required=True, metavar="DIR", help="what the preprocess script wrote")
+    parser.add_argument("--steps", type=int, metavar="N", help="of each variant (default: the file's)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Train every variant; a row each: steps, hours, and the validation with the best score. The rest is listed."""
+    if not args.file.is_file():
+        raise CloningError(f"{args.file}: no such file; configs/ablations/ has examples")
+    ablation = from_dict(Ablation, read_toml(args.file), str(args.file))
+    steps = args.steps or ablation.steps
+    facts = {"stage": ablation.stage, "preset": ablation.config, "data": args.data.name, "steps": steps}
+    report = Report("ablations", facts)
+    rows: dict[str, dict[str, float]] = {}
+    for name in ablation.variants:
+        folder = args.report / "ablations" / args.file.stem / folder_name(name)
+        try:
+            train(ablation, name, folder, args)
+            rows[name] = best_validation(folder)
+        except CloningError as error:
+            report.missing.append((name, str(error)))
+    columns = dict.fromkeys((heading for row in rows.values() for heading in row), DIGITS) | {"step": 0}
+    table = Table(args.file.stem, columns, note=f"Validation with the best (lowest) score within {steps} steps.")
+    for name, row in rows.items():
+        table.add(name, {heading: Cell.of(value) for heading, value in row.items()})
+    report.parts.append(table)
+    write_text(args.report / f"{args.file.stem}.md", f"{table.markdown()}\n")
+    return report
+
+
+def train(ablation: Ablation, name: str, folder: Path, args: argparse.Namespace) -> None:
+    """One variant into `folder`, or on from where it stopped. CloningError: the last lines of a failed training."""
+    command = [sys.executable, str(ROOT / f"{ablation.stage}_train.py"), str(args.data), "--out", str(folder)]
+    command += ["--config", ablation.config, "--steps", str(args.steps or ablation.steps), "--device", args.device]
+    command += [word for assignment in ablation.variants[name] for word in ("--set", assignment)]
+    command += ["--threads", str(args.threads)] if args.threads else []
+    command += ["--from", str(ROOT / ablation.start_from)] if ablation.start_from else []
+    print(f"{name}: {folder}", flush=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise CloningError(" ".join(done.stderr.strip().splitlines()[-LOG_LINES:]))
+
+
+def best_validation(folder: Path) -> dict[str, float]:
+    """The numbers of the validation with the lowest score, the step first. CloningError where there is none."""
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [row for row in map(json.loads, lines) if row["group"] == "validation"]
+    if not found:
+        raise CloningError(f"{folder}: no validation within the steps: give more --steps")
+    best = min(found, key=lambda row: row["score"])
+    return {name: float(value) for name, value in best.items() if name != "group"}
+
+
+def folder_name(variant: str) -> str:
+    """Letters, digits and dashes of a variant's name."""
+    return re.sub(r"[^a-z0-9]+", "-", variant.lower()).strip("-")

@@ -1,0 +1,69 @@
+"""Ablations: every file that is kept fits its preset; a table comes of tiny trainings."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import evaluate
+from encoder.config import RunConfig as EncoderRun
+from evaluation.commands.ablations import Ablation, best_validation
+from synthesizer.config import RunConfig as SynthesizerRun
+from tests.conftest import ROOT
+from tests.support.vocoder_set import make_set
+from utils.config import from_dict, load_config, read_toml
+from utils.errors import CloningError
+from vocoder.config import RunConfig as VocoderRun
+
+RUNS = {"encoder": EncoderRun, "synthesizer": SynthesizerRun, "vocoder": VocoderRun}
+FILES = sorted((ROOT / "configs" / "ablations").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_variant_is_another_configuration_that_can_be_trained(path):
+    ablation = from_dict(Ablation, read_toml(path))
+    configs = [
+        load_config(RUNS[ablation.stage], ablation.stage, ablation.config, settings)
+        for settings in ablation.variants.values()
+    ]
+    assert all(a != b for i, a in enumerate(configs) for b in configs[:i])
+    assert not ablation.start_from or (ROOT / ablation.start_from).is_file()
+
+
+def test_the_best_validation_is_the_lowest_score(tmp_path):
+    rows = [{"step": 1, "group": "validation", "score": 2.0}, {"step": 2, "group": "validation", "score": 1.0}]
+    rows += [{"step": 3, "group": "train", "score": 0.0}, {"step": 4, "group": "validation", "score": 3.0}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert best_validation(tmp_path) == {"step": 2, "score": 1.0}
+
+
+def test_variants_that_share_a_folder_are_refused():
+    with pytest.raises(CloningError, match="share a folder"):
+        from_dict(Ablation, {"stage": "vocoder", "config": "debug", "steps": 2, "variants": {"a b": [], "A-B": []}})
+
+
+@pytest.mark.slow
+def test_a_table_comes_of_tiny_trainings(tmp_path, capsys):
+    make_set(tmp_path / "set")
+    file = tmp_path / "width.toml"
+    file.write_text(
+        'stage = "vocoder"\nconfig = "debug"\nsteps = 2\n[variants]\n"16" = []\n"24" = ["model.vocos.dim=24"]\n'
+        '"none" = ["model.vocos.dim=none"]\n',
+        encoding="utf-8",
+    )
+    words = [
+        "ablations",
+        str(file),
+        "--data",
+        str(tmp_path / "set"),
+        "--report",
+        str(tmp_path / "out"),
+        "--threads",
+        "1",
+    ]
+    assert evaluate.main(words) == 0
+    lines = (tmp_path / "out" / "width.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 16", "| 24"]
+    shown = capsys.readouterr().out
+    assert "score" in lines[0] and "missing: none: " in shown and "dim" in shown.partition("missing: none: ")[2]
