@@ -13,7 +13,9 @@ from diarization.scores import Calibration, fit
 from diarization.settings import DiarizationSettings
 from diarization.windows import embed_speech, find_speech
 from encoder.inference import SpeakerEncoder
-from utils.audio.io import Waveform, normalize_volume, read
+from utils.audio.io import Waveform
+from utils.audio.reference import prepare_reference
+from utils.voice import unit
 
 CLIPS_OF_A_VOICE = 4
 WINDOWS_OF_A_CLIP = 8
@@ -35,7 +37,7 @@ def calibrate(
         chosen = np.unique(np.linspace(0, len(paths) - 1, CLIPS_OF_A_VOICE).astype(int))
         clips = [windows_of(encoder, paths[i], apart)[:WINDOWS_OF_A_CLIP] for i in chosen]
         found.append(np.concatenate(clips))
-        means = [_unit(rows.mean(axis=0)) for rows in clips if len(rows) >= LEAST_WINDOWS]
+        means = [unit(rows.mean(axis=0)) for rows in clips if len(rows) >= LEAST_WINDOWS]
         if len(means) > 1:
             first.append(means[0])
             last.append(means[-1])
@@ -58,13 +60,10 @@ def calibrate(
 
 def windows_of(encoder: SpeakerEncoder, path: Path, settings: DiarizationSettings) -> np.ndarray:
     """(N, D): windows of one clip that last at least half of their length; none for a clip without speech."""
-    wav = read(path, sample_rate=encoder.config.mel.sample_rate)
-    samples = normalize_volume(wav.samples, encoder.config.target_dbfs)
-    wav = Waveform(samples[: round(2 * WINDOWS_OF_A_CLIP * settings.window * wav.sample_rate)], wav.sample_rate)
+    wav = prepare_reference(
+        path, target_dbfs=encoder.config.target_dbfs, sample_rate=encoder.config.mel.sample_rate, trim=False
+    )
+    wav = Waveform(wav.samples[: round(2 * WINDOWS_OF_A_CLIP * settings.window * wav.sample_rate)], wav.sample_rate)
     speech = find_speech(wav.samples, wav.sample_rate, settings)
     heard = embed_speech(encoder, wav.samples, wav.sample_rate, speech, settings)
     return heard.embeddings[np.diff(heard.spans, axis=1)[:, 0] >= settings.window / 2]
-
-
-def _unit(row: np.ndarray) -> np.ndarray:
-    return row / max(float(np.linalg.norm(row)), 1e-9)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils.errors import CloningError
+from utils.voice import unit
 
 # EVIDENCE and PRUNING were chosen on 66 conversations (45 s to 1 min, 2 to 4 voices) of speakers that are not set
 # aside, 18 of them of voices that the encoder did not learn from: at 6, the number of voices was right in 94%; at 4
@@ -52,10 +53,10 @@ def start(points: np.ndarray, clusters: int) -> np.ndarray:
         clusters = len(chosen)
     if clusters < 2:
         return np.zeros(len(points), int)
-    units = _unit(points)
+    units = unit(points)
     labels = _linked(units[chosen], clusters, "average", "cosine")
-    centres = _unit(np.stack([units[chosen][labels == k].mean(axis=0) for k in range(clusters)]))
-    return np.argmax(units @ centres.T, axis=1)
+    centers = unit(np.stack([units[chosen][labels == k].mean(axis=0) for k in range(clusters)]))
+    return np.argmax(units @ centers.T, axis=1)
 
 
 def cluster(
@@ -73,7 +74,7 @@ def cluster(
     CloningError when there are fewer windows than speakers.
     """
     if speakers is not None and speakers > len(points):
-        raise CloningError(f"--speakers {speakers}: only {len(points)} windows of speech; give fewer speakers")
+        raise CloningError(f"speakers is {speakers}, but there are only {len(points)} windows of speech: ask for fewer")
     if speakers == 1:
         posterior = np.ones((len(points), 1))
         return posterior, places(posterior, seconds, points, between)
@@ -249,7 +250,3 @@ def _linked(points: np.ndarray, clusters: int, method: str, metric: str) -> np.n
 
 def _soft(labels: np.ndarray) -> np.ndarray:
     return np.eye(labels.max() + 1)[labels] * 0.9 + 0.1 / (labels.max() + 1)
-
-
-def _unit(points: np.ndarray) -> np.ndarray:
-    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)

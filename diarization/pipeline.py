@@ -16,10 +16,12 @@ from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, absorb_short, from_frames, talk_time
 from diarization.windows import SpeechWindows, embed_speech, find_speech
 from encoder.inference import SpeakerEncoder
-from utils.audio.io import Source, Waveform, normalize_volume, read
+from utils.audio.io import Source, Waveform
+from utils.audio.reference import prepare_reference
 from utils.audio.vad import SILENCE_PEAK
 from utils.config import to_dict
 from utils.errors import CloningError
+from utils.voice import unit
 
 UNKNOWN = "unknown"  # speaks, and is none of the references
 
@@ -92,11 +94,13 @@ class Diarizer:
         Raises CloningError for audio that cannot be read, without enough speech, and for references that do not do.
         """
         if references and speakers is not None:
-            raise CloningError("--speakers says how many unknown voices there are: it does not go with --reference")
+            raise CloningError("speakers is the number of unknown voices: it does not go with references")
         if speakers is not None and speakers < 1:
-            raise CloningError(f"--speakers {speakers}: at least 1 is wanted, or auto")
+            raise CloningError(f"speakers is {speakers}; at least 1 is wanted")
         if references and UNKNOWN in references:
-            raise CloningError(f"--reference {UNKNOWN}=...: this name is for voices that are none of the references")
+            raise CloningError(
+                f"a reference is called {UNKNOWN}: that name is for voices that are none of the references"
+            )
         enrolled = {name: self.enrol(name, clips) for name, clips in (references or {}).items()}
         audio = self.prepare(source)
         windows = self.listen(audio, "the recording" if not isinstance(source, str | Path) else str(source))
@@ -157,8 +161,14 @@ class Diarizer:
 
     def prepare(self, source: Source) -> Waveform:
         """Audio as it is listened to: mono, at the encoder's rate, of a usual level."""
-        wav = read(source, sample_rate=self.encoder.config.mel.sample_rate, max_seconds=self.settings.max_seconds)
-        return Waveform(normalize_volume(wav.samples, self.encoder.config.target_dbfs), wav.sample_rate)
+        config = self.encoder.config
+        return prepare_reference(
+            source,
+            target_dbfs=config.target_dbfs,
+            sample_rate=config.mel.sample_rate,
+            max_seconds=self.settings.max_seconds,
+            trim=False,
+        )
 
     def _stay_of(self, windows: SpeechWindows) -> np.ndarray:
         return self._stay(windows.centres, windows.segment)
@@ -200,4 +210,4 @@ def frames(speech: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
 def _means(posterior: np.ndarray, windows: SpeechWindows) -> np.ndarray:
     """Mean embedding, of norm 1, of each voice of posterior (W, S): (S, D)"""
     rows = (posterior * windows.owned[:, None]).T @ windows.embeddings
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return unit(rows)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from diarization.settings import DiarizationSettings
 from encoder.inference import WINDOWS_AT_ONCE, SpeakerEncoder
 from utils.audio.vad import VadConfig, new_detector, smooth
+from utils.voice import unit
 
 _CHUNK = 32  # windows whose mel is made in one go: bounds the memory of speech without a pause
 PITCH_PERIODS = (0.0025, 0.0167)  # seconds: 60 to 400 Hz
@@ -159,4 +160,4 @@ def _embed(
         if pending:
             found[done:] = encoder.embed_mels(pending)
             progress.update(len(pending))
-    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+    return unit(found)

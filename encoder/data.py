@@ -20,6 +20,7 @@ from encoder.teach import Taught
 from utils.data.manifest import Arrays, Manifest, Utterance
 from utils.errors import CloningError
 from utils.training.sampling import rng
+from utils.voice import unit
 
 LENGTHS = 0.1  # s: crops last a multiple of this, so that a device sees few sizes
 
@@ -164,7 +165,7 @@ class TrainingBatches:
         order = np.array([row_of[u.id] for u in self.utterances])
         speaker = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
         whole = {v: taught.embeddings[v][order].astype(np.float32) for v in self.voices if v in self.heard}
-        persons = {v: _unit(_sums(found, speaker, len(rows))) for v, found in whole.items()}
+        persons = {v: unit(_sums(found, speaker, len(rows))) for v, found in whole.items()}
         size = taught.embeddings[OWN].shape[1]
         self.center = persons[OWN].mean(axis=0) if loss.center else np.zeros(size, np.float32)
         targets = torch.zeros(len(self.voices), len(order), size, dtype=torch.float16)
@@ -177,7 +178,7 @@ class TrainingBatches:
 
     def centered(self, target: np.ndarray) -> np.ndarray:
         """Teacher's embeddings (..., D) as the student is to give them: less the center, length 1."""
-        return _unit(target - self.center).astype(np.float32)
+        return unit(target - self.center).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,3 @@ def _sums(rows: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
     total = np.zeros((count, rows.shape[1]), np.float32)
     np.add.at(total, groups, rows)
     return total
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from encoder.config import EncoderConfig, PartialConfig, Slices, partial_slices
 from encoder.model import load_network
 from encoder.streaming import VoiceStream
-from utils.audio.io import Source, Waveform, normalize_volume, read, resample
+from utils.audio.io import Source, Waveform, dbfs, read, resample
 from utils.audio.mel import mel_spectrogram
-from utils.audio.vad import DEFAULT, VadConfig, trim_silence
+from utils.audio.pitch import pitch as pitch_track
+from utils.audio.reference import prepare_reference
+from utils.audio.vad import DEFAULT, VadConfig
 from utils.errors import CloningError
+from utils.voice import Voice, pitch_facts, unit
 from utils.weights.checkpoint import load_weights
 
 log = logging.getLogger(__name__)
 WINDOWS_AT_ONCE = 128  # bounds the memory of a pass, however many clips are asked for
-
-Voice = Source  # what can be embedded: see `SpeakerEncoder`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +90,9 @@ class SpeakerEncoder:
 
         `vad=utils.audio.vad.SILERO` keeps faint speech that the default detector takes for silence.
         """
-        wav = read(source, sample_rate=self.config.mel.sample_rate)
-        samples = normalize_volume(wav.samples, self.config.target_dbfs, increase_only=True)
-        return Waveform(trim_silence(samples, wav.sample_rate, vad) if trim else samples, wav.sample_rate)
+        return prepare_reference(
+            source, target_dbfs=self.config.target_dbfs, sample_rate=self.config.mel.sample_rate, trim=trim, vad=vad
+        )
 
     def stream(self, *, min_seconds: float = 1.6, gain: float | None = None, vad: VadConfig = DEFAULT) -> VoiceStream:
         """Embed a voice while it is being heard, from pieces of any length (`encoder.streaming.VoiceStream`).
@@ -101,35 +102,69 @@ class SpeakerEncoder:
         """
         return VoiceStream(self, min_seconds, gain, vad)
 
-    def embed(self, voices: Voice | Sequence[Voice]) -> np.ndarray:
+    def embed(self, clips: Source | Sequence[Source]) -> np.ndarray:
         """The embedding (D,) of one speaker from one clip or several."""
-        return self.embed_speaker(voices if isinstance(voices, list | tuple) else [voices])
+        return self.embed_speaker(_listed(clips))
 
-    def embed_speaker(self, voices: Sequence[Voice]) -> np.ndarray:
+    def embed_voice(
+        self,
+        clips: Source | Sequence[Source],
+        *,
+        min_seconds: float = 1.0,
+        names: Sequence[str] = (),
+        pitch: bool = True,
+    ) -> Voice:
+        """One speaker from one clip or several: embedding, level, seconds of voice, and (`pitch`) median F0 and spread.
+
+        Every clip, an array or a Waveform too, is raised to a common volume and freed of silence. `names`: what errors
+        call the clips that are no paths. Raises CloningError for no clip, for one that cannot be read, and for one with
+        less than `min_seconds` of voice.
+        """
+        sources = _listed(clips)
+        names = names or [str(clip) if isinstance(clip, str | Path) else "the reference" for clip in sources]
+        rate, target = self.config.mel.sample_rate, self.config.target_dbfs
+        whole = [read(clip, sample_rate=rate) for clip in sources]
+        voiced = [
+            prepare_reference(wav, target_dbfs=target, sample_rate=rate, min_seconds=min_seconds, name=name)
+            for wav, name in zip(whole, names, strict=True)
+        ]
+        embedding = self.embed_speaker(voiced)
+        tracks = [pitch_track(wav.samples, rate, rate // 80) for wav in voiced] if pitch else []
+        median, spread = (pitch_facts(np.concatenate(tracks)) if tracks else None) or (None, None)
+        return Voice(
+            embedding,
+            self.fingerprint,
+            pitch=median,
+            spread=spread,
+            level=dbfs(np.concatenate([wav.samples for wav in whole])),
+            seconds=sum(wav.seconds for wav in voiced),
+        )
+
+    def embed_speaker(self, clips: Sequence[Source]) -> np.ndarray:
         """Mean of the embeddings of several clips of one speaker, brought to length 1: (D,)"""
-        return _unit(self.embed_batch(voices).mean(axis=0))
+        return unit(self.embed_batch(clips).mean(axis=0))
 
-    def embed_utterance(self, voice: Voice, *, partials: bool = True) -> np.ndarray:
+    def embed_utterance(self, clip: Source, *, partials: bool = True) -> np.ndarray:
         """(D,): the mean over overlapping windows, or (`partials=False`) one pass over the whole."""
-        return self.embed_batch([voice], partials=partials)[0]
+        return self.embed_batch([clip], partials=partials)[0]
 
-    def embed_batch(self, voices: Sequence[Voice], *, partials: bool = True) -> np.ndarray:
+    def embed_batch(self, clips: Sequence[Source], *, partials: bool = True) -> np.ndarray:
         """(B, D): every clip by itself; the windows of all clips share passes through the network.
 
         Raises CloningError when there is nothing to embed.
         """
-        if len(voices) == 0:
+        if len(clips) == 0:
             raise CloningError("no clip to embed: give at least one recording of the speaker")
         if partials:
-            return np.stack([u.embedding for u in self.embed_windows(voices)])
-        return self.embed_mels([self.mel(self._samples(voice)) for voice in voices])
+            return np.stack([u.embedding for u in self.embed_windows(clips)])
+        return self.embed_mels([self.mel(self._samples(clip)) for clip in clips])
 
-    def embed_windows(self, voices: Sequence[Voice], windows: PartialConfig | None = None) -> list[UtteranceEmbedding]:
+    def embed_windows(self, clips: Sequence[Source], windows: PartialConfig | None = None) -> list[UtteranceEmbedding]:
         """Embeddings with those of their windows; `windows` other than the model's own may be given."""
         windows = windows or self.config.partials
         pieces, slices = [], []
-        for voice in voices:
-            samples = self._samples(voice)
+        for clip in clips:
+            samples = self._samples(clip)
             wav_slices, mel_slices = partial_slices(len(samples), windows, self.config.mel.hop_length)
             slices.append(wav_slices)
             whole, missing = self.config.mel.frames(len(samples)), wav_slices[-1][1] - len(samples)
@@ -138,7 +173,7 @@ class SpeakerEncoder:
         rows = iter(self.embed_mels(pieces))
         found = [np.stack([next(rows) for _ in places]) for places in slices]
         return [
-            UtteranceEmbedding(_unit(partials.mean(axis=0)), partials, places)
+            UtteranceEmbedding(unit(partials.mean(axis=0)), partials, places)
             for partials, places in zip(found, slices, strict=True)
         ]
 
@@ -187,15 +222,15 @@ class SpeakerEncoder:
                 return
             yield None
 
-    def _samples(self, voice: Voice) -> np.ndarray:
+    def _samples(self, clip: Source) -> np.ndarray:
         rate = self.config.mel.sample_rate
-        if isinstance(voice, np.ndarray):
-            voice = Waveform(voice, rate)
-        if not isinstance(voice, Waveform):
-            voice = self.preprocess(voice)
-        if len(voice) == 0:
+        if isinstance(clip, np.ndarray):
+            clip = Waveform(clip, rate)
+        if not isinstance(clip, Waveform):
+            clip = self.preprocess(clip)
+        if len(clip) == 0:
             raise CloningError("nothing to embed: the clip holds no samples (after cutting silence)")
-        return voice.samples if voice.sample_rate == rate else resample(voice.samples, voice.sample_rate, rate)
+        return clip.samples if clip.sample_rate == rate else resample(clip.samples, clip.sample_rate, rate)
 
 
 def _chunks(items: list[int]) -> Iterator[list[int]]:
@@ -203,5 +238,5 @@ def _chunks(items: list[int]) -> Iterator[list[int]]:
         yield items[start : start + WINDOWS_AT_ONCE]
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / max(float(np.linalg.norm(x)), 1e-9)
+def _listed(clips: Source | Sequence[Source]) -> list[Source]:
+    return list(clips) if isinstance(clips, list | tuple) else [clips]

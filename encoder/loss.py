@@ -24,8 +24,8 @@ def similarity_matrix(embeddings: Tensor, weight: Tensor, bias: Tensor) -> Tenso
     if utterances < 2:
         raise ValueError(f"the centroid without the utterance itself needs 2 utterances a speaker, got {utterances}")
     total = embeddings.sum(dim=1, keepdim=True)
-    centroids = _unit((total / utterances).squeeze(1))
-    own = _unit((total - embeddings) / (utterances - 1))
+    centroids = _normalized((total / utterances).squeeze(1))
+    own = _normalized((total - embeddings) / (utterances - 1))
     to_all = torch.einsum("sud,kd->suk", embeddings, centroids)
     to_own = (embeddings * own).sum(dim=2)
     same = torch.eye(speakers, dtype=torch.bool, device=embeddings.device)[:, None, :]
@@ -50,7 +50,7 @@ def ge2e_contrast(similarity: Tensor) -> Tensor:
 
 def angular_prototypical(embeddings: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The last utterance of each speaker against the centroids of the others (arXiv 2003.11982, sec. 2.4)."""
-    prototypes = _unit(embeddings[:, :-1].mean(dim=1))
+    prototypes = _normalized(embeddings[:, :-1].mean(dim=1))
     scores = embeddings[:, -1] @ prototypes.T * weight.clamp(min=1e-6) + bias
     return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
@@ -72,5 +72,5 @@ def slow(parameter: Tensor, share: float = GRADIENT_SHARE) -> Tensor:
     return parameter.detach() + share * (parameter - parameter.detach())
 
 
-def _unit(x: Tensor) -> Tensor:
+def _normalized(x: Tensor) -> Tensor:
     return x / (x.norm(dim=-1, keepdim=True) + NORM_EPSILON)

@@ -12,8 +12,8 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from encoder.names import NOISE_SHARD, ROOM_SHARD, noise_name, room_name
-from utils.audio.io import normalize_volume, read, to_pcm16
-from utils.audio.vad import require_voice
+from utils.audio.io import read, to_pcm16
+from utils.audio.reference import prepare_reference
 from utils.data.corpora import Clip
 from utils.data.manifest import Utterance
 from utils.data.preprocess import describe
@@ -33,9 +33,14 @@ class Preprocessor:
 
     def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:
         """Raises CloningError for a clip that cannot be read or holds too little voice."""
-        wav = read(clip.path, sample_rate=SAMPLE_RATE)
-        samples = normalize_volume(wav.samples, TARGET_DBFS, increase_only=True)
-        pcm = to_pcm16(require_voice(samples, self.min_seconds, str(clip.path), sample_rate=SAMPLE_RATE))
+        wav = prepare_reference(
+            clip.path,
+            target_dbfs=TARGET_DBFS,
+            sample_rate=SAMPLE_RATE,
+            min_seconds=self.min_seconds,
+            name=str(clip.path),
+        )
+        pcm = to_pcm16(wav.samples)
         return describe(clip, seconds=len(pcm) / SAMPLE_RATE), {"wav": pcm}
 
     def header(self) -> dict[str, Any]:

@@ -20,18 +20,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-from encoder.config import partial_slices
+from encoder.config import EncoderConfig, partial_slices
 from utils.audio.vad import VadConfig, new_detector, smooth
 from utils.errors import CloningError
-
-if TYPE_CHECKING:
-    from encoder.inference import SpeakerEncoder
+from utils.voice import unit
 
 MAX_GAIN = 10 ** (30 / 20)  # where the level is not known; recordings below -60 dBFS stay quieter than they would
+
+
+class StepwiseEncoder(Protocol):
+    """What a stream needs of `encoder.inference.SpeakerEncoder`."""
+
+    config: EncoderConfig
+
+    @property
+    def embedding_size(self) -> int:
+        """D."""
+        ...
+
+    def window_end(self, stop: int, frames: int) -> int:
+        """The frame at which the network ends in a window up to `stop` of an utterance of so many frames."""
+        ...
+
+    def embed_in_steps(self, samples: np.ndarray, first: int, stop: int) -> Iterator[np.ndarray | None]:
+        """The embedding (D,) of frames first .. stop of samples (T,), after a None for every step before the last."""
+        ...
 
 
 class VoiceStream:
@@ -52,7 +69,7 @@ class VoiceStream:
     is brought to its end at once. Memory does not grow, but for a byte a VAD window.
     """
 
-    def __init__(self, encoder: SpeakerEncoder, min_seconds: float, gain: float | None, vad: VadConfig) -> None:
+    def __init__(self, encoder: StepwiseEncoder, min_seconds: float, gain: float | None, vad: VadConfig) -> None:
         if min_seconds <= 0 or (gain is not None and gain <= 0):
             raise ValueError(f"min_seconds {min_seconds} and gain {gain} must be above 0")
         self.encoder, self.vad, self.fixed_gain = encoder, vad, gain
@@ -167,7 +184,7 @@ class VoiceStream:
             if not self._begun:
                 self._begin_pass(0, partials.frames, complete=False)
             elif self.embedding is None and self._pass is None:  # more voice is wanted than a window holds
-                self.embedding = _unit(self._total)
+                self.embedding = unit(self._total)
 
     @property
     def _context(self) -> int:
@@ -199,7 +216,7 @@ class VoiceStream:
             if complete:
                 self._total += found
             if self._kept >= self._enough:
-                self.embedding = _unit(self._total if complete else found)
+                self.embedding = unit(self._total if complete else found)
             self.embedded_seconds = seconds
             self._pass = None
 
@@ -211,7 +228,3 @@ class VoiceStream:
         """Drop the samples that no window to come needs."""
         drop = max(0, before - self._dropped)
         self._voice, self._dropped = self._voice[drop:], self._dropped + drop
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / max(float(np.linalg.norm(x)), 1e-9)

@@ -1,31 +1,72 @@
-"""A voice as it goes from a reference to a synthesizer: who speaks, at what pitch and pace, and how it sounds."""
+"""A voice as it goes from an encoder to a synthesizer: who speaks, at what pitch and pace, and how it sounds."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
+from utils.errors import CloningError
+from utils.weights.checkpoint import Checkpoint, load_weights, save_weights
+
+KIND = "voice"  # of a file
+_TEXTS, _NUMBERS = ("encoder", "synthesizer"), ("pitch", "spread", "pace", "level", "seconds")
 USUAL_SPREAD = 0.25  # octaves
 LEAST_SPREAD = 0.08
-USUAL_PACE = 1.9  # log of the frames of 12.5 ms that a phone takes
+USUAL_PACE = 1.9  # log of the frames that a phone takes
+FRAME_SECONDS = 0.0125  # of which `pace` counts the frames
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Voice:
-    """What a synthesizer may be told of a voice; all but the embedding may be missing.
+    """What is known of a voice: all but the embedding may be missing.
 
-    embedding (D,) of norm 1; encoder: fingerprint of the encoder that made it; pitch: median in log2(Hz / 150); spread:
-    of the pitch in octaves (standard deviation); pace: log of the mean seconds that a phone takes in speech;
-    prompt (F, M): mel frames of the reference.
+    embedding (D,) of length 1; prompt (F, M): mel frames of the recordings, as the synthesizer that made it reads them.
     """
 
     embedding: np.ndarray
-    encoder: str = ""
-    pitch: float | None = None
-    spread: float | None = None
-    pace: float | None = None
+    encoder: str = ""  # fingerprint of the encoder that made the embedding
+    pitch: float | None = None  # median, in log2(Hz / 150)
+    spread: float | None = None  # of the pitch, in octaves (standard deviation)
+    pace: float | None = None  # log of the mean frames of 12.5 ms that a phone takes in speech
     prompt: np.ndarray | None = None
+    synthesizer: str = ""  # fingerprint of the synthesizer that measured `pace` and made `prompt`
+    level: float | None = None  # of the recordings as they were, silences included, in dB of full scale
+    seconds: float | None = None  # of voice that the embedding stands for
+    notes: tuple[str, ...] = ()  # what keeps the recordings from being a good reference
+
+    @property
+    def pitch_hz(self) -> float | None:
+        """Median fundamental frequency in Hz."""
+        return None if self.pitch is None else 150 * 2**self.pitch
+
+    @property
+    def phones_per_second(self) -> float | None:
+        """Pace of speech, pauses left out."""
+        return None if self.pace is None else 1 / (math.exp(self.pace) * FRAME_SECONDS)
+
+    def save(self, path: str | Path) -> str:
+        """Write a `.safetensors` file atomically; returns the fingerprint of the arrays. CloningError: cannot write."""
+        facts = {name: getattr(self, name) for name in (*_TEXTS, *_NUMBERS)} | {"notes": list(self.notes)}
+        arrays = {"embedding": self.embedding} | ({} if self.prompt is None else {"prompt": self.prompt})
+        state = {name: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for name, array in arrays.items()}
+        return save_weights(path, kind=KIND, state=state, config=facts, mel=None, step=0)
+
+    @staticmethod
+    def load(path: str | Path) -> Voice:
+        """What `save` wrote. Raises CloningError: missing, damaged, or a file of another kind."""
+        checkpoint = load_weights(path, KIND)
+        facts = _facts(checkpoint)
+        return Voice(_embedding(checkpoint), prompt=_prompt(checkpoint), **facts)
+
+
+def is_voice(source: Any) -> bool:
+    """Whether `source` is a Voice or, by its name, the file of one."""
+    return isinstance(source, Voice) or (isinstance(source, str | Path) and Path(source).suffix == ".safetensors")
 
 
 def pitch_facts(pitch: np.ndarray) -> tuple[float, float] | None:
@@ -39,3 +80,41 @@ def pitch_facts(pitch: np.ndarray) -> tuple[float, float] | None:
         return None
     low, middle, high = np.percentile(voiced, [25, 50, 75])
     return float(middle), float(np.clip((high - low) / 1.349, LEAST_SPREAD, 0.6))
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., D) scaled to length 1; zeros stay zeros."""
+    if vectors.ndim == 1:  # summed up in another order than along an axis: kept, so that the last bits stay
+        return vectors / max(float(np.linalg.norm(vectors)), 1e-9)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    config = checkpoint.config
+    texts = {name: config.get(name, "") for name in _TEXTS}
+    numbers = {name: config.get(name) for name in _NUMBERS}
+    notes = config.get("notes", [])
+    wrong = [name for name, text in texts.items() if not isinstance(text, str)]
+    wrong += [name for name, number in numbers.items() if number is not None and not _finite(number)]
+    wrong += [] if isinstance(notes, list) and all(isinstance(note, str) for note in notes) else ["notes"]
+    if wrong:
+        raise CloningError(f"{checkpoint.path}: damaged: its {', '.join(wrong)} cannot be of a voice")
+    return {**texts, **numbers, "notes": tuple(notes)}
+
+
+def _finite(number: Any) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e6
+
+
+def _embedding(checkpoint: Checkpoint) -> np.ndarray:
+    found = checkpoint.state.get("embedding")
+    if found is None or found.ndim != 1 or not 0.99 < float(found.norm()) < 1.01:
+        raise CloningError(f"{checkpoint.path}: damaged: it holds no embedding (D,) of length 1")
+    return found.numpy()
+
+
+def _prompt(checkpoint: Checkpoint) -> np.ndarray | None:
+    found = checkpoint.state.get("prompt")
+    if found is not None and (found.ndim != 2 or not len(found)):
+        raise CloningError(f"{checkpoint.path}: damaged: its prompt is of shape {tuple(found.shape)}, not (F, M)")
+    return None if found is None else found.numpy()

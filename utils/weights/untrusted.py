@@ -20,7 +20,7 @@ from torch import Tensor
 
 from utils.errors import CloningError
 
-KINDS = ("encoder", "synthesizer", "vocoder")
+KINDS = ("encoder", "synthesizer", "vocoder", "voice")
 HEADER_BYTES = 2 * 2**20  # of a safetensors file; the largest of ours has 20 kB
 PICKLE_BYTES = 2**20  # of the plain values beside the tensors; the published synthesizer has 100 kB
 DIRECTORY_BYTES = 2**20  # of a zip file's table of contents
