@@ -13,7 +13,6 @@ from tests.conftest import ROOT
 
 PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["root_packages"]
 KNOWN = {
-    ("encoder.inference", "encoder.streaming"),
     ("synthesizer.data.dataset", "synthesizer.data.store"),
     ("synthesizer.inference", "synthesizer.models.generate"),
     ("synthesizer.models.tacotron.native", "synthesizer.models.tacotron.network"),
