@@ -77,7 +77,7 @@ def test_a_vocoder_is_a_module_of_that_face():
 def test_architectures_are_named_in_one_place_each():
     for config, build in (
         (encoder.config.EncoderConfig, encoder.model.build_network),
-        (vocoder.config.VocoderConfig, vocoder.model.build),
+        (vocoder.config.VocoderConfig, vocoder.model.build_network),
     ):
         hint = get_type_hints(config)["architecture"]
         assert hint.__origin__ is Literal
