@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from safetensors import safe_open
 
 from encoder.config import RunConfig as EncoderRun
 from synthesizer.config import RunConfig
-from utils.config import from_dict, load_config
+from utils.config import from_dict, load_config, presets
 from vocoder.config import RunConfig as VocoderRun
 
 MODELS = Path(__file__).resolve().parents[2] / "saved_models"
@@ -25,6 +27,16 @@ SHIPPED = {
     "emotional/parallel": "parallel_emotional",
     "emotional/transformer": "transformer_small",
 }
+
+
+@pytest.mark.parametrize("stage", RUNS)
+def test_a_train_script_lists_all_presets_and_takes_a_small_one_by_itself(stage):
+    parser = importlib.import_module(f"{stage}_train").build_parser()
+    about = presets(stage)
+    assert all(len(what.split()) > 3 for what in about.values())
+    assert all(re.search(rf"^  {name} ", parser.format_help(), re.MULTILINE) for name in about)
+    chosen = parser.parse_args(["data", "--out", "run"]).config
+    assert f"{stage}/{chosen}" in {"encoder/small", "synthesizer/parallel", "vocoder/source_filter"}
 
 
 def test_every_shipped_network_has_a_preset():
