@@ -144,7 +144,8 @@ def _check(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace):
     import torch
 
-    from voice_cloner import DEFAULT_MODELS, VoiceCloner
+    from utils.weights.find import DEFAULT_MODELS
+    from voice_cloner import MismatchError, VoiceCloner
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -155,16 +156,19 @@ def _load(args: argparse.Namespace):
         from utils.weights.published import ensure_published
 
         ensure_published(folder)
-    cloner = VoiceCloner.load(
-        folder,
-        encoder=args.encoder,
-        synthesizer=args.synthesizer,
-        vocoder=args.vocoder,
-        lexicon=args.lexicon,
-        device=args.device,
-        allow_mismatch=args.allow_mismatch,
-        watermark=not args.no_watermark,
-    )
+    try:
+        cloner = VoiceCloner.load(
+            folder,
+            encoder=args.encoder,
+            synthesizer=args.synthesizer,
+            vocoder=args.vocoder,
+            lexicon=args.lexicon,
+            device=args.device,
+            allow_mismatch=args.allow_mismatch,
+            watermark=not args.no_watermark,
+        )
+    except MismatchError as error:
+        raise CloningError(f"{error} (here: --allow-mismatch)") from error
     cloner.synthesizer.monotonic = args.monotonic
     return cloner
 

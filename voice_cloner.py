@@ -31,21 +31,21 @@ from synthesizer.speech import Synthesis
 from utils.audio.io import Waveform, normalize_volume, read
 from utils.audio.vad import require_voice
 from utils.audio.watermark import mark
-from utils.config import CONFIGS
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.training.sampling import require_seed
 from utils.version import VERSION
 from utils.voice import Voice
-from utils.weights.checkpoint import read_header
-from vocoder.inference import GRIFFIN_LIM, Vocoder
+from utils.weights.find import DEFAULT_MODELS, find_chosen
+from vocoder.inference import Vocoder
 
 log = logging.getLogger(__name__)
-DEFAULT_MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
-EMOTIONAL_MODELS = DEFAULT_MODELS.parent / "emotional"  # synthesizers by name; not for commercial use
 PUBLISHED_ENCODER = "173bdb63c1714ecc"  # fingerprint of the encoder that published synthesizers were trained with
 MIN_REFERENCE_SECONDS = 1.0  # of voice
-SUFFIXES = (".safetensors", ".pt")
+
+
+class MismatchError(CloningError):
+    """Stages that were not made for each other."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class VoiceCloner:
         self._assessor = Assessor(encoder, calibrations)
         for problem in _mismatches(encoder, synthesizer, vocoder):
             if not allow_mismatch:
-                raise CloningError(f"{problem}; --allow-mismatch goes on all the same")
+                raise MismatchError(f"{problem}; allow_mismatch=True goes on all the same")
             log.warning("%s", problem)
 
     @classmethod
@@ -140,23 +140,24 @@ class VoiceCloner:
         emotions: "tacotron", "parallel"; the vocoder "griffin-lim" needs no weights. `lexicon`: pronunciations, a file;
         `device`: auto, cpu, cuda or mps; `watermark`: whether cloned speech is marked, inaudibly, as such
         (utils.audio.watermark).
-        Raises CloningError: a file is missing or is not a checkpoint; stages that do not fit together (unless
-        `allow_mismatch`).
+        Raises CloningError: a file is missing or is not a checkpoint; MismatchError: stages that do not fit together
+        (unless `allow_mismatch`).
         """
         models, target = user_path(models), pick_device(device)
         encoder, synthesizer, vocoder, lexicon = (
             path and os.path.expanduser(path) for path in (encoder, synthesizer, vocoder, lexicon)
         )
-        encoder = Path(encoder or find_encoder(models, synthesizer))
-        hears = SpeakerEncoder.load(encoder, target)
-        speaks = Synthesizer.load(find_chosen(models, "synthesizer", synthesizer), target, lexicon=lexicon)
+        chosen = {"encoder": encoder, "synthesizer": synthesizer, "vocoder": vocoder}
+        paths = {stage: find_chosen(models, stage, choice) for stage, choice in chosen.items()}
+        speaker_encoder = SpeakerEncoder.load(paths["encoder"], target)
+        acoustic_model = Synthesizer.load(paths["synthesizer"], target, lexicon=lexicon)
         return cls(
-            hears,
-            speaks,
-            Vocoder.load(find_chosen(models, "vocoder", vocoder), target, mel=speaks.mel),
+            speaker_encoder,
+            acoustic_model,
+            Vocoder.load(paths["vocoder"], target, mel=acoustic_model.mel),
             allow_mismatch=allow_mismatch,
             watermark=watermark,
-            calibrations=(encoder.parent, DEFAULT_MODELS),
+            calibrations=(paths["encoder"].parent, DEFAULT_MODELS),
         )
 
     def embed_reference(self, reference: Any) -> np.ndarray:
@@ -210,28 +211,28 @@ class VoiceCloner:
         anybody, whose emotion is taken (neutral without either). `progress` is called with the name of each stage as
         it begins. Raises CloningError for a reference without enough voice and a text with nothing to say.
         """
-        feeling = _checked(seed, rate, pause, emotion, emotion_reference)
+        wanted = _checked(seed, rate, pause, emotion, emotion_reference)
         seed = secrets.randbelow(2**31) if seed is None else seed
-        tell = progress or (lambda stage: None)
-        clock = _Clock()
-        tell("encoder")
+        on_stage = progress or (lambda stage: None)
+        timer = _Timer()
+        on_stage("encoder")
         clips = read_clips(reference)
         voice = self._hear(clips)
-        clock.lap("encoder")
-        tell("synthesizer")
-        spoken = self.synthesizer.speak(text, voice, rate=rate, pause=pause, seed=seed, emotion=feeling)
-        clock.lap("synthesizer")
-        tell("vocoder")
+        timer.record("encoder")
+        on_stage("synthesizer")
+        spoken = self.synthesizer.speak(text, voice, rate=rate, pause=pause, seed=seed, emotion=wanted)
+        timer.record("synthesizer")
+        on_stage("vocoder")
         audio = self.vocoder.vocode(spoken.mel, seed=seed)
         if self.watermark:
             audio = Waveform(mark(audio.samples, audio.sample_rate), audio.sample_rate)
-        clock.lap("vocoder")
+        timer.record("vocoder")
         return Cloning(
             audio=audio,
             mel=np.asarray(spoken.mel),
             pieces=spoken.pieces,
             similarity=self.similarity(voice.embedding, audio),
-            seconds=clock.laps,
+            seconds=timer.seconds,
             seed=seed,
             models=self.describe(),
             notes=[*self._assessor.notes(clips), *spoken.notes],
@@ -256,10 +257,10 @@ class VoiceCloner:
         for a WaveRNN, which streams unfolded. Raises CloningError at once for what `clone` refuses, and for a vocoder
         that cannot stream (griffin-lim).
         """
-        feeling = _checked(seed, rate, pause, emotion, emotion_reference)
+        wanted = _checked(seed, rate, pause, emotion, emotion_reference)
         seed = secrets.randbelow(2**31) if seed is None else seed
         voice = self.hear(reference)
-        mels = self.synthesizer.stream(text, voice, rate=rate, pause=pause, seed=seed, emotion=feeling)
+        mels = self.synthesizer.stream(text, voice, rate=rate, pause=pause, seed=seed, emotion=wanted)
         return self._pieces(self.vocoder.stream(mels, seed=seed))
 
     def _pieces(self, sounds: Iterable[np.ndarray]) -> Iterator[Waveform]:
@@ -294,14 +295,15 @@ def _checked(
     return emotion if emotion_reference is None else read(emotion_reference, max_seconds=MAX_SECONDS)
 
 
-class _Clock:
+class _Timer:
     def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
-    def lap(self, name: str) -> None:
+    def record(self, name: str) -> None:
+        """Give the time since the last call to `name`."""
         now = time.perf_counter()
-        self.laps[name] = now - self._last
+        self.seconds[name] = now - self._last
         self._last = now
 
 
@@ -312,50 +314,8 @@ def pick_device(name: str) -> str:
     if name not in ("cpu", "cuda", "mps"):
         raise CloningError(f"device {name!r}: choose auto, cpu, cuda or mps")
     if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
-        raise CloningError(f"device {name}: not available to this torch ({torch.__version__}); use --device cpu")
+        raise CloningError(f"device {name}: not available to this torch ({torch.__version__}); use cpu")
     return name
-
-
-def find_model(folder: Path, stage: str) -> Path:
-    """`<folder>/<stage>.safetensors` or `.pt`; CloningError says what was looked for."""
-    for suffix in SUFFIXES:
-        if (path := folder / f"{stage}{suffix}").is_file():
-            return path
-    raise CloningError(
-        f"{folder}: no {stage}{' or '.join(SUFFIXES)} in it: give --models a folder of checkpoints or --{stage} a file"
-    )
-
-
-def find_chosen(folder: Path, stage: str, choice: str | Path | None) -> Path:
-    """The folder's `stage`; or, by `choice`, a file, or weights of that name in the folder, with emotions, or ours."""
-    if choice is None:
-        return find_model(folder, stage)
-    if not Path(choice).is_file():
-        for place in (folder, EMOTIONAL_MODELS, DEFAULT_MODELS):
-            if (path := place / f"{choice}.safetensors").is_file():
-                return path
-        if str(choice) == Path(choice).stem and choice != GRIFFIN_LIM:  # a name, no path
-            raise _unknown(folder, stage, str(choice))
-    return Path(choice)
-
-
-def _unknown(folder: Path, stage: str, name: str) -> CloningError:
-    files = [path for place in (folder, EMOTIONAL_MODELS, DEFAULT_MODELS) for path in place.glob("*.safetensors")]
-    names = {path.stem for path in files if read_header(path).get("kind") == stage}
-    names |= {GRIFFIN_LIM} if stage == "vocoder" else set()
-    remedy = f"choose one of {', '.join(sorted(names))}, or give a file"
-    if (CONFIGS / stage / f"{name}.toml").is_file():
-        remedy += f", such as the best.safetensors that {stage}_train.py --config {name} makes"
-    return CloningError(f"--{stage} {name}: no such checkpoint, and no weights of that name here: {remedy}")
-
-
-def find_encoder(folder: Path, synthesizer: str | Path | None) -> Path:
-    """The folder's encoder; beside a synthesizer with emotions, the one that it was trained with, if it lies there."""
-    beside = EMOTIONAL_MODELS / "encoder.safetensors"
-    if synthesizer is not None and beside.is_file():
-        if find_chosen(folder, "synthesizer", synthesizer).resolve().parent == EMOTIONAL_MODELS:
-            return beside
-    return find_model(folder, "encoder")
 
 
 def _mismatches(encoder: SpeakerEncoder, synthesizer: Synthesizer, vocoder: Vocoder) -> list[str]:

@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import CloningError
-from utils.weights.checkpoint import read_header
-from voice_cloner import find_chosen
-
-DEFAULT_MODELS = Path(__file__).resolve().parent.parent / "saved_models" / "default"
-GRIFFIN_LIM = "griffin-lim"
-SUFFIXES = (".safetensors", ".pt")
+from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, checkpoints, find_chosen, find_stage
 
 
 @dataclass(frozen=True)
@@ -26,14 +21,9 @@ class Column:
     path: Path
 
 
-def find(folder: Path, stage: str) -> Path | None:
-    """`<folder>/<stage>.safetensors`, or the published layout's `.pt`."""
-    return next((path for suffix in SUFFIXES if (path := folder / f"{stage}{suffix}").is_file()), None)
-
-
 def encoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
     """The encoder of each folder, then those given by path; CloningError when there is none."""
-    columns = [Column(folder.name, path) for folder in _folders(folders) if (path := find(folder, "encoder"))]
+    columns = [Column(folder.name, path) for folder in _folders(folders) if (path := find_stage(folder, "encoder"))]
     columns += [Column(f"{path.parent.name}/{path.stem}", path) for path in extra]
     if not columns:
         where = ", ".join(map(str, _folders(folders)))
@@ -45,8 +35,7 @@ def vocoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
     """Every vocoder of each folder, whatever its file is called, those given by path or name, and Griffin-Lim."""
     columns = []
     for folder in _folders(folders):
-        files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and _is_vocoder(path))
-        columns += [Column(f"{folder.name}/{p.stem}", p) for p in files]
+        columns += [Column(f"{folder.name}/{path.stem}", path) for path in checkpoints("vocoder", [folder])]
     for choice in extra:
         if str(choice) == GRIFFIN_LIM:
             continue
@@ -58,15 +47,9 @@ def vocoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
     return unique([*columns, Column(GRIFFIN_LIM, Path(GRIFFIN_LIM))])
 
 
-def _is_vocoder(path: Path) -> bool:
-    if path.suffix == ".pt":  # published files do not say what they are
-        return path.stem.startswith("vocoder")
-    return read_header(path).get("kind") == "vocoder"
-
-
 def chain_columns(folders: list[Path]) -> list[Column]:
     """Folders that hold at least a synthesizer; CloningError when there is none."""
-    columns = [column for column in folder_columns(folders) if find(column.path, "synthesizer")]
+    columns = [column for column in folder_columns(folders) if find_stage(column.path, "synthesizer")]
     if not columns:
         raise CloningError(f"no synthesizer in {', '.join(map(str, _folders(folders)))}: give --models DIR")
     return columns

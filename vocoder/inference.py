@@ -21,6 +21,7 @@ from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError
 from utils.weights.checkpoint import Checkpoint, load_weights
+from utils.weights.find import GRIFFIN_LIM
 from utils.weights.networks import rebuild
 from vocoder.config import VocoderConfig
 from vocoder.model import build_network
@@ -31,7 +32,6 @@ from vocoder.streaming import Render, StreamedSource, StreamedWaveRNN, stream
 from vocoder.wavernn.generate import Generation, generate
 from vocoder.wavernn.network import published_config, published_state
 
-GRIFFIN_LIM = "griffin-lim"
 Progress = Callable[[int, int], None]  # steps done, steps in all
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from utils.errors import CloningError
-from utils.weights.checkpoint import read_header
-from vocoder.inference import GRIFFIN_LIM
-from voice_cloner import DEFAULT_MODELS, SUFFIXES
+from utils.weights.checkpoint import SAVED_MODELS, read_header
+from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, SUFFIXES, checkpoints
 
-SAVED_MODELS = DEFAULT_MODELS.parent
 PUBLISHED = {"encoder": "lstm", "synthesizer": "tacotron", "vocoder": "wavernn"}
-STAGES = tuple(PUBLISHED)
 NAMES = {
     "lstm": "LSTM",
     "transformer": "Transformer",
@@ -28,7 +25,7 @@ def find(stage: str) -> dict[str, str]:
     Files of ours say what they are; others belong to the stage that their name begins with.
     Raises CloningError when there is none.
     """
-    paths = [path for path in SAVED_MODELS.glob("*/*") if path.suffix in SUFFIXES and kind(path) == stage]
+    paths = checkpoints(stage, filter(Path.is_dir, SAVED_MODELS.glob("*")))
     paths.sort(
         key=lambda path: (path.parent.name != DEFAULT_MODELS.name, path.parent.name, path.stem != stage, path.stem)
     )
@@ -45,15 +42,6 @@ def find(stage: str) -> dict[str, str]:
 def default(stage: str) -> str:
     """The path of the checkpoint that stands first."""
     return next(iter(find(stage).values()))
-
-
-def kind(path: Path) -> str:
-    """The stage that a checkpoint is of, as it says itself or else by its name; "" for neither."""
-    by_name = next((stage for stage in STAGES if path.stem.startswith(stage)), "")
-    try:
-        return read_header(path).get("kind", by_name)
-    except CloningError:
-        return by_name
 
 
 def label(path: Path, stage: str) -> str:

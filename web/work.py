@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import secrets
 import tempfile
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from utils.audio import io as audio
 from utils.audio.io import Waveform
 from utils.audio.mel import mel_spectrogram
 from utils.errors import CloningError
-from voice_cloner import Cloning, VoiceCloner
+from voice_cloner import Cloning, MismatchError, VoiceCloner
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,10 +30,6 @@ SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 MAX_MEGABYTES = 25
 MAX_SECONDS = 120.0  # of a reference; 5 to 15 are enough
 MAX_CHARACTERS = 1000
-FLAGS = {  # what the library's lines call by the command line's names
-    "--allow-mismatch": "'Allow stages that do not fit' in the advanced settings",
-    "--seed": "seed",
-}
 TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
     "Good morning! The kettle is on, and the bread is still warm.",
@@ -169,8 +164,10 @@ def cross_similarity(cloners: list[VoiceCloner], voice: Waveform, results: list[
 
 def explain(error: Exception) -> str:
     """One line for the page: the library's own words for what a visitor can mend, a log reference for the rest."""
+    if isinstance(error, MismatchError):
+        return f"{error} (here: 'Allow stages that do not fit' in the advanced settings)"
     if isinstance(error, CloningError):
-        return re.sub("|".join(FLAGS), lambda flag: FLAGS[flag[0]], str(error))
+        return str(error)
     reference = secrets.token_hex(3)
     log.error("page error %s", reference, exc_info=error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

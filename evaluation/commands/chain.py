@@ -21,12 +21,13 @@ from evaluation.lists.sentences import QUESTION, STATEMENT, Item, Plan, load_pla
 from evaluation.lists.voices import plan_of
 from evaluation.measure import Numbers, Panel, add_judge_arguments, aligned_distance
 from evaluation.metrics.alignment import alignment_quality, combine
-from evaluation.models import Column, chain_columns, facts_of, find, vocoder_columns
+from evaluation.models import Column, chain_columns, facts_of, vocoder_columns
 from evaluation.report import Report
 from utils.audio.io import Waveform, read
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.weights.checkpoint import load_weights
+from utils.weights.find import find_stage
 from voice_cloner import VoiceCloner
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,9 @@ class Chain:
         chosen = {stage: getattr(args, stage) for stage in ("encoder", "vocoder") if getattr(args, stage)}
         if synthesizer is not None:
             chosen["synthesizer"] = synthesizer
-        if "vocoder" not in chosen and find(column.path, "vocoder") is None:
+        if "vocoder" not in chosen and find_stage(column.path, "vocoder") is None:
             chosen["vocoder"] = "griffin-lim"
-        if "encoder" not in chosen and find(column.path, "encoder") is None and find_published_encoder():
+        if "encoder" not in chosen and find_stage(column.path, "encoder") is None and find_published_encoder():
             chosen["encoder"] = find_published_encoder()
         self.cloner = VoiceCloner.load(column.path, device=args.device, **chosen)
         self._warm = False
@@ -219,7 +220,7 @@ def _judge_notes(columns: list[Column], panel: Panel) -> dict[str, str]:
         return {}
     fingerprint, notes = first.judge.fingerprint, []
     for column in columns:
-        path = find(column.path, "encoder")
+        path = find_stage(column.path, "encoder")
         if path is None:
             continue
         own = load_weights(path, "encoder")

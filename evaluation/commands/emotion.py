@@ -18,14 +18,15 @@ from evaluation.judges.expression import SHOWN, Classifier, Take, describe, high
 from evaluation.lists.sentences import Item, load_plan
 from evaluation.measure import Panel, digest
 from evaluation.metrics.scores import bootstrap
-from evaluation.models import DEFAULT_MODELS, facts_of, folder_columns
+from evaluation.models import facts_of, folder_columns
 from evaluation.report import Cell, Players, Report, Table
 from utils.audio.io import Waveform, read
 from utils.data.corpora import ACTED, EMOTIONS, Clip, scan
 from utils.data.selection import SET_ASIDE, read_set_aside, splitter
 from utils.errors import CloningError
 from utils.files import user_path
-from voice_cloner import EMOTIONAL_MODELS, VoiceCloner
+from utils.weights.find import DEFAULT_MODELS, EMOTIONAL_MODELS
+from voice_cloner import VoiceCloner
 
 logger = logging.getLogger(__name__)
 SEED = 0

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from evaluation.models import facts_of, find, folder_columns
+from evaluation.models import facts_of, folder_columns
 from evaluation.report import Cell, Report, Table
 from utils.errors import CloningError
+from utils.weights.find import find_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = {"median s": 4, "lowest": 4, "highest": 4, "per audio second": 4, "samples/s": 0, "runs": 0}
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> Report:
     report = Report("speed", {name: fact for name, fact in facts.items() if name not in ("corpus", "limit", "threads")})
     lengths, repeats = (args.seconds[:2], 2) if args.quick else (args.seconds, args.repeats)
     for column in columns:
-        if find(column.path, "synthesizer") is None and find(column.path, "encoder") is None:
+        if find_stage(column.path, "synthesizer") is None and find_stage(column.path, "encoder") is None:
             report.missing.append((column.name, f"no models in {column.path}"))
             continue
         for threads in tqdm(args.threads, desc=column.name, disable=None):

@@ -108,13 +108,13 @@ def _clone(cloner: Any, clip: Any, text: str, repeats: int) -> dict[str, Any]:
 
 def _paths(job: dict[str, Any]) -> dict[str, Any]:
     from evaluation.judges.likeness import find_published_encoder
-    from evaluation.models import find
+    from utils.weights.find import find_stage
 
     folder = Path(job["models"])
     paths: dict[str, Any] = {"models": folder, "device": job["device"]}
-    if job["vocoder"] or find(folder, "vocoder") is None:
+    if job["vocoder"] or find_stage(folder, "vocoder") is None:
         paths["vocoder"] = job["vocoder"] or "griffin-lim"
-    if find(folder, "encoder") is None and find_published_encoder():
+    if find_stage(folder, "encoder") is None and find_published_encoder():
         paths["encoder"] = find_published_encoder()
     return paths
 

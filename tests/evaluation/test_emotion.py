@@ -83,7 +83,7 @@ def folders(tmp_path, monkeypatch):
     (tmp_path / "emotional").mkdir()
     (tmp_path / "other" / "synthesizer.safetensors").rename(tmp_path / "emotional" / "parallel.safetensors")
     monkeypatch.setattr(subject, "EMOTIONAL_MODELS", tmp_path / "emotional")
-    monkeypatch.setattr("voice_cloner.EMOTIONAL_MODELS", tmp_path / "emotional")
+    monkeypatch.setattr("utils.weights.find.EMOTIONAL_MODELS", tmp_path / "emotional")
     codes = {"neutral": 1, "happy": 3, "sad": 4, "angry": 5, "fear": 6, "surprised": 8}
     for actor in (1, 2, 21):
         for number, emotion in enumerate(EMOTIONS):

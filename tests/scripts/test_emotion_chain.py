@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import demo_cli
-import voice_cloner
 from tests.conftest import ROOT
 from tests.support.tiny import save_tiny_models
 from utils.data.corpora import EMOTIONS
 from utils.errors import CloningError
+from utils.weights import find
 from voice_cloner import VoiceCloner
 
 CLIP = str(ROOT / "samples" / "austen_0890.wav")
@@ -28,7 +28,7 @@ def models(tmp_path, monkeypatch):
     for name in ("parallel", "transformer"):
         made = save_tiny_models(tmp_path / name, name, emotions=EMOTIONS)
         (made / "synthesizer.safetensors").rename(emotional / f"{name}.safetensors")
-    monkeypatch.setattr(voice_cloner, "EMOTIONAL_MODELS", emotional)
+    monkeypatch.setattr(find, "EMOTIONAL_MODELS", emotional)
     return folder
 
 
@@ -51,30 +51,25 @@ def test_a_synthesizer_is_chosen_by_name_and_speaks_with_an_emotion(models, name
         samples(emotion="sad", emotion_reference=OTHER)
 
 
-def test_the_folders_own_comes_first_and_its_encoder_goes_with_the_emotions(models, tmp_path):
+def test_the_folders_own_comes_before_ours(models, tmp_path):
     emotional = tmp_path / "emotional"
-    assert voice_cloner.find_chosen(models, "synthesizer", "parallel") == emotional / "parallel.safetensors"
-    assert voice_cloner.find_encoder(models, "parallel") == models / "encoder.safetensors"
-    (emotional / "encoder.safetensors").write_bytes((models / "encoder.safetensors").read_bytes())
-    assert voice_cloner.find_encoder(models, "parallel") == emotional / "encoder.safetensors"
-    assert voice_cloner.find_encoder(models, emotional / "parallel.safetensors") == emotional / "encoder.safetensors"
-    assert voice_cloner.find_encoder(models, None) == models / "encoder.safetensors"
-    ours = voice_cloner.DEFAULT_MODELS / "vocoder.safetensors"
-    assert voice_cloner.find_chosen(tmp_path, "vocoder", "vocoder") == ours
+    assert find.find_chosen(models, "synthesizer", "parallel") == emotional / "parallel.safetensors"
+    ours = find.DEFAULT_MODELS / "vocoder.safetensors"
+    assert find.find_chosen(tmp_path, "vocoder", "vocoder") == ours
     (models / "parallel.safetensors").write_bytes(b"")
-    assert voice_cloner.find_chosen(models, "synthesizer", "parallel") == models / "parallel.safetensors"
+    assert find.find_chosen(models, "synthesizer", "parallel") == models / "parallel.safetensors"
     with pytest.raises(CloningError, match="no such checkpoint"):
         VoiceCloner.load(models, synthesizer="unheard-of.safetensors", device="cpu")
 
 
 def test_a_name_that_nothing_has_is_answered_with_those_there_are(models, tmp_path):
     (tmp_path / "emotional" / "transformer.safetensors").unlink()
-    with pytest.raises(CloningError, match=r"^--synthesizer transformer: [^\n]*choose one of parallel[^\n]*") as caught:
+    with pytest.raises(CloningError, match=r"^synthesizer transformer: [^\n]*choose one of parallel[^\n]*") as caught:
         VoiceCloner.load(models, synthesizer="transformer", device="cpu")
     assert "synthesizer_train.py --config transformer makes" in str(caught.value)
     with pytest.raises(CloningError, match=r"choose one of [^\n]*griffin-lim[^\n]*, or give a file$"):
-        voice_cloner.find_chosen(models, "vocoder", "unheard-of")
-    assert str(voice_cloner.find_chosen(models, "vocoder", "griffin-lim")) == "griffin-lim"
+        find.find_chosen(models, "vocoder", "unheard-of")
+    assert str(find.find_chosen(models, "vocoder", "griffin-lim")) == "griffin-lim"
 
 
 def demo(models, output, *arguments: str) -> int:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import demo_cli
 from tests.conftest import DATA, ROOT
 from tests.support.tiny import save_tiny_models
 from utils.audio.io import Waveform, read
@@ -15,7 +16,8 @@ from utils.audio.watermark import mark
 from utils.config import to_dict
 from utils.errors import CloningError
 from utils.weights.checkpoint import load_weights, save_weights
-from voice_cloner import VoiceCloner, pick_device
+from voice_cloner import MismatchError, VoiceCloner, pick_device
+from web.work import explain
 
 CLIP = ROOT / "samples" / "austen_0890.wav"
 TEXT = "Hello there. {G UH D} morning!"
@@ -147,11 +149,16 @@ def test_rate_and_pause_change_the_duration(cloner):
         cloner.clone(CLIP, TEXT, rate=9)
 
 
-def test_stages_with_different_mels_are_refused(tmp_path):
+def test_stages_with_different_mels_are_refused(tmp_path, capsys):
     other = dataclasses.replace(SYNTHESIZER_MEL, fmax=8000.0)
     folder = save_tiny_models(tmp_path, vocoder_mel=other)
-    with pytest.raises(CloningError, match=r"differ in their mels \(fmax: 7600.0 != 8000.0\)"):
+    with pytest.raises(
+        MismatchError, match=r"differ in their mels \(fmax: 7600.0 != 8000.0\); allow_mismatch=True"
+    ) as caught:
         VoiceCloner.load(folder, device="cpu")
+    assert "'Allow stages that do not fit'" in explain(caught.value)
+    request = ["--models", str(folder), "--reference", str(CLIP), "--text", "Hi.", "--output", str(tmp_path / "o.wav")]
+    assert demo_cli.main(request) == 2 and "(here: --allow-mismatch)" in capsys.readouterr().err
     assert VoiceCloner.load(folder, device="cpu", allow_mismatch=True)
 
 

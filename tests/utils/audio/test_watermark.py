@@ -21,7 +21,8 @@ from utils.audio import watermark
 from utils.audio.io import Waveform, read, resample, write
 from utils.audio.watermark import detect, mark
 from utils.errors import CloningError
-from voice_cloner import DEFAULT_MODELS, VoiceCloner
+from utils.weights.find import DEFAULT_MODELS
+from voice_cloner import VoiceCloner
 
 CLIPS = sorted((ROOT / "samples").glob("*.wav"))
 CLIP = next(path for path in CLIPS if path.stem == "austen_0890")

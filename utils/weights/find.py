@@ -1,0 +1,66 @@
+"""Where checkpoints lie: one of a folder by its stage, one by name, or all that there are of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from utils.config import CONFIGS
+from utils.errors import CloningError
+from utils.weights.checkpoint import SAVED_MODELS, read_header
+
+STAGES = ("encoder", "synthesizer", "vocoder")
+SUFFIXES = (".safetensors", ".pt")
+GRIFFIN_LIM = "griffin-lim"  # the vocoder without weights
+DEFAULT_MODELS = SAVED_MODELS / "default"
+EMOTIONAL_MODELS = SAVED_MODELS / "emotional"  # synthesizers by name; not for commercial use
+
+
+def find_stage(folder: Path, stage: str) -> Path | None:
+    """`<folder>/<stage>.safetensors` or, in the published layout, `.pt`; None where there is neither."""
+    return next((path for suffix in SUFFIXES if (path := folder / f"{stage}{suffix}").is_file()), None)
+
+
+def find_chosen(folder: Path, stage: str, choice: str | Path | None) -> Path:
+    """The folder's `stage`; or, by `choice`, a file, or weights of that name in the folder, with emotions, or ours.
+
+    Raises CloningError where the folder holds none, and for a name that no weights have.
+    """
+    if choice is None:
+        if found := find_stage(folder, stage):
+            return found
+        raise CloningError(
+            f"{folder}: no {stage}{' or '.join(SUFFIXES)} in it: choose another folder of models, or a file as {stage}"
+        )
+    if not Path(choice).is_file():
+        for place in (folder, EMOTIONAL_MODELS, DEFAULT_MODELS):
+            if (path := place / f"{choice}.safetensors").is_file():
+                return path
+        if str(choice) == Path(choice).stem and choice != GRIFFIN_LIM:  # a name, no path
+            raise _unknown(folder, stage, str(choice))
+    return Path(choice)
+
+
+def checkpoints(stage: str, folders: Iterable[Path]) -> list[Path]:
+    """All files in `folders` that hold a `stage`, whatever they are called, in order of their names."""
+    files = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES]
+    return [path for path in files if kind_of(path) == stage]
+
+
+def kind_of(path: Path) -> str:
+    """The stage of a checkpoint: as it says itself, else (published, damaged) as its name begins; "" for neither."""
+    by_name = next((stage for stage in STAGES if path.stem.startswith(stage)), "")
+    try:
+        return read_header(path).get("kind", by_name)
+    except CloningError:
+        return by_name
+
+
+def _unknown(folder: Path, stage: str, name: str) -> CloningError:
+    folders = [place for place in (folder, EMOTIONAL_MODELS, DEFAULT_MODELS) if place.is_dir()]
+    names = {path.stem for path in checkpoints(stage, folders) if path.suffix == SUFFIXES[0]}
+    names |= {GRIFFIN_LIM} if stage == "vocoder" else set()
+    remedy = f"choose one of {', '.join(sorted(names))}, or give a file"
+    if (CONFIGS / stage / f"{name}.toml").is_file():
+        remedy += f", such as the best.safetensors that {stage}_train.py --config {name} makes"
+    return CloningError(f"{stage} {name}: no such checkpoint, and no weights of that name here: {remedy}")
