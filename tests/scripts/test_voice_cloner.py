@@ -152,9 +152,7 @@ def test_rate_and_pause_change_the_duration(cloner):
 def test_stages_with_different_mels_are_refused(tmp_path, capsys):
     other = dataclasses.replace(SYNTHESIZER_MEL, fmax=8000.0)
     folder = save_tiny_models(tmp_path, vocoder_mel=other)
-    with pytest.raises(
-        MismatchError, match=r"\(fmax: 7600.0 != 8000.0\); allow_mismatch=True"
-    ) as caught:
+    with pytest.raises(MismatchError, match=r"\(fmax: 7600.0 != 8000.0\); allow_mismatch=True") as caught:
         VoiceCloner.load(folder, device="cpu")
     assert "'Allow stages that do not fit'" in explain(caught.value)
     request = ["--models", str(folder), "--reference", str(CLIP), "--text", "Hi.", "--output", str(tmp_path / "o.wav")]
