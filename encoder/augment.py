@@ -6,7 +6,6 @@ generator passed in; noise from a torch generator on the device: a batch depends
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ import torch
 from torch import Tensor
 
 from encoder.config import AugmentConfig
+from utils.audio.codecs import Container, lossy_copy
 from utils.errors import CloningError
 
 log = logging.getLogger(__name__)
 
 # What libsndfile calls compression levels; the rates are those of speech at 16 kHz
-_CODECS = {("MP3", "MPEG_LAYER_III"): (0.4, 0.9), ("OGG", "OPUS"): (0.88, 1.0)}  # 100 .. 25 and 40 .. 12 kbit/s
+_CODECS: dict[Container, tuple[float, float]] = {"MP3": (0.4, 0.9), "OGG": (0.88, 1.0)}  # 100 .. 25 and 40 .. 12 kbit/s
 
 
 @dataclass(frozen=True)
@@ -194,25 +194,13 @@ def _ratio_of(db: Tensor) -> Tensor:
 
 
 def lossy(wav: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
-    """There and back through MP3 or Opus at a random rate, in memory: as long as before."""
-    import soundfile
-
-    (container, codec), levels = list(_CODECS.items())[int(rng.integers(len(_CODECS)))]
-    settings = {"compression_level": rng.uniform(*levels)}
-    if container == "MP3":
-        settings["bitrate_mode"] = "CONSTANT"
-    buffer = io.BytesIO()
-    loud = max(1.0, float(np.abs(wav).max(initial=0)))  # what exceeds full scale would be cut off
+    """Encoded by MP3 or Opus at a random rate and decoded, in memory: (T,) -> (T,)."""
+    container, levels = list(_CODECS.items())[int(rng.integers(len(_CODECS)))]
     try:
-        soundfile.write(buffer, wav / loud, sample_rate, format=container, subtype=codec, **settings)
-    except (TypeError, soundfile.LibsndfileError) as error:
-        raise CloningError(
-            f"augment.codec: soundfile {soundfile.__version__} writes no {container} of a chosen rate ({error}): "
-            f"pip install 'soundfile>=0.13' or --set augment.codec=0"
-        ) from error
-    buffer.seek(0)
-    heard = soundfile.read(buffer, dtype="float32")[0] * np.float32(loud)
-    return np.pad(heard, (0, max(0, len(wav) - len(heard))))[: len(wav)]
+        decoded = lossy_copy(wav, sample_rate, container, rng.uniform(*levels))
+    except CloningError as error:
+        raise CloningError(f"augment.codec: {error} or --set augment.codec=0") from error
+    return np.pad(decoded, (0, max(0, len(wav) - len(decoded))))[: len(wav)]
 
 
 def _lossy_rows(wav: Tensor, draws: np.random.Generator, rate: int) -> Tensor:
