@@ -6,7 +6,7 @@ import functools
 import importlib
 from collections.abc import Callable
 
-BATCH, FRAMES, HOP = 20, 5, 200  # published: 100 crops, which take the other code a minute
+BATCH, FRAMES, HOP = 20, 5, 200  # published: 100 crops, which take the peer a minute
 TRAINING_PARTS = {"wavernn-step": 5, "wavernn-step-bf16": 5}  # part -> the most rounds
 Job = Callable[[float], int]
 
@@ -17,7 +17,7 @@ def our_training_jobs() -> dict[str, Job]:
 
 
 def their_training_jobs() -> dict[str, Job]:
-    """The other code knows float32 only."""
+    """The peer has float32 only."""
     step = functools.cache(_their_step)
     return dict.fromkeys(TRAINING_PARTS, lambda _: step()())
 

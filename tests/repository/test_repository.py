@@ -85,7 +85,7 @@ def top_level_imports(path: Path) -> set[str]:
 
 def test_weights_are_read_and_written_in_one_module_only():
     pattern = re.compile(r"torch\.(load|save)\(|torchaudio\.(load|save)\(|\bpickle\.load")
-    peers_format = "benchmarks/peer.py"  # makes random weights for a checkout of the peer to load
+    peers_format = "benchmarks/peer_sides.py"  # makes random weights for a checkout of the peer to load
     for path in sources():
         if path.relative_to(ROOT).as_posix() not in ("utils/weights/checkpoint.py", peers_format):
             assert not pattern.search(path.read_text(encoding="utf-8")), path
