@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.errors import CloningError, exit_code
+from utils.errors import CloningError
 from utils.files import user_path
+from utils.scripts import exit_code
 
 EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --text "Hello there." --output out/hello.wav'
 

@@ -13,8 +13,9 @@ from encoder.preprocess import Preprocessor, write_noise, write_rooms
 from utils.data import preprocess as preprocessing
 from utils.data import selection
 from utils.data.manifest import Manifest
-from utils.errors import CloningError, exit_code
+from utils.errors import CloningError
 from utils.files import user_path
+from utils.scripts import exit_code
 
 EPILOG = """
 examples:

@@ -12,7 +12,7 @@ from encoder.names import KIND
 from encoder.train import build_task
 from utils.config import SettingsParser, load_config
 from utils.data.manifest import read_manifest
-from utils.errors import exit_code
+from utils.scripts import exit_code
 from utils.training import flags as training_flags
 
 EPILOG = """

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.errors import exit_code
 from utils.files import user_path
+from utils.scripts import exit_code
 
 SUBCOMMANDS = {  # modules of evaluation.commands
     "encoder": "does it tell voices apart? EER and minDCF on frozen trials",

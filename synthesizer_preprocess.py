@@ -28,8 +28,9 @@ from utils.audio.mel import SYNTHESIZER_MELS
 from utils.data import preprocess as preprocessing
 from utils.data import selection
 from utils.data.corpora import Clip, read_texts, text_of, with_texts
-from utils.errors import CloningError, exit_code
+from utils.errors import CloningError
 from utils.files import user_path
+from utils.scripts import exit_code
 
 
 @dataclasses.dataclass

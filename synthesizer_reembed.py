@@ -15,8 +15,9 @@ from tqdm import tqdm
 from encoder.inference import SpeakerEncoder
 from synthesizer.data.preprocess import write_speaker_means
 from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest, write_lines
-from utils.errors import CloningError, exit_code
+from utils.errors import CloningError
 from utils.files import atomic_path, user_path, write_text
+from utils.scripts import exit_code
 
 AT_ONCE = 256  # clips
 

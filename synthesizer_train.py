@@ -16,7 +16,7 @@ from synthesizer.config import RunConfig
 from synthesizer.train import build_task
 from utils.audio.mel import MelConfig
 from utils.config import SettingsParser, from_dict, load_config
-from utils.errors import exit_code
+from utils.scripts import exit_code
 from utils.training import flags as training_flags
 from vocoder.models.griffin_lim import GriffinLimConfig, mel_to_waveform
 

@@ -16,8 +16,9 @@ from utils.chain.run import run
 from utils.config import SettingsParser, list_presets, load_config
 from utils.data.packing import pack, unpack
 from utils.data.selection import SET_ASIDE, read_set_aside
-from utils.errors import CloningError, exit_code
+from utils.errors import CloningError
 from utils.files import user_path
+from utils.scripts import exit_code
 
 EPILOG = """
 examples:

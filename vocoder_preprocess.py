@@ -13,8 +13,9 @@ from utils.audio.mel import SYNTHESIZER_MELS
 from utils.data import preprocess as preprocessing
 from utils.data import selection
 from utils.data.corpora import Clip
-from utils.errors import CloningError, exit_code
+from utils.errors import CloningError
 from utils.files import user_path
+from utils.scripts import exit_code
 from vocoder.preprocess import KIND, Preprocessor
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from utils.config import SettingsParser, load_config
 from utils.data.manifest import read_manifest
-from utils.errors import exit_code
+from utils.scripts import exit_code
 from utils.training import flags as training_flags
 from vocoder.config import RunConfig
 from vocoder.train import build_task

@@ -220,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         serve(args)
         return 0
     sys.path.insert(0, str(ROOT))
-    from utils.errors import exit_code
+    from utils.scripts import exit_code
 
     return exit_code(lambda: run(args))
 

@@ -29,7 +29,8 @@ from references import Assessor, Clip  # noqa: E402
 from utils.audio.io import Waveform, normalize_volume, read, resample  # noqa: E402
 from utils.audio.vad import trim_silence  # noqa: E402
 from utils.data.selection import SET_ASIDE, read_set_aside  # noqa: E402
-from utils.errors import CloningError, exit_code  # noqa: E402
+from utils.errors import CloningError  # noqa: E402
+from utils.scripts import exit_code  # noqa: E402
 
 RATE = 16_000
 MODELS = ROOT / "saved_models" / "default"

@@ -30,7 +30,8 @@ from torch.nn import functional as F  # noqa: E402
 from evaluation.metrics.signals import stft_distance  # noqa: E402
 from utils.audio.io import read  # noqa: E402
 from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram  # noqa: E402
-from utils.errors import CloningError, exit_code  # noqa: E402
+from utils.errors import CloningError  # noqa: E402
+from utils.scripts import exit_code  # noqa: E402
 from vocoder.config import WaveRNNConfig  # noqa: E402
 from vocoder.inference import Vocoder  # noqa: E402
 from vocoder.wavernn.generate import Generation, best_kernel, generate, uniform_draws  # noqa: E402

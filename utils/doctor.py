@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from utils.errors import exit_code
+from utils.scripts import exit_code
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = (3, 11)

@@ -15,9 +15,10 @@ import torch
 
 from tests.conftest import ROOT
 from tests.support import vocoder_set
-from utils.errors import CloningError, exit_code
+from utils.errors import CloningError
 from utils.files import atomic_path
 from utils.native import build
+from utils.scripts import exit_code
 from utils.weights.checkpoint import save_training_state, save_weights
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process's files")

@@ -17,7 +17,6 @@ KNOWN = {
     ("synthesizer.inference", "synthesizer.models.generate"),
     ("synthesizer.models.tacotron.native", "synthesizer.models.tacotron.network"),
     ("synthesizer.text", "synthesizer.text.processor"),
-    ("utils.errors", "utils.files", "utils.processes"),
 }  # to be removed as they are opened
 
 

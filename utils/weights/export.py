@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.config import SettingsParser, assign
-from utils.errors import CloningError, exit_code
+from utils.errors import CloningError
 from utils.files import user_path
+from utils.scripts import exit_code
 from utils.weights.checkpoint import load_weights, save_weights
 
 

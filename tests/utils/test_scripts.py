@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 SPEAKING = """
 import sys
-from utils.errors import exit_code
+from utils.scripts import exit_code
 def speak():
     for line in range(int(sys.argv[1])):
         print("line", line)
@@ -20,7 +20,7 @@ sys.exit(exit_code(speak))
 """
 FOREIGN = """
 import sys
-from utils.errors import exit_code
+from utils.scripts import exit_code
 def fail():
     raise BrokenPipeError(32, "of a socket")
 sys.exit(exit_code(fail))
