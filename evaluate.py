@@ -1,4 +1,4 @@
-"""Says in numbers how good a chain is, and how fast: tables, plots and players in one page."""
+"""Measures the quality and the speed of a chain: tables, plots and players in one page."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from utils.files import user_path
 from utils.scripts import exit_code
 
 SUBCOMMANDS = {  # modules of evaluation.commands
-    "encoder": "does it tell voices apart? EER and minDCF on frozen trials",
-    "vocoder": "how close is a real mel's resynthesis to its recording?",
-    "chain": "is cloned speech understood, natural and alike?",
-    "diarization": "who speaks when? error rates with references and without",
-    "emotion": "does an emotion that is asked for show?",
-    "watermark": "is a FILE cloned speech? Without a file: how sure is that answer?",
+    "encoder": "speaker verification: EER and minDCF on frozen trials",
+    "vocoder": "resynthesis of real mels, compared with the recordings",
+    "chain": "intelligibility, similarity, naturalness and speech rate of clones",
+    "diarization": "diarization error rates, with references and without",
+    "emotion": "whether a requested emotion is recognized",
+    "watermark": "look for the watermark in FILE; without a file, measure its detection",
     "speed": "seconds of every stage, by threads and length",
     "ablations": "train variants of a preset and compare their validation",
 }
 
 
 def build_parser(chosen: str = "") -> argparse.ArgumentParser:
-    """All subcommands; only the chosen one is imported for its own options, so that the others cost nothing."""
+    """All subcommands; only the module of the chosen one is imported, for its own options."""
     parser = argparse.ArgumentParser(description=__doc__)
     subparsers = parser.add_subparsers(dest="subcommand", required=True)
     for name, summary in SUBCOMMANDS.items():

@@ -34,6 +34,7 @@ def timed(command: list[str], policy: str) -> tuple[float, float]:
 
 
 def main() -> int:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spinning", type=int, nargs="+", default=[0, 2, 6])
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))

@@ -59,6 +59,7 @@ class Side:
         self._started = self._reply()
 
     def ask(self, part: str, seconds: float) -> float:
+        """Seconds that the part takes in this process."""
         if part in self._started:
             fresh = self._again()
             fresh.close()
@@ -68,6 +69,7 @@ class Side:
         return self._reply()["taken"]
 
     def close(self) -> None:
+        """End the process."""
         self._process.terminate()
         self._process.wait()
 
@@ -79,11 +81,13 @@ class Side:
 
 
 def command(name: str, args: argparse.Namespace, weights: Path) -> list[str]:
+    """The command of a serving process."""
     script = [sys.executable, str(Path(__file__).resolve()), "--serve", name]
     return [*script, "--weights", str(weights), "--peer", str(args.peer)]
 
 
 def flags(args: argparse.Namespace) -> list[str]:
+    """Flags that both sides get."""
     found = ["--cpu"] if args.cpu else []
     return [*found, "--light"] if args.only and set(args.only) <= LIGHT else found
 
@@ -132,6 +136,7 @@ def warm_up(wanted: list[str]) -> list[str]:
 
 
 def row(ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    """Times of both sides as medians and ratios."""
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     medians = float(np.median(ours)), float(np.median(theirs))
     return {
@@ -146,12 +151,14 @@ def row(ours: list[float], theirs: list[float]) -> dict[str, Any]:
 
 
 def line(label: str, found: dict[str, Any]) -> str:
+    """A row of the printed table."""
     spread = f"{found['lowest_ratio']:.2f} to {found['highest_ratio']:.2f} ({len(found['ours_s'])})"
     ours, theirs = found["ours_median_s"], found["peer_median_s"]
     return f"{label:28s}{ours:10.4f}{theirs:10.4f}{found['times_faster']:14.2f}   {spread}"
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", type=Path, required=True, metavar="CHECKOUT")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=[], metavar="PART", help=", ".join(PARTS))
@@ -171,6 +178,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Make weights, start both sides, compare, print."""
     from evaluation.judges.likeness import find_published_encoder
     from utils.errors import CloningError
     from utils.files import write_text
@@ -214,6 +222,7 @@ def check_clip(clip: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark, or serve one side of it."""
     args = build_parser().parse_args(argv)
     args.peer, args.clip = args.peer.resolve(), args.clip.resolve()
     if args.serve:

@@ -208,10 +208,12 @@ def any_mel(seconds: float) -> np.ndarray:
 
 
 def frames_of(seconds: float) -> int:
+    """Mel frames of so many seconds."""
     return round(seconds * RATE / HOP)
 
 
 def unit_vector() -> np.ndarray:
+    """A random speaker embedding (256,) of norm 1."""
     vector = np.abs(np.random.default_rng(0).normal(size=256)).astype(np.float32)
     return vector / np.linalg.norm(vector)
 
@@ -245,6 +247,7 @@ def serve(args: argparse.Namespace) -> None:
 
 
 def light_jobs(args: argparse.Namespace) -> dict[str, Job]:
+    """The jobs that need no synthesizer and no vocoder."""
     if args.serve == "ours":
         return our_encoder_jobs(args.weights, args.clip) | our_training_jobs()
     return their_encoder_jobs(args.weights, args.clip, args.peer) | their_training_jobs()

@@ -12,6 +12,7 @@ Job = Callable[[float], int]
 
 
 def our_training_jobs() -> dict[str, Job]:
+    """A training step of this toolkit, in float32 and bfloat16."""
     step = functools.cache(_our_step)
     return {"wavernn-step": lambda _: step()(False), "wavernn-step-bf16": lambda _: step()(True)}
 

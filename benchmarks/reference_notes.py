@@ -70,6 +70,7 @@ def clipped(speech: np.ndarray, share: float) -> np.ndarray:
 
 
 def mp3(speech: np.ndarray) -> np.ndarray:
+    """Encoded as MP3 and decoded."""
     buffer = io.BytesIO()
     soundfile.write(buffer, 0.8 * speech / np.abs(speech).max(), RATE, format="MP3", subtype="MPEG_LAYER_III")
     return read(buffer.getvalue()).samples
@@ -86,6 +87,7 @@ def telephone(speech: np.ndarray) -> np.ndarray:
 
 
 def chord(seconds: float, root: float = 220.0) -> np.ndarray:
+    """A sustained major chord with four harmonics a tone: (T,)."""
     t = np.arange(round(seconds * RATE)) / RATE
     tones = [root * ratio * h for ratio in (1, 5 / 4, 3 / 2) for h in (1, 2, 3, 4)]
     return sum(np.sin(2 * np.pi * f * t) * root / f for f in tones).astype(np.float32)
@@ -146,6 +148,7 @@ def kinds(
 
 
 def run(args: argparse.Namespace) -> None:
+    """Count the notes of each kind of damage."""
     encoder = SpeakerEncoder.load(MODELS / "encoder.safetensors")
     assessor = Assessor(encoder, [MODELS])
     clips = clips_of(args.corpus, args.set_aside, args.limit)
@@ -172,6 +175,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--set-aside", action="store_true", help="readers in evaluation/lists/set_aside.txt only")

@@ -91,6 +91,7 @@ def speed(model: WaveRNN, args: argparse.Namespace) -> None:
 
 
 def timed(model: WaveRNN, how: Generation, seconds: float, threads: int) -> float:
+    """Seconds that it takes to make `seconds` of audio."""
     torch.set_num_threads(threads)
     n_frames = round(seconds * RATE / SYNTHESIZER_MEL.hop_length) + 1
     mel = torch.from_numpy(np.random.default_rng(0).uniform(-4, 4, (model.n_mels, n_frames)).astype(np.float32))
@@ -126,6 +127,7 @@ def price(model: WaveRNN, clip: Path, seconds: float) -> tuple[float, ...]:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of a WaveRNN, ours or published")
     parser.add_argument("--clips", type=Path, nargs="+", default=[], metavar="WAV", help="measure the price of int8")
@@ -136,6 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Time each setting and print a table."""
     model = model_of(args.weights)
     if not args.clips:
         speed(model, args)
@@ -149,6 +152,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark."""
     args = build_parser().parse_args(argv)
     return exit_code(lambda: run(args))
 

@@ -29,6 +29,7 @@ class Cache:
                 self._append("")  # a killed run left half a line: do not write onto it
 
     def get(self, key: str) -> Any | None:
+        """The value of a key, or None."""
         return self._known.get(key)
 
     def put(self, key: str, value: Any) -> Any:
@@ -39,6 +40,7 @@ class Cache:
         return value
 
     def get_array(self, key: str) -> np.ndarray | None:
+        """The array of a key as float32, or None."""
         value = self.get(key)
         if value is None:
             return None
@@ -72,10 +74,12 @@ class AudioCache:
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, name: str) -> Waveform | None:
+        """The audio of a name, or None."""
         path = self.folder / f"{name}.flac"
         return read(path, sample_rate=None) if path.is_file() else None
 
     def put(self, name: str, waveform: Waveform) -> Waveform:
+        """Keep audio; returns it as it will be read again."""
         from utils.audio.io import write
 
         write(self.folder / f"{name}.flac", waveform)

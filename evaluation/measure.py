@@ -1,4 +1,4 @@
-"""One waveform before all judges: numbers by name, kept in the cache by the audio's own digest."""
+"""One waveform measured by all judges: numbers by name, kept in the cache by the audio's own digest."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class Panel:
         whisper: Path | None = None,
         dnsmos: bool = False,
     ) -> Panel:
+        """The judges that are installed, and the reasons for those that are not; `spoken`: sentences to recognize."""
         version = hashlib.sha256("\n".join(sorted(set(spoken))).encode()).hexdigest()[:8]
         panel = cls(cache, naturalness_judges(dnsmos), [], load_recognizer(recognizer, spoken, whisper), version)
         for number, found in enumerate(speaker_judges(judge)):
@@ -62,23 +63,26 @@ class Panel:
 
     @property
     def missing(self) -> list[tuple[str, str]]:
+        """Names of missing judges with the reasons."""
         everyone = [*self.judges, *self.likeness, self.recognizer]
         return [(judge.name, judge.reason) for judge in everyone if isinstance(judge, Missing)]
 
     @property
     def about(self) -> dict[str, str]:
+        """What each judge is, for the report."""
         everyone = [*self.judges, *(likeness.judge for likeness in self.present), self.recognizer]
         return {f"judge: {judge.name}": judge.about for judge in everyone if not isinstance(judge, Missing)}
 
     @property
     def present(self) -> list[Likeness]:
+        """The judges of similarity that are installed."""
         return [likeness for likeness in self.likeness if not isinstance(likeness, Missing)]
 
     def enrol(self, plan: Plan) -> None:
-        """Learn what each speaker sounds like to the judges of likeness, and what real speech of each gets."""
+        """Learn each speaker's voice for the judges of similarity, and the cosines of its real speech."""
         for likeness in self.present:
             likeness.enrol({s: [read(clip) for clip in clips] for s, clips in plan.enrolment.items()}, plan.groups)
-            likeness.hear_real({s: [read(item.recording) for item in items] for s, items in plan.real.items()})
+            likeness.set_levels({s: [read(item.recording) for item in items] for s, items in plan.real.items()})
 
     def embed_by(self, judge: SpeakerJudge, waveform: Waveform) -> np.ndarray | None:
         """(D,) of norm 1 of the clip, brought to one level over its speech; None where no voice is found."""
@@ -113,7 +117,7 @@ class Panel:
         return {"rise": final_rise(signals.quick_pitch(waveform.samples, waveform.sample_rate))}
 
     def commas(self, waveform: Waveform, text: str) -> Numbers:
-        """Seconds of quiet at each comma of `text`; nothing without one, or without a recognizer that tells times."""
+        """Seconds of quiet at each comma of `text`; nothing without one, or without a recognizer that gives times."""
         if not has_inner_comma(text) or not isinstance(self.recognizer, Whisper):
             return {}
         key = f"words/{self.recognizer.name}/{digest(waveform)}"
@@ -192,6 +196,7 @@ def aligned_distance(real: Waveform, other: Waveform) -> float:
 
 
 def digest(waveform: Waveform) -> str:
+    """A key of the waveform's samples and sample rate."""
     content = waveform.samples.tobytes() + str(waveform.sample_rate).encode()
     return hashlib.sha256(content).hexdigest()[:20]
 

@@ -61,7 +61,7 @@ def folder_columns(folders: list[Path]) -> list[Column]:
 
 
 def unique(columns: list[Column]) -> list[Column]:
-    """Columns of one name are told apart by a number."""
+    """Columns of the same name get a number."""
     seen: dict[str, int] = {}
     result = []
     for column in columns:

@@ -58,6 +58,7 @@ class Table:
     note: str = ""
 
     def add(self, name: str, cells: Mapping[str, Cell]) -> None:
+        """Append a row."""
         self.rows.append((name, dict(cells)))
 
     def markdown(self) -> str:
@@ -90,6 +91,7 @@ class Report:
 
     @property
     def tables(self) -> list[Table]:
+        """The tables among the parts."""
         return [part for part in self.parts if isinstance(part, Table)]
 
     def write(self, folder: Path) -> tuple[Path, Path]:
@@ -101,6 +103,7 @@ class Report:
         return paths
 
     def as_json(self) -> dict[str, Any]:
+        """What the JSON file holds."""
         tables = []
         for table in self.tables:
             rows = {name: {column: vars(cell) for column, cell in cells.items()} for name, cells in table.rows}

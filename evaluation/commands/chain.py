@@ -1,4 +1,5 @@
-"""`evaluate.py chain`: is cloned speech understood, natural and alike? Real recordings and resyntheses beside it."""
+"""`evaluate.py chain`: intelligibility, similarity, naturalness and speech rate of clones, with real recordings
+and resyntheses beside them."""
 
 from __future__ import annotations
 
@@ -52,12 +53,13 @@ class Chain:
         self.fingerprint = hashlib.sha256("/".join(map(str, self.cloner.describe().values())).encode()).hexdigest()[:12]
 
     def warm_up(self, item: Item) -> None:
-        """Load what is loaded at first use (lexicon, kernels), so that no sentence is charged for it."""
+        """Load what is loaded at first use (lexicon, kernels), so that no sentence's time includes it."""
         if not self._warm:
             self.cloner.clone(item.reference, "Hello.", seed=SEED)
             self._warm = True
 
     def make(self, item: Item) -> tuple[Waveform, Numbers]:
+        """The clone of a sentence, and the alignment and times of how it was made."""
         cloning = self.cloner.clone(item.reference, item.text, seed=SEED)
         quality = combine([alignment_quality(np.asarray(p.alignment), _spoken(p.tokens)) for p in cloning.pieces])
         bounded = [reason for reason in cloning.stop_reasons if reason == "limit"]
@@ -66,6 +68,7 @@ class Chain:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `evaluate.py chain`."""
     add_judge_arguments(parser)
     about = "names or checkpoints, a chain each, instead of each folder's own"
     parser.add_argument("--synthesizer", nargs="+", default=[], metavar="PATH", help=about)
@@ -157,7 +160,7 @@ def _kept(chain: Chain, folder: Path, cache: Cache) -> Callable[[Item], tuple[Wa
 
 
 def _fill(system: System, items: list[Item], panel: Panel, budget_s: float, report: Report) -> None:
-    """Make and judge every sentence of a system, until its time is spent; what fails is listed, not hidden."""
+    """Make and judge every sentence of a system, until its time is spent; what fails is listed."""
     spent = 0.0
     for count, item in enumerate(tqdm(items, desc=system.name, disable=None)):
         if spent > budget_s and count >= AT_LEAST:

@@ -43,12 +43,16 @@ PROSODY: dict[str, tuple[int, str, float]] = {
 }
 WAYS = {"way to the voice %": "way", "by the 2nd judge %": "way_2"}
 # why a cell stays empty, where it is not for want of a judge
-NO_OTHERS, NO_OWN, NO_WORDS = "needs a second speaker", "wants recordings of the speaker", "wants the same words, read"
+NO_OTHERS, NO_OWN, NO_WORDS = (
+    "needs a second speaker",
+    "needs recordings of the speaker",
+    "needs a recording of the same words",
+)
 EMPTY = {
     **dict.fromkeys(("to others", "to others, 2nd judge", "right voice %", "right voice %, 2nd judge"), NO_OTHERS),
     **dict.fromkeys(("mel dB, aligned", "pace off %, same sentence"), NO_WORDS),
     **dict.fromkeys(("F0 off, semitones", "F0 spread - own, semitones", "pace / own"), NO_OWN),
-    **dict.fromkeys(("pause at a comma s", "commas with a pause %"), "wants commas, and Whisper"),
+    **dict.fromkeys(("pause at a comma s", "commas with a pause %"), "needs commas and Whisper"),
     **dict.fromkeys(("RTF", "CPU s / s"), "nothing was made"),
 }
 ALIGNMENT = {
@@ -148,7 +152,7 @@ def cells(rows: list[Numbers]) -> dict[str, Cell]:
     result = {"n": Cell(float(len(rows)))}
     for heading, name in WAYS.items():
         values = [100 * row[name] for row in rows if name in row]
-        result[heading] = Cell.of(bootstrap(values) if values else None, "wants its judge, and real speech of others")
+        result[heading] = Cell.of(bootstrap(values) if values else None, "needs its judge and real speech of others")
     result |= word_cells(rows)
     pauses = [pause for row in rows for pause in row.get("comma_pauses", ())]
     commas = [{"comma_pause": pause, "commas_paused": float(pause >= PAUSE_S)} for pause in pauses]

@@ -1,4 +1,4 @@
-"""`evaluate.py diarization`: who speaks when? Diarization error rates with references and without, on conversations
+"""`evaluate.py diarization`: diarization error rates with references and without, on conversations
 built from set-aside LibriSpeech speakers and on meetings; `--calibrate` measures the encoder first."""
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Errors(NamedTuple):
 
     @property
     def rate(self) -> float:
+        """The diarization error rate; NaN without reference speech."""
         return (self.missed + self.false_alarm + self.confusion) / self.total if self.total else float("nan")
 
 
@@ -65,6 +66,7 @@ class Item:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `evaluate.py diarization`."""
     parser.add_argument(
         "--encoder", type=user_path, action="append", default=[], metavar="PATH", help="one more column"
     )
@@ -204,6 +206,7 @@ def _conversations(args: argparse.Namespace, clips: Iterable[Clip], set_aside: s
 
 
 def conversation_item(conversation: Conversation) -> Item:
+    """A built conversation as an item, with the references that it came with."""
     recipe: Recipe = conversation.recipe
     group = f"built, {recipe.speakers} speakers{OVERLAP[recipe.overlap]}"
     references = {name: [clip] for name, clip in conversation.references.items()}

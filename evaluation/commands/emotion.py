@@ -58,6 +58,7 @@ class System:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `evaluate.py emotion`."""
     parser.add_argument(
         "--synthesizer", nargs="+", default=[], metavar="NAME",
         help="names in saved_models/emotional, or files (default: all that lie there)",
@@ -127,7 +128,7 @@ def real_takes(corpus: Path | None, cache: Cache, report: Report) -> dict[str, l
         numbers = cache.get(f"describe/{clip.id}") or cache.put(f"describe/{clip.id}", describe(read(clip.path)))
         takes["test" if splits[clip.speaker] == "test" else "train"].append(_take(clip, numbers))
     if not takes["test"]:
-        raise CloningError(f"{corpus}: none of its actors is set aside ({SET_ASIDE.name}): the ceiling would be a lie")
+        raise CloningError(f"{corpus}: none of its actors is set aside ({SET_ASIDE.name}): there is no upper bound")
     return {part: relative(found, EMOTIONS) for part, found in takes.items()} | {"raw": takes["train"] + takes["test"]}
 
 
@@ -189,8 +190,8 @@ def tables(
         verdict = Table(
             "The classifier's verdict, %",
             {"n": 0, "all": 1, **dict.fromkeys(EMOTIONS, 0)},
-            note=f"Learned from {len(real['train'])} clips of actors; its ceiling is real speech of actors whom it has "
-            f"never heard. Chance is {100 / len(EMOTIONS):.1f}.",
+            note=f"Learned from {len(real['train'])} clips of actors; its upper bound is real speech of other actors. "
+            f"Chance is {100 / len(EMOTIONS):.1f}.",
         )
         heard = [("real, actors set aside", real["test"])] + [(s.name, relative(s.takes, EMOTIONS)) for s in systems]
         for name, takes in heard:
@@ -199,7 +200,7 @@ def tables(
             cells = {"n": Cell(float(counts.sum())), "all": Cell.of(_percent(bootstrap(right)))}
             recalls = counts.diagonal() / counts.sum(axis=1).clip(1)
             verdict.add(name, cells | {e: Cell(100 * float(r)) for e, r in zip(EMOTIONS, recalls, strict=True)})
-        report.parts += [verdict, ("Asked (rows) and heard (columns)", confusion_figure(confusions))]
+        report.parts += [verdict, ("Requested (rows) and recognized (columns)", confusion_figure(confusions))]
         report.details["confusion"] = {name: counts.tolist() for name, counts in confusions.items()}
     report.parts.append(bars(systems, plain, confusions))
     report.parts.append(likeness(systems, plain))
@@ -256,6 +257,7 @@ def likeness(systems: list[System], plain: System) -> Table:
 
 
 def confusion_figure(confusions: dict[str, np.ndarray]) -> Any:
+    """A confusion matrix for each system: emotions asked for (rows) and recognized (columns)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2 * len(confusions), 4.2), layout="constrained")
@@ -275,6 +277,7 @@ def confusion_figure(confusions: dict[str, np.ndarray]) -> Any:
 
 
 def players(systems: list[System], voices: list[str], texts: list[str]) -> Players:
+    """Three sentences of three voices with every emotion."""
     found = Players("Listen", list(EMOTIONS))
     for system in systems:
         for voice in voices[:3]:

@@ -1,4 +1,4 @@
-"""`evaluate.py encoder`: can an encoder tell voices apart? EER and minDCF on frozen trials, encoders side by side."""
+"""`evaluate.py encoder`: speaker verification by EER and minDCF on frozen trials, encoders side by side."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Scored:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `evaluate.py encoder`."""
     parser.add_argument(
         "--encoder", type=user_path, action="append", default=[], metavar="PATH", help="one more column"
     )
@@ -213,7 +214,7 @@ def draw_det(axis: Axes, results: dict[str, Scored]) -> None:
 
 def _draw_speakers(trials: TrialList, embeddings: np.ndarray, name: str) -> Figure | None:
     if len(embeddings) < 15:
-        return None  # UMAP wants more points than neighbors
+        return None  # UMAP needs more points than neighbors
     from matplotlib.figure import Figure
 
     try:

@@ -25,6 +25,7 @@ COLUMNS = {"median s": 4, "lowest": 4, "highest": 4, "per audio second": 4, "sam
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `evaluate.py speed`."""
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--repeats", type=int, default=5, help="warm runs of each stage (the first is thrown away)")
     parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 3.0, 10.0], help="lengths of audio")

@@ -1,4 +1,4 @@
-"""`evaluate.py vocoder`: how close is the resynthesis of a real mel to its recording? Vocoders side by side."""
+"""`evaluate.py vocoder`: resynthesis of real mels compared with the recordings, vocoders side by side."""
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ JUDGED = ("DistillMOS", "DNSMOS")
 
 
 class Clip(NamedTuple):
+    """A recording and the words in it."""
+
     path: Path
-    spoken: str  # "" where nobody wrote it down
+    spoken: str  # "" without a transcript
 
 
 class Resynthesizer:
@@ -62,6 +64,7 @@ class Resynthesizer:
         return self.resynthesize(original)
 
     def resynthesize(self, original: Waveform) -> tuple[Waveform, Numbers]:
+        """A recording (T,) through mel and vocoder, and its real-time factor."""
         import torch
 
         mel = mel_spectrogram(torch.from_numpy(original.samples), self.vocoder.mel)
@@ -71,6 +74,7 @@ class Resynthesizer:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `evaluate.py vocoder`."""
     parser.add_argument(
         "--vocoder", type=user_path, action="append", default=[], metavar="PATH", help="one more column"
     )

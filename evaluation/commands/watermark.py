@@ -1,7 +1,7 @@
-"""`evaluate.py watermark FILE ...`: is it cloned speech of this toolkit? Without a file: how sure is that answer?
+"""`evaluate.py watermark FILE ...`: is it cloned speech of this toolkit? Without a file: detection and false alarms.
 
-With files, the exit code is 0 when the mark is in all of them, 1 when it is missing somewhere, 2 for an error. Without,
-clones are made, marked, and attacked as in ATTACKS; real recordings must not be taken for marked ones.
+With files, the exit code is 0 when all of them have the watermark, 1 when one has not, 2 for an error. Without, clones
+are made, watermarked, and attacked as in ATTACKS; real recordings must not be taken for watermarked ones.
 """
 
 from __future__ import annotations
@@ -39,19 +39,29 @@ Attack = Callable[[np.ndarray, int, np.random.Generator], tuple[np.ndarray, int]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `evaluate.py watermark`."""
     parser.add_argument("files", type=user_path, nargs="*", metavar="FILE", help="recordings to look into")
 
 
 def run(args: argparse.Namespace) -> Report:
-    """A table of the files that were given; or else of the mark itself."""
+    """A table of the files that were given; or else of the watermark itself."""
     return check(args) if args.files else measure(args)
 
 
 def check(args: argparse.Namespace) -> Report:
-    """Look for the mark in every file. A file that cannot be read or is too short is listed, and the exit code is 2."""
+    """Look for the watermark in every file. Unreadable and too short ones are listed; the exit code is then 2."""
     report = Report("watermark", {"false alarms": f"at most {FALSE_ALARM:g} a recording", "files": len(args.files)})
-    columns = {"marked": 0, "score": 1, "threshold": 1, "chance without a mark": 0, "seconds": 1, "note in the file": 0}
-    table = Table("Cloned speech?", columns, note="A score is a correlation, in units of its spread without a mark.")
+    columns = {
+        "watermark": 0,
+        "score": 1,
+        "threshold": 1,
+        "chance without a watermark": 0,
+        "seconds": 1,
+        "note in the file": 0,
+    }
+    table = Table(
+        "Cloned speech?", columns, note="A score is a correlation, in units of its spread without a watermark."
+    )
     found: dict[str, Detection] = {}
     for path in args.files:
         try:
@@ -76,7 +86,9 @@ def check(args: argparse.Namespace) -> Report:
 def measure(args: argparse.Namespace) -> Report:
     """Detection after each attack, false alarms on real recordings, loss of naturalness."""
     columns = chain_columns(args.models)[:1]
-    report = Report("watermark", facts_of(args, columns) | {"mark": f"{20 * np.log10(GAIN):.1f} dB beside the speech"})
+    report = Report(
+        "watermark", facts_of(args, columns) | {"watermark": f"{20 * np.log10(GAIN):.1f} dB beside the speech"}
+    )
     wanted, real = (QUICK_CLONES, QUICK_REAL) if args.quick else (CLONES, REAL)
     clips = clones(args, columns[0].path, args.limit or wanted, report)
     marked = [Waveform(mark(clip.samples, clip.sample_rate), clip.sample_rate) for clip in clips]
@@ -251,7 +263,7 @@ def _naturalness(clips: list[Waveform], marked: list[Waveform], report: Report) 
     both = [[judge.measure(x)["distillmos"] for x in pair] for pair in tqdm(pairs, desc=judge.name, disable=None)]
     scores = np.array(both).reshape(-1, 2)
     columns = {"clips": 0, "without": 3, "with": 3, "loss": 3}
-    table = Table("DistillMOS", columns, note=f"{judge.about}. Loss: without less with; below 0: the mark gained.")
+    table = Table("DistillMOS", columns, note=f"{judge.about}. Loss: without less with; below 0: it gained.")
     numbers = [Cell(float(len(scores))), *(Cell.of(bootstrap(scores[:, k])) for k in (0, 1))]
     cells = [*numbers, Cell.of(bootstrap(scores[:, 0] - scores[:, 1]))]
     table.add("clones", dict(zip(columns, cells, strict=True)))

@@ -111,6 +111,7 @@ class Classifier:
         self.model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced"))
 
     def learn(self, takes: Sequence[Take]) -> Classifier:
+        """Fit to takes with numbers relative to voice and sentence (`relative`); returns itself."""
         self.model.fit(_matrix(takes), [take.emotion for take in takes])
         return self
 

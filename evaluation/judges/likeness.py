@@ -1,7 +1,7 @@
-"""Who is heard: speaker encoders as judges of likeness, and how far toward a voice a clip has come.
+"""Speaker encoders as judges of similarity, and where a clip lies between other voices and its own.
 
-Both judges hear loudness, so every clip is brought to one level over its speech before either. A cosine alone says
-little: what real speech of the same speaker and of others gets is its scale.
+Both judges depend on loudness, so every clip is first brought to one level over its speech. The scale of a cosine is
+what real speech of the same speaker and of others gets.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ LEVEL_DB = -26.0  # dBov over speech: the nominal active speech level of ITU-T P
 
 
 class SpeakerJudge(Protocol):
+    """A speaker encoder that judges similarity."""
+
     name: str
     about: str
     fingerprint: str
@@ -46,6 +48,7 @@ class EncoderJudge:
         self.about = f"speaker similarity by {self.name}, fingerprint {self.fingerprint}"
 
     def embed(self, waveform: Waveform) -> np.ndarray | None:
+        """As `SpeakerJudge.embed`."""
         try:
             prepared = self.encoder.preprocess(waveform)
             if not len(prepared):
@@ -77,6 +80,7 @@ class DVectorJudge:
         self._settings, self._extract = HParams(), streaming._extract_dvec
 
     def embed(self, waveform: Waveform) -> np.ndarray | None:
+        """As `SpeakerJudge.embed`."""
         samples = at_rate(waveform)
         if len(samples) < self._settings.dvector_n_fft:
             return None
@@ -85,9 +89,9 @@ class DVectorJudge:
 
 @dataclass
 class Likeness:
-    """One judge, the voices that it knows, and what it makes of real speech of each.
+    """One judge, the voices enrolled with it, and the cosines of real speech of each.
 
-    `suffix` tells this judge's numbers from another's in a row.
+    `suffix` marks this judge's numbers in a row.
     """
 
     judge: SpeakerJudge
@@ -106,7 +110,7 @@ class Likeness:
                 self.voices[speaker] = mean / np.linalg.norm(mean)
                 self.groups[speaker] = groups.get(speaker, "")
 
-    def hear_real(self, recordings: Mapping[str, list[Waveform]]) -> None:
+    def set_levels(self, recordings: Mapping[str, list[Waveform]]) -> None:
         """Take the levels of real speech from other recordings of the same voices."""
         vectors = {
             speaker: [v for clip in clips if (v := self.embed(self.judge, clip)) is not None]

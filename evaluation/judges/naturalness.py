@@ -1,4 +1,4 @@
-"""Who judges speech: naturalness; what a missing judge is. A judge that is missing says why and is never made up."""
+"""Judges of naturalness, and what stands for a missing judge: the reason, never a number."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ REQUIREMENTS = "requirements/eval.txt"
 
 
 class Judge(Protocol):
+    """Scores a clip without a reference."""
+
     name: str
     about: str  # goes into the report
 
-    def measure(self, waveform: Waveform) -> dict[str, float]: ...
+    def measure(self, waveform: Waveform) -> dict[str, float]:
+        """Scores by name."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class DistillMos:
             self._model = distillmos.ConvTransformerSQAModel().eval()
 
     def measure(self, waveform: Waveform) -> dict[str, float]:
+        """`{"distillmos": 1 to 5}`."""
         import torch
 
         with torch.inference_mode():
@@ -82,6 +86,7 @@ class DnsMos:
         self._scorer.p808_onnx_sess = session("model_v8.onnx")
 
     def measure(self, waveform: Waveform) -> dict[str, float]:
+        """`{"dnsmos": 1 to 5, "p808": 1 to 5}`; NaN for an empty clip."""
         samples = np.clip(at_rate(waveform), -1, 1)
         if not len(samples):
             return {"dnsmos": np.nan, "p808": np.nan}

@@ -1,4 +1,4 @@
-"""What was said, written down by a recognizer: Whisper where its model is, otherwise pocketsphinx.
+"""Speech recognizers: Whisper where its model is, otherwise pocketsphinx.
 
 Whisper took no part in any training here; pocketsphinx made the alignments that the synthesizers learned from.
 """
@@ -28,12 +28,16 @@ THREADS = 1
 
 
 class Recognizer(Protocol):
+    """A speech recognizer."""
+
     name: str
     about: str
 
-    def transcribe(self, waveform: Waveform) -> str: ...
+    def transcribe(self, waveform: Waveform) -> str:
+        """The words of a clip."""
 
-    def normalize(self, text: str) -> str: ...
+    def normalize(self, text: str) -> str:
+        """Text in the form in which transcripts are compared."""
 
 
 class Whisper:
@@ -59,6 +63,7 @@ class Whisper:
         self.about = f"{self.name} (faster-whisper, int8, beam 5, temperature 0), Whisper's English normalizer"
 
     def transcribe(self, waveform: Waveform) -> str:
+        """The words of a clip, as Whisper writes them."""
         return " ".join(segment.text.strip() for segment in self._segments(waveform))
 
     def words(self, waveform: Waveform) -> list[HeardWord]:
@@ -73,7 +78,7 @@ class Whisper:
 class PocketSphinx:
     """Offline recognizer with a bigram model of the evaluation's own sentences among other people's.
 
-    That it knows the sentences flatters every row alike: read a row's distance to the real recordings, not its height.
+    It knows the sentences, which improves every row alike: compare rows with the real recordings.
     """
 
     def __init__(self, sentences: Iterable[str]) -> None:
@@ -100,6 +105,7 @@ class PocketSphinx:
         )
 
     def transcribe(self, waveform: Waveform) -> str:
+        """The words of a clip, lower case; empty for under 50 ms."""
         samples = at_rate(waveform)
         if len(samples) < RATE // 20:  # the decoder raises on less than a few frames
             return ""
@@ -111,6 +117,7 @@ class PocketSphinx:
         return hypothesis.hypstr if hypothesis else ""
 
     def normalize(self, text: str) -> str:
+        """Lower case, words and apostrophes only."""
         return normalize(text)
 
 

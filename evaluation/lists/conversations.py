@@ -71,6 +71,7 @@ class Shelf:
         return samples, join(spans, PAUSE)
 
     def seconds(self, path: Path) -> float:
+        """The length of a recording, read once."""
         if path not in self._length:
             import soundfile
 
@@ -78,6 +79,7 @@ class Shelf:
         return self._length[path]
 
     def total(self, speaker: str) -> float:
+        """Seconds of all recordings of a speaker."""
         return sum(self.seconds(path) for path in self.clips[speaker])
 
 

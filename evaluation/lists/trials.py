@@ -39,6 +39,7 @@ class TrialList:
 
     @cached_property
     def speakers(self) -> list[str]:
+        """The speakers of the utterances, sorted."""
         return sorted({speaker for _, speaker, _ in self.utterances})
 
 
@@ -58,6 +59,7 @@ def trial_lists(*, all_lists: bool = False) -> list[TrialList]:
 
 
 def load_list(path: Path) -> TrialList:
+    """A list from its JSON file."""
     content = json.loads(path.read_text(encoding="utf-8"))
     return TrialList(**{**content, "utterances": tuple(tuple(u) for u in content["utterances"])})
 

@@ -58,6 +58,7 @@ def comma_pauses(text: str, heard: list[HeardWord], quiet: np.ndarray) -> list[f
 
 
 def has_inner_comma(text: str) -> bool:
+    """Whether a comma, semicolon or colon stands inside the text."""
     return re.search(r"[,;:]\s+\S", text) is not None
 
 

@@ -30,6 +30,8 @@ class Pitch(NamedTuple):
 
 
 class PitchError(NamedTuple):
+    """Errors of a pitch track against another."""
+
     rmse_cents: float  # over frames voiced in both; NaN where there are none
     voicing_error: float  # share of frames voiced in one only
 

@@ -34,7 +34,7 @@ def active(turns: list[Turn], t: float) -> set[str]:
 
 @pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("speakers", [2, 3])
-def test_what_is_heard_is_what_the_turns_say(shelf, speakers, overlap):
+def test_audio_is_loud_where_the_turns_are(shelf, speakers, overlap):
     talk = build(Recipe("x", speakers, 60.0, overlap, 5), shelf)
     assert {turn.speaker for turn in talk.turns} == set(talk.references) and len(talk.references) == speakers
     together = 0
@@ -56,7 +56,7 @@ def test_the_same_recipe_gives_the_same_conversation(shelf):
     assert other.turns != first.turns
 
 
-def test_recipes_are_told_apart():
+def test_recipes_differ():
     asked = recipes((1.0, 4.0, 10.0))
     assert len(asked) == 18 == len({r.name for r in asked}) == len({r.seed for r in asked})
     assert {(r.speakers, r.seconds, r.overlap) for r in asked} == {

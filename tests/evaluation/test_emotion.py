@@ -65,7 +65,7 @@ def test_the_classifier_learns_what_differs_and_counts_rows_by_what_was_asked():
     assert counts[1, 2] == counts[2, 1] == counts[0, 0] == 18
 
 
-def test_higher_and_louder_wants_both():
+def test_higher_and_louder_needs_both():
     takes = takes_of({"angry": 2.0, "sad": 1.0})
     assert set(higher_and_louder(takes).values()) == {True}
     softer = [

@@ -54,9 +54,9 @@ def likeness(suffix: str = "") -> Likeness:
     return found
 
 
-def test_own_real_speech_is_the_whole_way_and_others_real_speech_none_of_it():
+def test_own_real_speech_is_100_percent_and_others_real_speech_0():
     found = likeness()
-    found.hear_real({"a": [at_angle(10)], "b": [at_angle(80)], "far": [at_angle(180)]})
+    found.set_levels({"a": [at_angle(10)], "b": [at_angle(80)], "far": [at_angle(180)]})
     same, others = np.cos(np.deg2rad(10)), np.cos(np.deg2rad(80))
     assert found.levels["a"] == pytest.approx((same, others))
     assert found.compare(at_angle(10), "a")["way"] == pytest.approx(1)
@@ -68,7 +68,7 @@ def test_own_real_speech_is_the_whole_way_and_others_real_speech_none_of_it():
 
 def test_others_are_of_the_same_group_and_a_lone_voice_has_no_scale():
     found = likeness("_2")
-    found.hear_real({"a": [at_angle(10)], "b": [at_angle(80)], "far": [at_angle(180)]})
+    found.set_levels({"a": [at_angle(10)], "b": [at_angle(80)], "far": [at_angle(180)]})
     numbers = found.compare(at_angle(0), "a")
     assert numbers["other_speakers_2"] == pytest.approx(0, abs=1e-6) and numbers["recognized_voice_2"] == 1
     assert found.compare(at_angle(85), "a")["recognized_voice_2"] == 0
@@ -76,7 +76,7 @@ def test_others_are_of_the_same_group_and_a_lone_voice_has_no_scale():
     assert found.compare(at_angle(float("nan")), "a") == {} and found.compare(at_angle(0), "nobody") == {}
 
 
-def test_no_scale_where_real_speech_does_not_tell_the_voices_apart():
+def test_no_scale_where_real_speech_does_not_separate_the_voices():
     found = likeness()
-    found.hear_real({"a": [at_angle(80)], "b": [at_angle(10)]})
+    found.set_levels({"a": [at_angle(80)], "b": [at_angle(10)]})
     assert found.levels == {} and "way" not in found.compare(at_angle(0), "a")

@@ -112,7 +112,7 @@ def test_word_errors():
     assert metrics.word_errors("", "oh no").word_edits == 2
 
 
-def test_a_diagonal_alignment_is_qualityy():
+def test_a_diagonal_alignment_is_complete():
     quality = alignment_quality(np.repeat(np.eye(6), 4, axis=0))
     assert quality == (1.0, 0, 0, False, 0)
 

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md tells the truth: what it names is there, and what it says of a new part is enough."""
+"""CONTRIBUTING.md is true: what it names exists, and what it asks of a new part is enough."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class Straight(nn.Module):
         return self.head(mel[:, :, :-1].transpose(1, 2)).flatten(1).tanh()
 
 
-def test_an_encoder_is_a_module_of_that_face():
+def test_an_encoder_is_a_module_of_that_interface():
     config = encoder.config.EncoderConfig()
     spoken = torch.randn(20000).numpy()
     embedding = SpeakerEncoder(Average(config), config).embed_utterance(spoken)
     assert embedding.shape == (256,) and (embedding**2).sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_vocoder_is_a_module_of_that_face():
+def test_a_vocoder_is_a_module_of_that_interface():
     config = vocoder.config.VocoderConfig()
     hop = config.mel.hop_length
     wav = WaveformVocoder(Straight(config.mel.n_mels, hop), config, "", "cpu").vocode(torch.zeros(config.mel.n_mels, 9))

@@ -1,4 +1,4 @@
-"""Laws of the repository itself: light imports, one door for weights, help that suffices, sizes, notices."""
+"""Invariants of the repository: light imports, one door for weights, help that suffices, sizes, notices."""
 
 from __future__ import annotations
 
