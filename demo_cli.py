@@ -145,6 +145,7 @@ def _check(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace):
     import torch
 
+    from synthesizer.speech import SpeechOptions
     from utils.weights.find import DEFAULT_MODELS
     from voice_cloner import MismatchError, VoiceCloner
 
@@ -170,7 +171,7 @@ def _load(args: argparse.Namespace):
         )
     except MismatchError as error:
         raise CloningError(f"{error} (here: --allow-mismatch)") from error
-    cloner.synthesizer.monotonic = args.monotonic
+    cloner.defaults = SpeechOptions(monotonic=args.monotonic)
     return cloner
 
 

@@ -16,8 +16,8 @@ from encoder.inference import SpeakerEncoder
 from synthesizer.data.preprocess import (
     KIND,
     VOICES,
-    Processor,
-    VoiceProcessor,
+    Preprocessor,
+    VoicePreprocessor,
     at_other_speeds,
     outliers,
     speaker_levels,
@@ -129,7 +129,7 @@ def alignments(args: argparse.Namespace, clips: Sequence[Clip]) -> tuple[Path, .
 def make_voices(args: argparse.Namespace, embedder: Embedder) -> int:
     """A set of voices (`synthesizer.data.store.Voices`) from all clips, whether they have a transcript or not."""
     chosen = selection.select(args)
-    process = VoiceProcessor(embedder, max_seconds=args.max_seconds, config=SYNTHESIZER_MELS[args.mel])
+    process = VoicePreprocessor(embedder, max_seconds=args.max_seconds, config=SYNTHESIZER_MELS[args.mel])
     found = preprocessing.run(
         chosen.clips, args.out, VOICES, process, jobs=args.jobs, scheduler=args.scheduler, assign_split=chosen.splits,
         header=process.header() | {"encoder": embedder.encoder.fingerprint}, retry_skipped=args.retry_skipped,
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
         chosen = chosen._replace(clips=with_texts(chosen.clips, texts))
     files = alignments(args, chosen.clips)
     symbols = "phonemes" if files else args.symbols
-    process = Processor(
+    process = Preprocessor(
         embedder, symbols, files, max_seconds=args.max_seconds, keep_audio=args.keep_audio,
         config=SYNTHESIZER_MELS[args.mel],
     )  # fmt: skip

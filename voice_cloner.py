@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,12 @@ import torch
 from encoder.inference import SpeakerEncoder
 from references import MAX_SECONDS, Assessor, Clip, read_clips
 from synthesizer.inference import Synthesizer
-from synthesizer.speech import Synthesis
+from synthesizer.speech import DEFAULT, SpeechOptions, Synthesis
 from utils.audio.io import Waveform, normalize_volume, read
 from utils.audio.vad import require_voice
 from utils.audio.watermark import mark
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.training.sampling import require_seed
 from utils.version import VERSION
 from utils.voice import Voice
 from utils.weights.find import DEFAULT_MODELS, find_chosen
@@ -115,6 +113,7 @@ class VoiceCloner:
         """`calibrations`: folders where diarization.json of this encoder may lie, to tell two people in a reference."""
         self.encoder, self.synthesizer, self.vocoder = encoder, synthesizer, vocoder
         self.watermark = watermark
+        self.defaults = DEFAULT  # what `clone` and `stream` have no argument for
         self._assessor = Assessor(encoder, calibrations)
         for problem in _mismatches(encoder, synthesizer, vocoder):
             if not allow_mismatch:
@@ -177,7 +176,7 @@ class VoiceCloner:
 
     def _hear(self, clips: Sequence[Clip]) -> Voice:
         waves = [self._at_rate(clip.wav) for clip in clips]
-        return self.synthesizer.hear(self._embed(clips), waves, self.encoder.fingerprint)
+        return self.synthesizer.describe_voice(self._embed(clips), waves, self.encoder.fingerprint)
 
     def _embed(self, clips: Sequence[Clip]) -> np.ndarray:
         """Of clips at a common volume and without their silences."""
@@ -211,8 +210,7 @@ class VoiceCloner:
         anybody, whose emotion is taken (neutral without either). `progress` is called with the name of each stage as
         it begins. Raises CloningError for a reference without enough voice and a text with nothing to say.
         """
-        wanted = _checked(seed, rate, pause, emotion, emotion_reference)
-        seed = secrets.randbelow(2**31) if seed is None else seed
+        options = self._options(seed, rate, pause, emotion, emotion_reference)
         on_stage = progress or (lambda stage: None)
         timer = _Timer()
         on_stage("encoder")
@@ -220,10 +218,10 @@ class VoiceCloner:
         voice = self._hear(clips)
         timer.record("encoder")
         on_stage("synthesizer")
-        spoken = self.synthesizer.speak(text, voice, rate=rate, pause=pause, seed=seed, emotion=wanted)
+        spoken = self.synthesizer.speak(text, voice, options)
         timer.record("synthesizer")
         on_stage("vocoder")
-        audio = self.vocoder.vocode(spoken.mel, seed=seed)
+        audio = self.vocoder.vocode(spoken.mel, seed=options.seed)
         if self.watermark:
             audio = Waveform(mark(audio.samples, audio.sample_rate), audio.sample_rate)
         timer.record("vocoder")
@@ -233,7 +231,7 @@ class VoiceCloner:
             pieces=spoken.pieces,
             similarity=self.similarity(voice.embedding, audio),
             seconds=timer.seconds,
-            seed=seed,
+            seed=options.seed or 0,
             models=self.describe(),
             notes=[*self._assessor.notes(clips), *spoken.notes],
             emotion="as in the clip" if emotion_reference is not None else emotion or "",
@@ -257,11 +255,21 @@ class VoiceCloner:
         for a WaveRNN, which streams unfolded. Raises CloningError at once for what `clone` refuses, and for a vocoder
         that cannot stream (griffin-lim).
         """
-        wanted = _checked(seed, rate, pause, emotion, emotion_reference)
-        seed = secrets.randbelow(2**31) if seed is None else seed
+        options = self._options(seed, rate, pause, emotion, emotion_reference)
         voice = self.hear(reference)
-        mels = self.synthesizer.stream(text, voice, rate=rate, pause=pause, seed=seed, emotion=wanted)
-        return self._pieces(self.vocoder.stream(mels, seed=seed))
+        mels = self.synthesizer.stream(text, voice, options)
+        return self._pieces(self.vocoder.stream(mels, seed=options.seed))
+
+    def _options(
+        self, seed: int | None, rate: float, pause: float, emotion: str | None, emotion_reference: Any
+    ) -> SpeechOptions:
+        """`defaults` with these, and a seed; CloningError for what is out of bounds or contradicts itself."""
+        if emotion is not None and emotion_reference is not None:
+            raise CloningError("an emotion and an emotion reference exclude each other: give one of them")
+        options = replace(self.defaults, seed=seed, rate=rate, pause=pause, emotion=emotion)
+        if emotion_reference is not None:
+            options = replace(options, emotion=read(emotion_reference, max_seconds=MAX_SECONDS))
+        return options.with_seed()
 
     def _pieces(self, sounds: Iterable[np.ndarray]) -> Iterator[Waveform]:
         done, sample_rate = 0, self.vocoder.mel.sample_rate
@@ -281,18 +289,6 @@ class VoiceCloner:
             "synthesizer": f"{self.synthesizer.name} {self.synthesizer.fingerprint}",
             "vocoder": f"{self.vocoder.name} {self.vocoder.fingerprint}",
         }
-
-
-def _checked(
-    seed: int | None, rate: float, pause: float, emotion: str | None, emotion_reference: Any
-) -> str | Waveform | None:
-    """The emotion asked for, as a label or as a clip that has it; CloningError for what contradicts itself."""
-    require_seed(seed)
-    if not 0.25 <= rate <= 4 or not 0 <= pause <= 10:
-        raise CloningError(f"rate {rate:g} and pause {pause:g}: rate must be within 0.25 to 4, pause within 0 to 10")
-    if emotion is not None and emotion_reference is not None:
-        raise CloningError("an emotion and an emotion reference exclude each other: give one of them")
-    return emotion if emotion_reference is None else read(emotion_reference, max_seconds=MAX_SECONDS)
 
 
 class _Timer:

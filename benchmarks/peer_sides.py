@@ -32,6 +32,7 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
 
     from encoder.inference import SpeakerEncoder
     from synthesizer.inference import Synthesizer
+    from synthesizer.models.build import fast_decoder
     from synthesizer.models.layers import ItemDropout
     from utils.audio.io import Waveform
     from vocoder.inference import Vocoder
@@ -47,10 +48,11 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
         # Not `synthesize`, which stops, trims and tries again by what it hears: the number of steps is given here
         network, dropout = synthesizer.network, ItemDropout([0], synthesizer.device)
         tokens = torch.tensor([synthesizer.tokens(TEXT)])
-        memory = network.remember(tokens, torch.tensor([tokens.shape[1]]), torch.from_numpy(speaker)[None], dropout)
+        memory = network.encode_text(tokens, torch.tensor([tokens.shape[1]]), torch.from_numpy(speaker)[None], dropout)
         steps = -(-frames_of(seconds) // network.reduction)
-        mel = network.generate(memory, dropout, lambda *_: False, steps)["mel"]
-        return network.post(mel, torch.tensor([mel.shape[2]]))[0].numpy()
+        decode = fast_decoder(synthesizer.config, network) or network.free_run
+        mel = decode(memory, dropout, lambda *_: False, steps).mel
+        return network.post(mel, torch.tensor([mel.shape[2]]), memory.condition)[0].numpy()
 
     def whole(seconds: float) -> int:
         speaker = encoder.embed_utterance(encoder.preprocess(clip))

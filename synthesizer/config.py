@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from utils.config import check_ranges
 from utils.training.task import TrainingConfig
@@ -84,14 +84,14 @@ class ParallelConfig:
     dropout: float = 0.1
     predictor_dropout: float = 0.0  # of what durations and prosody are predicted from; the frames see all of it
     clauses: bool = False  # the predictor is told which mark ends each clause, so that questions rise
-    speaker_dropout: float = 0.0  # part of the items that are learned without their voice, so that guidance can be used
-    guidance: float = 0.0  # at inference, how far past the voice, seen from nobody's voice (arXiv 2207.12598); 0: off
+    speaker_dropout: float = 0.0  # part of the items that are learned without a voice, for classifier-free guidance
+    guidance: float = 0.0  # classifier-free guidance scale (arXiv 2207.12598); 0 disables it
     decoder: Literal["flow", "l1"] = "flow"  # l1: the mean mel, over-smooth but quick
     flow_steps: int = 4
     temperature: float = 0.5
     sigma_min: float = 1e-4
-    voice: bool = False  # pitch and durations are told relative to the voice's own pitch and pace (utils.voice)
-    prompt_tokens: int = 0  # learned tokens over frames of the reference; 0: only its embedding is heard
+    voice: bool = False  # pitch and durations are relative to the voice's own pitch and pace (utils.voice)
+    prompt_tokens: int = 0  # learned tokens over frames of the reference; 0: only its embedding is used
     prompt_width: int = 64  # numbers of a token
     prompt_dropout: float = 0.2  # part of the items that are learned without frames of a reference
 
@@ -118,6 +118,8 @@ class ParallelConfig:
 class TransformerConfig:
     """An autoregressive Transformer. Sizes are channels unless said otherwise."""
 
+    RENAMED: ClassVar[dict[str, str]] = {"reach": "max_attention_step"}
+
     width: int = 384
     heads: int = 8
     encoder_layers: int = 6
@@ -128,14 +130,14 @@ class TransformerConfig:
     reduction: int = 3  # mel frames that one decoder step makes
     guided_heads: int = 2  # of each decoder layer, which learn where in the text the voice is
     dropout: float = 0.1
-    prenet_dropout: float = 0.5  # always on, as in Tacotron 2: what is heard must not be copied
-    reach: int = 4  # tokens forward that the voice may move in one step
+    prenet_dropout: float = 0.5  # always on, as in Tacotron 2: the last frame must not be copied
+    max_attention_step: int = 4  # tokens forward that the attention may move in one step
 
     def __post_init__(self) -> None:
         check_ranges(
             self, width=(2, 8192), heads=(1, 256), encoder_layers=(1, 128), decoder_layers=(1, 128),
             feedforward=(1, 65_536), prenet=(1, 8192), postnet=(1, 8192), reduction=(1, 100), guided_heads=(1, 256),
-            dropout=(0, 1), prenet_dropout=(0, 1), reach=(1, 1000),
+            dropout=(0, 1), prenet_dropout=(0, 1), max_attention_step=(1, 1000),
         )  # fmt: skip
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be a multiple of twice the heads {self.heads}")
@@ -147,7 +149,7 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class EmotionConfig:
-    """What a model can express; without labels it knows nothing of emotions."""
+    """The emotions of a network; without labels it has no emotion conditioning."""
 
     labels: tuple[str, ...] = ()
     size: int = 128  # of the embedding
@@ -165,7 +167,9 @@ class EmotionConfig:
 class SynthesizerConfig:
     """What a checkpoint says of its network."""
 
-    model: Literal["tacotron", "parallel", "transformer"] = "tacotron"
+    RENAMED: ClassVar[dict[str, str]] = {"model": "architecture"}
+
+    architecture: Literal["tacotron", "parallel", "transformer"] = "tacotron"
     speaker_size: int = 256  # numbers in a speaker embedding
     tacotron: TacotronConfig = field(default_factory=TacotronConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
@@ -175,8 +179,11 @@ class SynthesizerConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, speaker_size=(1, 8192))
-        if self.model == "tacotron" and self.emotion.labels:
-            raise ValueError("tacotron knows no emotions: model must be parallel or transformer, or emotion.labels []")
+        if self.architecture == "tacotron" and self.emotion.labels:
+            raise ValueError(
+                "tacotron has no emotion conditioning: architecture must be parallel or transformer, or emotion.labels "
+                "[]"
+            )
 
 
 @dataclass(frozen=True)
@@ -192,7 +199,7 @@ class DataConfig:
     # tells nothing of this one's emotion
     embedding: Literal["utterance", "speaker", "mixed", "other"] = "mixed"
     emotional: int = 1  # how often an utterance with an emotion other than neutral comes in a round
-    marks_withheld: float = 0.3  # part of the items whose punctuation is not told, so that it stands for no voice
+    marks_withheld: float = 0.3  # part of the items without punctuation, so that it stands for no voice
     hold_out: int = 2  # utterances of each training speaker with at least ten, for validation beside unseen speakers
     embedding_noise: float = 0.2  # norm of the noise on an embedding of norm 1, so that unseen voices fit
     bucket: int = 16  # batches that are sorted by length together
@@ -249,6 +256,8 @@ class LossConfig:
 class RunConfig:
     """A preset of `synthesizer_train.py`."""
 
+    RENAMED: ClassVar[dict[str, str]] = {"led_steps": "forced_alignment_steps"}
+
     model: SynthesizerConfig = field(default_factory=SynthesizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -256,18 +265,19 @@ class RunConfig:
     # (reduction factor, until this step); the last one stays. Tacotron only.
     reduction: tuple[tuple[int, int], ...] = ((2, 1_000_000),)
     flow_from: str = ""  # weights of a parallel model whose flow a new one begins as
-    led_steps: int = 0  # until which Tacotron is told what it has just spoken, in sets with durations
+    # until which Tacotron's attention is given by the durations, in sets that have them
+    forced_alignment_steps: int = 0
 
     def reduction_at(self, step: float) -> int:
         """Mel frames that one decoder step makes at training step `step`."""
         return next((r for r, until in self.reduction if step <= until), self.reduction[-1][0])
 
     def __post_init__(self) -> None:
-        if self.flow_from and (self.model.model == "parallel" or not self.model.flow.blocks):
+        if self.flow_from and (self.model.architecture == "parallel" or not self.model.flow.blocks):
             raise ValueError(
                 f"flow_from is {self.flow_from!r}, but only a tacotron or transformer with model.flow.blocks takes one"
             )
-        check_ranges(self, led_steps=(0, 10**9))
+        check_ranges(self, forced_alignment_steps=(0, 10**9))
         highest = self.model.tacotron.max_reduction
         if not self.reduction or any(not 1 <= r <= highest for r, _ in self.reduction):
             raise ValueError(f"reduction needs factors between 1 and max_reduction {highest}, got {self.reduction}")

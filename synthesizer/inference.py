@@ -5,31 +5,33 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import secrets
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from synthesizer.config import SynthesizerConfig
-from synthesizer.data.alignments import PAUSE
-from synthesizer.emotion_input import Feeling, embed_emotion
-from synthesizer.models.generate import Told, generate, health_of, lead_parallel, lead_step_by_step
-from synthesizer.models.parallel import Parallel
-from synthesizer.models.tacotron.network import Tacotron, published_config, published_state
-from synthesizer.models.transformer import Transformer
-from synthesizer.speech import Speech, Synthesis, after, complaint
-from synthesizer.text import PUBLISHED, Sentence, TextProcessor
+from synthesizer.emotion_input import embed_emotion
+from synthesizer.models.base import AcousticModel, EncodedText, GenerationSettings, ModelInput, Recording
+from synthesizer.models.build import build_network, fast_decoder
+from synthesizer.models.decoding import FreeRun
+from synthesizer.models.tacotron.published import published_config, published_state
+from synthesizer.reference import prompt_of
+from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Synthesis, after, complaint
 from synthesizer.text.clauses import mark_ids, marks_of_words
-from synthesizer.text.symbols import SILENCE, WORD_BOUNDARY
+from synthesizer.text.processor import PUBLISHED, TextProcessor
+from synthesizer.text.sentences import Sentence
+from synthesizer.text.symbols import PAUSE, SILENCE, WORD_BOUNDARY
 from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError
+from utils.training.sampling import SEEDS
 from utils.voice import Voice, pitch_facts
 from utils.weights.checkpoint import Checkpoint, load_weights
 from utils.weights.networks import rebuild
@@ -37,22 +39,11 @@ from utils.weights.networks import rebuild
 log = logging.getLogger(__name__)
 BATCH = 8  # sentences at once
 PROMPT_SECONDS = 12.0  # of a reference, whose frames are read
-RATES = (0.25, 4.0)
-# of a sentence; longer ones are said in clauses
-MAX_CHARACTERS = {"parallel": 200, "tacotron": 130, "transformer": 130}
 MAX_TOKENS = 600
-NETWORKS = {"tacotron": Tacotron, "parallel": Parallel, "transformer": Transformer}
-
-
-class Reading(NamedTuple):
-    """What the network reads: ids of symbols, and of the mark of each (`synthesizer.text.clauses`)."""
-
-    tokens: list[int]
-    marks: list[int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Details:
+class SynthesizerMetadata:
     """What a checkpoint says beside its network."""
 
     mel: MelConfig = SYNTHESIZER_MEL
@@ -60,31 +51,33 @@ class Details:
     encoder_fingerprint: str = ""
     fingerprint: str = ""
     name: str = "tacotron"
-    tempo: float = 1.0  # what predicted durations are multiplied by
+    duration_scale: float = 1.0  # what predicted durations are multiplied by
 
 
 class Synthesizer:
     """A trained synthesizer.
 
     >>> synthesizer = Synthesizer.load("synthesizer.safetensors")
-    >>> first, second = synthesizer.synthesize(["One.", "Two."], voice, seed=1)   # voice (D,) from the encoder
+    >>> first, second = synthesizer.synthesize(["One.", "Two."], voice, SpeechOptions(seed=1))  # voice of the encoder
     >>> synthesizer.speak("A long text. With several sentences.", voice).mel       # (M, F)
     """
 
     def __init__(
         self,
-        network: Tacotron | Parallel | Transformer,
+        network: AcousticModel,
         config: SynthesizerConfig,
         text: TextProcessor,
-        details: Details | None = None,
+        metadata: SynthesizerMetadata | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
-        self.network: nn.Module = network.to(self.device).eval()
-        if isinstance(network, Tacotron):
-            network.settled = True
-        self.config, self.text, self.details = config, text, details or Details()
-        self.monotonic = False  # Tacotron's attention may neither go back nor skip
+        self.network = network.to(self.device).eval()
+        self.config, self.text, self.metadata = config, text, metadata or SynthesizerMetadata()
+
+    @cached_property
+    def _fast_decoder(self) -> FreeRun | None:
+        """From a copy of the weights, which change no more."""
+        return fast_decoder(self.config, self.network)
 
     @classmethod
     def load(
@@ -97,17 +90,17 @@ class Synthesizer:
         config = from_dict(SynthesizerConfig, checkpoint.config, "synthesizer")
         text = TextProcessor.from_description(checkpoint.extra.get("text"), lexicon=lexicon)
         mel = from_dict(MelConfig, checkpoint.mel, "mel")
-        network = rebuild(lambda: NETWORKS[config.model](config, len(text), mel.n_mels), checkpoint)
-        tempo = checkpoint.metrics.get("tempo", 1.0)
-        details = Details(
+        network = rebuild(lambda: build_network(config, len(text), mel.n_mels), checkpoint)
+        scale = checkpoint.metrics.get("tempo", 1.0)
+        metadata = SynthesizerMetadata(
             mel=mel,
             marks="pauses" if checkpoint.extra.get("marks") == "pauses" else "all",
             encoder_fingerprint=str(checkpoint.extra.get("encoder") or ""),
             fingerprint=checkpoint.fingerprint,
-            name=config.model,
-            tempo=float(tempo) if isinstance(tempo, int | float) and 0 < tempo < 10 else 1.0,
+            name=config.architecture,
+            duration_scale=float(scale) if isinstance(scale, int | float) and 0 < scale < 10 else 1.0,
         )
-        return cls(network, config, text, details, device)
+        return cls(network, config, text, metadata, device)
 
     @classmethod
     def _published(cls, checkpoint: Checkpoint, device: str | torch.device, lexicon: Any) -> Synthesizer:
@@ -119,30 +112,33 @@ class Synthesizer:
                 f"{len(text)} and {SYNTHESIZER_MEL.n_mels}: it is of another kind"
             )
         state = published_state(checkpoint.state)
-        network = rebuild(lambda: Tacotron(config, n_symbols, n_mels), checkpoint, state)
-        details = Details(fingerprint=checkpoint.fingerprint, name="published tacotron")
-        return cls(network, config, text, details, device)
+        network = rebuild(lambda: build_network(config, n_symbols, n_mels), checkpoint, state)
+        metadata = SynthesizerMetadata(fingerprint=checkpoint.fingerprint, name="published tacotron")
+        return cls(network, config, text, metadata, device)
 
     @property
     def name(self) -> str:
-        return self.details.name
+        """The architecture, and whether it is a published checkpoint."""
+        return self.metadata.name
 
     @property
     def fingerprint(self) -> str:
         """Names the weights."""
-        return self.details.fingerprint
+        return self.metadata.fingerprint
 
     @property
     def encoder_fingerprint(self) -> str:
         """Of the encoder whose embeddings it was trained with; "" for published checkpoints."""
-        return self.details.encoder_fingerprint
+        return self.metadata.encoder_fingerprint
 
     @property
     def mel(self) -> MelConfig:
-        return self.details.mel
+        """Of the mels that it makes."""
+        return self.metadata.mel
 
     @property
     def speaker_size(self) -> int:
+        """Numbers in a speaker embedding."""
         return self.config.speaker_size
 
     @property
@@ -152,126 +148,102 @@ class Synthesizer:
 
     @property
     def symbols(self) -> tuple[str, ...]:
+        """All symbols; the index is the id."""
         return self.text.symbols
 
     def __repr__(self) -> str:
         return f"Synthesizer({self.name}, {self.text.config.symbol_set}, {self.fingerprint})"
 
-    def speak(
-        self,
-        text: str,
-        speaker: np.ndarray,
-        *,
-        rate: float = 1.0,
-        pause: float = 1.0,
-        seed: int | None = None,
-        emotion: Feeling = None,
-        attempts: int = 2,
-    ) -> Speech:
-        """A text of any length, read as a whole and cut at sentences; `pause` scales the silences between them.
+    def speak(self, text: str, voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT) -> Speech:
+        """A text of any length, read as a whole and cut at sentences.
 
-        `emotion`: one of `emotions`, or a recording that carries one; neutral if None.
-
-        A sentence whose alignment failed is tried again with the next seeds, `attempts` times in all; the best is kept.
+        A sentence whose alignment failed is tried again with the next seeds; the best is kept. Raises CloningError as
+        `synthesize` does.
         """
+        options = options.with_seed()
         sentences = list(self.sentences(text))
-        silences = [0.0, *(s.pause_s * pause / rate for s in sentences)]
-        seed = secrets.randbelow(2**31) if seed is None else seed
-        pieces = self._spoken([s.text for s in sentences], speaker, rate, seed, emotion, attempts)
+        silences = [0.0, *(s.pause_s * options.pause / options.rate for s in sentences)]
+        pieces = self._spoken([s.text for s in sentences], voice, options)
         notes = list(dict.fromkeys(note for s in sentences for note in s.notes))
-        notes += [f"{p.text[:40]!r}: said with seed {p.seed}, seed {seed} failed" for p in pieces if p.seed != seed]
+        notes += [
+            f"{p.text[:40]!r}: said with seed {p.seed}, seed {options.seed} failed"
+            for p in pieces
+            if p.seed != options.seed
+        ]
         notes += [f"{p.text[:40]!r}: {complaint(p)}" for p in pieces if not p.good]
         mels = [after(before, s, p, self.mel) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
         return Speech(np.concatenate(mels, axis=1), pieces, notes)
 
-    def stream(
-        self,
-        text: str,
-        speaker: np.ndarray,
-        *,
-        rate: float = 1.0,
-        pause: float = 1.0,
-        seed: int | None = None,
-        emotion: Feeling = None,
-        attempts: int = 2,
-    ) -> Iterator[np.ndarray]:
+    def stream(self, text: str, voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT) -> Iterator[np.ndarray]:
         """What `speak` makes, sentence by sentence: mels (M, f), all but the first with the pause before them.
 
         The text is read as it is spoken: memory does not grow with its length. Raises CloningError at once
         for a text with nothing to say.
         """
+        options = options.with_seed()
         sentences = self.sentences(text)
         first = next(sentences)
-        seed = secrets.randbelow(2**31) if seed is None else seed
 
         def mels() -> Iterator[np.ndarray]:
             before, silence = None, 0.0
             for sentence in chain([first], sentences):
-                (piece,) = self._spoken([sentence.text], speaker, rate, seed, emotion, attempts)
+                (piece,) = self._spoken([sentence.text], voice, options)
                 yield after(before, silence, piece, self.mel)
-                before, silence = piece, sentence.pause_s * pause / rate
+                before, silence = piece, sentence.pause_s * options.pause / options.rate
 
         return mels()
 
     def sentences(self, text: str) -> Iterator[Sentence]:
         """The sentences of a text exactly as `speak` says them. Raises CloningError when nothing can be spoken."""
-        return self.text.sentences(text, MAX_CHARACTERS[self.config.model])
+        return self.text.sentences(text, self.network.max_characters)
 
-    def _spoken(
-        self, texts: list[str], speaker: np.ndarray, rate: float, seed: int, emotion: Feeling, attempts: int
-    ) -> list[Synthesis]:
+    def _spoken(self, texts: list[str], voice: np.ndarray | Voice, options: SpeechOptions) -> list[Synthesis]:
         """Each sentence, the failed ones tried again."""
-        pieces = self.synthesize(texts, speaker, rate=rate, seed=seed, emotion=emotion)
-        for attempt in range(1, attempts):
+        seed = options.seed or 0
+        pieces = self.synthesize(texts, voice, options)
+        for attempt in range(1, options.attempts):
             failed = [i for i, piece in enumerate(pieces) if not piece.good]
             if not failed:
                 break
-            wanted = [texts[i] for i in failed]
-            again = self.synthesize(wanted, speaker, rate=rate, seed=seed + attempt, emotion=emotion)
+            other = dataclasses.replace(options, seed=(seed + attempt) % SEEDS)
+            again = self.synthesize([texts[i] for i in failed], voice, other)
             for i, piece in zip(failed, again, strict=True):
-                pieces[i] = max(pieces[i], piece, key=lambda p: (p.stop_reason != "limit", p.health.number))
+                pieces[i] = max(pieces[i], piece, key=lambda p: (p.stop_reason != "limit", p.quality.score))
         return pieces
 
     def synthesize(
-        self,
-        texts: Sequence[str],
-        speaker: np.ndarray,
-        *,
-        rate: float = 1.0,
-        seed: int | None = None,
-        emotion: Feeling = None,
+        self, texts: Sequence[str], voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT
     ) -> list[Synthesis]:
-        """Each text, one sentence, in the voice `speaker` (D,), or each in its own (B, D).
+        """Each text, one sentence, in `voice`: a Voice, an embedding (D,), or one of each text's own (B, D).
 
-        `rate` 2 is twice as fast. The same seed gives the same mels, whatever else is in the batch (but for rounding
-        errors). Raises CloningError: nothing to say, a text that is too long, a speaker, rate or emotion that makes no
-        sense.
+        The same seed gives the same mels, whatever else is in the batch (but for rounding errors). Raises CloningError:
+        nothing to say, a text that is too long, a voice or an emotion that makes no sense.
         """
-        if not RATES[0] <= rate <= RATES[1]:
-            raise CloningError(f"rate is {rate:g}; it must be {RATES[0]:g} to {RATES[1]:g}")
-        told = self._told(speaker, len(texts))
-        speakers = self._speakers(speaker.embedding if isinstance(speaker, Voice) else speaker, len(texts))
-        seed = secrets.randbelow(2**31) if seed is None else seed
+        options = options.with_seed()
+        speakers = self._speakers(voice.embedding if isinstance(voice, Voice) else voice, len(texts))
         texts = [self.text.normalize(text) for text in texts]
-        readings = [self.read(text) for text in texts]
-        tokens = [reading.tokens for reading in readings]
-        order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
+        encoded = [self.encode(text) for text in texts]
+        order = sorted(range(len(texts)), key=lambda i: len(encoded[i].tokens))
         results: dict[int, Synthesis] = {}
         with torch.inference_mode():
-            feeling = embed_emotion(self.network, self.emotions, self.mel, emotion)
+            emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, options.emotion)
+            settings = GenerationSettings(
+                self.mel, self.text, options.rate, self.metadata.duration_scale, options.monotonic, self._fast_decoder
+            )
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]
-                voice = told and Told(*(part[: len(chosen)] for part in told))
-                found = generate(self, [readings[i] for i in chosen], speakers[chosen], rate, seed, feeling, voice)
-                for i, (mel, alignment, reason) in zip(chosen, found, strict=True):
+                inputs = self._input([encoded[i] for i in chosen], speakers[chosen], options.seed or 0, emotion)
+                if isinstance(voice, Voice):
+                    inputs = self._with_facts(inputs, voice)
+                for i, found in zip(chosen, self.network.generate(inputs, settings), strict=True):
                     results[i] = Synthesis(
-                        mel=mel.float().cpu().numpy(),
-                        alignment=alignment.float().cpu().numpy(),
-                        stop_reason=reason,
+                        mel=found.mel.float().cpu().numpy(),
+                        alignment=found.alignment.float().cpu().numpy(),
+                        stop_reason=found.stop_reason,
                         text=texts[i],
-                        tokens=self.text.decode(tokens[i]),
-                        health=health_of(self.config, alignment, tokens[i], self.text.symbols),
-                        seed=seed,
+                        tokens=self.text.decode(encoded[i].tokens),
+                        quality=self.network.alignment_quality(found.alignment, encoded[i].tokens, self.text),
+                        seed=options.seed or 0,
                     )
         return [results[i] for i in range(len(texts))]
 
@@ -285,77 +257,90 @@ class Synthesizer:
         prosody: np.ndarray | None = None,
         seed: int = 0,
     ) -> np.ndarray:
-        """What the model predicts when it is led by a recording: mel (M, F) of tokens (N,) and the true mel (M, F).
+        """What the network predicts when a recording is given: mel (M, F) of tokens (N,) and the true mel (M, F).
 
-        Tacotron hears the true frame before each step; its attention finds the tokens. The parallel model takes the
-        true durations (N,) in frames and prosody (N, 3) (`synthesizer.data.dataset.prosody`), and draws the mel from
-        `seed`.
-        Raises CloningError: nothing to lead it by, durations whose sum is not F, a speaker of another size.
+        Tacotron hears the true frame before each step; its attention finds the tokens. The others need the
+        durations (N,) in frames and prosody (N, 3) (`synthesizer.features.prosody`). The same `seed`, the same mel.
+        Raises CloningError: no durations where they are needed, or with another sum than F; a speaker of another size.
         """
         frames = np.shape(mel)[1]
-        speakers = self._speakers(speaker, 1)
-        ids = torch.as_tensor(np.asarray(tokens, dtype=np.int64), device=self.device)[None]
-        lengths = torch.tensor([ids.shape[1]], device=self.device)
+        if self.network.needs_durations:
+            if durations is None or prosody is None:
+                raise CloningError(f"{self.name} needs durations and prosody: neither may be left out")
+            if (total := int(np.sum(durations))) != frames:
+                raise CloningError(f"durations sum to {total} frames, the mel has {frames}: they must be equal")
+
+        def one(values: np.ndarray | None, kind: type) -> Tensor | None:
+            return None if values is None else torch.as_tensor(np.asarray(values, kind), device=self.device)[None]
+
+        true_mel = torch.as_tensor(np.asarray(mel, np.float32), device=self.device)[None]
         with torch.inference_mode():
-            if not isinstance(self.network, Tacotron):
-                if durations is None or prosody is None:
-                    raise CloningError(f"{self.name} is led by durations and prosody: neither may be left out")
-                if (total := int(np.sum(durations))) != frames:
-                    raise CloningError(f"durations sum to {total} frames, the mel has {frames}: they must be equal")
-            if isinstance(self.network, Parallel):
-                made = lead_parallel(self, ids, lengths, speakers, durations, prosody, seed)
-            else:
-                made = lead_step_by_step(self, ids, lengths, speakers, mel, durations, seed)
+            emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, None)
+            text = EncodedText(np.asarray(tokens).tolist(), [0] * len(tokens))
+            inputs = self._input([text], self._speakers(speaker, 1), seed, emotion)
+            recording = Recording(true_mel, one(durations, np.int64), one(prosody, np.float32))
+            made = self.network.teacher_forced(inputs, recording, -self.mel.max_abs)
         return made[0, :, :frames].clamp(-self.mel.max_abs, self.mel.max_abs).float().cpu().numpy()
 
     def tokens(self, text: str) -> list[int]:
         """The ids that the network reads. Models of aligned speech know one kind of pause, and silence at both ends."""
-        return self.read(text).tokens
+        return self.encode(text).tokens
 
-    def read(self, text: str) -> Reading:
+    def encode(self, text: str) -> EncodedText:
         """Tokens and the marks at which clauses end; CloningError when there are too many for one sentence."""
-        if self.details.marks == "pauses":
+        if self.metadata.marks == "pauses":
             words = self.text.words(text)
             symbols, marks = [SILENCE], [""]
             for word, mark in zip(words, marks_of_words(words, self.text.language), strict=True):
                 symbols += [*word.phones, PAUSE if mark else WORD_BOUNDARY]
                 marks += [*[""] * len(word.phones), mark]
             symbols[-1] = SILENCE  # what ends the text is no pause
-            reading = Reading(self.text.table.encode(symbols), mark_ids(marks, self.text.table))
+            encoded = EncodedText(self.text.table.encode(symbols), mark_ids(marks, self.text.table))
         else:
             ids = self.text.encode(text)
-            reading = Reading(ids, [0] * len(ids))
-        if (count := len(reading.tokens)) > MAX_TOKENS:
+            encoded = EncodedText(ids, [0] * len(ids))
+        if (count := len(encoded.tokens)) > MAX_TOKENS:
             raise CloningError(
                 f"{text[:40]!r}...: {count} symbols, at most {MAX_TOKENS} in a sentence: make it shorter"
             )
-        return reading
+        return encoded
 
-    def hear(self, embedding: np.ndarray, clips: Sequence[Waveform] = (), encoder: str = "") -> Voice:
-        """What this model wants to know of a voice: its embedding (D,), and from clips of it pitch, pace and frames.
+    def describe_voice(self, embedding: np.ndarray, clips: Sequence[Waveform] = (), encoder: str = "") -> Voice:
+        """What this network uses of a voice: its embedding (D,), and from clips of it pitch, pace and frames.
 
-        Each clip is brought to the level of the training. A model that is not told of voices keeps the embedding alone.
+        encoder: fingerprint of the encoder that made the embedding. Each clip is brought to the level of the training.
+        A network that uses no more than the embedding keeps that alone.
         """
-        if not (isinstance(self.network, Parallel) and self.network.config.voice and clips):
+        if not (self.network.uses_voice_facts and clips):
             return Voice(embedding, encoder)
-        from synthesizer.reference import prompt_of
-
         prompt, track = prompt_of(clips, self.mel)
-        heard = torch.from_numpy(prompt).to(self.device)[None]
         with torch.inference_mode():
-            normal = (heard - self.network.mel_mean) / self.network.mel_std
-            pace = float(self.network.listener.pace(normal, torch.ones_like(normal[..., :1], dtype=torch.bool)))
+            pace = self.network.pace(torch.from_numpy(prompt).to(self.device)[None])
         pitch, spread = pitch_facts(track) or (None, None)
         return Voice(embedding, encoder, pitch, spread, pace, prompt)
 
-    def _told(self, voice: np.ndarray | Voice, count: int) -> Told | None:
-        """What the network is told of a voice beside its embedding; the longest prompt is cut at PROMPT_SECONDS."""
-        if not isinstance(voice, Voice) or voice.prompt is None:
-            return None
+    def _input(self, encoded: Sequence[EncodedText], speakers: Tensor, seed: int, emotion: Tensor | None) -> ModelInput:
+        """Sentences of one seed, padded; speakers (B, D), emotion (1, E)."""
+        tokens, marks = (
+            nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in rows], batch_first=True).to(self.device)
+            for rows in zip(*encoded, strict=True)
+        )
+        lengths = torch.tensor([len(text.tokens) for text in encoded], device=self.device)
+        return ModelInput(tokens, lengths, marks, speakers, [seed] * len(encoded), emotion)
+
+    def _with_facts(self, inputs: ModelInput, voice: Voice) -> ModelInput:
+        """With what is known of a voice beside its embedding; the longest prompt is cut at PROMPT_SECONDS."""
+        if voice.prompt is None:
+            return inputs
+        count = len(inputs.seeds)
         facts = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, voice.pace)])
         prompt = torch.from_numpy(voice.prompt[: round(PROMPT_SECONDS / self.mel.frame_seconds)]).t()
-        lengths = torch.full((count,), prompt.shape[1], device=self.device)
-        return Told(facts.to(self.device).expand(count, -1), prompt.to(self.device).expand(count, -1, -1), lengths)
+        return dataclasses.replace(
+            inputs,
+            facts=facts.to(self.device).expand(count, -1),
+            prompt=prompt.to(self.device).expand(count, -1, -1),
+            prompt_lengths=torch.full((count,), prompt.shape[1], device=self.device),
+        )
 
     def _speakers(self, speaker: np.ndarray, count: int) -> Tensor:
         speakers = torch.as_tensor(np.asarray(speaker, dtype=np.float32))

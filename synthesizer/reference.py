@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from synthesizer.data.preprocess import level, without_pauses
+from synthesizer.features import level, without_pauses
 from utils.audio.io import Waveform, resample
 from utils.audio.mel import MelConfig, mel_spectrogram
 from utils.audio.pitch import pitch

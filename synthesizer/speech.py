@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 
 import numpy as np
 
-from synthesizer.models.alignment_quality import Health
+from synthesizer.models.alignment_quality import AlignmentQuality
 from synthesizer.text.symbols import SILENCE
+from utils.audio.io import Waveform
 from utils.audio.mel import MelConfig
+from utils.errors import CloningError
+from utils.training.sampling import require_seed
 
+EmotionInput = str | Waveform | None  # a label, a recording that carries an emotion, or neutral
+RATES = (0.25, 4.0)
+PAUSES = (0.0, 10.0)
 KEPT_FRAMES = 2  # of the silence before a sentence, however short the pause
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeechOptions:
+    """How a text is to be said. Raises CloningError for a value outside its bounds."""
+
+    rate: float = 1.0  # speed: 2 is twice as fast
+    pause: float = 1.0  # factor of the silences between sentences
+    seed: int | None = None  # the same seed, the same mel; None: a random one
+    emotion: EmotionInput = None
+    attempts: int = 2  # with the next seeds, for a sentence that is badly aligned; the best is kept
+    monotonic: bool = False  # Tacotron's attention may neither go back nor skip
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in {"rate": RATES, "pause": PAUSES}.items():
+            if not low <= (value := getattr(self, name)) <= high:
+                raise CloningError(f"{name} is {value:g}; it must be {low:g} to {high:g}")
+        require_seed(self.seed)
+
+    def with_seed(self) -> SpeechOptions:
+        """These options with a seed: a random one where none was given."""
+        return self if self.seed is not None else dataclasses.replace(self, seed=secrets.randbelow(2**31))
+
+
+DEFAULT = SpeechOptions()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +54,13 @@ class Synthesis:
     stop_reason: str  # "token", "alignment", "limit", or "durations" (parallel: its length is planned)
     text: str
     tokens: list[str] = dataclasses.field(repr=False)
-    health: Health
+    quality: AlignmentQuality
     seed: int
 
     @property
     def good(self) -> bool:
         """Neither cut off by the limit nor badly aligned."""
-        return self.stop_reason != "limit" and self.health.good
+        return self.stop_reason != "limit" and self.quality.good
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +73,10 @@ class Speech:
 
 
 def after(before: Synthesis | None, seconds: float, piece: Synthesis, mel_config: MelConfig) -> np.ndarray:
-    """The mel of a sentence after so many seconds of silence in all: what both say themselves counts.
+    """The mel (M, F) of a sentence with the pause before it, so that the total silence is `seconds`.
 
-    What is missing goes from the last frame to the next, but quiet; what is too much is cut from `piece`.
+    Silence that both sentences hold counts. What is missing goes from the last frame to the next, but quiet; what is
+    too much is cut from `piece`.
     """
     if before is None:
         return piece.mel
@@ -57,7 +90,7 @@ def after(before: Synthesis | None, seconds: float, piece: Synthesis, mel_config
 
 
 def silent_ends(piece: Synthesis) -> tuple[int, int]:
-    """Frames of silence that a sentence says itself at its start and at its end."""
+    """Frames of silence at the start and at the end of a sentence."""
     silent = np.array([token == SILENCE for token in piece.tokens])[piece.alignment.argmax(axis=1)]
     spoken = np.flatnonzero(~silent)
     return (int(spoken[0]), len(silent) - 1 - int(spoken[-1])) if len(spoken) else (0, 0)
@@ -65,10 +98,10 @@ def silent_ends(piece: Synthesis) -> tuple[int, int]:
 
 def complaint(piece: Synthesis) -> str:
     """Why a sentence is not good."""
-    found = piece.health
+    found = piece.quality
     if piece.stop_reason == "limit":
-        return f"did not end by itself and was cut off after {piece.mel.shape[1]} frames: try another --seed"
+        return f"did not end by itself and was cut off after {piece.mel.shape[1]} frames: try another seed"
     return (
-        f"alignment health {found.number:.2f} ({found.coverage:.0%} of the symbols said, {found.skips} skips, "
-        f"{found.repeats} repeats): try another --seed"
+        f"alignment quality {found.score:.2f} ({found.coverage:.0%} of the symbols said, {found.skips} skips, "
+        f"{found.repeats} repeats): try another seed"
     )

@@ -1,4 +1,4 @@
-"""A preprocessed set through a trained synthesizer, led by the recordings: what a vocoder can be fine-tuned on."""
+"""A preprocessed set through a trained synthesizer with teacher forcing: what a vocoder can be fine-tuned on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from synthesizer.data.dataset import KIND
-from synthesizer.data.store import prosody
+from synthesizer.features import prosody
 from synthesizer.inference import Synthesizer
 from utils.audio.mel import MelConfig
 from utils.config import from_dict
@@ -35,10 +35,12 @@ class TeacherForcing:
 
     @cached_property
     def manifest(self) -> Manifest:
+        """Of the set."""
         return read_manifest(self.root, KIND)
 
     @cached_property
     def synthesizer(self) -> Synthesizer:
+        """Of the checkpoint, on the CPU."""
         return Synthesizer.load(self.checkpoint)
 
     @cached_property
@@ -51,6 +53,7 @@ class TeacherForcing:
 
     @property
     def clips(self) -> list[Clip]:
+        """The utterances of the set."""
         return [
             Clip(u.id, u.speaker, self.root / u.path, u.text, u.emotion, source=u.path)
             for u in self.manifest.utterances
@@ -79,10 +82,10 @@ class TeacherForcing:
                 f"{self.checkpoint}: learned voices as encoder {model.encoder_fingerprint} embeds them, {self.root} "
                 f"holds those of {header.get('encoder')}: preprocess with the --encoder that it was trained with"
             )
-        if model.config.model == "parallel" and not header.get("durations"):
+        if model.network.needs_durations and not header.get("durations"):
             raise CloningError(
-                f"{self.root}: holds no durations, which lead the parallel model: run synthesizer_preprocess.py with "
-                "--alignments and --keep-audio"
+                f"{self.root}: holds no durations, which the {model.name} synthesizer needs: run "
+                "synthesizer_preprocess.py with --alignments and --keep-audio"
             )
 
     def split(self, speaker: str) -> str:

@@ -16,8 +16,8 @@ TASKS: dict[str, type[SynthesizerTask]] = {
 
 
 def build_task(data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> SynthesizerTask:
-    """The task for `config.model.model`; `vocode` makes the audio samples in the logs.
+    """The task for `config.model.architecture`; `vocode` makes the audio samples in the logs.
 
     Raises CloningError when the set does not suit the model.
     """
-    return TASKS[config.model.model](data_dir, config, vocode)
+    return TASKS[config.model.architecture](data_dir, config, vocode)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import logging
 import math
 import re
 import sys
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 
 from utils.errors import CloningError
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 _MOST_VALUES = 64  # of one setting
@@ -52,7 +54,7 @@ def to_dict(config: Any) -> dict[str, Any]:
     return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
-def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
+def from_dict(cls: type[T], data: Mapping[str, Any] | None, where: str = "") -> T:
     """Build `cls` from nested dictionaries; fields that `data` lacks keep their defaults.
 
     Raises CloningError for an unknown name, a wrong type, or a value that the dataclass refuses.
@@ -61,6 +63,7 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     if not isinstance(data, Mapping):
         raise CloningError(f"{where} is a group of settings, not {data!r}")
     hints = typing.get_type_hints(cls)
+    data = current_names(cls, data)
     known = {f.name for f in dataclasses.fields(cls) if f.init}
     if unknown := sorted(set(data) - known):
         raise CloningError(f"unknown settings {unknown} for {where}; it has {sorted(known)}")
@@ -69,6 +72,22 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
         return cls(**values)
     except (ValueError, TypeError) as error:
         raise CloningError(f"{where}: {error}") from error
+
+
+def current_names(cls: type, data: Mapping[str, Any], note: bool = False) -> dict[str, Any]:
+    """`data` with settings that have an older name, by `RENAMED` of their dataclass, under the one they have now.
+
+    note: say so in the log.
+    """
+    names: Mapping[str, str] = getattr(cls, "RENAMED", {})
+    hints, found = typing.get_type_hints(cls), {}
+    for name, value in data.items():
+        if name in names and note:
+            log.warning("the setting %s is called %s now", name, names[name])
+        name = names.get(name, name)
+        nested = dataclasses.is_dataclass(hints.get(name)) and isinstance(value, Mapping)
+        found[name] = current_names(hints[name], value, note) if nested else value
+    return found
 
 
 def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
@@ -109,7 +128,7 @@ def load_config(cls: type[T], stage: str, preset: str | Path | None, assignments
         data = read_toml(path)
     for assignment in assignments:
         assign(data, assignment)
-    return from_dict(cls, data)
+    return from_dict(cls, current_names(cls, data, note=True))
 
 
 def presets(stage: str) -> dict[str, str]:

@@ -76,6 +76,7 @@ def _stages(stages: Stages, cloner: Any, clip: Any, job: dict[str, Any]) -> None
     import numpy as np
     import torch
 
+    from synthesizer.speech import SpeechOptions
     from utils.audio.io import Waveform
     from utils.audio.mel import mel_spectrogram
 
@@ -89,7 +90,8 @@ def _stages(stages: Stages, cloner: Any, clip: Any, job: dict[str, Any]) -> None
         stages[f"embed {length} s"] = {"seconds": seconds, "audio_seconds": length}
     speaker = cloner.embed_reference(clip)
     for name, text in TEXTS.items():
-        seconds, spoken = timed(partial(cloner.synthesizer.speak, text, speaker, seed=SEED), repeats)
+        options = SpeechOptions(seed=SEED)
+        seconds, spoken = timed(partial(cloner.synthesizer.speak, text, speaker, options), repeats)
         audio_seconds = spoken.mel.shape[-1] * cloner.synthesizer.mel.frame_seconds
         stages[f"synthesize {name}"] = {"seconds": seconds, "audio_seconds": audio_seconds}
     mel_config = cloner.vocoder.mel

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from synthesizer.data.alignments import frame_levels, sound_bounds
+from synthesizer.features import frame_levels, sound_bounds
 from utils.audio.io import Waveform, resample
 from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram
 from utils.audio.pitch import HIGHEST_ACTED_HZ, pitch

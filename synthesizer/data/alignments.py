@@ -15,18 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from synthesizer.features import FRAME_SECONDS, sound_bounds
+from synthesizer.text.symbols import PAUSE, SILENCE, WORD_BOUNDARY
 from utils.errors import CloningError
 
-FRAME_SECONDS = 0.01
-SILENCE = "SIL"
-PAUSE = ","  # any pause inside an utterance; how long it is, is learned
-BOUNDARY = " "  # between words without a pause; takes no time
 PARTS = ("words", "phones")
 SHORTEST_PAUSE = 5  # alignment frames; less is the closure of a plosive
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedSymbols:
     """Symbols and their edges in seconds: symbol i lasts from edges[i] to edges[i + 1]."""
 
     symbols: list[str]
@@ -56,7 +54,7 @@ def at_speed(row: dict[str, Any], speed: float) -> dict[str, Any]:
     }
 
 
-def symbols_of(row: dict[str, Any], seconds: float) -> Aligned:
+def symbols_of(row: dict[str, Any], seconds: float) -> AlignedSymbols:
     """SIL, then phones with exactly one of pause or word boundary between words, then SIL.
 
     Edges are ascending, from 0 to `seconds`; boundaries take no time, and so do silences that are not there.
@@ -75,7 +73,7 @@ def symbols_of(row: dict[str, Any], seconds: float) -> Aligned:
                 starts.append(start)
             continue
         if index in word_starts and len(symbols) > 1 and symbols[-1] != PAUSE:
-            symbols.append(BOUNDARY)
+            symbols.append(WORD_BOUNDARY)
             starts.append(start)
         symbols.append(phone)
         starts.append(start)
@@ -83,11 +81,11 @@ def symbols_of(row: dict[str, Any], seconds: float) -> Aligned:
     starts.append(phones[last + 1][0] if last + 1 < len(phones) else round(seconds / FRAME_SECONDS))
     edges = np.array([*starts, 0], dtype=float) * FRAME_SECONDS
     edges[-1] = seconds
-    return Aligned(symbols, np.maximum.accumulate(np.minimum(edges, seconds)))
+    return AlignedSymbols(symbols, np.maximum.accumulate(np.minimum(edges, seconds)))
 
 
 def _without_short_silences(phones: list[tuple[int, str]], end: int) -> list[tuple[int, str]]:
-    """Neighbouring silences joined, and those too short to be a pause given to the phone before them."""
+    """Neighboring silences joined, and those too short to be a pause given to the phone before them."""
     joined: list[tuple[int, str]] = []
     for start, phone in phones:
         if phone != SILENCE or not joined or joined[-1][1] != SILENCE:
@@ -108,8 +106,8 @@ def _first_phones(word_starts: list[int], phones: list[tuple[int, str]]) -> set[
 
 
 def cap_silences(
-    samples: np.ndarray, aligned: Aligned, rate: int, longest: float = 0.3, margin: float = 0.1
-) -> tuple[np.ndarray, Aligned]:
+    samples: np.ndarray, aligned: AlignedSymbols, rate: int, longest: float = 0.3, margin: float = 0.1
+) -> tuple[np.ndarray, AlignedSymbols]:
     """Cut the middle out of pauses longer than `longest` s, and silence at the ends down to `margin` s."""
     edges = np.round(aligned.edges * rate).astype(int)
     edges[-1] = len(samples)
@@ -124,7 +122,7 @@ def cap_silences(
         parts.append(part)
         lengths.append(len(part))
     new_edges = np.concatenate([[0], np.cumsum(lengths)]) / rate
-    return np.concatenate(parts), Aligned(aligned.symbols, new_edges)
+    return np.concatenate(parts), AlignedSymbols(aligned.symbols, new_edges)
 
 
 def join(left: np.ndarray, right: np.ndarray, overlap: int) -> np.ndarray:
@@ -135,33 +133,17 @@ def join(left: np.ndarray, right: np.ndarray, overlap: int) -> np.ndarray:
     return np.concatenate([left[: len(left) - overlap], middle, right[overlap:]])
 
 
-def frame_durations(aligned: Aligned, rate: int, hop: int, frames: int) -> np.ndarray:
+def frame_durations(aligned: AlignedSymbols, rate: int, hop: int, frames: int) -> np.ndarray:
     """Edges to durations in mel frames (N,) int16, which sum to `frames`: frame k belongs to the symbol at k * hop."""
     edges = np.ceil(np.round(aligned.edges * rate) / hop).astype(int).clip(0, frames)
     edges[0], edges[-1] = 0, frames
     return np.diff(edges).astype(np.int16)
 
 
-def shorten_ends(samples: np.ndarray, aligned: Aligned, rate: int, drop_db: float = 45.0) -> Aligned:
+def shorten_ends(samples: np.ndarray, aligned: AlignedSymbols, rate: int, drop_db: float = 45.0) -> AlignedSymbols:
     """Silence that the aligner gave to the first or last phone is given to the silence beside it."""
     first, last = sound_bounds(samples, rate, drop_db)
     edges = aligned.edges.copy()
     edges[1] = np.clip(first, edges[1], max(edges[1], edges[2] - 0.03))  # a phone keeps 30 ms
     edges[-2] = np.clip(last, min(edges[-2], edges[-3] + 0.03), edges[-2])
-    return Aligned(aligned.symbols, np.maximum.accumulate(edges))
-
-
-def sound_bounds(samples: np.ndarray, rate: int, drop_db: float = 45.0) -> tuple[float, float]:
-    """Seconds at which sound starts and ends: less than `drop_db` below the loud parts."""
-    level = frame_levels(samples, rate)
-    loud = np.flatnonzero(level > np.percentile(level, 95) - drop_db)
-    if not len(loud):
-        return 0.0, len(samples) / rate
-    return loud[0] * FRAME_SECONDS, min((loud[-1] + 1) * FRAME_SECONDS, len(samples) / rate)
-
-
-def frame_levels(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Level in dB of each 10 ms; what does not fill the last is left out."""
-    size = round(rate * FRAME_SECONDS)
-    frames = samples[: max(1, len(samples) // size) * size].reshape(-1, min(size, len(samples)))
-    return 10 * np.log10(np.mean(np.square(frames, dtype=np.float64), axis=1) + 1e-10)
+    return AlignedSymbols(aligned.symbols, np.maximum.accumulate(edges))

@@ -13,8 +13,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from synthesizer.batches import AutoregressiveBatch, ParallelBatch, TextBatch
 from synthesizer.config import DataConfig
-from synthesizer.data.store import Draws, Store, pad
+from synthesizer.data.store import BatchRandomness, Store, pad
+from synthesizer.features import step_targets
 from utils.data.corpora import emotion_of
 from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest
 from utils.errors import CloningError
@@ -69,7 +71,8 @@ class SynthesisData:
             self._of_speaker.setdefault(utterance.speaker, []).append(utterance)
         self.prompted = True  # whether batches need another utterance of each speaker, which is then read too
         self._places = {u.id: i for own in self._of_speaker.values() for i, u in enumerate(own)}
-        self._turn, self._batches = -1, []  # the round that was asked for last; follows from (seed, step)
+        self._turn = -1  # the round that was asked for last; it and its batches follow from (seed, step)
+        self._batches: list[np.ndarray] = []
         path = Path(root) / "speakers.safetensors"
         if not path.is_file():
             raise CloningError(f"{path}: missing; run synthesizer_preprocess.py again, it finishes what is not done")
@@ -138,8 +141,9 @@ class SynthesisData:
             use_mean = draw is None or draw.random() < 0.5
         if self.config.embedding == "other":
             others = [u for u in self._of_speaker[utterance.speaker] if u.id != utterance.id]
-            use_mean = draw is None or not others or draw.random() < 0.5
-            utterance = utterance if use_mean else others[int(draw.integers(len(others)))]
+            use_mean = True
+            if draw is not None and others and draw.random() >= 0.5:
+                use_mean, utterance = False, others[int(draw.integers(len(others)))]
         embed = self.speakers[utterance.speaker] if use_mean else self.arrays.read(utterance, "embed")
         if draw is not None and self.config.embedding_noise:
             noise = draw.standard_normal(len(embed)) * self.config.embedding_noise / np.sqrt(len(embed))
@@ -152,22 +156,25 @@ class SynthesisData:
 
     def common(
         self, chosen: Sequence[Utterance], draw: np.random.Generator | None, tokens: list[np.ndarray] | None = None
-    ) -> dict[str, Tensor]:
-        """tokens (B, N), token_lengths (B,), speaker (B, D), seeds (B,); with emotions, emotion (B,), their places"""
+    ) -> TextBatch:
+        """What every batch says of texts and voices; without `draw`, the same for the same utterances."""
         tokens = [self.tokens(u) for u in chosen] if tokens is None else tokens
         seeds = np.arange(len(chosen)) if draw is None else draw.integers(0, 2**31, len(chosen))
-        return {
+        batch: TextBatch = {
             "tokens": torch.from_numpy(pad(tokens)),
             "token_lengths": torch.tensor([len(t) for t in tokens]),
             "speaker": torch.from_numpy(np.stack([self.speaker(u, draw) for u in chosen])),
             "seeds": torch.from_numpy(seeds.astype(np.int64)),
-        } | self.emotion(chosen)
+        }
+        if (labels := self.emotion_labels(chosen)) is not None:
+            batch["emotion"] = labels
+        return batch
 
-    def emotion(self, chosen: Sequence[Utterance]) -> dict[str, Tensor]:
-        """emotion (B,): places in the list of labels; nothing for a model without emotions."""
+    def emotion_labels(self, chosen: Sequence[Utterance]) -> Tensor | None:
+        """Places (B,) in the list of labels; None for a network without emotions."""
         if not self.emotions:
-            return {}
-        return {"emotion": torch.tensor([self.emotions.index(emotion_of(u.speaker, u.emotion)) for u in chosen])}
+            return None
+        return torch.tensor([self.emotions.index(str(emotion_of(u.speaker, u.emotion))) for u in chosen])
 
     def tokens(self, utterance: Utterance) -> np.ndarray:
         """(N,) int64"""
@@ -179,16 +186,16 @@ class SynthesisData:
             return np.zeros(utterance.extra["tokens"], dtype=np.int64)
         return self.arrays.read(utterance, "marks").astype(np.int64)
 
-    def windows(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, width: int) -> dict[str, Tensor]:
-        """A batch for `Parallel.forward`; without `draw`, windows begin at 0 and noise and times are fixed."""
+    def windows(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, width: int) -> ParallelBatch:
+        """A batch of windows; without `draw`, windows begin at 0 and noise and times are fixed."""
         return self.gathered(chosen, self.draws(chosen, draw, width))
 
-    def gathered(self, chosen: Sequence[Utterance], draws: Draws) -> dict[str, Tensor]:
+    def gathered(self, chosen: Sequence[Utterance], draws: BatchRandomness) -> ParallelBatch:
         """`Store.batch`, where the store holds only what the batch needs."""
         used = {u.id: u for u in chosen} | {p.id: p for p in draws.prompts if p is not None}
         return Store(self, list(used.values())).batch(chosen, draws)
 
-    def draws(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, width: int) -> Draws:
+    def draws(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, width: int) -> BatchRandomness:
         """All that is random in a batch; without `draw`, the same for the same utterances."""
         learning, draw = draw is not None, rng(self.seed) if draw is None else draw
         size = len(chosen)
@@ -196,7 +203,7 @@ class SynthesisData:
         width = min(width, int(frames.max()))
         prompts = [self._other(u, draw if learning else None) for u in chosen]
         noise = self.config.embedding_noise if learning else 0.0
-        return Draws(
+        return BatchRandomness(
             width=width,
             starts=(draw.random(size) * np.maximum(1, frames - width + 1)).astype(np.int64) * learning,
             prompts=prompts if self.prompted else [None] * size,
@@ -230,11 +237,10 @@ class SynthesisData:
         """Numbers of a speaker embedding."""
         return len(next(iter(self.speakers.values())))
 
-    def whole(self, chosen: Sequence[Utterance], draw: np.random.Generator | None, reduction: int) -> dict[str, Tensor]:
-        """A batch for Tacotron: mel (B, M, F), F a multiple of `reduction`; mel_lengths (B,); targets (B, F / r).
-
-        targets are the token spoken in the middle of each decoder step, -1 where that is not known or past the end.
-        """
+    def whole(
+        self, chosen: Sequence[Utterance], draw: np.random.Generator | None, reduction: int
+    ) -> AutoregressiveBatch:
+        """A batch of whole utterances, or of stretches of them if cropped."""
         parts = [self._part(u, draw) for u in chosen]
         mels = [mel for mel, _, _ in parts]
         longest = max(len(m) for m in mels) + 1  # one more frame, so that the stop is always there to be learned
@@ -243,7 +249,8 @@ class SynthesisData:
         for row, (_, _, durations) in enumerate(parts):
             if durations is not None:
                 targets[row] = step_targets(durations, reduction, targets.shape[1])
-        return self.common(chosen, draw, [tokens for _, tokens, _ in parts]) | {
+        return {
+            **self.common(chosen, draw, [tokens for _, tokens, _ in parts]),
             "mel": torch.from_numpy(pad(mels, longest, self.floor)).transpose(1, 2),
             "mel_lengths": torch.tensor([len(m) for m in mels]),
             "targets": torch.from_numpy(targets),
@@ -302,12 +309,6 @@ def part(manifest: Manifest, split: str, hold_out: int) -> list[Utterance]:
         if (u.split == "train" and (u.id in kept) == (split == "validation") and u.extra.get("original") not in kept)
         or u.split == split == "validation"
     ]
-
-
-def step_targets(durations: np.ndarray, reduction: int, steps: int) -> np.ndarray:
-    """durations (N,) in frames -> the token spoken in the middle of each decoder step (S,), -1 after the end."""
-    spoken = np.repeat(np.arange(len(durations)), durations)[reduction // 2 :: reduction]
-    return np.concatenate([spoken, np.full(steps - len(spoken), -1)]).astype(np.int64)
 
 
 def batches_of_round(frames: np.ndarray, size: int, bucket: int, seed: int, turn: int) -> list[np.ndarray]:

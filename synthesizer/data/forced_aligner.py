@@ -1,6 +1,6 @@
 """Forced alignment of transcribed clips with pocketsphinx: when each word and each phone is said.
 
-The recogniser finds the words, and which pronunciation of each was used. Its own search for phones fails on many long
+The recognizer finds the words, and which pronunciation of each was used. Its own search for phones fails on many long
 clips, so that a second search has one made-up word for each phone. pocketsphinx is optional (requirements/align.txt);
 its model of English comes with it.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from synthesizer.data.alignments import read_alignments
-from synthesizer.text import TextProcessor
+from synthesizer.text.processor import TextProcessor
 from utils.audio import io as audio
 from utils.data.corpora import Clip
 from utils.errors import CloningError, require_package
@@ -30,11 +30,11 @@ from utils.files import atomic_path
 from utils.processes import begin_worker
 
 log = logging.getLogger(__name__)
-RATE = 16_000  # Hz, of the recogniser's model
+RATE = 16_000  # Hz, of the recognizer's model
 TAIL_SECONDS = 0.2  # of faint noise after the clip: a search must end in silence
 PLAUSIBLE = (4, 30)  # frames of 10 ms that a phone lasts; a wrong transcript is squeezed to 3
 SAVE_EVERY = 200  # clips
-Found = list[tuple[str, int, int]]  # what, first frame, number of frames
+AlignedSegments = list[tuple[str, int, int]]  # what, first frame, number of frames
 
 
 class Aligner:
@@ -52,7 +52,7 @@ class Aligner:
         self._ready()
 
     def __call__(self, samples: np.ndarray, text: str) -> dict[str, Any]:
-        """Raises CloningError when the text is not what is said, as far as the recogniser can tell."""
+        """Raises CloningError when the text is not what is said, as far as the recognizer can tell."""
         words = self._text.words(text)
         noise = np.random.default_rng(0).normal(0, 1e-3, round(TAIL_SECONDS * RATE))
         sound = audio.to_pcm16(np.concatenate([samples * (0.8 / max(1e-6, np.abs(samples).max())), noise])).tobytes()
@@ -67,7 +67,8 @@ class Aligner:
         for phone in set(phones):
             if decoder.lookup_word(_named(phone)) is None:
                 decoder.add_word(_named(phone), phone, True)
-        said = [(name[1:].upper(), *when) for name, *when in self._search(sound, [_named(p) for p in phones])]
+        search = self._search(sound, [_named(p) for p in phones])
+        said = [(name[1:].upper(), start, length) for name, start, length in search]
         frames = round(len(samples) / RATE * 100)
         return {
             "frames": frames,
@@ -86,7 +87,7 @@ class Aligner:
             self._decoder = Decoder(samprate=RATE, lm=None, bestpath=False, loglevel="FATAL", **everything)
         return self._decoder
 
-    def _search(self, sound: bytes, words: Sequence[str]) -> Found:
+    def _search(self, sound: bytes, words: Sequence[str]) -> AlignedSegments:
         decoder = self._decoder
         try:
             decoder.set_align_text(" ".join(words))

@@ -13,7 +13,17 @@ import numpy as np
 import torch
 
 from synthesizer.data import alignments as align
-from synthesizer.text import TextProcessor, clauses
+from synthesizer.features import (
+    LEVEL_DBFS,
+    LONGEST_PAUSE_SECONDS,
+    MARGIN_SECONDS,
+    level,
+    loud_dbfs,
+    trimmed,
+    without_pauses,
+)
+from synthesizer.text import clauses
+from synthesizer.text.processor import TextProcessor
 from utils.audio import io as audio
 from utils.audio import mel
 from utils.audio.pitch import HIGHEST_ACTED_HZ, HIGHEST_HZ, pitch
@@ -27,21 +37,15 @@ from utils.files import atomic_path
 log = logging.getLogger(__name__)
 KIND = "synthesizer"
 VOICES = "voices"  # kind of a set without texts
-LEVEL_DBFS = -22.0  # of the loud parts
-PEAK = 0.95
-MARGIN_SECONDS = 0.1  # of silence at both ends
-LONGEST_PAUSE_SECONDS = 0.3
 AT_SPEED = "_x"  # in the name of a clip and of a speaker, before the speed
 CHARACTERS_PER_SECOND = (5.0, 25.0)  # outside, the transcript hardly fits
 SYMBOLS_PER_SECOND = (1.0, 35.0)  # outside, it cannot fit: seven corpora have 1.8 (children, letters) to 23 characters
-
-DROP_DB = 40.0  # below the loud parts, 10 ms are silence
 
 Embed = Callable[[np.ndarray, int], np.ndarray]  # samples (T,), Hz -> (D,)
 
 
 @dataclasses.dataclass
-class Processor:
+class Preprocessor:
     """Called with a clip in worker processes: (Utterance, arrays). Raises CloningError for what is to be skipped.
 
     arrays: tokens (N,) int16, mel (F, M) float16, pitch (F,) float16 (see `pitch`), embed (D,) float32 and, where
@@ -101,7 +105,7 @@ class Processor:
             whole, row = audio.change_speed(whole, clip.speed), row and align.at_speed(row, clip.speed)
         samples = level(whole, self.config.sample_rate, self.levels.get(clip.speaker))
         if row is None:
-            samples, symbols = self._trimmed(samples), None
+            samples, symbols = trimmed(samples, self.config.sample_rate), None
         else:
             samples, symbols = self._aligned(samples, row)
         seconds = len(samples) / self.config.sample_rate
@@ -109,18 +113,17 @@ class Processor:
             raise CloningError(f"too short: {clip.id}: {seconds:.1f} s, limit {self.min_seconds:g} s")
         if seconds > self.max_seconds:
             raise CloningError(f"too long: {clip.id}: {seconds:.1f} s, limit {self.max_seconds:g} s")
-        marks = [] if row is None else self._marks(symbols, row, clip.text)
+        marks: list[str] = []
+        if row is not None and symbols is not None:
+            spoken = [word for word, _, _ in row["words"]]
+            marks = clauses.marks_of_recording(symbols.symbols, spoken, clip.text, self.processor)
         return self._features(clip, whole, samples, symbols, marks)
 
-    def _marks(self, aligned: align.Aligned, row: dict[str, Any], text: str) -> list[str]:
-        spoken = [word for word, _, _ in row["words"]]
-        return clauses.marks_of_recording(aligned.symbols, spoken, text, self.processor)
-
     def _features(
-        self, clip: Clip, whole: np.ndarray, samples: np.ndarray, symbols: align.Aligned | None, marks: list[str]
+        self, clip: Clip, whole: np.ndarray, samples: np.ndarray, symbols: align.AlignedSymbols | None, marks: list[str]
     ) -> tuple[Utterance, dict[str, np.ndarray]]:
-        config, seconds = self.config, len(samples) / self.config.sample_rate
-        tokens = self.processor.encode(clip.text) if symbols is None else self.processor.table.encode(symbols.symbols)
+        config, seconds, text = self.config, len(samples) / self.config.sample_rate, clip.text or ""
+        tokens = self.processor.encode(text) if symbols is None else self.processor.table.encode(symbols.symbols)
         low, high = SYMBOLS_PER_SECOND
         if not low <= (rate := len(tokens) / seconds) <= high:
             raise CloningError(
@@ -129,7 +132,7 @@ class Processor:
             )
         spectrogram = mel.mel_spectrogram(torch.from_numpy(samples), config).T.numpy()
         highest = HIGHEST_ACTED_HZ if clip.corpus in ACTED else HIGHEST_HZ
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "mel": spectrogram.astype(np.float16),
             "pitch": pitch(samples, config.sample_rate, config.hop_length, high=highest).astype(np.float16),
             "embed": np.asarray(self.embed(whole, config.sample_rate), dtype=np.float32),
@@ -146,27 +149,24 @@ class Processor:
             seconds=seconds,
             frames=len(spectrogram),
             tokens=len(tokens),
-            characters_per_second=round(len(clip.text) / seconds, 1),
+            characters_per_second=round(len(text) / seconds, 1),
             **({} if clip.speed == 1 else {"original": original(clip)}),
         )
         return utterance, arrays
 
-    def _aligned(self, samples: np.ndarray, row: dict[str, Any]) -> tuple[np.ndarray, align.Aligned]:
+    def _aligned(self, samples: np.ndarray, row: dict[str, Any]) -> tuple[np.ndarray, align.AlignedSymbols]:
         rate = self.config.sample_rate
         aligned = align.symbols_of(row, len(samples) / rate)
         aligned = align.shorten_ends(samples, aligned, rate)
         return align.cap_silences(samples, aligned, rate, LONGEST_PAUSE_SECONDS, MARGIN_SECONDS)
 
-    def _trimmed(self, samples: np.ndarray) -> np.ndarray:
-        rate = self.config.sample_rate
-        first, last = align.sound_bounds(samples, rate)
-        start = max(0, round((first - MARGIN_SECONDS) * rate))
-        return samples[start : round((last + MARGIN_SECONDS) * rate)]
-
 
 @dataclasses.dataclass
-class VoiceProcessor:
-    """As `Processor`, for clips without a text: voices to speak with, not words to learn. arrays: mel, pitch, embed."""
+class VoicePreprocessor:
+    """As `Preprocessor`, for clips without a text: voices to speak with, not words to learn.
+
+    arrays: mel, pitch, embed.
+    """
 
     embed: Embed
     min_seconds: float = 1.5
@@ -184,7 +184,7 @@ class VoiceProcessor:
         if seconds < self.min_seconds:
             raise CloningError(f"too short: {clip.id}: {seconds:.1f} s, limit {self.min_seconds:g} s")
         spectrogram = mel.mel_spectrogram(torch.from_numpy(samples), self.config).T.numpy()
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "mel": spectrogram.astype(np.float16),
             "pitch": pitch(samples, rate, self.config.hop_length, high=HIGHEST_HZ).astype(np.float16),
             "embed": np.asarray(self.embed(whole, rate), dtype=np.float32),
@@ -205,36 +205,6 @@ def at_other_speeds(clips: Sequence[Clip], speeds: Sequence[float]) -> list[Clip
         mark = f"{AT_SPEED}{speed:g}"
         found.append(dataclasses.replace(clip, id=clip.id + mark, speaker=clip.speaker + mark, speed=speed))
     return found
-
-
-def level(samples: np.ndarray, rate: int, usual: float | None = None) -> np.ndarray:
-    """Scale so that the loud parts have LEVEL_DBFS (equal loudness across speakers), but no peak passes PEAK.
-
-    `usual`: what the speaker's loud parts have as a rule; what is louder or softer than that stays so.
-    """
-    gain = 10 ** ((LEVEL_DBFS - (loud_dbfs(samples, rate) if usual is None else usual)) / 20)
-    return samples * np.float32(min(gain, PEAK / np.abs(samples).max()))
-
-
-def loud_dbfs(samples: np.ndarray, rate: int) -> float:
-    """Level of the loud parts; CloningError for silence."""
-    levels = align.frame_levels(samples, rate)
-    if levels.max() < -80:
-        raise CloningError(f"silence only: the loudest 10 ms have {levels.max():.0f} dBFS")
-    return float(10 * np.log10(np.mean(10 ** (levels[levels > levels.max() - 30] / 10))))
-
-
-def without_pauses(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Samples whose silences are LONGEST_PAUSE_SECONDS at most, as those of the training."""
-    levels = align.frame_levels(samples, rate)
-    loud = levels > np.percentile(levels, 95) - DROP_DB
-    if not loud.any():
-        return samples
-    keep, half = np.zeros(len(loud), dtype=bool), round(LONGEST_PAUSE_SECONDS * 50)
-    for place in np.flatnonzero(loud):
-        keep[max(0, place - half) : place + half + 1] = True
-    size = round(rate * 0.01)
-    return samples[: len(loud) * size].reshape(-1, size)[keep].reshape(-1)
 
 
 def speaker_levels(clips: Sequence[Clip], rate: int, count: int = 48) -> dict[str, float]:

@@ -9,24 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from synthesizer.batches import ParallelBatch
+from synthesizer.features import prosody
 from synthesizer.text.symbols import END, PAD, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.data.manifest import Arrays, Utterance, read_manifest
 from utils.errors import CloningError
 from utils.voice import LEAST_SPREAD, pitch_facts
 
-if TYPE_CHECKING:
-    from synthesizer.data.dataset import SynthesisData
-
 
 @dataclass(frozen=True)
-class Draws:
+class BatchRandomness:
     """What is random in a batch of B items."""
 
     width: int  # frames of the window
@@ -42,12 +41,25 @@ class Draws:
     seed: int  # of noise and times
 
 
+class StoredSet(Protocol):
+    """What a store reads of a set (`synthesizer.data.dataset.SynthesisData`)."""
+
+    arrays: Arrays
+    header: dict[str, Any]
+    speakers: dict[str, np.ndarray]
+
+    @property
+    def floor(self) -> float: ...
+
+    def marks(self, utterance: Utterance) -> np.ndarray: ...
+
+    def emotion_labels(self, chosen: Sequence[Utterance]) -> Tensor | None: ...
+
+
 class Store:
     """`utterances` of a set; mels in float16."""
 
-    def __init__(
-        self, data: SynthesisData, utterances: Sequence[Utterance], device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, data: StoredSet, utterances: Sequence[Utterance], device: torch.device | str = "cpu") -> None:
         self.data, self.device = data, torch.device(device)
         self.index = {u.id: i for i, u in enumerate(utterances)}
         read = data.arrays.read
@@ -79,9 +91,8 @@ class Store:
         self.arrays = {name: torch.from_numpy(array).to(self.device) for name, array in joined.items()}
         self.silent = torch.from_numpy(silent).to(self.device)
 
-    def batch(self, chosen: Sequence[Utterance], draws: Draws) -> dict[str, Tensor]:
-        """A batch for `Parallel.forward` of these utterances, and embed (B, D), bands (B, M), the mel channels that
-        they have, and silent (B, N), whether a token is no phone."""
+    def batch(self, chosen: Sequence[Utterance], draws: BatchRandomness) -> ParallelBatch:
+        """The batch of these utterances."""
         items = np.array([self.index[u.id] for u in chosen])
         others = np.array([i if p is None else self.index[p.id] for i, p in zip(items, draws.prompts, strict=True)])
         there = np.array([p is not None for p in draws.prompts])
@@ -104,7 +115,7 @@ class Store:
         mel, window = self._mels(items, draws.starts, self.frames[items] - draws.starts, draws.width)
         prompt, prompt_lengths = self._mels(others, prompt_first, seconds, int(seconds.max()))
         shape = (len(items), draws.width, mel.shape[1])
-        return {
+        batch: ParallelBatch = {
             "tokens": tokens,
             "token_lengths": read["token_counts"][item],
             "durations": durations,
@@ -123,7 +134,10 @@ class Store:
             "time": torch.rand(len(items), generator=generator, device=self.device),
             "silent": self.silent[tokens],
             "bands": torch.arange(mel.shape[1], device=self.device) < read["bands"][item][:, None],
-        } | {name: value.to(self.device) for name, value in self.data.emotion(chosen).items()}
+        }
+        if (labels := self.data.emotion_labels(chosen)) is not None:
+            batch["emotion"] = labels.to(self.device)
+        return batch
 
     def _to(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
@@ -140,6 +154,16 @@ class Store:
         return mel.transpose(1, 2), count
 
 
+class BatchVoices(NamedTuple):
+    """What a batch says of its voices: shapes as in `ParallelBatch`."""
+
+    speaker: Tensor
+    facts: Tensor
+    prompt: Tensor
+    prompt_lengths: Tensor
+    embed: Tensor
+
+
 class Voices:
     """Clips without texts (`synthesizer_preprocess.py --voices`): voices to speak with, all in memory."""
 
@@ -147,9 +171,9 @@ class Voices:
         """Raises CloningError where there is no such set."""
         manifest = read_manifest(root, "voices")
         self.encoder = manifest.header.get("encoder")  # whose embeddings these are
-        arrays, found = Arrays(root), manifest.split("train")
-        pitches = [pitch_facts(arrays.read(u, "pitch")) for u in found]
-        found = [(u, pitch) for u, pitch in zip(found, pitches, strict=True) if pitch is not None]
+        arrays = Arrays(root)
+        pitches = [(u, pitch_facts(arrays.read(u, "pitch"))) for u in manifest.split("train")]
+        found = [(u, pitch) for u, pitch in pitches if pitch is not None]
         if not found:
             raise CloningError(f"{root}: no voice to train with is in this set: preprocess more speakers")
         mels = [arrays.read(u, "mel") for u, _ in found]
@@ -166,27 +190,28 @@ class Voices:
         self.facts = torch.tensor([(*pitch, np.nan) for _, pitch in found])
 
     def to(self, device: torch.device) -> None:
+        """Move all arrays to a device."""
         for name in ("mel", "embed", "wanted", "facts"):
             setattr(self, name, getattr(self, name).to(device))
 
-    def mixed_in(self, batch: dict[str, Tensor], places: np.ndarray, draw: np.random.Generator) -> dict[str, Tensor]:
-        """A batch's speaker, facts, prompt, prompt_lengths and embed with voices of this set at some places."""
+    def mixed_in(self, voices: BatchVoices, places: np.ndarray, draw: np.random.Generator) -> BatchVoices:
+        """`voices` with those of this set at some places."""
         chosen = draw.choice(len(self.frames), len(places), p=self.shares)
-        width = batch["prompt"].shape[2]
+        width = voices.prompt.shape[2]
         count = np.minimum(self.frames[chosen], width)
         first = self.first[chosen] + (draw.random(len(chosen)) * (self.frames[chosen] - count + 1)).astype(np.int64)
         device = self.mel.device
         place, item, start, size = (torch.from_numpy(x).to(device) for x in (places, chosen, first, count))
         steps = torch.arange(width, device=device)
         mel = self.mel[(start[:, None] + steps).clamp(max=len(self.mel) - 1)].float()
-        new = {
-            "speaker": self.embed[item],
-            "facts": self.facts[item],
-            "prompt": (mel * (steps < size[:, None])[..., None]).transpose(1, 2),
-            "prompt_lengths": size,
-            "embed": self.wanted[item],
-        }
-        return {name: value.index_copy(0, place, new[name].to(value.dtype)) for name, value in batch.items()}
+        new = BatchVoices(
+            speaker=self.embed[item],
+            facts=self.facts[item],
+            prompt=(mel * (steps < size[:, None])[..., None]).transpose(1, 2),
+            prompt_lengths=size,
+            embed=self.wanted[item],
+        )
+        return BatchVoices(*(a.index_copy(0, place, b.to(a.dtype)) for a, b in zip(voices, new, strict=True)))
 
 
 def plausible(facts: Tensor) -> Tensor:
@@ -224,15 +249,3 @@ def pad(arrays: Sequence[np.ndarray], length: int | None = None, value: float = 
     for row, array in zip(out, arrays, strict=True):
         row[: len(array)] = array
     return out
-
-
-def prosody(mel: np.ndarray, pitch: np.ndarray, durations: np.ndarray) -> np.ndarray:
-    """Per token (N, 3): energy (mean of the normalised mel), pitch (log2 Hz/150 of voiced frames), part voiced."""
-    voiced = (pitch != 0).astype(np.float32)
-    frames = np.stack([mel.mean(axis=1), pitch.astype(np.float32), voiced], axis=1)
-    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(frames, axis=0, dtype=np.float64)])
-    ends = np.cumsum(durations)
-    totals = sums[ends] - sums[ends - durations]
-    count = np.maximum(durations, 1)
-    values = [totals[:, 0] / count, totals[:, 1] / np.maximum(totals[:, 2], 1), totals[:, 2] / count]
-    return np.stack(values, axis=1).astype(np.float32)

@@ -1,7 +1,7 @@
 """Emotions as 128 numbers: from a label, by a table, or from a clip that carries one, by a small network over its mel.
 
-The network is trained to find the label and to agree with the table's row, and the synthesizer sometimes hears its
-embedding in place of the row, so that both mean the same to it.
+The network is trained to find the label and to agree with the table's row, and the synthesizer is sometimes
+conditioned on its embedding in place of the row, so that both mean the same to it.
 """
 
 from __future__ import annotations
@@ -17,20 +17,16 @@ from synthesizer.models.layers import length_mask
 from utils.errors import CloningError
 
 UNKNOWN = -1  # the index of an utterance whose emotion is not known
-BY_CLIP = 4  # in training, one item in so many hears its clip's embedding
+BY_CLIP = 4  # in training, one item in so many is conditioned on its clip's embedding
 
 
-class Emotion(NamedTuple):
+class EmotionOutput(NamedTuple):
     """What a batch expresses."""
 
-    embedding: Tensor  # (B, E) what the synthesizer hears
+    embedding: Tensor  # (B, E) what the synthesizer is conditioned on
     table: Tensor  # (B, E) of the labels
     clip: Tensor  # (B, E) what the network finds in the mel
     logits: Tensor  # (B, L) of the labels, from `clip`
-
-    def outputs(self) -> dict[str, Tensor]:
-        """For `synthesizer.training.losses.emotion_losses`."""
-        return {"emotion_table": self.table, "emotion_clip": self.clip, "emotion_logits": self.logits}
 
 
 class EmotionEncoder(nn.Module):
@@ -47,14 +43,14 @@ class EmotionEncoder(nn.Module):
         self.leave = nn.Linear(2 * config.channels, config.size)
         self.classify = nn.Linear(config.size, len(config.labels))
 
-    def forward(self, batch: dict[str, Tensor], lengths: Tensor) -> Emotion:
-        """Training: batch holds emotion (B,), mel (B, M, F) of `lengths` (B,) frames, and seeds (B,)."""
-        clip, table = self.clip(batch["mel"], lengths), self.label(batch["emotion"])
+    def forward(self, labels: Tensor, mel: Tensor, lengths: Tensor, seeds: Tensor) -> EmotionOutput:
+        """Training: labels (B,), mel (B, M, F) of `lengths` (B,) frames, seeds (B,) -> EmotionOutput."""
+        clip, table = self.clip(mel, lengths), self.label(labels)
         embedding = table
         if self.training:
-            by_clip = (batch["seeds"] % BY_CLIP == 0) & (batch["emotion"] != UNKNOWN)
+            by_clip = (seeds % BY_CLIP == 0) & (labels != UNKNOWN)
             embedding = torch.where(by_clip[:, None], clip.detach().to(table.dtype), table)
-        return Emotion(embedding, table, clip, self.classify(clip))
+        return EmotionOutput(embedding, table, clip, self.classify(clip))
 
     def label(self, indexes: Tensor) -> Tensor:
         """Places in the list of labels (B,) -> (B, E)"""

@@ -45,18 +45,18 @@ class FlowDecoder(nn.Module):
         hidden: Tensor,
         speaker: Tensor,
         mask: Tensor,
-        away: tuple[Tensor, Tensor, Tensor] | None = None,
+        unconditional: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Follow the velocity from noise (B, F, M) at time 0 to a mel (B, F, M) at time 1 in `steps` Euler steps.
 
-        away: mean, hidden and speaker of nobody's voice, to go `guidance` further away from (arXiv 2207.12598).
+        unconditional: mean, hidden and speaker without a voice, for classifier-free guidance (arXiv 2207.12598).
         """
         x = noise * self.temperature
         for step in range(self.steps):
             time = x.new_full((len(x),), step / self.steps)
             velocity = self.velocity(x, time, mean, hidden, speaker, mask)
-            if away is not None:
-                velocity = velocity + self.guidance * (velocity - self.velocity(x, time, *away, mask))
+            if unconditional is not None:
+                velocity = velocity + self.guidance * (velocity - self.velocity(x, time, *unconditional, mask))
             x = x + velocity / self.steps
         return x
 
@@ -67,21 +67,31 @@ class FlowDecoder(nn.Module):
         return (1 - keep * time) * noise + time * mel, mel - keep * noise
 
 
-class Spoken(NamedTuple):
+class FlowOutput(NamedTuple):
+    """Of a training pass: velocity and what it should be (B, W, M), and which frames count (B, W, 1)."""
+
+    velocity: Tensor
+    target: Tensor
+    mask: Tensor
+
+
+class FlowConditioning(NamedTuple):
     """What a flow in place of a postnet is told beside the smooth mel."""
 
-    context: Tensor  # (B, F, E) what the attention saw of the text
+    context: Tensor  # (B, F, E) of the text, weighted by the attention
     speaker: Tensor  # (B, D) of norm 1
     seeds: Sequence[int]  # one an item
 
     @classmethod
-    def of(cls, attention: Tensor, values: Tensor, reduction: int, speaker: Tensor, seeds: Sequence[int]) -> Spoken:
+    def from_attention(
+        cls, attention: Tensor, values: Tensor, reduction: int, speaker: Tensor, seeds: Sequence[int]
+    ) -> FlowConditioning:
         """attention (B, S, N) over values (B, N, E), `reduction` frames a step"""
         return cls((attention @ values.to(attention.dtype)).repeat_interleave(reduction, dim=1), speaker, seeds)
 
-    def item(self, row: int, frames: int) -> Spoken:
+    def item(self, row: int, frames: int) -> FlowConditioning:
         """One item of the batch alone, its first frames."""
-        return Spoken(self.context[row : row + 1, :frames], self.speaker[row : row + 1], [self.seeds[row]])
+        return FlowConditioning(self.context[row : row + 1, :frames], self.speaker[row : row + 1], [self.seeds[row]])
 
 
 class FlowPostnet(FlowDecoder):
@@ -90,6 +100,8 @@ class FlowPostnet(FlowDecoder):
     Mels are (B, M, F) here, lengths (B,) in frames. `context` is the size of what the attention sees.
     """
 
+    mel_mean: Tensor
+    mel_std: Tensor
     WINDOW = 128  # frames of each item that it learns from in a step
 
     def __init__(self, config: FlowConfig, n_mels: int, context: int, speaker_size: int) -> None:
@@ -117,12 +129,14 @@ class FlowPostnet(FlowDecoder):
             raise CloningError(f"flow_from: the flow of these weights does not fit model.flow: {reason}") from None
         self.stack.freeze_blocks()
 
-    def forward(self, smooth: Tensor, spoken: Spoken, mel: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Training, towards `mel`: velocity, velocity_target (B, W, M), mask (B, W, 1) of a window of each; `spoken`.
+    def forward(self, smooth: Tensor, conditioning: FlowConditioning, mel: Tensor, lengths: Tensor) -> FlowOutput:
+        """Training: smooth and true mel (B, M, F) of `lengths` (B,) frames -> FlowOutput of a window of each item.
 
-        What made `smooth` and the context learns nothing of it.
+        What made `smooth` and the context gets no gradient.
         """
-        draws = [torch.Generator().manual_seed(int(seed) + 1) for seed in spoken.seeds]  # others than the dropouts'
+        draws = [
+            torch.Generator().manual_seed(int(seed) + 1) for seed in conditioning.seeds
+        ]  # others than the dropouts'
         time, place = torch.stack([torch.rand(2, generator=draw) for draw in draws]).to(mel).unbind(dim=1)
         width = min(self.WINDOW, mel.shape[2])
         starts = (place * (lengths - width + 1).clamp(min=1)).long()
@@ -135,23 +149,23 @@ class FlowPostnet(FlowDecoder):
         goal, mean = window(self._normal(mel)), window(self._normal(smooth.detach()))
         noise = normal_noise(mask.sum(dim=1).flatten(), goal, draws)
         point, target = self.path(goal, noise, time)
-        heard = self.hear(window(spoken.context.detach()))
-        velocity = self.velocity(point, time, mean, heard, self._who(spoken.speaker), mask)
-        return {"velocity": velocity, "velocity_target": target, "mask": mask, "spoken": spoken}
+        heard = self.hear(window(conditioning.context.detach()))
+        velocity = self.velocity(point, time, mean, heard, self._condition(conditioning.speaker), mask)
+        return FlowOutput(velocity, target, mask)
 
-    def draw(self, smooth: Tensor, spoken: Spoken, lengths: Tensor) -> Tensor:
-        """Inference: a mel around `smooth` (B, M, F), the same for the same seeds."""
+    def draw(self, smooth: Tensor, conditioning: FlowConditioning, lengths: Tensor) -> Tensor:
+        """Inference: a mel (B, M, F) around `smooth` (B, M, F) of `lengths` (B,), the same for the same seeds."""
         mask = length_mask(lengths.clamp(max=smooth.shape[2]), smooth.shape[2])[..., None]
-        mean, heard = self._normal(smooth), self.hear(spoken.context)
-        draws = [torch.Generator().manual_seed(seed) for seed in spoken.seeds]
+        mean, heard = self._normal(smooth), self.hear(conditioning.context)
+        draws = [torch.Generator().manual_seed(seed) for seed in conditioning.seeds]
         noise = normal_noise(mask.sum(dim=1).flatten(), mean, draws)
-        drawn = self.sample(noise, mean, heard, self._who(spoken.speaker), mask)
+        drawn = self.sample(noise, mean, heard, self._condition(conditioning.speaker), mask)
         return (drawn * self.mel_std + self.mel_mean).transpose(1, 2)
 
     def _normal(self, mel: Tensor) -> Tensor:
         return (mel.transpose(1, 2) - self.mel_mean) / self.mel_std
 
-    def _who(self, speaker: Tensor) -> Tensor:
+    def _condition(self, speaker: Tensor) -> Tensor:
         return F.silu(self.voice(speaker * math.sqrt(speaker.shape[1])))
 
 

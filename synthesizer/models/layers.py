@@ -1,4 +1,4 @@
-"""Small things that both synthesizers are built of."""
+"""Building blocks that several synthesizers share."""
 
 from __future__ import annotations
 
@@ -96,6 +96,7 @@ class ConvBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+        """x (B, F, C), condition (B, K), mask (B, F, 1) -> (B, F, C)"""
         y = self._depthwise(x * mask)
         gain, shift = self.film(condition).unsqueeze(1).chunk(2, dim=-1)
         y = self.norm(y) * (1 + gain) + shift
@@ -105,6 +106,7 @@ class ConvBlock(nn.Module):
         if x.is_cuda:
             x = x.to(torch.get_autocast_dtype("cuda")) if torch.is_autocast_enabled("cuda") else x
             weight = self.depthwise.weight[:, 0, 0].t().to(x.dtype)
+            assert self.depthwise.bias is not None
             return Depthwise.apply(x.contiguous(), weight) + self.depthwise.bias.to(x.dtype)
         return self.depthwise(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
 
@@ -117,11 +119,13 @@ class Depthwise(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor, weight: Tensor) -> Tensor:
+        """x (B, F, C), weight (K, C) -> (B, F, C)"""
         context.save_for_backward(x, weight)
         return _shifted(x, weight)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """gradient (B, F, C) of the output -> of x (B, F, C) and of the weight (K, C)"""
         x, weight = context.saved_tensors
         gradient = gradient.contiguous()
         of_weight = torch.empty_like(weight)
@@ -164,6 +168,7 @@ class ConvStack(nn.Module):
                 part.requires_grad_(False)
 
     def forward(self, x: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+        """x (B, F, C), condition (B, K), mask (B, F, 1) -> (B, F, C), 0 where the mask is"""
         for block in self.blocks:
             x = block(x, condition, mask)
         return self.norm(x) * mask

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from synthesizer.models.layers import ConvStack
 
 
-class Heard(NamedTuple):
+class FrameClasses(NamedTuple):
     """Of each frame: logits (B, F, S) of symbols, phones a frame (B, F), 0 in silence, logits (B, F) of speech."""
 
     symbols: Tensor
@@ -25,7 +25,7 @@ class Heard(NamedTuple):
 
 
 class Listener(nn.Module):
-    """Normalised mel (B, F, M), mask (B, F, 1) -> Heard."""
+    """Normalised mel (B, F, M), mask (B, F, 1) -> FrameClasses."""
 
     def __init__(self, n_mels: int, n_symbols: int, channels: int = 192, blocks: int = 4, kernel: int = 7) -> None:
         super().__init__()
@@ -33,10 +33,11 @@ class Listener(nn.Module):
         self.stack = ConvStack(blocks, channels, 1, kernel, 2)
         self.leave = nn.Linear(channels, n_symbols + 2)
 
-    def forward(self, mel: Tensor, mask: Tensor) -> Heard:
+    def forward(self, mel: Tensor, mask: Tensor) -> FrameClasses:
+        """mel (B, F, M), mask (B, F, 1) -> FrameClasses"""
         one = mel.new_ones(len(mel), 1)  # these blocks have no condition
         found = self.leave(self.stack(self.enter(mel) * mask, one, mask)).float()
-        return Heard(found[..., :-2], F.softplus(found[..., -2]), found[..., -1])
+        return FrameClasses(found[..., :-2], F.softplus(found[..., -2]), found[..., -1])
 
     def pace(self, mel: Tensor, mask: Tensor) -> Tensor:
         """log of the mean frames that a phone takes in speech, (B,): mel (B, F, M), mask (B, F, 1)."""
@@ -46,7 +47,7 @@ class Listener(nn.Module):
         return (speech.sum(dim=1).clamp(min=1) / phones.clamp(min=0.05)).log()
 
 
-def listener_losses(heard: Heard, symbols: Tensor, durations: Tensor, silent: Tensor) -> dict[str, Tensor]:
+def listener_losses(heard: FrameClasses, symbols: Tensor, durations: Tensor, silent: Tensor) -> dict[str, Tensor]:
     """What the listener owes to an alignment, each (B, F), to be averaged over frames.
 
     symbols, durations (B, F): of each frame its symbol and the frames that this symbol takes; silent (B, F): whether it

@@ -9,7 +9,7 @@ trained with some, joins the speaker: it is a matter of pitch, energy and durati
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,16 +17,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from synthesizer.batches import ParallelBatch
 from synthesizer.config import SynthesizerConfig
-from synthesizer.models.emotion import EmotionEncoder
-from synthesizer.models.flow import FlowDecoder, normal_noise
+from synthesizer.models.alignment_quality import AlignmentQuality
+from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording, require_finite
+from synthesizer.models.durations import planned_durations, upsampled, upsampling
+from synthesizer.models.emotion import EmotionEncoder, EmotionOutput
+from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
 from synthesizer.models.layers import ConvStack, HashedDropout, length_mask
-from synthesizer.models.listener import Listener
+from synthesizer.models.listener import FrameClasses, Listener
 from synthesizer.models.prompt import Prompt, TokenAttention
 from synthesizer.text.clauses import N_MARKS, ahead
+from synthesizer.text.processor import TextProcessor
+from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.voice import USUAL_PACE, USUAL_SPREAD
 
-N_PROSODY = 3  # energy, pitch, voicing: see `synthesizer.data.dataset.prosody`
+N_PROSODY = 3  # energy, pitch, voicing: see `synthesizer.features.prosody`
 N_POSITION = 3
 Drop = Callable[[Tensor], Tensor]
 
@@ -42,8 +48,8 @@ class Conditioning(NamedTuple):
     present: Tensor | None = None
     guessed: Tensor | None = None  # facts (B, 3) as the embedding alone tells them
 
-    def nobody(self) -> Conditioning:
-        """No voice, for guidance."""
+    def unconditional(self) -> Conditioning:
+        """No voice, for classifier-free guidance."""
         present = None if self.present is None else torch.zeros_like(self.present)
         return self._replace(voice=torch.zeros_like(self.voice), present=present)
 
@@ -57,6 +63,31 @@ class Encoding:
     prosody: Tensor
     mask: Tensor  # (B, N, 1)
     relative: Tensor  # prosody with its pitch against the voice's own
+
+
+class FrameTargets(NamedTuple):
+    """Of each frame of a window (B, W): its symbol, whether that is no phone, and how many frames it takes."""
+
+    symbols: Tensor
+    silent: Tensor
+    durations: Tensor
+
+
+class ParallelOutput(NamedTuple):
+    """Of a training pass, over N tokens and windows of W frames."""
+
+    durations_log: Tensor  # (B, N)
+    prosody: Tensor  # (B, N, 3)
+    prosody_target: Tensor  # (B, N, 3)
+    mean: Tensor  # (B, W, M) the mean mel
+    mel: Tensor  # (B, W, M) the recording, normalized
+    mask: Tensor  # (B, W, 1)
+    flow: FlowOutput | None = None
+    drawn: Tensor | None = None  # (B, W, M) as at inference, where the batch has noise for it
+    facts: Tensor | None = None  # (B, 3) of the voice as its embedding alone tells them
+    heard: FrameClasses | None = None  # what the listener finds in `mel`
+    frame_targets: FrameTargets | None = None  # what it should find
+    emotion: EmotionOutput | None = None
 
 
 class Predictor(nn.Module):
@@ -73,7 +104,10 @@ class Predictor(nn.Module):
     def forward(
         self, x: Tensor, condition: Tensor, mask: Tensor, marks: Tensor | None = None, drop: Drop = lambda x: x
     ) -> Tensor:
-        """marks (B, N): see `clauses.ahead`; `drop` is applied to what is predicted from."""
+        """x (B, N, C), condition (B, K), mask (B, N, 1), marks (B, N) (see `clauses.ahead`) -> (B, N, outputs)
+
+        `drop` is applied to what is predicted from.
+        """
         x = drop(x)
         if self.marks is not None and marks is not None:
             mark, near = ahead(marks)
@@ -82,8 +116,13 @@ class Predictor(nn.Module):
         return self.leave(drop(self.stack(x, condition, mask)))
 
 
-class Parallel(nn.Module):
-    """Parallel synthesizer. Mels are (B, F, M) in here, normalised by `mel_mean` and `mel_std`."""
+class Parallel(AcousticModel):
+    """Parallel synthesizer. Mels are (B, F, M) in here, normalized by `mel_mean` and `mel_std`."""
+
+    needs_durations = True
+    max_characters = 200
+    mel_mean: Tensor
+    mel_std: Tensor
 
     def __init__(self, config: SynthesizerConfig, n_symbols: int, n_mels: int) -> None:
         super().__init__()
@@ -105,7 +144,10 @@ class Parallel(nn.Module):
         self.flow = None
         if self.config.decoder == "flow":
             self.flow = FlowDecoder(self.config.flow, n_mels, channels, channels, self.config.guidance)
-        self.voice = self.guess = self.listener = None
+        self.voice: nn.Linear | None = None
+        self.guess: nn.Sequential | None = None
+        self.listener: Listener | None = None
+        self.uses_voice_facts = self.config.voice
         if self.config.voice:
             self.voice = nn.Linear(3, channels, bias=False)
             nn.init.zeros_(self.voice.weight)  # so that weights without it go on as they were
@@ -130,65 +172,47 @@ class Parallel(nn.Module):
             stack.freeze_blocks()
         self.embedding.requires_grad_(False)
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Training: everything the losses need, for a window of frames of each item.
-
-        batch: tokens, marks, durations (B, N), token_lengths (B,), speaker (B, D), prosody (B, N, 3), seeds (B,);
-        window_start, window_lengths (B,), mel (B, M, W) of the window, noise (B, W, M), time (B,); for a model that is
-        told of voices facts (B, 3), for one with a prompt prompt (B, M, R), prompt_lengths (B,), 0 for none.
-        Returns durations_log (B, N), prosody, prosody_target (B, N, 3), mean, mel, and with a flow velocity,
-        velocity_target (B, W, M); mask (B, W, 1). With `draw` (B, W, M), noise, also `drawn`, the mel (B, W, M) of
-        inference. A model of emotions also needs emotion (B,), and returns what `emotion_losses` reads.
-        """
+    def forward(self, batch: ParallelBatch) -> ParallelOutput:
+        """Training: everything the losses need, for a window of frames of each item; shapes as in `ParallelBatch`."""
         dropout = HashedDropout(batch["seeds"]) if self.training else None
-        emotion = self.emotion(batch, batch["window_lengths"]) if self.emotion is not None else None
-        who = self.condition(
-            batch["speaker"],
-            emotion.embedding if emotion is not None else None,
-            batch.get("facts"),
-            batch.get("prompt"),
-            batch.get("prompt_lengths"),
-        )
+        emotion = None
+        if self.emotion is not None:
+            emotion = self.emotion(batch["emotion"], batch["mel"], batch["window_lengths"], batch["seeds"])
+        embedding = emotion.embedding if emotion is not None else None
+        who = self.condition(batch["speaker"], embedding, batch["facts"], batch["prompt"], batch["prompt_lengths"])
         if dropout is not None:
             who = self._withheld(who, dropout)
-        encoding = self.encode(batch["tokens"], batch["token_lengths"], who, dropout, batch.get("marks"))
+        encoding = self.encode(batch["tokens"], batch["token_lengths"], who, dropout, batch["marks"])
         width = batch["mel"].shape[2]
         places = batch["window_start"][:, None] + torch.arange(width, device=batch["mel"].device)
         index, position = upsampled(batch["durations"], places)
-        real = self.real(batch)
-        mel, mask = real["mel"], real["mask"]
-        spoken = self.filled(batch["prosody"], who)
-        hidden = self.frames(encoding.hidden, spoken, index, position, who, mask)
+        mel, mask = self.recorded(batch)
+        prosody = self.filled(batch["prosody"], who)
+        hidden = self.frames(encoding.hidden, prosody, index, position, who, mask)
         mean = self.mean(hidden) * mask
-        output = {
-            "durations_log": encoding.durations_log,
-            "prosody": encoding.relative,
-            "prosody_target": self._relative(batch["prosody"], who),
-            "mean": mean,
-            "mel": mel,
-            "mask": mask,
-        }
-        if who.guessed is not None:
-            output["voice"] = who.guessed
+        flow = drawn = heard = frame_targets = None
         if self.listener is not None:
-            output["heard"] = self.listener(mel, mask)
-            output["frame_symbols"] = batch["tokens"].gather(1, index)
-            output["frame_silent"] = batch["silent"].gather(1, index)
-            output["frame_durations"] = batch["durations"].gather(1, index)
+            heard = self.listener(mel, mask)
+            said = (batch["tokens"], batch["silent"], batch["durations"])
+            frame_targets = FrameTargets(*(of_tokens.gather(1, index) for of_tokens in said))
         if self.flow is not None:
             point, target = self.flow.path(mel, batch["noise"], batch["time"])
-            output["velocity"] = self.flow.velocity(point, batch["time"], mean, hidden, who.voice, mask)
-            output["velocity_target"] = target
+            flow = FlowOutput(self.flow.velocity(point, batch["time"], mean, hidden, who.voice, mask), target, mask)
             if "draw" in batch:
-                output["drawn"] = self.flow.sample(batch["draw"] * mask, mean, hidden, who.voice, mask)
-        if emotion is not None:
-            output |= emotion.outputs()
-        return output
+                drawn = self.flow.sample(batch["draw"] * mask, mean, hidden, who.voice, mask)
+        return ParallelOutput(
+            encoding.durations_log, encoding.relative, self._relative(batch["prosody"], who), mean, mel, mask,
+            flow, drawn, who.guessed, heard, frame_targets, emotion,
+        )  # fmt: skip
 
-    def real(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The normalised mel (B, W, M) of the windows of a batch, and its mask (B, W, 1)."""
+    def recorded(self, batch: ParallelBatch) -> tuple[Tensor, Tensor]:
+        """The normalized mel (B, W, M) of the windows of a batch, and its mask (B, W, 1)."""
         mask = length_mask(batch["window_lengths"], batch["mel"].shape[2])[..., None]
-        return {"mel": (batch["mel"].transpose(1, 2) - self.mel_mean) / self.mel_std * mask, "mask": mask}
+        return self._normalized(batch["mel"].transpose(1, 2)) * mask, mask
+
+    def _normalized(self, mel: Tensor) -> Tensor:
+        """mel (B, F, M) in the units of `utils.audio.mel` -> (B, F, M)"""
+        return (mel - self.mel_mean) / self.mel_std
 
     def condition(
         self,
@@ -203,18 +227,20 @@ class Parallel(nn.Module):
         """
         embedding = speaker * math.sqrt(speaker.shape[1])
         voice = self.speaker(embedding)
-        guessed = tokens = present = None
-        if self.voice is not None:
+        guessed: Tensor | None = None
+        tokens: Tensor | None = None
+        present: Tensor | None = None
+        if self.voice is not None and self.guess is not None:
             guessed = self.guess(embedding)
             facts = guessed.detach() if facts is None else torch.where(facts.isnan(), guessed.detach(), facts)
             voice = voice + self.voice(normal_facts(facts).to(voice.dtype))
         if self.prompt is not None:
-            if prompt is None:
+            if prompt is None or prompt_lengths is None:
                 present = torch.zeros(len(speaker), dtype=torch.bool, device=speaker.device)
                 tokens = voice.new_zeros(len(speaker), 1, self.config.prompt_width)
             else:
                 mask = length_mask(prompt_lengths, prompt.shape[2])[..., None]
-                heard = (prompt.transpose(1, 2) - self.mel_mean) / self.mel_std * mask
+                heard = self._normalized(prompt.transpose(1, 2)) * mask
                 tokens, present = self.prompt(heard, mask), prompt_lengths > 0
                 voice = voice + self.prompt_voice(tokens.mean(dim=1)) * present[:, None]
         voice = F.silu(voice)
@@ -295,12 +321,12 @@ class Parallel(nn.Module):
         durations: Tensor,
         prosody: Tensor,
         who: Conditioning,
-        seeds: list[int],
-        nobody: Encoding | None = None,
+        seeds: Sequence[int],
+        unconditional: Encoding | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Inference: durations (B, N) in frames, prosody (B, N, 3), one seed an item -> mel (B, M, F), lengths (B,).
 
-        nobody: the same text encoded without a voice (`who.nobody()`), for guidance.
+        unconditional: the same text encoded without a voice, for classifier-free guidance.
         """
         lengths = durations.sum(dim=1)
         index, position = upsampling(durations)
@@ -308,48 +334,52 @@ class Parallel(nn.Module):
         hidden = self.frames(encoding.hidden, prosody, index, position, who, mask)
         mel = self.mean(hidden) * mask
         if self.flow is not None:
-            away = None
-            if nobody is not None:
-                silent = who.nobody()
-                other = self.frames(nobody.hidden, prosody, index, position, silent, mask)
-                away = (self.mean(other) * mask, other, silent.voice)
+            without = None
+            if unconditional is not None:
+                no_voice = who.unconditional()
+                other = self.frames(unconditional.hidden, prosody, index, position, no_voice, mask)
+                without = (self.mean(other) * mask, other, no_voice.voice)
             noise = normal_noise(lengths, mel, [torch.Generator().manual_seed(seed) for seed in seeds])
-            mel = self.flow.sample(noise, mel, hidden, who.voice, mask, away)
+            mel = self.flow.sample(noise, mel, hidden, who.voice, mask, without)
         return (mel * self.mel_std + self.mel_mean).transpose(1, 2), lengths
+
+    def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
+        """The mel of each sentence (see `AcousticModel.generate`)."""
+        tokens, lengths, max_abs = inputs.tokens, inputs.token_lengths, settings.mel.max_abs
+        who = self.condition(inputs.speaker, inputs.emotion, inputs.facts, inputs.prompt, inputs.prompt_lengths)
+        encoding = self.encode(tokens, lengths, who, marks=inputs.marks)
+        unconditional = self.encode(tokens, lengths, who.unconditional()) if self.config.guidance else None
+        require_finite(encoding.durations_log, "durations")
+        durations = planned_durations(encoding.durations_log, tokens, lengths, settings)
+        mels, frame_counts = self.mels(encoding, durations, encoding.prosody, who, inputs.seeds, unconditional)
+        index, _ = upsampling(durations)
+        require_finite(mels, "mels")
+        return [
+            Generated(mel[:, :n].clamp(-max_abs, max_abs), F.one_hot(places[:n], int(size)), "durations")
+            for mel, places, n, size in zip(mels, index, frame_counts.tolist(), lengths, strict=True)
+        ]
+
+    def teacher_forced(self, inputs: ModelInput, recording: Recording, silence: float) -> Tensor:
+        """The mel (1, M, F) with the durations and the prosody of the recording."""
+        assert recording.durations is not None and recording.prosody is not None
+        who = self.condition(inputs.speaker, inputs.emotion)
+        encoding = self.encode(inputs.tokens, inputs.token_lengths, who)
+        return self.mels(encoding, recording.durations, self.filled(recording.prosody, who), who, inputs.seeds)[0]
+
+    def pace(self, mel: Tensor) -> float:
+        """log of the mean frames that a phone takes in mel (1, F, M)."""
+        assert self.listener is not None
+        return float(self.listener.pace(self._normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)))
+
+    def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], text: TextProcessor) -> AlignmentQuality:
+        """Planned durations cannot skip; symbols that take no time are not missed."""
+        said = alignment.any(dim=0).tolist()
+        wanted = [text.symbols[t] not in (SILENCE, END, WORD_BOUNDARY, *PAUSES) for t in tokens]
+        covered = [a for a, w in zip(said, wanted, strict=True) if w]
+        return AlignmentQuality(sum(covered) / max(1, len(covered)), 1.0, 0, 0, len(alignment))
 
 
 def normal_facts(facts: Tensor) -> Tensor:
     """facts (B, 3) of `utils.voice` -> numbers of about 0 +- 1."""
     pitch, spread, pace = facts.unbind(dim=1)
     return torch.stack([pitch * 2, (spread - USUAL_SPREAD) * 10, (pace - USUAL_PACE) * 5], dim=1)
-
-
-def upsampled(durations: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """durations (B, N) in frames, places (B, F): token of each of these frames (B, F) and its place in it (B, F, 3).
-
-    The place is (fraction from the left, fraction from the right, log duration). Frames past an item's end repeat its
-    last place; mask them.
-    """
-    ends = durations.cumsum(dim=1)
-    places = torch.minimum(places, ends[:, -1:].clamp(min=1) - 1)
-    index = torch.searchsorted(ends, places.contiguous(), right=True).clamp(max=durations.shape[1] - 1)
-    length = durations.gather(1, index).clamp(min=1).float()
-    left = (places - (ends.gather(1, index) - durations.gather(1, index)) + 0.5) / length
-    left = left.clamp(0, 1)
-    return index, torch.stack([left, 1 - left, length.log()], dim=-1)
-
-
-def upsampling(durations: Tensor) -> tuple[Tensor, Tensor]:
-    """`upsampled` of all frames of a batch, as many as its longest item has."""
-    frames = torch.arange(max(1, int(durations.sum(dim=1).max())), device=durations.device)
-    return upsampled(durations, frames.expand(len(durations), -1))
-
-
-def whole_durations(durations: Tensor, lengths: Tensor, rate: float = 1.0) -> Tensor:
-    """Predicted durations (B, N) in fractions of frames -> whole ones, `rate` times faster.
-
-    Boundaries are rounded, not durations, so errors do not add up and the sum is exact to half a frame.
-    """
-    mask = length_mask(lengths, durations.shape[1])
-    ends = (durations.clamp(min=0) * mask / rate).cumsum(dim=1).round().long()
-    return torch.diff(ends, dim=1, prepend=ends.new_zeros(len(ends), 1))

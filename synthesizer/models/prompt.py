@@ -27,6 +27,7 @@ class Prompt(nn.Module):
         self.leave = nn.Linear(channels, width)
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
+        """mel (B, R, M), mask (B, R, 1) -> (B, K, T)"""
         one = mel.new_ones(len(mel), 1)  # these blocks have no condition
         hidden = self.stack(self.enter(mel) * mask, one, mask)
         keys, values = self.attend(hidden).chunk(2, dim=-1)
@@ -48,6 +49,7 @@ class TokenAttention(nn.Module):
         nn.init.zeros_(self.leave.weight)  # so that weights without it go on as they were
 
     def forward(self, x: Tensor, tokens: Tensor, present: Tensor) -> Tensor:
+        """x (B, N, C), tokens (B, K, T), present (B,) -> (B, N, C)"""
         keys, values = self.read(tokens).chunk(2, dim=-1)
         found = self.leave(attention(self.ask(self.norm(x)), keys, values))
         return x + found * present[:, None, None].to(found.dtype)
@@ -55,5 +57,5 @@ class TokenAttention(nn.Module):
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
     """In HEADS heads: queries (B, N, C), keys and values (B, K, C) -> (B, N, C); mask (B, 1, 1, K) true where seen."""
-    parts = (x.unflatten(-1, (HEADS, -1)).transpose(1, 2) for x in (queries, keys, values))
-    return F.scaled_dot_product_attention(*parts, attn_mask=mask).transpose(1, 2).flatten(2)
+    query, key, value = (x.unflatten(-1, (HEADS, -1)).transpose(1, 2) for x in (queries, keys, values))
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -19,7 +19,13 @@ def frame_limit(n_tokens: int, symbol_set: str, rate: float = 1.0) -> int:
     return round((LIMIT_EXTRA_FRAMES + FRAMES_PER_TOKEN[symbol_set] * n_tokens) / min(1.0, rate))
 
 
-class EachByItself:
+class Stopper(Protocol):
+    """Told each step's stop probabilities (B,) and attention (B, N); says whether every item has stopped."""
+
+    def __call__(self, stop: Tensor, attention: Tensor) -> bool: ...
+
+
+class StoppingCriteria:
     """A Stopper: by the stop token, by attention that stays at the last token, or by the limit of the text's length.
 
     `frames` and `reasons` tell where each item ends and why; an item that has stopped is not looked at again.

@@ -9,18 +9,22 @@ speaks. And all its heads look only a few tokens around that place, so the voice
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from synthesizer.batches import AutoregressiveBatch
 from synthesizer.config import SynthesizerConfig, TransformerConfig
+from synthesizer.models.autoregressive import AutoregressiveModel, AutoregressiveOutput, Memory
+from synthesizer.models.base import ModelInput
+from synthesizer.models.decoding import DecoderOutput
 from synthesizer.models.emotion import EmotionEncoder
-from synthesizer.models.flow import FlowPostnet, Spoken
+from synthesizer.models.flow import FlowConditioning, FlowPostnet
 from synthesizer.models.layers import ConvStack, ItemDropout, length_mask
-from synthesizer.models.tacotron.network import Stopper
+from synthesizer.models.stopping import Stopper
 
 SPAN = 64  # places to either side, or steps back, that self-attention reaches
 BEHIND = 1  # tokens behind the place of the step before that the decoder still sees
@@ -28,13 +32,13 @@ Cache = list[tuple[Tensor, Tensor]]  # of each layer: keys and values (B, H, S, 
 
 
 @dataclass(frozen=True)
-class Memory:
-    """The text as the decoder sees it, with what does not change from step to step computed once."""
+class TransformerMemory(Memory):
+    """The text as the decoder sees it, with what does not change from step to step computed once.
 
-    values: Tensor  # (B, N, C)
-    mask: Tensor  # (B, N) true for tokens
-    pairs: Cache  # keys and values of each decoder layer's attention over the text
-    condition: Tensor  # (B, C) speaker and emotion
+    condition (B, C): speaker and emotion.
+    """
+
+    pairs: Cache  # keys and values of each decoder layer's cross-attention
 
 
 class Attention(nn.Module):
@@ -64,19 +68,21 @@ class Attention(nn.Module):
         return self.leave((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)), weights
 
 
-class Layer(nn.Module):
-    """Self-attention, attention over the text (decoder only) and two linear layers, each after a norm, residual."""
+class EncoderLayer(nn.Module):
+    """Self-attention and two linear layers, each after a norm, residual."""
 
-    def __init__(self, config: TransformerConfig, decoder: bool) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.self_norm, self.own = nn.LayerNorm(config.width), Attention(config.width, config.heads)
-        self.text_norm = nn.LayerNorm(config.width) if decoder else None
-        self.text = Attention(config.width, config.heads) if decoder else None
+        self.add_cross_attention(config)
         self.last_norm = nn.LayerNorm(config.width)
         self.up = nn.Linear(config.width, config.feedforward)
         self.down = nn.Linear(config.feedforward, config.width)
 
-    def look_back(
+    def add_cross_attention(self, config: TransformerConfig) -> None:
+        """What a decoder layer has between self-attention and linear layers; first values are drawn in that order."""
+
+    def self_attention(
         self, x: Tensor, angles: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Self-attention of x (B, S, C) at rotary `angles` (S, D); also keys and values, past ones first."""
@@ -87,24 +93,37 @@ class Layer(nn.Module):
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
         return x + self.own(rotate(self.own.queries(y), angles), (key, value), mask)[0], (key, value)
 
-    def read(self, x: Tensor, pairs: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Attention over the text -> (B, S, C), weights (B, H, S, N)"""
-        y, weights = self.text(self.text.queries(self.text_norm(x)), pairs, mask)
-        return x + y, weights
-
-    def think(self, x: Tensor) -> Tensor:
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """(B, S, C) -> (B, S, C)"""
         return x + self.down(F.gelu(self.up(self.last_norm(x))))
 
 
-class Transformer(nn.Module):
+class DecoderLayer(EncoderLayer):
+    """With cross-attention over the text between the two."""
+
+    def add_cross_attention(self, config: TransformerConfig) -> None:
+        """Adds `text_norm` and `text`."""
+        self.text_norm = nn.LayerNorm(config.width)
+        self.text = Attention(config.width, config.heads)
+
+    def cross_attention(self, x: Tensor, pairs: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention over the text: x (B, S, C) -> (B, S, C), weights (B, H, S, N)"""
+        y, weights = self.text(self.text.queries(self.text_norm(x)), pairs, mask)
+        return x + y, weights
+
+
+class Transformer(AutoregressiveModel[TransformerMemory]):
     """Autoregressive synthesizer. Mels are (B, M, F), F a multiple of the reduction; S = F / reduction steps."""
+
+    needs_durations = True
+    untimed_symbols = 1  # the end symbol
 
     def __init__(self, config: SynthesizerConfig, n_symbols: int, n_mels: int) -> None:
         super().__init__()
         sizes = self.config = config.transformer
         width, self.n_mels = sizes.width, n_mels
         self.embedding = nn.Embedding(n_symbols, width)
-        self.encoder = nn.ModuleList(Layer(sizes, decoder=False) for _ in range(sizes.encoder_layers))
+        self.encoder = nn.ModuleList(EncoderLayer(sizes) for _ in range(sizes.encoder_layers))
         self.encoder_norm = nn.LayerNorm(width)
         self.speaker = nn.Linear(config.speaker_size, width)
         self.emotion = EmotionEncoder(config.emotion, n_mels) if config.emotion.labels else None
@@ -113,7 +132,7 @@ class Transformer(nn.Module):
         self.prenet = nn.ModuleList([nn.Linear(n_mels, sizes.prenet), nn.Linear(sizes.prenet, sizes.prenet)])
         self.hear = nn.Linear(sizes.prenet, width)
         self.here = nn.Linear(width, width)
-        self.decoder = nn.ModuleList(Layer(sizes, decoder=True) for _ in range(sizes.decoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(sizes) for _ in range(sizes.decoder_layers))
         self.decoder_norm = nn.LayerNorm(width)
         self.mel = nn.Linear(width, n_mels * sizes.reduction)
         self.stop = nn.Linear(width, 1)
@@ -133,57 +152,58 @@ class Transformer(nn.Module):
         voice = F.silu(self.speaker(speaker * math.sqrt(speaker.shape[1])))
         return voice if emotion is None else voice + self.feel(emotion)  # a sum: it goes over to voices never acted
 
-    def remember(
+    def encode(self, inputs: ModelInput, dropout: ItemDropout) -> TransformerMemory:
+        """The text and the voice as the decoder sees them."""
+        return self.encode_text(inputs.tokens, inputs.token_lengths, self.condition(inputs.speaker, inputs.emotion))
+
+    def encode_text(
         self, tokens: Tensor, lengths: Tensor, condition: Tensor, dropout: ItemDropout | None = None
-    ) -> Memory:
-        """tokens (B, N), lengths (B,), condition (B, C) -> Memory; dropout in training only"""
+    ) -> TransformerMemory:
+        """tokens (B, N), lengths (B,), condition (B, C) -> TransformerMemory; dropout in training only"""
         mask = length_mask(lengths, tokens.shape[1])
         places = torch.arange(tokens.shape[1], device=tokens.device)
         near = (places[:, None] - places).abs() <= SPAN
         seen = (near & mask[:, None]) | torch.eye(len(places), dtype=torch.bool, device=tokens.device)
         x, angles = self.embedding(tokens) + condition[:, None], self._angles(places)
-        for layer in self.encoder:
-            x = layer.think(layer.look_back(x, angles, seen[:, None])[0])
+        for layer in cast(list[EncoderLayer], self.encoder):
+            x = layer.feed_forward(layer.self_attention(x, angles, seen[:, None])[0])
         x = self.encoder_norm(x) + condition[:, None]
         if dropout is not None:
             x = dropout(x, self.config.dropout, lengths)
-        return Memory(x, mask, [layer.text.pairs(x) for layer in self.decoder], condition)
+        return TransformerMemory(
+            x, mask, condition, [layer.text.pairs(x) for layer in cast(list[DecoderLayer], self.decoder)]
+        )
 
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Teacher forcing: batch as of `SynthesisData.whole`; targets (B, S) say which token each step speaks.
-
-        Returns mel and linear (before and after the postnet) (B, M, F), attention (B, S, N), logits stop (B, S); with a
-        flow, what it learns from in place of linear; for a model of emotions what `emotion_losses` reads.
-        """
-        target, lengths = batch["mel"], batch["mel_lengths"]
-        dropout = ItemDropout(batch["seeds"], target.device)
-        emotion = self.emotion(batch, lengths) if self.emotion is not None else None
+    def forward(self, batch: AutoregressiveBatch) -> AutoregressiveOutput:
+        """Teacher forcing of a batch, whose targets say which token each step speaks."""
+        dropout, emotion = ItemDropout(batch["seeds"], batch["mel"].device), None
+        if self.emotion is not None:
+            emotion = self.emotion(batch["emotion"], batch["mel"], batch["mel_lengths"], batch["seeds"])
         condition = self.condition(batch["speaker"], emotion.embedding if emotion is not None else None)
-        memory = self.remember(batch["tokens"], batch["token_lengths"], condition, dropout if self.training else None)
-        steps = torch.div(lengths + self.reduction - 1, self.reduction, rounding_mode="floor")
-        previous = target[:, :, self.reduction - 1 : -1 : self.reduction]  # the last frame of each step but the last
-        previous = torch.cat([torch.zeros_like(target[:, :, :1]), previous], dim=2).transpose(1, 2)
-        places = torch.cat([torch.zeros_like(batch["targets"][:, :1]), batch["targets"][:, :-1]], dim=1)
-        heard = self.listen(previous, dropout, steps)
-        output, attention, _ = self.decode(memory, heard, places)
-        mel = self.frames(output)
-        found = {"mel": mel, "attention": attention, "stop": self.stop(output).squeeze(2)}
-        whole = steps * self.reduction
-        if self.flow is not None:
-            spoken = Spoken.of(attention, memory.values, self.reduction, batch["speaker"], batch["seeds"].tolist())
-            found |= self.flow(mel, spoken, target, whole)
-        else:
-            found["linear"] = self.post(mel, whole, condition)
-        return found | (emotion.outputs() if emotion is not None else {})
+        memory = self.encode_text(
+            batch["tokens"], batch["token_lengths"], condition, dropout if self.training else None
+        )
+        decoded = self.force(memory, batch["mel"], batch["mel_lengths"], dropout, batch["targets"])
+        return self.training_output(decoded, memory, batch, emotion)
 
-    def listen(self, frames: Tensor, dropout: ItemDropout, lengths: Tensor | None = None) -> Tensor:
+    def force(
+        self, memory: TransformerMemory, mel: Tensor, lengths: Tensor, dropout: ItemDropout, targets: Tensor | None
+    ) -> DecoderOutput:
+        """Teacher forcing (see `AutoregressiveModel.force`); needs targets."""
+        assert targets is not None
+        places = torch.cat([torch.zeros_like(targets[:, :1]), targets[:, :-1]], dim=1)
+        heard = self.prenet_projection(self.previous_frames(mel), dropout, self.steps_of(lengths))
+        output, attention, _ = self.decode(memory, heard, places)
+        return DecoderOutput(self.frames(output), attention, self.stop(output).squeeze(2))
+
+    def prenet_projection(self, frames: Tensor, dropout: ItemDropout, lengths: Tensor | None = None) -> Tensor:
         """The prenet: frames (B, S, M) or (B, M) -> (B, S, C) or (B, C)"""
         for layer in self.prenet:
             frames = dropout(F.relu(layer(frames)), self.config.prenet_dropout, lengths)
         return self.hear(frames)
 
     def decode(
-        self, memory: Memory, heard: Tensor, places: Tensor, cache: Cache | None = None, start: int = 0
+        self, memory: TransformerMemory, heard: Tensor, places: Tensor, cache: Cache | None = None, start: int = 0
     ) -> tuple[Tensor, Tensor, Cache]:
         """Some steps at once: heard (B, S, C); places (B, S), the token of the step before, -1 where not known.
 
@@ -194,7 +214,7 @@ class Transformer(nn.Module):
         index = places.clamp(0, size - 1)
         here = memory.values.gather(1, index[..., None].expand(-1, -1, memory.values.shape[2])) * known[..., None]
         ahead = torch.arange(size, device=places.device) - index[..., None]  # (B, S, N)
-        near = (ahead >= -BEHIND) & (ahead <= self.config.reach)
+        near = (ahead >= -BEHIND) & (ahead <= self.config.max_attention_step)
         window = ((near | ~known[..., None]) & memory.mask[:, None])[:, None]
         x = heard + self.here(here) + memory.condition[:, None]
         past = 0 if cache is None else cache[0][0].shape[2]
@@ -202,10 +222,10 @@ class Transformer(nn.Module):
         age = times[past:, None] - times
         recent, angles = (age >= 0) & (age <= SPAN), self._angles(times[past:])
         kept, guided = [], []
-        for number, layer in enumerate(self.decoder):
-            x, pairs = layer.look_back(x, angles, recent, None if cache is None else cache[number])
-            x, weights = layer.read(x, memory.pairs[number], window)
-            x = layer.think(x)
+        for number, layer in enumerate(cast(list[DecoderLayer], self.decoder)):
+            x, pairs = layer.self_attention(x, angles, recent, None if cache is None else cache[number])
+            x, weights = layer.cross_attention(x, memory.pairs[number], window)
+            x = layer.feed_forward(x)
             kept.append((pairs[0][:, :, -SPAN:], pairs[1][:, :, -SPAN:]))
             guided.append(weights[:, : self.config.guided_heads])
         return self.decoder_norm(x), torch.cat(guided, dim=1).mean(dim=1), kept
@@ -214,17 +234,21 @@ class Transformer(nn.Module):
         """(B, S, C) -> (B, M, F)"""
         return self.mel(output).unflatten(2, (self.n_mels, self.reduction)).transpose(1, 2).flatten(2)
 
-    def generate(self, memory: Memory, dropout: ItemDropout, stopper: Stopper, max_steps: int) -> dict[str, Tensor]:
-        """Free running until `stopper` says so, at most `max_steps` steps.
-
-        Returns mel (B, M, F), attention (B, S, N) and probabilities stop (B, S); `post` makes the final mel of them.
-        """
+    def free_run(
+        self,
+        memory: TransformerMemory,
+        dropout: ItemDropout,
+        stopper: Stopper,
+        max_steps: int,
+        max_forward: int = 0,
+    ) -> DecoderOutput:
+        """Free running (see `AutoregressiveModel.free_run`); the attention never goes back nor skips."""
         count = len(memory.values)
-        frame, cache = memory.values.new_zeros(count, self.n_mels), None
+        frame, cache = memory.values.new_zeros(count, self.n_mels), cast(Cache | None, None)
         place = torch.zeros(count, dtype=torch.long, device=frame.device)
         mels, attentions, stops = [], [], []
         for step in range(max_steps):
-            heard = self.listen(frame, dropout)[:, None]
+            heard = self.prenet_projection(frame, dropout)[:, None]
             output, attention, cache = self.decode(memory, heard, place[:, None], cache, step)
             mels.append(self.frames(output))
             frame, place = mels[-1][:, :, -1], torch.maximum(place, attention[:, 0].argmax(dim=1))
@@ -232,12 +256,15 @@ class Transformer(nn.Module):
             stops.append(self.stop(output)[:, 0, 0].sigmoid())
             if stopper(stops[-1], attentions[-1]):
                 break
-        return {"mel": torch.cat(mels, 2), "attention": torch.stack(attentions, 1), "stop": torch.stack(stops, 1)}
+        return DecoderOutput(torch.cat(mels, 2), torch.stack(attentions, 1), torch.stack(stops, 1))
 
-    def post(self, mel: Tensor, lengths: Tensor, condition: Tensor, spoken: Spoken | None = None) -> Tensor:
-        """The postnet: mel (B, M, F), lengths (B,) in frames, condition (B, C) -> (B, M, F); `spoken` is for a flow."""
+    def post(
+        self, mel: Tensor, lengths: Tensor, condition: Tensor, conditioning: FlowConditioning | None = None
+    ) -> Tensor:
+        """The postnet or the flow (see `AutoregressiveModel.post`)."""
         if self.flow is not None:
-            return self.flow.draw(mel, spoken, lengths)
+            assert conditioning is not None
+            return self.flow.draw(mel, conditioning, lengths)
         mask = length_mask(lengths.clamp(max=mel.shape[2]), mel.shape[2])[..., None]
         correction = self.leave_post(self.postnet(self.enter_post(mel.transpose(1, 2)) * mask, condition, mask))
         return mel + (correction * mask).transpose(1, 2)

@@ -13,8 +13,8 @@ from difflib import SequenceMatcher
 import torch
 from torch import Tensor
 
-from synthesizer.text import TextProcessor, Word
 from synthesizer.text.languages import Language
+from synthesizer.text.processor import TextProcessor, Word
 from synthesizer.text.symbols import END, PAD, PAUSES, SILENCE, WORD_BOUNDARY, SymbolTable
 
 UNKNOWN = END

@@ -12,7 +12,7 @@ from synthesizer.text import languages, published
 from synthesizer.text.english.phonemes import check_phones, read_lexicon
 from synthesizer.text.languages import Normalized
 from synthesizer.text.layout import blocks
-from synthesizer.text.sentences import PAUSES_S, Sentence, Spoken, cut
+from synthesizer.text.sentences import PAUSES_S, Sentence, SpokenText, cut
 from synthesizer.text.symbols import CHARACTERS, END, PAD, WORD_BOUNDARY, SymbolTable, phoneme_table
 from utils.config import from_dict, to_dict
 from utils.errors import CloningError
@@ -75,7 +75,7 @@ class TextProcessor:
             self.lexicon = {w.lower(): check_phones(p, f"lexicon, {w!r}", phones) for w, p in lexicon.items()}
 
     @classmethod
-    def from_description(cls, description: Mapping[str, Any], **options: Any) -> TextProcessor:
+    def from_description(cls, description: Any, **options: Any) -> TextProcessor:
         """The processor that `describe` described. Raises CloningError naming the symbols that have changed since."""
         if not isinstance(description, Mapping) or not isinstance(description.get("symbols", ()), list | tuple):
             raise CloningError("the checkpoint does not say how texts are read (extra.text): it is damaged")
@@ -125,16 +125,16 @@ class TextProcessor:
 
     def read(self, text: str) -> Normalized:
         """The text as it will be spoken, with notes on what was left out. Raises CloningError when nothing is left."""
-        if isinstance(text, Spoken):
+        if isinstance(text, SpokenText):
             return Normalized(text)
         found = _read_published(text) if self.config.cleaner == "published" else self._read_all(text)
         if not any(c.isalpha() for c in found.text):
             raise _nothing(text, found.notes)
-        return Normalized(Spoken(found.text), found.notes)
+        return Normalized(SpokenText(found.text), found.notes)
 
-    def normalize(self, text: str) -> Spoken:
+    def normalize(self, text: str) -> SpokenText:
         """The text as it will be spoken."""
-        return Spoken(self.read(text).text)
+        return SpokenText(self.read(text).text)
 
     def _read_all(self, text: str) -> Normalized:
         pieces: list[str] = []
@@ -151,9 +151,9 @@ class TextProcessor:
         if self.config.cleaner != "published":
             read = self.language.normalize(text, self.lexicon)
             return cut(read.text, max_chars), read.notes
-        read = [(piece, _read_published(piece.text)) for piece in cut(text, max_chars, self.language)]
-        pieces = [p._replace(text=Spoken(r.text)) for p, r in read if any(c.isalpha() for c in r.text)]
-        return pieces, [note for _, r in read for note in r.notes]
+        found = [(piece, _read_published(piece.text)) for piece in cut(text, max_chars, self.language)]
+        pieces = [p._replace(text=SpokenText(r.text)) for p, r in found if any(c.isalpha() for c in r.text)]
+        return pieces, [note for _, r in found for note in r.notes]
 
     def words(self, text: str, *, pronounced: bool = True) -> list[Word]:
         """The words of `text` with their phones and what follows each (for `phonemes`, whatever the symbol set).
@@ -170,7 +170,7 @@ class TextProcessor:
                     words[-1] = words[-1]._replace(after=_stronger(words[-1].after, piece.key))
                 continue
             if piece.kind == "phones":
-                found = check_phones(piece.text.strip("{}").split(), piece.text, self.language.phones)
+                found = list(check_phones(piece.text.strip("{}").split(), piece.text, self.language.phones))
             if not self.config.stress:
                 found = [self.language.without_stress(phone) for phone in found]
             if found or not pronounced:

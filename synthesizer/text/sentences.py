@@ -21,14 +21,14 @@ _SENTENCE_END = re.compile(r"([.!?…]+)[\"'”’)\]]*$")
 _CLAUSE_END = re.compile(r"[,;:—–-][\"'”’)\]]*$|[)\]]$")
 
 
-class Spoken(str):
+class SpokenText(str):
     """Text as it is said: words and marks only. Whoever is given it does not normalise it again."""
 
 
 class Sentence(NamedTuple):
     """A piece of text as it is said, the silence after it in seconds (0 after the last), notes on what was left out."""
 
-    text: Spoken
+    text: SpokenText
     pause_s: float
     notes: tuple[str, ...] = ()
 
@@ -107,7 +107,7 @@ def _fit(tokens: list[str], max_chars: int) -> list[Sentence]:
                 if _CLAUSE_END.search(tokens[place - 1]):
                     count, pause = place, CLAUSE_PAUSE_S
                     break
-        pieces.append(Sentence(Spoken(" ".join(tokens[:count])), pause))
+        pieces.append(Sentence(SpokenText(" ".join(tokens[:count])), pause))
         tokens = tokens[count:]
     return pieces
 

@@ -13,7 +13,8 @@ from utils.errors import CloningError
 PAD = "_"  # id 0 in every table
 END = "~"  # id 1 in every table
 SILENCE = "SIL"
-WORD_BOUNDARY = " "
+WORD_BOUNDARY = " "  # takes no time
+PAUSE = ","  # any pause inside an utterance, for networks that learn from alignments
 
 CHARACTERS: tuple[str, ...] = (
     PAD,

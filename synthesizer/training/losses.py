@@ -1,16 +1,21 @@
-"""Losses of both synthesizers: all masked, all the same however a batch is padded or divided among processes."""
+"""Losses of the synthesizers: all masked, all the same however a batch is padded or divided among processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from synthesizer.batches import AutoregressiveBatch, ParallelBatch, TextBatch
 from synthesizer.config import LossConfig
+from synthesizer.models.autoregressive import AutoregressiveOutput
+from synthesizer.models.emotion import EmotionOutput
+from synthesizer.models.flow import FlowOutput
 from synthesizer.models.layers import length_mask
 from synthesizer.models.listener import listener_losses
+from synthesizer.models.parallel import ParallelOutput
 from utils.training.distributed import masked_mean
 
 Mean = Callable[[Tensor, Tensor], Tensor]  # of values where a mask is true
@@ -23,65 +28,59 @@ def local_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def parallel_losses(
-    output: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig, mean: Mean = masked_mean
+    output: ParallelOutput, batch: ParallelBatch, config: LossConfig, mean: Mean = masked_mean
 ) -> dict[str, Tensor]:
-    """Of `Parallel.forward`'s output: duration and prosody over tokens, mean and flow over frames of the window.
-
-    bands (B, M) of the batch: mel channels that count, paired (B,): items that were spoken so by this voice.
-    """
+    """Of the parallel network: duration and prosody over tokens, mean and flow over frames of the window."""
     tokens = length_mask(batch["token_lengths"], batch["tokens"].shape[1])
     if "paired" in batch:
         tokens = tokens & batch["paired"][:, None]
     durations = batch["durations"].float()
     timed = tokens[..., None] & (durations > 0)[..., None]
     wanted = torch.log1p(durations)
-    mask = seen(output, batch)
+    mask = learned_mask(output.mask, batch)
     losses = {
-        "duration": config.duration * mean((output["durations_log"].float() - wanted).square(), tokens),
-        "prosody": config.prosody * mean((output["prosody"].float() - output["prosody_target"]).square(), timed),
-        "mean": config.mean * mean((output["mean"].float() - output["mel"]).abs(), mask),
+        "duration": config.duration * mean((output.durations_log.float() - wanted).square(), tokens),
+        "prosody": config.prosody * mean((output.prosody.float() - output.prosody_target).square(), timed),
+        "mean": config.mean * mean((output.mean.float() - output.mel).abs(), mask),
     }
-    if "velocity" in output:
-        error = (output["velocity"].float() - output["velocity_target"]).square()
-        losses["flow"] = config.flow * mean(error, mask)
-    if "voice" in output:
+    if output.flow is not None:
+        losses["flow"] = config.flow * flow_loss(output.flow, mean, mask)
+    if output.facts is not None:
         known = batch["facts"].isfinite()
         told = torch.where(known, batch["facts"], 0.0)
-        error = F.smooth_l1_loss(output["voice"].float(), told, reduction="none", beta=0.1)
+        error = F.smooth_l1_loss(output.facts.float(), told, reduction="none", beta=0.1)
         losses["voice"] = config.voice * mean(error, known)
-    if "heard" in output:
-        truth = (output[f"frame_{name}"] for name in ("symbols", "durations", "silent"))
-        heard = listener_losses(output["heard"], *truth)
-        losses |= {name: config.listener * mean(value, output["mask"][..., 0]) for name, value in heard.items()}
-    return losses | emotion_losses(output, batch, config, mean)
+    if output.heard is not None and (said := output.frame_targets) is not None:
+        heard = listener_losses(output.heard, said.symbols, said.durations, said.silent)
+        losses |= {name: config.listener * mean(value, output.mask[..., 0]) for name, value in heard.items()}
+    return losses | emotion_losses(output.emotion, batch, config, mean)
 
 
-def seen(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-    """Where a mel is learned from: (B, W, 1), or (B, W, M) where recordings lack channels."""
-    mask = output["mask"]
+def learned_mask(mask: Tensor, batch: ParallelBatch) -> Tensor:
+    """Where a mel is learned from: mask (B, W, 1) -> the same, or (B, W, M) where recordings lack channels."""
     if "paired" in batch:
         mask = mask & batch["paired"][:, None, None]
-    return mask & batch["bands"][:, None] if "bands" in batch else mask
+    return mask & batch["bands"][:, None]
 
 
-def flow_loss(output: Mapping[str, Tensor], mean: Mean) -> Tensor:
-    """Squared error of the velocity (B, F, M) where `mask` (B, F, 1) is true (arXiv 2210.02747, eq. 14)."""
-    return mean((output["velocity"].float() - output["velocity_target"]).square(), output["mask"])
+def flow_loss(output: FlowOutput, mean: Mean, mask: Tensor | None = None) -> Tensor:
+    """Squared error of the velocity (B, F, M) where `mask` (of the output by default) is true (arXiv 2210.02747)."""
+    return mean((output.velocity.float() - output.target).square(), output.mask if mask is None else mask)
 
 
 def emotion_losses(
-    output: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig, mean: Mean = masked_mean
+    output: EmotionOutput | None, batch: TextBatch, config: LossConfig, mean: Mean = masked_mean
 ) -> dict[str, Tensor]:
-    """What a clip's embedding owes to its label; nothing for a model without emotions.
+    """What a clip's embedding owes to its label; what has no label does not count.
 
-    output: emotion_logits (B, L), emotion_clip (B, E), emotion_table (B, E); what has no label does not count.
+    Nothing for a network without emotions.
     """
-    if "emotion_logits" not in output:
+    if output is None:
         return {}
     labels = batch["emotion"]
     known = labels >= 0
-    wrong = F.cross_entropy(output["emotion_logits"].float(), labels.clamp(min=0), reduction="none")
-    apart = (output["emotion_clip"].float() - output["emotion_table"].detach().float()).square().mean(dim=1)
+    wrong = F.cross_entropy(output.logits.float(), labels.clamp(min=0), reduction="none")
+    apart = (output.clip.float() - output.table.detach().float()).square().mean(dim=1)
     return {
         "emotion_class": config.emotion * mean(wrong, known),
         "emotion_agreement": config.emotion * mean(apart, known),
@@ -89,7 +88,7 @@ def emotion_losses(
 
 
 def attention_weight(config: LossConfig, step: int) -> float:
-    """How much the attention is led at a training step: falls in a straight line to a floor."""
+    """The weight of the attention's loss at a training step: falls in a straight line to a floor."""
     left = max(0.0, 1 - step / config.attention_steps)
     return config.attention * max(config.attention_floor, left)
 
@@ -113,45 +112,47 @@ def diagonal_penalty(steps: Tensor, tokens: Tensor, shape: tuple[int, int], widt
     return 1 - torch.exp(-((n - s) ** 2) / (2 * width**2))
 
 
-def tacotron_losses(
-    output: dict[str, Tensor],
-    batch: dict[str, Tensor],
+def autoregressive_losses(
+    output: AutoregressiveOutput,
+    batch: AutoregressiveBatch,
     config: LossConfig,
     reduction: int,
     step: int,
     mean: Mean = masked_mean,
 ) -> dict[str, Tensor]:
-    """Of `Tacotron.forward`'s output: mel and what the postnet makes of it (L1 and L2, or of a flow), stop, attention.
+    """Mel and what the postnet makes of it (L1 and L2, or of a flow), stop, attention, emotions.
 
     The stop target is 1 from the step that holds the last frame on; steps after it do not count.
     """
     mel, lengths = batch["mel"], batch["mel_lengths"]
     frames = length_mask(lengths + reduction - 1, mel.shape[2])[:, None, :]
     steps = torch.div(lengths + reduction - 1, reduction, rounding_mode="floor")
-    size = output["stop"].shape[1]
+    size = output.stop.shape[1]
     stop_mask = length_mask(steps, size)
     target = (torch.arange(size, device=mel.device) >= steps[:, None] - 1).float()
     stop = F.binary_cross_entropy_with_logits(
-        output["stop"].float(), target, pos_weight=mel.new_tensor(config.stop_positive), reduction="none"
+        output.stop.float(), target, pos_weight=mel.new_tensor(config.stop_positive), reduction="none"
     )
     losses = {"stop": config.stop * mean(stop, stop_mask)}
-    for name in (n for n in ("mel", "linear") if n in output):
-        error = output[name].float() - mel
-        losses[name] = mean(error.square() + error.abs(), frames)
-    if "velocity" in output:
-        losses["flow"] = config.flow * flow_loss(output, mean)
-    losses["attention"] = attention_weight(config, step) * attention_loss(
-        output["attention"], batch, steps, config, mean
-    )
-    return losses
+    for name, made in (("mel", output.mel), ("linear", output.linear)):
+        if made is not None:
+            error = made.float() - mel
+            losses[name] = mean(error.square() + error.abs(), frames)
+    if output.flow is not None:
+        losses["flow"] = config.flow * flow_loss(output.flow, mean)
+    attention = attention_loss(output.attention, batch, steps, config, mean)
+    losses["attention"] = attention_weight(config, step) * attention
+    return losses | emotion_losses(output.emotion, batch, config, mean)
 
 
 def attention_loss(
-    attention: Tensor, batch: dict[str, Tensor], steps: Tensor, config: LossConfig, mean: Mean = masked_mean
+    attention: Tensor, batch: AutoregressiveBatch, steps: Tensor, config: LossConfig, mean: Mean = masked_mean
 ) -> Tensor:
-    """Supervised where it is known what is spoken, else a pull to the diagonal."""
+    """Of attention (B, S, N), steps (B,): supervised where it is known what is spoken, else a pull to the diagonal."""
     values, known = supervised_attention(attention, batch["targets"])
     supervised = mean(values, known)
-    penalty = diagonal_penalty(steps, batch["token_lengths"], tuple(attention.shape[1:]), config.guide_width)
+    penalty = diagonal_penalty(
+        steps, batch["token_lengths"], (attention.shape[1], attention.shape[2]), config.guide_width
+    )
     unknown = length_mask(steps, attention.shape[1]) & ~(batch["targets"] >= 0).any(dim=1, keepdim=True)
     return supervised + mean((penalty * attention.float()).sum(dim=2), unknown)

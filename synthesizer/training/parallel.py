@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from synthesizer.batches import ParallelBatch
 from synthesizer.config import RunConfig
-from synthesizer.data.store import Store, Voices
-from synthesizer.models.parallel import Parallel, upsampling, whole_durations
+from synthesizer.data.store import BatchVoices, Store, Voices
+from synthesizer.models.durations import upsampling, whole_durations
+from synthesizer.models.parallel import Parallel, ParallelOutput
 from synthesizer.training.losses import local_mean, parallel_losses
-from synthesizer.training.sharpening import Judges, judges_losses, sharpening_losses
-from synthesizer.training.task import SynthesizerTask, Vocode, emotion_accuracy, to_device
+from synthesizer.training.sharpening import Judges, judges_losses, sharpening_losses, speaker_loss
+from synthesizer.training.task import SynthesizerTask, Vocode, device_of, emotion_accuracy
 from utils import plots
 from utils.data.manifest import Utterance
 from utils.errors import CloningError
+from utils.training.batches import to_device
 from utils.training.sampling import rng
 from utils.training.task import Validation
 
@@ -29,22 +32,17 @@ RAMP = 0.05  # share of the training in which the judges' weight grows
 BEFORE_SHARPENING = 100.0  # scores before rank behind all later ones
 
 
-class ParallelTask(SynthesizerTask):
+class ParallelTask(SynthesizerTask[ParallelBatch]):
     """The parallel synthesizer."""
 
     def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
         super().__init__(data_dir, config, vocode)
-        if not self.train.has_durations:
-            raise CloningError(
-                f"{data_dir}: holds no durations, which the parallel model learns from: run synthesizer_preprocess.py "
-                "with --alignments, or train --set model.model=tacotron"
-            )
         torch.manual_seed(config.training.seed)
-        model = Parallel(config.model, self.n_symbols, self.mel["n_mels"])
+        model = self.model = Parallel(config.model, self.n_symbols, self.mel["n_mels"])
         mean, std = self.train.mel_statistics()
         model.mel_mean.copy_(mean)
         model.mel_std.copy_(std)
-        self.modules = {"synthesizer": model}
+        self.modules: dict[str, nn.Module] = {"synthesizer": model}
         told = model.voice is not None or model.prompt is not None or config.data.embedding == "other"
         self.train.prompted = self.held_out.prompted = told
         self.sharpens = config.loss.adversarial > 0
@@ -80,9 +78,11 @@ class ParallelTask(SynthesizerTask):
         return float(np.clip((self.progress - self.run.loss.sharpen_from) / RAMP, 0, 1))
 
     def phases(self, step: int) -> list[str]:
+        """The modules to update at this step, in order."""
         return ["judges", "synthesizer"] if self.sharpens else ["synthesizer"]
 
-    def batch(self, step: int) -> dict[str, Tensor]:
+    def batch(self, step: int) -> ParallelBatch:
+        """The whole batch of a step, over all processes."""
         draw = rng(self.run.training.seed, step, 2)
         chosen = self.train.choose(step)
         draws = self.train.draws(chosen, draw, self.run.data.window)
@@ -93,73 +93,88 @@ class ParallelTask(SynthesizerTask):
             batch["draw"] = torch.randn(batch["noise"].shape, generator=generator, device=batch["noise"].device)
         return batch
 
-    def _exchange(self, batch: dict[str, Tensor], draw: np.random.Generator) -> None:
+    def _exchange(self, batch: ParallelBatch, draw: np.random.Generator) -> None:
         """Let every other item be spoken by somebody else, who never said it: by the last items' voices, or others'."""
         half = len(batch["seeds"]) // 2
-        names = ("speaker", "facts", "prompt", "prompt_lengths", "embed")
-        new = {name: batch[name][half:].roll(1, dims=0) for name in names}
+        own = BatchVoices(batch["speaker"], batch["facts"], batch["prompt"], batch["prompt_lengths"], batch["embed"])
+        new = BatchVoices(*(value[half:].roll(1, dims=0) for value in own))
         if self.voices is not None:
             places = draw.random(half) < FROM_OUTSIDE
             new = self.voices.mixed_in(new, np.flatnonzero(places), draw)
-        old, own = batch["facts"][half:], new["facts"]
-        pitch = (batch["prosody"][half:, :, 1] - old[:, :1]) * (own[:, 1:2] / old[:, 1:2]) + own[:, :1]
-        known = pitch.isfinite() & (batch["prosody"][half:, :, 2] > 0)
-        batch["prosody"] = batch["prosody"].clone()
-        batch["prosody"][half:, :, 1] = torch.where(known, pitch, batch["prosody"][half:, :, 1])
-        for name, value in new.items():
-            batch[name] = torch.cat([batch[name][:half], value])
+        old, prosody = own.facts[half:], batch["prosody"].clone()
+        pitch = (prosody[half:, :, 1] - old[:, :1]) * (new.facts[:, 1:2] / old[:, 1:2]) + new.facts[:, :1]
+        known = pitch.isfinite() & (prosody[half:, :, 2] > 0)
+        prosody[half:, :, 1] = torch.where(known, pitch, prosody[half:, :, 1])
+        mixed = BatchVoices(*(torch.cat([a[:half], b]) for a, b in zip(own, new, strict=True)))
+        batch["speaker"], batch["facts"], batch["prompt"], batch["prompt_lengths"], batch["embed"] = mixed
+        batch["prosody"] = prosody
         batch["paired"] = torch.arange(len(batch["seeds"]), device=old.device) < half
 
     def losses(
-        self, modules: Mapping[str, nn.Module], batch: dict[str, Any], phase: str, step: int
+        self, modules: Mapping[str, nn.Module], batch: ParallelBatch, phase: str, step: int
     ) -> dict[str, Tensor]:
-        model, sharpens = modules["synthesizer"], "draw" in batch
+        """Of the judges, or of the synthesizer."""
         if phase == "judges":
-            with torch.no_grad():
-                output = model(batch) if sharpens else model.real(batch)
-            return judges_losses(modules["judges"], output, batch)
-        output = model(batch)
+            return self._judges_losses(cast(Judges, modules["judges"]), batch)
+        output = modules["synthesizer"](batch)
         losses = parallel_losses(output, batch, self.run.loss)
-        if sharpens:
-            judged = sharpening_losses(model.listener, modules["judges"], output, batch, self.run.loss)
+        if output.drawn is not None and self.model.listener is not None:
+            judges = cast(Judges, modules["judges"])
+            judged = sharpening_losses(self.model.listener, judges, output, batch, self.run.loss)
             losses |= {name: self.sharpening() * value for name, value in judged.items()}
         return losses
 
+    def _judges_losses(self, judges: Judges, batch: ParallelBatch) -> dict[str, Tensor]:
+        if "draw" not in batch:
+            return speaker_loss(judges, *self.model.recorded(batch), batch)
+        with torch.no_grad():
+            output = self.model(batch)
+        return judges_losses(judges, output, batch)
+
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
-        model: Parallel = modules["synthesizer"]
+        """The losses on held-out utterances, one of them as it would be spoken, and the scale of durations."""
+        model = cast(Parallel, modules["synthesizer"])
         sums: dict[str, float] = {}
-        tempos: dict[str, list[Tensor]] = {}
+        frames: dict[str, list[Tensor]] = {}
         batches = self.validation_batches(N_PREDICTED)
         for chosen in batches:
-            batch = to_device(self.held_out.windows(chosen, None, self.run.data.window), model.mel_mean.device)
+            batch = self._held_out(chosen, model)
             if self.sharpens:
                 batch["draw"] = batch["noise"]
             output = model(batch)
-            values = parallel_losses(output, batch, self.run.loss, local_mean) | emotion_accuracy(output, batch)
+            values = parallel_losses(output, batch, self.run.loss, local_mean) | emotion_accuracy(output.emotion, batch)
             if self.sharpens:
-                values |= self._drawn(modules, output, batch)
-            planned = torch.expm1(output["durations_log"].float()).clamp(min=0) * (batch["durations"] > 0)
+                values |= self._drawn(cast(Judges, modules["judges"]), model, output, batch)
+            planned = torch.expm1(output.durations_log.float()).clamp(min=0) * (batch["durations"] > 0)
             for utterance, real, made in zip(chosen, batch["durations"].sum(dim=1), planned.sum(dim=1), strict=True):
-                tempos.setdefault(utterance.speaker, []).append(torch.stack([real, made]))
+                frames.setdefault(utterance.speaker, []).append(torch.stack([real, made]))
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
         count = sum(map(len, batches))
         metrics = {name: value / count for name, value in sums.items()}
         mel, alignment = self._example(model, batches[0][0])
-        pictures = {"mel": partial(plots.plot_mel, mel), "durations": partial(plots.plot_alignment, alignment)}
+        pictures: dict[str, Callable[[], Any]] = {
+            "mel": partial(plots.plot_mel, mel),
+            "durations": partial(plots.plot_alignment, alignment),
+        }
         score = self._score(metrics)
         # a mean of log durations is too short by half its error's variance: inference multiplies by this
-        metrics["tempo"] = tempo(tempos)
+        metrics["tempo"] = duration_scale(frames)
         return Validation(score=score, metrics=metrics, figures=pictures, audio=self.sample(mel))
 
+    def _held_out(self, chosen: list[Utterance], model: Parallel) -> ParallelBatch:
+        """The batch of held-out utterances, where the model is."""
+        batch = self.held_out.windows(chosen, None, self.run.data.window)
+        return cast(ParallelBatch, to_device(dict(batch), device_of(model)))
+
     def _drawn(
-        self, modules: Mapping[str, nn.Module], output: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+        self, judges: Judges, model: Parallel, output: ParallelOutput, batch: ParallelBatch
     ) -> dict[str, Tensor]:
         """How alike what is drawn is, and how many of its frames are heard as another phone."""
-        judges, mask = modules["judges"], output["mask"]
-        like = (judges.embed(output["drawn"], mask) * batch["embed"]).sum(dim=1).mean()
-        heard = modules["synthesizer"].listener(output["drawn"], mask).symbols.argmax(dim=-1)
-        wrong = local_mean((heard != output["frame_symbols"]).float(), mask[..., 0])
+        assert output.drawn is not None and output.frame_targets is not None and model.listener is not None
+        like = (judges.embed(output.drawn, output.mask) * batch["embed"]).sum(dim=1).mean()
+        heard = model.listener(output.drawn, output.mask).symbols.argmax(dim=-1)
+        wrong = local_mean((heard != output.frame_targets.symbols).float(), output.mask[..., 0])
         return {"unlike": 1 - like, "misheard": wrong}
 
     def _score(self, metrics: Mapping[str, float]) -> float:
@@ -171,7 +186,7 @@ class ParallelTask(SynthesizerTask):
 
     def _example(self, model: Parallel, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
         """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""
-        batch = to_device(self.held_out.windows([utterance], None, self.run.data.window), model.mel_mean.device)
+        batch = self._held_out([utterance], model)
         emotion = model.emotion.label(batch["emotion"]) if model.emotion is not None else None
         who = model.condition(batch["speaker"], emotion, batch["facts"], batch["prompt"], batch["prompt_lengths"])
         encoding = model.encode(batch["tokens"], batch["token_lengths"], who, marks=batch["marks"])
@@ -181,7 +196,7 @@ class ParallelTask(SynthesizerTask):
         return mel[0].cpu().numpy(), F.one_hot(index[0], durations.shape[1]).float().cpu().numpy()
 
 
-def tempo(frames: Mapping[str, Sequence[Tensor]]) -> float:
+def duration_scale(frames: Mapping[str, Sequence[Tensor]]) -> float:
     """By how much predicted durations are too short: the geometric mean over speakers of spoken by planned frames.
 
     frames: of each speaker, pairs (2,) of the frames of an utterance as spoken and as planned.

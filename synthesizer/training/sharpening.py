@@ -7,16 +7,17 @@ arXiv 2410.11097), also for voices that have no text; a listener holds it to its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from synthesizer.batches import ParallelBatch
 from synthesizer.config import LossConfig
 from synthesizer.models.layers import ConvStack
+from synthesizer.models.listener import FrameClasses, Listener
+from synthesizer.models.parallel import ParallelOutput
 
 SLOPE = 0.1
 
@@ -30,6 +31,7 @@ class Judges(nn.Module):
         self.discriminators = nn.ModuleList(MelDiscriminator(channels) for _ in range(scales))
 
     def embed(self, mel: Tensor, mask: Tensor) -> Tensor:
+        """mel (B, F, M), mask (B, F, 1) -> speaker embeddings (B, D) of norm 1"""
         return self.speaker(mel, mask)
 
     def judge(self, mel: Tensor, mean: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -55,6 +57,7 @@ class MelSpeaker(nn.Module):
         self.leave = nn.Linear(2 * channels, speaker_size)
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
+        """mel (B, F, M), mask (B, F, 1) -> (B, D)"""
         hidden = self.stack(self.enter(mel) * mask, mel.new_ones(len(mel), 1), mask)
         weight = self.weigh(hidden).float().masked_fill(~mask, -torch.inf).softmax(dim=1)
         mean = (hidden * weight).sum(dim=1)
@@ -75,6 +78,7 @@ class MelDiscriminator(nn.Module):
         self.score = weight_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1))
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 2, F, M) -> (B, C, F', M') of each layer, the scores (B, 1, F', M') last"""
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
@@ -82,24 +86,27 @@ class MelDiscriminator(nn.Module):
         return [*features, self.score(x)]
 
 
-def frozen(module: nn.Module, *inputs: Tensor) -> object:
-    """What `module` says of `inputs`, without learning from it; the inputs do."""
+def frozen(module: Listener, mel: Tensor, mask: Tensor) -> FrameClasses:
+    """What `module` finds in mel (B, F, M), mask (B, F, 1), without learning from it; the mel does."""
     state = {name: value.detach() for name, value in (*module.named_parameters(), *module.named_buffers())}
-    return functional_call(module, state, inputs)
+    return functional_call(module, state, (mel, mask))
 
 
-def judges_losses(judges: Judges, output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the judges minimise; output is `Parallel.forward`'s, without gradient, with `drawn` where it sharpens.
+def speaker_loss(judges: Judges, mel: Tensor, mask: Tensor, batch: ParallelBatch) -> dict[str, Tensor]:
+    """What the network that finds a speaker minimizes: mel (B, F, M) of recordings, mask (B, F, 1).
 
-    The speaker embedding of a real mel is that of its whole utterance, `embed` (B, D) of the batch. Least squares for
-    the discriminators (arXiv 1611.04076).
+    The speaker embedding of a real mel is that of its whole utterance, `embed` (B, D) of the batch.
     """
-    found = judges.embed(output["mel"], output["mask"])
-    unlike = 1 - (found * batch["embed"]).sum(dim=1)
-    losses = {"judge_speaker": (unlike[batch["paired"]] if "paired" in batch else unlike).mean()}
-    if "drawn" in output:
-        real, _ = judges.judge(output["mel"], output["mean"])
-        made, _ = judges.judge(output["drawn"], output["mean"])
+    unlike = 1 - (judges.embed(mel, mask) * batch["embed"]).sum(dim=1)
+    return {"judge_speaker": (unlike[batch["paired"]] if "paired" in batch else unlike).mean()}
+
+
+def judges_losses(judges: Judges, output: ParallelOutput, batch: ParallelBatch) -> dict[str, Tensor]:
+    """What the judges minimize; output without gradient. Least squares for the discriminators (arXiv 1611.04076)."""
+    losses = speaker_loss(judges, output.mel, output.mask, batch)
+    if output.drawn is not None:
+        real, _ = judges.judge(output.mel, output.mean)
+        made, _ = judges.judge(output.drawn, output.mean)
         parts = [
             weighted((1 - r.float()).square(), examples(batch)) + m.float().square().mean()
             for r, m in zip(real, made, strict=True)
@@ -108,7 +115,7 @@ def judges_losses(judges: Judges, output: Mapping[str, Tensor], batch: Mapping[s
     return losses
 
 
-def examples(batch: Mapping[str, Tensor]) -> Tensor:
+def examples(batch: ParallelBatch) -> Tensor:
     """1 for items whose recording shows what a mel should be, (B,): of this voice and text, and of full band."""
     return (batch["paired"] & batch["bands"].all(dim=1)).float()
 
@@ -119,23 +126,22 @@ def weighted(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def sharpening_losses(
-    listener: nn.Module, judges: Judges, output: Mapping[str, Tensor], batch: Mapping[str, Tensor], config: LossConfig
+    listener: Listener, judges: Judges, output: ParallelOutput, batch: ParallelBatch, config: LossConfig
 ) -> dict[str, Tensor]:
-    """What a drawn mel owes to its judges.
-    paired (B,): items whose real mel is of this voice and text; the others have text and voice of different people.
-    """
-    drawn, mean, mask = output["drawn"], output["mean"].detach(), output["mask"]
+    """What a drawn mel owes to its judges."""
+    assert output.drawn is not None and output.frame_targets is not None
+    drawn, mean, mask = output.drawn, output.mean.detach(), output.mask
     scores, features = judges.judge(drawn, mean)
     losses = {"adversarial": torch.stack([(1 - s.float()).square().mean() for s in scores]).mean()}
     with torch.no_grad():
-        _, wanted = judges.judge(output["mel"], output["mean"])
+        _, wanted = judges.judge(output.mel, output.mean)
     shown = examples(batch)
     parts = [weighted((f.float() - w.float()).abs(), shown) for f, w in zip(features, wanted, strict=True)]
     losses["features"] = config.features * torch.stack(parts).mean()
     like = judges.embed(drawn, mask)
     losses["speaker"] = config.speaker * (1 - (like * batch["embed"]).sum(dim=1)).mean()
     heard = frozen(listener, drawn, mask)
-    entropy = F.cross_entropy(heard.symbols.transpose(1, 2), output["frame_symbols"], reduction="none")
+    entropy = F.cross_entropy(heard.symbols.transpose(1, 2), output.frame_targets.symbols, reduction="none")
     inside = mask[..., 0].float()
     losses["said"] = config.said * (entropy * inside).sum() / inside.sum()
     return {name: config.adversarial * value for name, value in losses.items()}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from synthesizer.batches import TextBatch
 from synthesizer.config import RunConfig, SynthesizerConfig
-from synthesizer.data.dataset import SynthesisData, by_chance
+from synthesizer.data.dataset import SynthesisData
+from synthesizer.models.build import NETWORKS
+from synthesizer.models.emotion import EmotionOutput
 from synthesizer.models.flow import FlowPostnet
-from utils.config import to_dict
+from utils.config import current_names, to_dict
 from utils.data.manifest import Utterance
 from utils.errors import CloningError
-from utils.training.task import Task
+from utils.training.sampling import by_chance
+from utils.training.task import BatchT, Task
 from utils.weights import checkpoint
 
 N_VALIDATION = 32  # utterances that Tacotron speaks, which takes time; as many speakers as there are
@@ -27,26 +31,32 @@ Vocode = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # mel (M, F), setti
 def described(model: SynthesizerConfig) -> dict[str, Any]:
     """What checkpoints and states say of a model: what it has no part in is left out, so that older runs go on."""
     config = to_dict(model)
-    if model.model != "transformer":
+    if model.architecture != "transformer":
         del config["transformer"]
     if not model.emotion.labels:
         del config["emotion"]
-    if model.model == "parallel" or not model.flow.blocks:
+    if model.architecture == "parallel" or not model.flow.blocks:
         del config["flow"]
     return config
 
 
-class SynthesizerTask(Task):
-    """What both have in common: the set, its held-out part, the header of the checkpoint."""
+class SynthesizerTask(Task[BatchT]):
+    """What all have in common: the set, its held-out part, the header of the checkpoint."""
 
     kind = "synthesizer"
+    mel: dict[str, Any]
 
     def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
         self.run, self.vocode = config, vocode
         settings = (config.training.seed, config.model.emotion.labels)
         self.train = SynthesisData(data_dir, config.data, "train", *settings)
         self.held_out = SynthesisData(data_dir, config.data, "validation", *settings)
-        header = self.train.header
+        header, architecture = self.train.header, config.model.architecture
+        if NETWORKS[architecture].needs_durations and not self.train.has_durations:
+            raise CloningError(
+                f"{data_dir}: holds no durations, which the {architecture} synthesizer learns from: run "
+                "synthesizer_preprocess.py with --alignments, or train --set model.architecture=tacotron"
+            )
         self.config: dict[str, Any] = described(config.model)
         self.mel = header["mel"]
         self.extra = {name: header.get(name) for name in ("text", "marks", "encoder", "level_dbfs")}
@@ -57,6 +67,10 @@ class SynthesizerTask(Task):
                 f"--set model.speaker_size={found}"
             )
 
+    def renamed(self, config: dict[str, Any]) -> dict[str, Any]:
+        """`config` of an older run with the names that its settings have now."""
+        return current_names(SynthesizerConfig, config)
+
     def begin_flow(self, flow: FlowPostnet | None) -> None:
         """As configured: like that of a parallel model, or fresh, with the statistics of this set."""
         if flow is None:
@@ -64,7 +78,9 @@ class SynthesizerTask(Task):
         if self.run.flow_from:
             flow.take(checkpoint.load_weights(self.run.flow_from, self.kind).state)
         else:
-            flow.mel_mean, flow.mel_std = self.train.mel_statistics()
+            mean, std = self.train.mel_statistics()
+            flow.mel_mean.copy_(mean)
+            flow.mel_std.copy_(std)
 
     def sample(self, mel: np.ndarray) -> dict[str, tuple[np.ndarray, int]]:
         """mel (M, F) as sound for the logs, where the script has given a vocoder."""
@@ -73,6 +89,7 @@ class SynthesizerTask(Task):
         return {"sample": (self.vocode(mel, self.mel), self.mel["sample_rate"])}
 
     def names(self, step: int) -> list[str]:
+        """Utterances in the batch of a step."""
         return [u.id for u in self.train.choose(step)]
 
     def validation_batches(self, count: int = N_VALIDATION) -> list[list[Any]]:
@@ -91,12 +108,13 @@ class SynthesizerTask(Task):
         return [chosen[i : i + size] for i in range(0, len(chosen), size)]
 
 
-def emotion_accuracy(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """How often a clip's emotion is found; nothing for a model without emotions."""
-    if "emotion_logits" not in output:
+def emotion_accuracy(output: EmotionOutput | None, batch: TextBatch) -> dict[str, Tensor]:
+    """How often a clip's emotion is found; nothing for a network without emotions."""
+    if output is None:
         return {}
-    return {"emotion_accuracy": (output["emotion_logits"].argmax(dim=1) == batch["emotion"]).float().mean()}
+    return {"emotion_accuracy": (output.logits.argmax(dim=1) == batch["emotion"]).float().mean()}
 
 
-def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: value.to(device) for name, value in batch.items()}
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's weights lie."""
+    return next(module.parameters()).device

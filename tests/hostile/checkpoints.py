@@ -31,6 +31,7 @@ def use(path: str) -> None:
     """What all scripts do with a file of weights: load it as what it says it is, or as each stage, and run it once."""
     from encoder.inference import SpeakerEncoder
     from synthesizer.inference import Synthesizer
+    from synthesizer.speech import SpeechOptions
     from utils.weights.checkpoint import load_weights, read_header
     from vocoder.inference import Vocoder
 
@@ -41,7 +42,8 @@ def use(path: str) -> None:
         SpeakerEncoder.load(path).embed(np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32))
     elif kind == "synthesizer":
         synthesizer = Synthesizer.load(path)
-        synthesizer.speak("Hello.", np.resize(voice, synthesizer.speaker_size), seed=0, attempts=1)
+        options = SpeechOptions(seed=0, attempts=1)
+        synthesizer.speak("Hello.", np.resize(voice, synthesizer.speaker_size), options)
     else:
         vocoder = Vocoder.load(path)
         vocoder.vocode(np.zeros((vocoder.mel.n_mels, 4), np.float32), seed=0)

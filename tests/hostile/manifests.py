@@ -32,7 +32,8 @@ def use(folder: str) -> None:
         task = build_encoder_task(read_manifest(folder, "encoder"), settings)
     elif kind == "synthesizer":
         sizes = [f"model.speaker_size={SPEAKER_SIZE}", "data.batch_size=3", "data.min_frames=1"]
-        task = build_task(folder, load_config(RunConfig, "synthesizer", "debug", [*sizes, "model.model=parallel"]))
+        sizes.append("model.architecture=parallel")
+        task = build_task(folder, load_config(RunConfig, "synthesizer", "debug", sizes))
     else:
         run = load_config(VocoderRun, "vocoder", "debug", ['model.architecture="vocos"'])
         task = build_vocoder_task(read_manifest(folder, "vocoder"), run)

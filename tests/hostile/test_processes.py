@@ -28,7 +28,7 @@ PATIENCE = 600.0  # seconds, for what never comes: a busy machine takes what it 
 DEBUG = ["--config", "debug", "--device", "cpu", "--threads", "1"]
 TRAINING = {
     "encoder": ["--set", "loss.ge2e_weight=1.0"],
-    "synthesizer": ["--set", "model.model=tacotron", "--set", "data.min_frames=1"],
+    "synthesizer": ["--set", "model.architecture=tacotron", "--set", "data.min_frames=1"],
     "vocoder": ["--set", "training.workers=1"],
 }
 

@@ -94,7 +94,7 @@ def test_the_command_line_takes_a_label_or_a_clip(models, tmp_path, capsys):
     ("arguments", "said"),
     [
         (["--synthesizer", "transformer", "--emotion", "joy"], "choose one of neutral, happy, sad, angry, surprised"),
-        (["--emotion", "happy"], "knows no emotions"),
+        (["--emotion", "happy"], "has no emotion conditioning"),
         (["--synthesizer", "parallel", "--emotion", "sad", "--emotion-reference", OTHER], "exclude each other"),
         (["--synthesizer", "parallel", "--emotion-reference", "nowhere.wav"], "no such file: nowhere.wav"),
     ],

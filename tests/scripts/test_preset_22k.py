@@ -61,8 +61,9 @@ def test_from_a_corpus_to_a_chain_that_speaks(root, capsys):
     chain = root / "chain"
     run = ["--device", "cpu", "--steps", "2", "--set", "training.validate_every=2", "--set", "training.workers=0"]
     assert synthesizer_train.main([
-        str(root / "s"), "--out", str(chain / "rs"), "--config", "debug", *run, "--set", "model.model=transformer",
-        "--set", "data.min_frames=1", "--set", "data.hold_out=0", "--set", "model.transformer.reduction=2",
+        str(root / "s"), "--out", str(chain / "rs"), "--config", "debug", *run,
+        "--set", "model.architecture=transformer", "--set", "data.min_frames=1", "--set", "data.hold_out=0",
+        "--set", "model.transformer.reduction=2",
     ]) == 0  # fmt: skip
     assert vocoder_train.main([
         str(root / "v"), "--out", str(chain / "rv"), "--config", "hifigan_22k", *run,

@@ -11,7 +11,7 @@ import torch
 
 import vocoder_preprocess
 import vocoder_train
-from synthesizer.data.preprocess import Processor, write_speaker_means
+from synthesizer.data.preprocess import Preprocessor, write_speaker_means
 from synthesizer.inference import Synthesizer
 from synthesizer.teacher_forcing import TeacherForcing, seed_of
 from tests.support.tiny import save_tiny_models
@@ -40,7 +40,7 @@ def make_set(root: Path, corpus: Path, model: str, encoder: str, keep_audio: boo
     names = ("ann0", "ann1", "ben0", "ben1")
     (root / "times.jsonl").write_text("".join(json.dumps({**ROW, "id": n}) + "\n" for n in names), encoding="utf-8")
     aligned, symbols = ((root / "times.jsonl",), "phonemes") if model == "parallel" else ((), "characters")
-    process = Processor(embed, symbols, aligned, keep_audio=keep_audio)
+    process = Preprocessor(embed, symbols, aligned, keep_audio=keep_audio)
     clips = [clip for clip in scan(corpus).clips if clip.text and "bad" not in clip.id]
     splits = selection.splitter({c.speaker for c in clips}, 0.5, 0)
     header = process.header() | {"encoder": encoder}
@@ -125,9 +125,9 @@ def test_the_recording_leads_the_model(made):
     tokens, mel = arrays.read(utterance, "tokens"), arrays.read(utterance, "mel").astype(np.float32).T
     voice, model = arrays.read(utterance, "embed"), teacher.synthesizer
     lead = {}
-    if model.config.model == "parallel":
+    if model.config.architecture == "parallel":
         lead = {"durations": arrays.read(utterance, "durations"), "prosody": np.zeros((len(tokens), 3), np.float32)}
-        with pytest.raises(CloningError, match="led by durations"):
+        with pytest.raises(CloningError, match="needs durations"):
             model.teacher_forced(tokens, mel, voice)
         with pytest.raises(CloningError, match="sum to"):
             model.teacher_forced(tokens, mel[:, 1:], voice, **lead)
@@ -154,7 +154,7 @@ def test_seeds_come_from_ids_alone():
 
 def test_what_does_not_fit_is_one_line(made, tmp_path, capsys):
     source, checkpoint, out = made
-    model = Synthesizer.load(checkpoint).config.model
+    model = Synthesizer.load(checkpoint).config.architecture
     encoder = load_weights(checkpoint).extra["encoder"]
     mute = make_set(tmp_path / "mute", source.parent / "corpus", model, encoder, keep_audio=False)
     assert refused(capsys, mute, tmp_path / "x", checkpoint).endswith("--keep-audio --out ANOTHER_DIR")

@@ -81,7 +81,7 @@ def test_a_stream_is_marked(models):
 def test_a_stream_refuses_at_once(cloner, models):
     with pytest.raises(CloningError, match="nothing that can be spoken"):
         cloner.stream(CLIP, " ")
-    with pytest.raises(CloningError, match="rate must be within"):
+    with pytest.raises(CloningError, match="rate is 9; it must be"):
         cloner.stream(CLIP, "Hello.", rate=9)
     with pytest.raises(CloningError, match="griffin-lim cannot stream"):
         VoiceCloner.load(models, vocoder="griffin-lim", device="cpu").stream(CLIP, "Hello.")
@@ -145,7 +145,7 @@ def test_rate_and_pause_change_the_duration(cloner):
     plain = cloner.clone(CLIP, TEXT, seed=1).audio.seconds
     assert cloner.clone(CLIP, TEXT, seed=1, rate=2).audio.seconds < 0.7 * plain
     assert cloner.clone(CLIP, TEXT, seed=1, pause=5).audio.seconds > plain
-    with pytest.raises(CloningError, match="rate must be within 0.25 to 4"):
+    with pytest.raises(CloningError, match="rate is .*; it must be 0.25 to 4"):
         cloner.clone(CLIP, TEXT, rate=9)
 
 

@@ -10,8 +10,8 @@ from encoder.config import EncoderConfig, TransformerConfig
 from encoder.model import build_network
 from synthesizer.config import EmotionConfig, ParallelConfig, SynthesizerConfig, TacotronConfig
 from synthesizer.config import TransformerConfig as SpeechTransformerConfig
-from synthesizer.inference import NETWORKS
-from synthesizer.text import TextProcessor
+from synthesizer.models.build import build_network as build_synthesizer
+from synthesizer.text.processor import TextProcessor
 from utils.audio.mel import ENCODER_MEL, SYNTHESIZER_MEL, MelConfig
 from utils.config import to_dict
 from utils.weights.checkpoint import save_weights
@@ -32,7 +32,7 @@ def save_tiny_models(
     embedding_size: int = 256,
     emotions: tuple[str, ...] = (),
 ) -> Path:
-    """encoder, synthesizer (of a kind of `NETWORKS`) and vocoder that fit together, unless told otherwise."""
+    """encoder, synthesizer (of an architecture) and vocoder that fit together, unless told otherwise."""
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
     sizes = TransformerConfig(width=32, blocks=1, heads=2, feedforward=64, pooled=32)
@@ -43,10 +43,10 @@ def save_tiny_models(
     )  # fmt: skip
     text = TextProcessor("characters" if model == "tacotron" else "phonemes")
     shape = SynthesizerConfig(
-        model=model, tacotron=TINY_TACOTRON, parallel=TINY_PARALLEL, transformer=TINY_TRANSFORMER,
+        architecture=model, tacotron=TINY_TACOTRON, parallel=TINY_PARALLEL, transformer=TINY_TRANSFORMER,
         emotion=EmotionConfig(labels=emotions, channels=16),
     )  # fmt: skip
-    network = NETWORKS[model](shape, len(text), SYNTHESIZER_MEL.n_mels)
+    network = build_synthesizer(shape, len(text), SYNTHESIZER_MEL.n_mels)
     if emotions and model == "parallel":
         torch.nn.init.normal_(network.feel.weight)  # zero before any training: emotions would make no difference
     save_weights(

@@ -10,6 +10,7 @@ import pytest
 
 from synthesizer.data import alignments as align
 from synthesizer.data import forced_aligner as aligner
+from synthesizer.features import sound_bounds
 from utils.audio import io as audio
 from utils.data.corpora import Clip
 from utils.errors import CloningError
@@ -85,7 +86,7 @@ def test_a_clip_is_aligned(real):
         assert [start for _, start, _ in found] == ends[:-1].tolist() and ends[-1] <= row["frames"]
     symbols = align.symbols_of({"id": "a", **row}, len(samples) / aligner.RATE)
     assert symbols.symbols.count(" ") + symbols.symbols.count(",") == 3
-    loud = align.sound_bounds(samples, aligner.RATE, drop_db=20)
+    loud = sound_bounds(samples, aligner.RATE, drop_db=20)
     assert abs(symbols.edges[1] - loud[0]) < 0.1 and abs(symbols.edges[-2] - loud[1]) < 0.3
 
 

@@ -1,4 +1,4 @@
-"""Attention, its supervision, its health, and when decoding stops."""
+"""Attention, its supervision, its quality, and when decoding stops."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from synthesizer.config import LossConfig
-from synthesizer.models.alignment_quality import health
-from synthesizer.models.stopping import EachByItself, frame_limit
+from synthesizer.models.alignment_quality import alignment_quality
+from synthesizer.models.stopping import StoppingCriteria, frame_limit
 from synthesizer.models.tacotron.attention import LocationSensitiveAttention
 from synthesizer.training.losses import attention_weight, diagonal_penalty, local_mean, supervised_attention
+
+VOICES = torch.zeros(2, 4)  # of no influence on the attention
 
 
 def attend(padding: str = "masked") -> LocationSensitiveAttention:
@@ -22,8 +24,8 @@ def test_padding_gets_no_attention_and_changes_nothing():
     attention, query, values, projected = attend(), *(torch.randn(2, *s) for s in ((8,), (9, 6), (9, 8)))
     mask = torch.ones(2, 9, dtype=torch.bool)
     mask[:, 5:] = False
-    padded, context = attention(query, attention.prepare(values, projected, mask), torch.zeros(2, 9))
-    short = attention.prepare(values[:, :5], projected[:, :5], mask[:, :5])
+    padded, context = attention(query, attention.prepare(values, projected, mask, VOICES), torch.zeros(2, 9))
+    short = attention.prepare(values[:, :5], projected[:, :5], mask[:, :5], VOICES)
     weights, wanted = attention(query, short, torch.zeros(2, 5))
     torch.testing.assert_close(padded[:, :5], weights)
     torch.testing.assert_close(context, wanted)
@@ -33,7 +35,7 @@ def test_padding_gets_no_attention_and_changes_nothing():
 def test_published_padding_keeps_weight():
     attention = attend("published")
     mask = torch.tensor([[True, True, False]])
-    memory = attention.prepare(torch.randn(1, 3, 6), torch.randn(1, 3, 8), mask)
+    memory = attention.prepare(torch.randn(1, 3, 6), torch.randn(1, 3, 8), mask, VOICES)
     weights, _ = attention(torch.randn(1, 8), memory, torch.zeros(1, 3))
     assert weights[0, 2] > 0.05
 
@@ -41,7 +43,7 @@ def test_published_padding_keeps_weight():
 def test_the_fused_location_filter_is_convolution_and_projection():
     attention = attend()
     cumulative, query = torch.rand(2, 9), torch.randn(2, 8)
-    memory = attention.prepare(torch.randn(2, 9, 6), torch.randn(2, 9, 8), torch.ones(2, 9, dtype=torch.bool))
+    memory = attention.prepare(torch.randn(2, 9, 6), torch.randn(2, 9, 8), torch.ones(2, 9, dtype=torch.bool), VOICES)
     found, _ = attention(query, memory, cumulative)
     location = attention.L(attention.conv(cumulative.unsqueeze(1)).transpose(1, 2))
     projected = memory.keys - attention.W.bias - attention.L(attention.conv.bias)
@@ -54,13 +56,13 @@ def walk(places: list[int], tokens: int) -> torch.Tensor:
 
 
 def test_health_of_a_walk_a_skip_a_repeat_and_a_blur():
-    good = health(walk([0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9], 10))
+    good = alignment_quality(walk([0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9], 10))
     assert good.good and good.coverage == 1 and good.skips == good.repeats == 0
-    skip = health(walk([0, 1, 8, 9], 10))
+    skip = alignment_quality(walk([0, 1, 8, 9], 10))
     assert skip.skips == 1 and skip.coverage < 0.7 and not skip.good
-    repeat = health(walk([0, 2, 4, 6, 8, 9, 1, 3, 5, 7, 9, 9], 10))
-    assert repeat.repeats == 1 and repeat.number < good.number
-    assert health(torch.full((12, 10), 0.1)).number < 0.05
+    repeat = alignment_quality(walk([0, 2, 4, 6, 8, 9, 1, 3, 5, 7, 9, 9], 10))
+    assert repeat.repeats == 1 and repeat.score < good.score
+    assert alignment_quality(torch.full((12, 10), 0.1)).score < 0.05
 
 
 def test_supervision_is_lowest_on_the_spoken_token_and_ignores_the_unknown():
@@ -76,7 +78,7 @@ def test_the_guide_is_free_on_the_diagonal():
     assert penalty.diagonal().abs().max() < 1e-6 and penalty[0, 9] > 0.9
 
 
-def test_the_lead_falls_to_its_floor():
+def test_the_weight_of_the_attention_falls_to_its_floor():
     config = LossConfig(attention=2.0, attention_floor=0.1, attention_steps=100)
     assert attention_weight(config, 0) == 2.0
     assert attention_weight(config, 50) == 1.0
@@ -86,7 +88,7 @@ def test_the_lead_falls_to_its_floor():
 # -- stopping ----------------------------------------------------------------------------------------------------------
 
 
-def drive(stopper: EachByItself, stops: list[list[float]], places: list[list[int]]) -> int:
+def drive(stopper: StoppingCriteria, stops: list[list[float]], places: list[list[int]]) -> int:
     for step, (stop, place) in enumerate(zip(stops, places, strict=True), 1):
         if stopper(torch.tensor(stop), nn.functional.one_hot(torch.tensor(place), 6).float()):
             return step
@@ -95,7 +97,7 @@ def drive(stopper: EachByItself, stops: list[list[float]], places: list[list[int
 
 def test_each_item_stops_by_itself_and_says_why():
     # 5 frames a step of 12.5 ms: lingering 0.4 s is 6 steps
-    stopper = EachByItself([6, 6, 6], [1000, 1000, 60], 5, 0.0125)
+    stopper = StoppingCriteria([6, 6, 6], [1000, 1000, 60], 5, 0.0125)
     steps = 12
     stops = [[0.9 if s >= 4 else 0.1, 0.0, 0.0] for s in range(steps)]
     places = [[s // 3, min(5, s), 2] for s in range(steps)]
@@ -105,9 +107,9 @@ def test_each_item_stops_by_itself_and_says_why():
 
 
 def test_no_stop_token_counts_in_the_first_frames():
-    stopper = EachByItself([6], [1000], 2, 0.0125)
+    stopper = StoppingCriteria([6], [1000], 2, 0.0125)
     assert drive(stopper, [[0.9]] * 20, [[0]] * 20) == 6  # frames 10 and 11: more than 10 frames, as published
-    stopper = EachByItself([6], [1000], 1, 0.0125)
+    stopper = StoppingCriteria([6], [1000], 1, 0.0125)
     assert drive(stopper, [[0.9]] * 20, [[0]] * 20) == 11
 
 

@@ -7,8 +7,8 @@ import torch
 
 from synthesizer.config import DataConfig, ParallelConfig
 from synthesizer.data.dataset import SynthesisData
-from synthesizer.text import TextProcessor
 from synthesizer.text.clauses import UNKNOWN, ahead, mark_ids, marks_of_recording, marks_of_words
+from synthesizer.text.processor import TextProcessor
 from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
 from tests.synthesizer.test_parallel import small
 from utils.training.sampling import rng
@@ -105,23 +105,23 @@ def test_the_predictors_dropout_leaves_the_frames_alone(toy_batch):
     steady, dropping = (small(predictor_dropout=p, dropout=0.2).train() for p in (0.0, 0.5))
     dropping.load_state_dict(steady.state_dict())
     one, two = steady(toy_batch), dropping(toy_batch)
-    torch.testing.assert_close(one["mean"], two["mean"], rtol=0, atol=0)
-    assert not torch.allclose(one["durations_log"], two["durations_log"])
-    torch.testing.assert_close(steady.eval()(toy_batch)["durations_log"], dropping.eval()(toy_batch)["durations_log"])
+    torch.testing.assert_close(one.mean, two.mean, rtol=0, atol=0)
+    assert not torch.allclose(one.durations_log, two.durations_log)
+    torch.testing.assert_close(steady.eval()(toy_batch).durations_log, dropping.eval()(toy_batch).durations_log)
 
 
-def test_without_their_voice_items_are_nobodys(toy_batch):
+def test_items_without_their_voice_are_unconditional(toy_batch):
     model = small(speaker_dropout=0.5).train()
     other = {**toy_batch, "speaker": toy_batch["speaker"].flip(1)}
     with torch.no_grad():
-        same = [bool(torch.equal(a, b)) for a, b in zip(model(toy_batch)["mean"], model(other)["mean"], strict=True)]
+        same = [bool(torch.equal(a, b)) for a, b in zip(model(toy_batch).mean, model(other).mean, strict=True)]
         assert True in same and False in same
         model.eval()
-        one, two = model(toy_batch)["mean"], model(other)["mean"]
+        one, two = model(toy_batch).mean, model(other).mean
     assert not any(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-def test_guidance_goes_on_in_the_direction_from_nobody_to_the_voice():
+def test_guidance_goes_on_in_the_direction_from_unconditional_to_the_voice():
     tokens, lengths, voices, _ = inputs()
     durations = torch.full((2, 9), 2)
 
@@ -130,10 +130,10 @@ def test_guidance_goes_on_in_the_direction_from_nobody_to_the_voice():
         with torch.inference_mode():
             speaker = model.condition(voices)
             encoding = model.encode(tokens, lengths, speaker)
-            silent = model.encode(tokens, lengths, speaker.nobody())
-            spoken, nobody = (encoding if voice else silent), (silent if guided else None)
-            who = speaker if voice else speaker.nobody()
-            return model.mels(spoken, durations, encoding.prosody, who, [1, 1], nobody)[0]
+            without = model.encode(tokens, lengths, speaker.unconditional())
+            spoken, unconditional = (encoding if voice else without), (without if guided else None)
+            who = speaker if voice else speaker.unconditional()
+            return model.mels(spoken, durations, encoding.prosody, who, [1, 1], unconditional)[0]
 
     plain = speak(0.0, False)
     torch.testing.assert_close(speak(0.0, True), plain)

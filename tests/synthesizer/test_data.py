@@ -15,9 +15,10 @@ import synthesizer_preprocess
 from synthesizer.config import DataConfig
 from synthesizer.data import alignments as align
 from synthesizer.data.dataset import SynthesisData, crop, part
-from synthesizer.data.preprocess import LEVEL_DBFS, Processor, level, outliers, write_speaker_means
-from synthesizer.data.store import pad, prosody
-from synthesizer.text import TextProcessor
+from synthesizer.data.preprocess import Preprocessor, outliers, write_speaker_means
+from synthesizer.data.store import pad
+from synthesizer.features import LEVEL_DBFS, level, prosody, sound_bounds
+from synthesizer.text.processor import TextProcessor
 from utils.audio.mel import SYNTHESIZER_MEL
 from utils.data import preprocess as preprocessing
 from utils.data import selection
@@ -134,14 +135,14 @@ def test_long_pauses_and_ends_are_cut_and_durations_sum_to_the_frames():
 
 
 def test_a_frame_belongs_to_the_symbol_at_its_centre():
-    found = align.Aligned(["A", "B", "C"], np.array([0, 0.025, 0.0376, 0.1]))
+    found = align.AlignedSymbols(["A", "B", "C"], np.array([0, 0.025, 0.0376, 0.1]))
     np.testing.assert_array_equal(align.frame_durations(found, RATE, 200, 9), [2, 2, 5])  # frames at 0, 12.5, 25 ms ...
 
 
 def test_sound_of_the_ends_is_found():
     samples = np.zeros(RATE, np.float32)
     samples[4000:12000] = rng(1).standard_normal(8000) * 0.1
-    np.testing.assert_allclose(align.sound_bounds(samples, RATE), [0.25, 0.75], atol=0.011)
+    np.testing.assert_allclose(sound_bounds(samples, RATE), [0.25, 0.75], atol=0.011)
 
 
 def test_a_damaged_alignment_file_is_one_line(tmp_path):
@@ -183,7 +184,7 @@ def make_corpus(root: Path) -> Path:
 
 def preprocess(corpus: Path, out: Path, alignments: tuple[Path, ...]):
     clips = [clip for clip in scan(corpus).clips if clip.text]
-    process = Processor(embed, "phonemes", alignments)
+    process = Preprocessor(embed, "phonemes", alignments)
     splits = selection.splitter({c.speaker for c in clips}, 0.5, 0)
     return preprocessing.run(
         clips, out, "synthesizer", process, assign_split=splits, header=process.header() | {"encoder": "toy"}

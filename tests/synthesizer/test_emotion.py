@@ -12,11 +12,13 @@ import torch
 import synthesizer_train
 from synthesizer.config import DataConfig, EmotionConfig, LossConfig, RunConfig, SynthesizerConfig
 from synthesizer.data.dataset import SynthesisData
-from synthesizer.data.preprocess import LEVEL_DBFS, Processor, level, loud_dbfs, speaker_levels
+from synthesizer.data.preprocess import Preprocessor, speaker_levels
+from synthesizer.features import LEVEL_DBFS, level, loud_dbfs
 from synthesizer.inference import Synthesizer
 from synthesizer.models.emotion import BY_CLIP, UNKNOWN, EmotionEncoder, find_label
 from synthesizer.models.parallel import Parallel
-from synthesizer.text import TextProcessor
+from synthesizer.speech import SpeechOptions
+from synthesizer.text.processor import TextProcessor
 from synthesizer.train import build_task
 from synthesizer.training.losses import emotion_losses, local_mean
 from tests.support.emotion_set import make_emotional_set
@@ -42,7 +44,7 @@ def toy(tmp_path_factory) -> Path:
 
 
 def script(toy: Path, out: Path, model: str, *extra: str) -> int:
-    settings = [f"--set={s}" for s in (*SETTINGS, f"model.model={model}", LABELS)]
+    settings = [f"--set={s}" for s in (*SETTINGS, f"model.architecture={model}", LABELS)]
     return synthesizer_train.main(
         [str(toy), "--out", str(out), "--config", "debug", "--device", "cpu", *settings, *extra]
     )
@@ -80,16 +82,12 @@ def test_a_label_is_its_row_and_none_is_nothing():
 
 def test_in_training_some_items_hear_their_clip_and_in_use_none():
     found = encoder()
-    batch = {
-        "mel": torch.randn(3, 20, 30),
-        "emotion": torch.tensor([1, 1, UNKNOWN]),
-        "seeds": torch.tensor([BY_CLIP, 1, BY_CLIP]),
-    }
-    lengths = torch.tensor([30, 30, 30])
-    heard = found.train()(batch, lengths)
+    labels, seeds = torch.tensor([1, 1, UNKNOWN]), torch.tensor([BY_CLIP, 1, BY_CLIP])
+    batch = (labels, torch.randn(3, 20, 30), torch.tensor([30, 30, 30]), seeds)
+    heard = found.train()(*batch)
     torch.testing.assert_close(heard.embedding[0], heard.clip[0])
     torch.testing.assert_close(heard.embedding[1:], heard.table[1:])
-    torch.testing.assert_close(found.eval()(batch, lengths).embedding, heard.table)
+    torch.testing.assert_close(found.eval()(*batch).embedding, heard.table)
 
 
 def test_the_network_learns_to_tell_emotions_and_to_agree_with_the_table():
@@ -98,17 +96,17 @@ def test_the_network_learns_to_tell_emotions_and_to_agree_with_the_table():
     looks = torch.randn(6, 20)
     looks -= looks.mean(dim=1, keepdim=True)
     mel = looks[labels][:, :, None] + 0.3 * torch.randn(12, 20, 25)
-    batch = {"mel": mel, "emotion": labels, "seeds": torch.ones(12, dtype=torch.long)}
+    batch = {"emotion": labels}
     optimizer = torch.optim.Adam([p for n, p in found.named_parameters() if n != "table.weight"], lr=1e-2)
     values = []
     for _ in range(60):
-        output = found(batch, torch.full((12,), 25)).outputs()
+        output = found(labels, mel, torch.full((12,), 25), torch.ones(12, dtype=torch.long))
         losses = emotion_losses(output, batch, LossConfig(), local_mean)
         values.append({name: float(value.detach()) for name, value in losses.items()})
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
-    assert (output["emotion_logits"].argmax(dim=1) == labels).all()
+    assert (output.logits.argmax(dim=1) == labels).all()
     for name in ("emotion_class", "emotion_agreement"):
         assert values[-1][name] < 0.3 * values[0][name], name
     batch["emotion"] = torch.full((12,), UNKNOWN)
@@ -165,7 +163,7 @@ def test_an_actors_loudness_is_kept(tmp_path):
     soft, loud = (loud_dbfs(level(g * tone, 16000, levels["ravdess-01"]), 16000) for g in (1, 4))
     assert loud - soft == pytest.approx(12.04, abs=0.1) and (loud + soft) / 2 == pytest.approx(LEVEL_DBFS, abs=0.1)
     assert loud_dbfs(level(4 * tone, 16000), 16000) == pytest.approx(LEVEL_DBFS, abs=0.1)
-    assert Processor(embed=None).levels == {}
+    assert Preprocessor(embed=None).levels == {}
 
 
 # -- synthesizers ------------------------------------------------------------------------------------------------------
@@ -179,16 +177,16 @@ def test_the_parallel_model_begins_as_the_one_without_emotions():
     feeling = Parallel(shape, len(text), 80)
     feeling.load_state_dict(plain.state_dict(), strict=False)
     speak = [Synthesizer(m, c, text) for m, c in ((plain, SynthesizerConfig("parallel")), (feeling, shape))]
-    expected = speak[0].synthesize(["See it."], VOICE, seed=1)[0].mel
+    expected = speak[0].synthesize(["See it."], VOICE, SpeechOptions(seed=1))[0].mel
     for emotion in (None, "angry"):
-        found = speak[1].synthesize(["See it."], VOICE, seed=1, emotion=emotion)[0].mel
+        found = speak[1].synthesize(["See it."], VOICE, SpeechOptions(seed=1, emotion=emotion))[0].mel
         np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypatch, model):
     assert script(toy, tmp_path / "whole", model) == 0
-    settings = [*SETTINGS, f"model.model={model}", LABELS]
+    settings = [*SETTINGS, f"model.architecture={model}", LABELS]
     task = build_task(toy, load_config(RunConfig, "synthesizer", "debug", settings)).__class__
     losses = task.losses
 
@@ -245,7 +243,7 @@ def test_an_emotion_changes_the_speech_and_neutral_is_meant_without(spoken):
     assert spoken.emotions == EMOTIONS
 
     def mel(**wanted) -> np.ndarray:
-        return spoken.speak("See it.", VOICE, seed=1, **wanted).mel
+        return spoken.speak("See it.", VOICE, SpeechOptions(seed=1, **wanted)).mel
 
     plain = mel()
     np.testing.assert_array_equal(mel(emotion="neutral"), plain)
@@ -258,37 +256,37 @@ def test_an_emotion_changes_the_speech_and_neutral_is_meant_without(spoken):
 def test_a_clip_tells_its_emotion_at_any_level_and_rate(spoken):
     time = np.arange(32000) / 16000
     samples = (0.2 * np.sin(2 * np.pi * (200 + 80 * np.sin(5 * time)) * time)).astype(np.float32)
-    found = spoken.speak("See it.", VOICE, seed=1, emotion=Waveform(samples, 16000)).mel
-    louder = spoken.speak("See it.", VOICE, seed=1, emotion=Waveform(3 * samples, 16000)).mel
+    found = spoken.speak("See it.", VOICE, SpeechOptions(seed=1, emotion=Waveform(samples, 16000))).mel
+    louder = spoken.speak("See it.", VOICE, SpeechOptions(seed=1, emotion=Waveform(3 * samples, 16000))).mel
     np.testing.assert_allclose(louder, found, atol=1e-3)
-    plain = spoken.speak("See it.", VOICE, seed=1).mel
+    plain = spoken.speak("See it.", VOICE, SpeechOptions(seed=1)).mel
     assert plain.shape != found.shape or not np.allclose(found, plain, atol=1e-3)
     with pytest.raises(CloningError, match="at least 0.5 s"):
-        spoken.speak("See it.", VOICE, emotion=Waveform(samples[:3000], 16000))
+        spoken.speak("See it.", VOICE, SpeechOptions(emotion=Waveform(samples[:3000], 16000)))
     with pytest.raises(CloningError, match="silence only"):
-        spoken.speak("See it.", VOICE, emotion=Waveform(np.zeros(16000, np.float32), 16000))
+        spoken.speak("See it.", VOICE, SpeechOptions(emotion=Waveform(np.zeros(16000, np.float32), 16000)))
 
 
 def test_mistakes_are_one_line(spoken, tmp_path):
     with pytest.raises(CloningError, match="choose one of neutral, happy") as error:
-        spoken.synthesize(["See it."], VOICE, emotion="joy")
+        spoken.synthesize(["See it."], VOICE, SpeechOptions(emotion="joy"))
     assert "\n" not in str(error.value)
     plain = Synthesizer.load(save_tiny_models(tmp_path / "plain") / "synthesizer.safetensors")
     assert plain.emotions == ()
-    with pytest.raises(CloningError, match="knows no emotions"):
-        plain.speak("See it.", VOICE, emotion="happy")
-    with pytest.raises(ValueError, match="tacotron knows no emotions"):
+    with pytest.raises(CloningError, match="has no emotion conditioning"):
+        plain.speak("See it.", VOICE, SpeechOptions(emotion="happy"))
+    with pytest.raises(ValueError, match="tacotron has no emotion conditioning"):
         SynthesizerConfig("tacotron", emotion=EmotionConfig(labels=EMOTIONS))
 
 
 def test_a_transformer_wants_durations(tmp_path):
     root = make_set(tmp_path / "plain", durations=False)
-    settings = [f"model.speaker_size={SPEAKER_SIZE}", "data.min_frames=1", "model.model=transformer"]
-    with pytest.raises(CloningError, match="which lead the attention"):
+    settings = [f"model.speaker_size={SPEAKER_SIZE}", "data.min_frames=1", "model.architecture=transformer"]
+    with pytest.raises(CloningError, match="holds no durations, which the transformer synthesizer learns from"):
         build_task(root, load_config(RunConfig, "synthesizer", "debug", settings))
 
 
-def test_a_model_led_by_a_recording_says_it_at_its_length(spoken):
+def test_with_teacher_forcing_it_is_as_long_as_the_recording(spoken):
     tokens = np.array(spoken.tokens("See it."))
     durations = np.array([3] * (len(tokens) - 1) + [0])
     mel = np.zeros((80, durations.sum()), np.float32)

@@ -1,4 +1,4 @@
-"""The flow in place of the postnet of Tacotron and the Transformer: laws."""
+"""The flow in place of the postnet of Tacotron and the Transformer: invariants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synthesizer.config import FlowConfig, RunConfig
-from synthesizer.models.flow import FlowPostnet, Spoken
+from synthesizer.models.flow import FlowConditioning, FlowPostnet
 from synthesizer.train import build_task
 from synthesizer.training.losses import flow_loss, local_mean
 from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
@@ -26,10 +26,10 @@ def small(**changes) -> FlowPostnet:
     return flow
 
 
-def inputs(frames: int = 30) -> tuple[torch.Tensor, Spoken]:
+def inputs(frames: int = 30) -> tuple[torch.Tensor, FlowConditioning]:
     torch.manual_seed(1)
     voices = torch.nn.functional.normalize(torch.randn(3, SPEAKER_SIZE))
-    return torch.randn(3, MELS, frames), Spoken(torch.randn(3, frames, CONTEXT), voices, [7, 8, 9])
+    return torch.randn(3, MELS, frames), FlowConditioning(torch.randn(3, frames, CONTEXT), voices, [7, 8, 9])
 
 
 def test_what_is_drawn_depends_on_the_items_mel_text_voice_and_seed_alone():
@@ -49,15 +49,15 @@ def test_padding_and_other_items_do_not_change_what_is_learned():
     flow, (smooth, spoken), target = small(), inputs(150), torch.randn(3, MELS, 150)
     lengths = torch.tensor([150, 17, 140])  # longer, shorter and about as long as a window
     both = flow(smooth, spoken, target, lengths)
-    assert both["velocity"].shape[1] == FlowPostnet.WINDOW and both["mask"].sum(dim=1).flatten().tolist()[1] == 17
+    assert both.velocity.shape[1] == FlowPostnet.WINDOW and both.mask.sum(dim=1).flatten().tolist()[1] == 17
     for row in range(3):
         one, size = slice(row, row + 1), int(lengths[row])
         other, goal, said = (torch.full_like(x[one], 3.0) for x in (smooth, target, spoken.context))
         other[..., :size], goal[..., :size] = smooth[one, :, :size], target[one, :, :size]
         said[:, :size] = spoken.context[one, :size]
         alone = flow(other, spoken.item(row, 150)._replace(context=said), goal, lengths[one])
-        for name in ("velocity", "velocity_target"):
-            found, wanted = (x[name] * both["mask"][one] for x in (alone, {name: both[name][one]}))
+        for name in ("velocity", "target"):
+            found, wanted = getattr(alone, name) * both.mask[one], getattr(both, name)[one] * both.mask[one]
             torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
 
 
@@ -80,7 +80,7 @@ def test_it_begins_as_the_flow_of_a_parallel_model_that_has_no_hidden_frames():
     voice = torch.nn.functional.normalize(torch.randn(2, SPEAKER_SIZE))
     theirs = parallel.flow.velocity(x, time, mean, torch.zeros(2, 9, 16), parallel.condition(voice).voice, mask)
     heard = flow.hear(torch.randn(2, 9, CONTEXT))
-    torch.testing.assert_close(flow.velocity(x, time, mean, heard, flow._who(voice), mask), theirs)
+    torch.testing.assert_close(flow.velocity(x, time, mean, heard, flow._condition(voice), mask), theirs)
     frozen = {name for name, p in flow.named_parameters() if not p.requires_grad}
     assert frozen == {f"stack.blocks.0.{n}.{w}" for n in ("depthwise", "up", "down") for w in ("weight", "bias")}
 
@@ -89,12 +89,12 @@ def test_it_begins_as_the_flow_of_a_parallel_model_that_has_no_hidden_frames():
 def test_a_run_begins_with_the_flow_it_is_given_and_is_stored_without_it(tmp_path, model):
     root = make_set(tmp_path / "set")
     sizes = [f"model.speaker_size={SPEAKER_SIZE}", "data.min_frames=1", "model.parallel.channels=16"]
-    given = build_task(root, load_config(RunConfig, "synthesizer", "debug", [*sizes, "model.model=parallel"]))
+    given = build_task(root, load_config(RunConfig, "synthesizer", "debug", [*sizes, "model.architecture=parallel"]))
     base = tmp_path / "parallel.safetensors"
     save_weights(
         base, kind="synthesizer", state=given.modules["synthesizer"].state_dict(), config={}, mel=given.mel, step=0
     )
-    settings = [*sizes, f"model.model={model}", f"flow_from={base}"]
+    settings = [*sizes, f"model.architecture={model}", f"flow_from={base}"]
     task = build_task(root, load_config(RunConfig, "synthesizer", "debug", settings))
     own = task.modules["synthesizer"].state_dict()
     flow = [name for name in own if name.startswith("flow.stack.")]

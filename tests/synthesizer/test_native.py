@@ -10,11 +10,13 @@ from torch import Tensor
 
 from synthesizer.config import SynthesizerConfig, TacotronConfig
 from synthesizer.inference import Synthesizer
+from synthesizer.models.decoding import DecoderOutput
 from synthesizer.models.layers import ItemDropout
 from synthesizer.models.tacotron import native as kernel
 from synthesizer.models.tacotron.native import NativeDecoder
 from synthesizer.models.tacotron.network import Tacotron
-from synthesizer.text import TextProcessor
+from synthesizer.speech import SpeechOptions
+from synthesizer.text.processor import TextProcessor
 from utils.native import build
 
 # no size is a multiple of 16
@@ -69,29 +71,28 @@ class Steps:
 
 
 @torch.inference_mode()
-def both(model: Tacotron, items: int = 1, reach: int = 0, tuning=None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What torch and the native decoder generate of the same memory, seeds and number of steps."""
+def both(model: Tacotron, items: int = 1, max_forward: int = 0, tuning=None) -> tuple[DecoderOutput, DecoderOutput]:
+    """What torch and the native decoder make of the same memory, seeds and number of steps."""
     lengths = torch.tensor([11, 4, 7, 9, 11, 5, 3][:items])
     tokens = torch.randint(1, 9, (items, 11), generator=torch.Generator().manual_seed(1))
-    memory = model.remember(tokens, lengths, torch.rand(items, 4), ItemDropout([8] * items))
+    memory = model.encode_text(tokens, lengths, torch.rand(items, 4), ItemDropout([8] * items))
     native = NativeDecoder(model.decoder, model.reduction, kernel.library(tuning))
     found = []
-    for generate in (model.generate, native.generate):
+    for run in (model.free_run, native.free_run):
         stopper = Steps(STEPS)
-        output = generate(memory, ItemDropout(range(items)), stopper, STEPS + 5, reach)
-        told = {
-            "told stop": torch.stack([s for s, _ in stopper.told]),
-            "told": torch.stack([a for _, a in stopper.told]),
-        }
-        found.append(output | told)
+        output = run(memory, ItemDropout(range(items)), stopper, STEPS + 5, max_forward)
+        torch.testing.assert_close(torch.stack([s for s, _ in stopper.told], 1), output.stop)
+        torch.testing.assert_close(torch.stack([a for _, a in stopper.told], 1), output.attention)
+        found.append(output)
     return found[0], found[1]
 
 
-def close(torch_does: dict[str, Tensor], native: dict[str, Tensor]) -> None:
-    assert torch_does["mel"].abs().max() > 1 and torch_does["attention"].max() > 0.3
-    assert torch_does.keys() == native.keys()
-    for name, wanted in torch_does.items():
-        torch.testing.assert_close(native[name], wanted, atol=2e-3, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+def close(torch_does: DecoderOutput, native: DecoderOutput) -> None:
+    assert torch_does.mel.abs().max() > 1 and torch_does.attention.max() > 0.3
+    for name, wanted in torch_does._asdict().items():
+        torch.testing.assert_close(
+            getattr(native, name), wanted, atol=2e-3, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.parametrize("items", [1, 2, 3, 4, 7])
@@ -102,15 +103,15 @@ def test_it_generates_what_torch_generates(items, sizes, padding):
 
 
 @pytest.mark.parametrize("padding", ["masked", "published"])
-def test_attention_keeps_within_reach(padding):
-    torch_does, native = both(tacotron(**ODD, padding=padding), 3, reach=2)
+def test_attention_moves_forward_by_so_many_tokens_at_most(padding):
+    torch_does, native = both(tacotron(**ODD, padding=padding), 3, max_forward=2)
     close(torch_does, native)
-    assert (native["attention"].argmax(dim=2).diff(dim=1) >= 0).all()
+    assert (native.attention.argmax(dim=2).diff(dim=1) >= 0).all()
 
 
 def test_padding_gets_no_attention_at_all():
     _, native = both(tacotron(**ODD), 2)
-    assert native["attention"][1, :, 4:].eq(0).all() and native["attention"][1, :, :4].gt(0).all()
+    assert native.attention[1, :, 4:].eq(0).all() and native.attention[1, :, :4].gt(0).all()
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -133,8 +134,8 @@ def test_dropout_is_that_of_every_single_step():
 
 @torch.inference_mode()
 def spoken(synthesizer: Synthesizer) -> tuple[Tensor, bool]:
-    mel = synthesizer.synthesize(["A bell."], torch.ones(4).numpy(), seed=3)[0].mel
-    return torch.from_numpy(mel), synthesizer.network.__dict__.get("_native") is not None
+    mel = synthesizer.synthesize(["A bell."], torch.ones(4).numpy(), SpeechOptions(seed=3))[0].mel
+    return torch.from_numpy(mel), synthesizer._fast_decoder is not None
 
 
 def make() -> Synthesizer:
@@ -156,15 +157,3 @@ def test_a_synthesizer_uses_it_and_does_without_where_there_is_no_compiler(monke
     kernel.library.cache_clear()
     assert not used and "in torch" in caplog.text
     torch.testing.assert_close(natively, in_torch, atol=1e-3, rtol=0)
-
-
-def test_another_reduction_is_heeded():
-    synthesizer = make()
-    spoken(synthesizer)
-    synthesizer.network.set_reduction(5)
-    with torch.inference_mode():
-        memory = synthesizer.network.remember(
-            torch.ones(1, 3, dtype=torch.long), torch.tensor([3]), torch.ones(1, 4), ItemDropout([0])
-        )
-        output = synthesizer.network.generate(memory, ItemDropout([0]), Steps(2), 4)
-    assert output["mel"].shape == (1, 80, 10)

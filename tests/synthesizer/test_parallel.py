@@ -1,4 +1,4 @@
-"""The parallel synthesizer and its flow: laws."""
+"""The parallel synthesizer and its flow: invariants."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import torch
 
 from synthesizer.config import LossConfig, ParallelConfig, SynthesizerConfig
 from synthesizer.data.dataset import DataConfig, SynthesisData
+from synthesizer.models.durations import upsampling, whole_durations
 from synthesizer.models.flow import FlowDecoder
 from synthesizer.models.layers import ConvStack
-from synthesizer.models.parallel import Parallel, upsampling, whole_durations
+from synthesizer.models.parallel import Parallel
 from synthesizer.training.losses import local_mean, parallel_losses
 from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
 from utils.training.sampling import rng
@@ -103,9 +104,9 @@ def test_one_batch_is_learned(data):
 def test_training_depends_on_the_items_seeds_alone(data):
     model = small(dropout=0.3).train()
     batch = data.windows(data.choose(1), rng(1), 40)
-    whole = model(batch)["mean"]
+    whole = model(batch).mean
     torch.manual_seed(99)  # the global generator has no say
-    part = model({name: value[1::2] for name, value in batch.items()})["mean"]
+    part = model({name: value[1::2] for name, value in batch.items()}).mean
     torch.testing.assert_close(whole[1::2], part)
 
 

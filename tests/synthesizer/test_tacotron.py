@@ -1,4 +1,4 @@
-"""Tacotron: equal to the recorded outputs, and its laws."""
+"""Tacotron: equal to the recorded outputs, and its invariants."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from synthesizer.config import SynthesizerConfig, TacotronConfig
+from synthesizer.models.autoregressive import DecoderOutput
 from synthesizer.models.layers import ItemDropout
-from synthesizer.models.tacotron.network import Randomness, Tacotron, published_config, published_state
+from synthesizer.models.tacotron.network import Randomness, Tacotron
+from synthesizer.models.tacotron.published import published_config, published_state
 from utils.weights.checkpoint import load_weights
 from utils.weights.networks import load_into
 
@@ -77,14 +79,17 @@ def double(model: Tacotron, batch: dict[str, Tensor]) -> tuple[Tacotron, dict[st
     return copy.deepcopy(model).double(), {k: v.double() if v.is_floating_point() else v for k, v in batch.items()}
 
 
-def run(model: Tacotron, batch: dict[str, Tensor], randomness: Randomness, reduction: int, max_steps: int) -> dict:
+def run(
+    model: Tacotron, batch: dict[str, Tensor], randomness: Randomness, reduction: int, max_steps: int
+) -> tuple[DecoderOutput, Tensor]:
+    """What it decodes, and the mel after the postnet."""
     model.set_reduction(reduction)
     try:
         with torch.inference_mode():
-            memory = model.remember(batch["tokens"], batch["token_lengths"], batch["speaker"], randomness.encoder)
-            output = model.generate(memory, randomness.decoder, AllTogether(reduction), max_steps)
-            lengths = torch.tensor([output["mel"].shape[2]])
-            return output | {"linear": model.post(output["mel"], lengths)}
+            memory = model.encode_text(batch["tokens"], batch["token_lengths"], batch["speaker"], randomness.encoder)
+            output = model.free_run(memory, randomness.decoder, AllTogether(reduction), max_steps)
+            lengths = torch.tensor([output.mel.shape[2]])
+            return output, model.post(output.mel, lengths, memory.condition)
     finally:
         model.set_reduction(2)
 
@@ -97,44 +102,44 @@ def test_encoder(model, golden):
     batch = inputs(golden)
     prenet = model.encoder.pre_net(model.encoder.embedding(batch["tokens"]), no_dropout)
     close(prenet, golden["encoder_prenet"])
-    memory = model.remember(batch["tokens"], batch["token_lengths"], batch["speaker"], no_dropout)
+    memory = model.encode_text(batch["tokens"], batch["token_lengths"], batch["speaker"], no_dropout)
     close(memory.values, golden["encoder_seq"])
     close(model.encoder_proj(memory.values), golden["encoder_seq_proj"])
 
 
 def test_teacher_forcing(model, golden):
     output = model(inputs(golden), Randomness(no_dropout, no_dropout))
-    close(output["mel"], golden["forward_eval/mel"])
-    close(output["linear"], golden["forward_eval/linear"])
-    close(output["attention"], golden["forward_eval/attention"], 5e-4)
-    close(output["stop"].sigmoid().repeat_interleave(2, dim=1), golden["forward_eval/stop"])
+    close(output.mel, golden["forward_eval/mel"])
+    close(output.linear, golden["forward_eval/linear"])
+    close(output.attention, golden["forward_eval/attention"], 5e-4)
+    close(output.stop.sigmoid().repeat_interleave(2, dim=1), golden["forward_eval/stop"])
 
 
 @pytest.mark.parametrize(("name", "reduction", "frames"), [("r2", 2, 2000), ("r1", 1, 24), ("r5", 5, 40)])
 def test_free_running(model, golden, name, reduction, frames):
     exact, batch = double(model, inputs(golden))
-    output = run(exact, batch, Randomness(no_dropout, no_dropout), reduction, frames // reduction)
-    close(output["mel"], golden[f"generate_{name}/mel"])
-    close(output["linear"], golden[f"generate_{name}/linear"])
-    close(output["attention"], golden[f"generate_{name}/attention"], 5e-4)
-    close(output["stop"], golden[f"generate_{name}/stop"])
+    output, linear = run(exact, batch, Randomness(no_dropout, no_dropout), reduction, frames // reduction)
+    close(output.mel, golden[f"generate_{name}/mel"])
+    close(linear, golden[f"generate_{name}/linear"])
+    close(output.attention, golden[f"generate_{name}/attention"], 5e-4)
+    close(output.stop, golden[f"generate_{name}/stop"])
 
 
 def test_free_running_of_one_without_padding(model, golden):
     batch = {name: value[:1] for name, value in inputs(golden).items()}
     batch["tokens"] = batch["tokens"][:, : batch["token_lengths"][0]]
-    output = run(model, batch, Randomness(no_dropout, no_dropout), 2, 1000)
-    close(output["linear"], golden["generate_one/linear"])
+    _, linear = run(model, batch, Randomness(no_dropout, no_dropout), 2, 1000)
+    close(linear, golden["generate_one/linear"])
 
 
 def test_free_running_with_recorded_dropout(model, golden):
     masks = {name: golden[f"generate_masked/{name}"] for name in ("enc_mask1", "enc_mask2", "dec_mask1", "dec_mask2")}
     decoder = [mask for pair in zip(masks["dec_mask1"], masks["dec_mask2"], strict=True) for mask in pair]
     randomness = Randomness(Recorded(masks["enc_mask1"], masks["enc_mask2"]), Recorded(*decoder))
-    output = run(model, inputs(golden), randomness, 2, 8)
-    close(output["mel"], golden["generate_masked/mel"])
-    close(output["linear"], golden["generate_masked/linear"])
-    close(output["attention"], golden["generate_masked/attention"], 5e-4)
+    output, linear = run(model, inputs(golden), randomness, 2, 8)
+    close(output.mel, golden["generate_masked/mel"])
+    close(linear, golden["generate_masked/linear"])
+    close(output.attention, golden["generate_masked/attention"], 5e-4)
 
 
 def test_a_training_step(data_dir, golden):
@@ -147,15 +152,15 @@ def test_a_training_step(data_dir, golden):
         torch.from_numpy(golden["train/zoneout_masks"]).bool(),
     )
     output = model(batch, randomness)
-    stop = output["stop"].sigmoid().repeat_interleave(2, dim=1)
-    close(output["mel"], golden["train/mel"])
-    close(output["linear"], golden["train/linear"])
-    close(output["attention"], golden["train/attention"], 5e-4)
+    stop = output.stop.sigmoid().repeat_interleave(2, dim=1)
+    close(output.mel, golden["train/mel"])
+    close(output.linear, golden["train/linear"])
+    close(output.attention, golden["train/attention"], 5e-4)
     close(stop, golden["train/stop"])
     mel = batch["mel"]
     losses = [
-        F.mse_loss(output["mel"], mel) + F.l1_loss(output["mel"], mel),
-        F.mse_loss(output["linear"], mel),
+        F.mse_loss(output.mel, mel) + F.l1_loss(output.mel, mel),
+        F.mse_loss(output.linear, mel),
         F.binary_cross_entropy(stop, torch.from_numpy(golden["train/stop_target"]).double()),
     ]
     np.testing.assert_allclose([float(x.detach()) for x in losses], golden["train/losses"], rtol=1e-4)
@@ -174,7 +179,7 @@ def test_a_training_step(data_dir, golden):
         close(model.state_dict()[key.removeprefix("train/buffer/")], golden[key])
 
 
-# -- laws of our own variant -------------------------------------------------------------------------------------------
+# -- invariants of our own variant -------------------------------------------------------------------------------------
 
 SMALL = TacotronConfig(
     embedding=12, encoder=8, decoder=6, lstm=10, postnet=8, prenet=7, max_reduction=5, attention_kernel=5, highways=1
@@ -211,10 +216,10 @@ def test_padding_changes_nothing(norm, reduction):
     alone["tokens"], alone["mel"] = alone["tokens"][:, :4], alone["mel"][:, :, : 6 * reduction]
     single = model(alone)
     steps = 6
-    torch.testing.assert_close(together["mel"][1:, :, : steps * reduction], single["mel"])
-    torch.testing.assert_close(together["linear"][1:, :, : steps * reduction], single["linear"])
-    torch.testing.assert_close(together["attention"][1:, :steps, :4], single["attention"])
-    assert together["attention"][1:, :, 4:].eq(0).all()
+    torch.testing.assert_close(together.mel[1:, :, : steps * reduction], single.mel)
+    torch.testing.assert_close(together.linear[1:, :, : steps * reduction], single.linear)
+    torch.testing.assert_close(together.attention[1:, :steps, :4], single.attention)
+    assert together.attention[1:, :, 4:].eq(0).all()
 
 
 def test_batch_statistics_ignore_padding():
@@ -232,8 +237,8 @@ def test_a_batch_is_the_sum_of_its_items_in_training_too():
     model = small("layer").train()
     batch = toy_batch(2)
     model.set_reduction(2)
-    both = model(batch)["linear"]
-    second = model({name: value[1:] for name, value in batch.items()})["linear"]
+    both = model(batch).linear
+    second = model({name: value[1:] for name, value in batch.items()}).linear
     torch.testing.assert_close(both[1:, :, :12], second[:, :, :12])
 
 
@@ -242,7 +247,7 @@ def test_gradient_reaches_every_parameter(norm):
     model = small(norm, max_reduction=2).train()
     model.set_reduction(2)
     output = model(toy_batch(2))
-    (output["mel"].square().mean() + output["linear"].square().mean() + output["stop"].square().mean()).backward()
+    (output.mel.square().mean() + output.linear.square().mean() + output.stop.square().mean()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
@@ -257,24 +262,24 @@ def test_teacher_forcing_with_its_own_output_is_free_running():
             return False
 
     with torch.inference_mode():
-        memory = model.remember(batch["tokens"], batch["token_lengths"], batch["speaker"], no_dropout)
-        free = model.generate(memory, no_dropout, Never(), 6)
+        memory = model.encode_text(batch["tokens"], batch["token_lengths"], batch["speaker"], no_dropout)
+        free = model.free_run(memory, no_dropout, Never(), 6)
         forced = model(
-            batch | {"mel": free["mel"], "mel_lengths": torch.tensor([12, 12])}, Randomness(no_dropout, no_dropout)
+            batch | {"mel": free.mel, "mel_lengths": torch.tensor([12, 12])}, Randomness(no_dropout, no_dropout)
         )
-    torch.testing.assert_close(forced["mel"], free["mel"])
-    torch.testing.assert_close(forced["attention"], free["attention"])
+    torch.testing.assert_close(forced.mel, free.mel)
+    torch.testing.assert_close(forced.attention, free.attention)
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])
-def test_led_is_step_by_step_with_the_given_attention_behind_each_step(norm):
+def test_a_forced_alignment_is_step_by_step_with_the_given_attention_behind_each_step(norm):
     model = small(norm).eval()
     model.set_reduction(2)
     batch = toy_batch(2)
     batch["targets"] = torch.tensor([[0, 0, 1, 2, 2, 3, 4, 5, 6, 6, 6, -1], [0, 1, 1, 2, 3, 3, -1, -1, -1, -1, -1, -1]])
-    led = model(batch, Randomness(no_dropout, no_dropout), led=True)
+    forced = model(batch, Randomness(no_dropout, no_dropout), forced_alignment=True)
     decoder = model.decoder
-    memory = model.remember(batch["tokens"], batch["token_lengths"], batch["speaker"], no_dropout)
+    memory = model.encode_text(batch["tokens"], batch["token_lengths"], batch["speaker"], no_dropout)
     given = F.one_hot(torch.where(batch["targets"] < 0, torch.tensor([[6], [3]]), batch["targets"]), 7).float()
     before = F.pad(batch["mel"][:, :, 1::2], (1, 0)).transpose(1, 2)
     state, outputs, attentions = decoder.start(memory), [], []
@@ -285,9 +290,9 @@ def test_led_is_step_by_step_with_the_given_attention_behind_each_step(norm):
         outputs.append(output)
         attentions.append(attention)
     frames, stop = decoder.project(torch.stack(outputs, 1), decoder.mel_weight(2))
-    torch.testing.assert_close(led["attention"], torch.stack(attentions, 1))
-    torch.testing.assert_close(led["mel"], frames.transpose(1, 2).flatten(2))
-    torch.testing.assert_close(led["stop"], stop)
+    torch.testing.assert_close(forced.attention, torch.stack(attentions, 1))
+    torch.testing.assert_close(forced.mel, frames.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(forced.stop, stop)
 
 
 def test_item_dropout_depends_on_the_items_seed_alone():

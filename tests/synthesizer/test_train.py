@@ -15,11 +15,12 @@ import torch
 import synthesizer_train
 from synthesizer.config import LossConfig, RunConfig
 from synthesizer.inference import Synthesizer
+from synthesizer.speech import SpeechOptions
 from synthesizer.train import build_task
 from synthesizer.training import autoregressive as train_steps
 from synthesizer.training.autoregressive import alignment_warnings
-from synthesizer.training.losses import local_mean, tacotron_losses
-from synthesizer.training.parallel import tempo
+from synthesizer.training.losses import autoregressive_losses, local_mean
+from synthesizer.training.parallel import duration_scale
 from tests.synthesizer.test_data import MEL, SPEAKER_SIZE, make_set
 from utils.config import CONFIGS, load_config
 from utils.errors import CloningError
@@ -35,11 +36,11 @@ def toy(tmp_path_factory) -> Path:
 
 
 def config(model: str, *settings: str) -> RunConfig:
-    return load_config(RunConfig, "synthesizer", "debug", [*SETTINGS, f"model.model={model}", *settings])
+    return load_config(RunConfig, "synthesizer", "debug", [*SETTINGS, f"model.architecture={model}", *settings])
 
 
 def script(toy: Path, out: Path, model: str, *extra: str) -> int:
-    settings = [f"--set={s}" for s in (*SETTINGS, f"model.model={model}")]
+    settings = [f"--set={s}" for s in (*SETTINGS, f"model.architecture={model}")]
     return synthesizer_train.main(
         [str(toy), "--out", str(out), "--config", "debug", "--device", "cpu", *settings, *extra]
     )
@@ -70,7 +71,7 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypa
     voice = np.full(SPEAKER_SIZE, SPEAKER_SIZE**-0.5, np.float32)
     if MEL["n_mels"] == whole.mel["n_mels"]:
         best = Synthesizer.load(tmp_path / "whole" / "best.safetensors")
-        assert best.synthesize(["See it."], voice, seed=1)[0].mel.shape[0] == MEL["n_mels"]
+        assert best.synthesize(["See it."], voice, SpeechOptions(seed=1))[0].mel.shape[0] == MEL["n_mels"]
         assert best.encoder_fingerprint == "toy"
 
 
@@ -78,8 +79,8 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypa
 def test_a_validation_is_as_long_as_the_recordings_whatever_their_transcripts_say(toy, monkeypatch, model):
     task = build_task(toy, config(model))
     network, most = task.modules["synthesizer"].eval(), []
-    generate = network.generate
-    monkeypatch.setattr(network, "generate", lambda *args: most.append(args[3]) or generate(*args))
+    free_run = network.free_run
+    monkeypatch.setattr(network, "free_run", lambda *args: most.append(args[3]) or free_run(*args))
     monkeypatch.setattr(train_steps, "frame_limit", lambda *_: 10**6)  # of a text as long as a book
     with torch.inference_mode():
         task.validate(task.modules)
@@ -94,18 +95,18 @@ def test_the_reduction_follows_its_schedule_into_the_checkpoint(toy, tmp_path):
     assert [found.reduction_at(step) for step in (1, 4, 5, 10_000)] == [5, 5, 2, 2]
 
 
-def test_with_a_budget_of_time_the_reduction_and_the_leading_follow_its_share(toy):
+def test_with_a_budget_of_time_the_reduction_and_the_forced_alignment_follow_its_share(toy):
     task = build_task(toy, config("tacotron", "training.minutes=1"))
-    model, led = task.modules["synthesizer"], []
+    model, forced = task.modules["synthesizer"], []
     forward = model.forward
-    model.forward = lambda batch, led_now=None, **how: led.append(how["led"]) or forward(batch, **how)
+    model.forward = lambda batch, **how: forced.append(how["forced_alignment"]) or forward(batch, **how)
     for step, position, reduction in ((1000, 1.0, 5), (1, 3.5, 5), (2, 7.0, 2)):
         task.position = position
         batch = task.batch(step)
         task.position = 8.0 if position == 3.5 else position  # made a little earlier than it is learned from
         task.losses(task.modules, batch, "synthesizer", step)
         assert batch["reduction"] == model.reduction == reduction
-    assert led == [True, False, False]
+    assert forced == [True, False, False]
 
 
 def test_tacotron_learns_one_batch_and_where_to_attend(toy):
@@ -118,7 +119,7 @@ def test_tacotron_learns_one_batch_and_where_to_attend(toy):
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     values = []
     for _ in range(70):
-        losses = tacotron_losses(model(batch), batch, LossConfig(), 2, 0, local_mean)
+        losses = autoregressive_losses(model(batch), batch, LossConfig(), 2, 0, local_mean)
         values.append({name: float(value.detach()) for name, value in losses.items()})
         optimizer.zero_grad()
         sum(losses.values()).backward()
@@ -127,7 +128,7 @@ def test_tacotron_learns_one_batch_and_where_to_attend(toy):
     for name in ("mel", "linear", "attention"):
         assert values[-1][name] < 0.5 * values[0][name], name
     with torch.no_grad():
-        attention = model.eval()(batch)["attention"]
+        attention = model.eval()(batch).attention
     known = batch["targets"] >= 0
     right = (attention.argmax(dim=2) == batch["targets"])[known]
     assert right.float().mean() > 0.7
@@ -142,7 +143,7 @@ def test_masked_losses_do_not_see_padding(toy):
     longer["mel"] = torch.nn.functional.pad(batch["mel"], (0, 20), value=-4.0)
     longer["targets"] = torch.nn.functional.pad(batch["targets"], (0, 10), value=-1)
     with torch.no_grad():
-        one, two = (tacotron_losses(model(b), b, LossConfig(), 2, 1, local_mean) for b in (batch, longer))
+        one, two = (autoregressive_losses(model(b), b, LossConfig(), 2, 1, local_mean) for b in (batch, longer))
     for name in one:
         torch.testing.assert_close(one[name], two[name], msg=name)
 
@@ -234,8 +235,8 @@ def test_settings_that_make_no_sense_are_refused():
 
 def test_the_tempo_weighs_speakers_alike():
     slow, fast = torch.tensor([200.0, 100.0]), torch.tensor([50.0, 100.0])
-    assert tempo({"a": [slow]}) == pytest.approx(2)
-    assert tempo({"a": [slow, slow, slow], "b": [fast]}) == pytest.approx(1)
+    assert duration_scale({"a": [slow]}) == pytest.approx(2)
+    assert duration_scale({"a": [slow, slow, slow], "b": [fast]}) == pytest.approx(1)
 
 
 def test_validation_takes_one_utterance_of_each_speaker_before_a_second(toy):

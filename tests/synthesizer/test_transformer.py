@@ -1,4 +1,4 @@
-"""The Transformer synthesizer: laws."""
+"""The Transformer synthesizer: invariants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from synthesizer.config import EmotionConfig, LossConfig, SynthesizerConfig, Tra
 from synthesizer.data.dataset import DataConfig, SynthesisData
 from synthesizer.models.layers import ItemDropout
 from synthesizer.models.transformer import SPAN, Transformer, rotate
-from synthesizer.training.losses import emotion_losses, local_mean, tacotron_losses
+from synthesizer.training.losses import autoregressive_losses, local_mean
 from tests.support.emotion_set import make_emotional_set
 from tests.synthesizer.test_data import SPEAKER_SIZE
 from utils.data.corpora import EMOTIONS
@@ -57,16 +57,15 @@ class Until:
 def memory_of(model: Transformer, tokens: Tensor, lengths: Tensor, emotion: int = 0):
     voices = torch.nn.functional.normalize(torch.ones(len(tokens), SPEAKER_SIZE))
     condition = model.condition(voices, model.emotion.label(torch.full((len(tokens),), emotion)))
-    return model.remember(tokens, lengths, condition)
+    return model.encode_text(tokens, lengths, condition)
 
 
 def speak(model: Transformer, tokens: Tensor, lengths: Tensor, steps: int = 8, seeds=(7, 8), emotion: int = 0):
     with torch.inference_mode():
         memory = memory_of(model, tokens, lengths, emotion)
         dropout = ItemDropout(seeds[: len(tokens)])
-        output = model.generate(memory, dropout, Until(steps), steps)
-        output["mel"] = model.post(output["mel"], torch.full((len(tokens),), 2 * steps), memory.condition)
-    return output
+        output = model.free_run(memory, dropout, Until(steps), steps)
+        return output._replace(mel=model.post(output.mel, torch.full((len(tokens),), 2 * steps), memory.condition))
 
 
 @pytest.mark.parametrize("steps", [9, SPAN + 20])
@@ -95,15 +94,15 @@ def test_free_running_is_teacher_forcing_with_its_own_output(data):
     tokens, lengths = torch.randint(1, SYMBOLS, (1, 7)), torch.tensor([7])
     output = speak(model, tokens, lengths, steps=6)
     with torch.inference_mode():
-        raw = model.generate(memory_of(model, tokens, lengths), ItemDropout([0]), Until(6), 6)
+        raw = model.free_run(memory_of(model, tokens, lengths), ItemDropout([0]), Until(6), 6)
         batch = {
-            "tokens": tokens, "token_lengths": lengths, "mel": raw["mel"], "mel_lengths": torch.tensor([12]),
+            "tokens": tokens, "token_lengths": lengths, "mel": raw.mel, "mel_lengths": torch.tensor([12]),
             "speaker": torch.nn.functional.normalize(torch.ones(1, SPEAKER_SIZE)), "emotion": torch.tensor([0]),
-            "targets": torch.cummax(raw["attention"].argmax(dim=2), dim=1)[0], "seeds": torch.tensor([1]),
+            "targets": torch.cummax(raw.attention.argmax(dim=2), dim=1)[0], "seeds": torch.tensor([1]),
         }  # fmt: skip
         forced = model(batch)
-    torch.testing.assert_close(forced["mel"], raw["mel"], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(forced["linear"], output["mel"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(forced.mel, raw.mel, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(forced.linear, output.mel, atol=1e-5, rtol=1e-4)
 
 
 def test_padding_changes_nothing_and_gets_no_attention():
@@ -111,8 +110,8 @@ def test_padding_changes_nothing_and_gets_no_attention():
     tokens, lengths = torch.randint(1, SYMBOLS, (2, 12)), torch.tensor([12, 7])
     both = speak(model, tokens, lengths)
     alone = speak(model, tokens[1:, :7], lengths[1:], seeds=(8,))
-    torch.testing.assert_close(both["mel"][1:], alone["mel"], atol=1e-5, rtol=1e-4)
-    assert both["attention"][1, :, 7:].eq(0).all()
+    torch.testing.assert_close(both.mel[1:], alone.mel, atol=1e-5, rtol=1e-4)
+    assert both.attention[1, :, 7:].eq(0).all()
 
 
 def test_padding_of_a_training_batch_changes_nothing(data):
@@ -122,7 +121,7 @@ def test_padding_of_a_training_batch_changes_nothing(data):
     longer["targets"] = torch.nn.functional.pad(batch["targets"], (0, 5), value=-1)
     longer["tokens"] = torch.nn.functional.pad(batch["tokens"], (0, 3))
     with torch.inference_mode():
-        found = [tacotron_losses(model(b), b, LossConfig(), 2, 1, local_mean) for b in (batch, longer)]
+        found = [autoregressive_losses(model(b), b, LossConfig(), 2, 1, local_mean) for b in (batch, longer)]
     for name, value in found[0].items():
         torch.testing.assert_close(value, found[1][name], msg=name, atol=1e-5, rtol=1e-4)
 
@@ -130,16 +129,16 @@ def test_padding_of_a_training_batch_changes_nothing(data):
 def test_same_seed_same_speech_and_another_seed_or_emotion_another():
     model = small().eval()
     tokens, lengths = torch.randint(1, SYMBOLS, (1, 7)), torch.tensor([7])
-    once = speak(model, tokens, lengths)["mel"]
-    torch.testing.assert_close(speak(model, tokens, lengths)["mel"], once, rtol=0, atol=0)
-    assert not torch.allclose(speak(model, tokens, lengths, seeds=(9,))["mel"], once)
-    assert not torch.allclose(speak(model, tokens, lengths, emotion=3)["mel"], once)
+    once = speak(model, tokens, lengths).mel
+    torch.testing.assert_close(speak(model, tokens, lengths).mel, once, rtol=0, atol=0)
+    assert not torch.allclose(speak(model, tokens, lengths, seeds=(9,)).mel, once)
+    assert not torch.allclose(speak(model, tokens, lengths, emotion=3).mel, once)
 
 
 def test_the_voice_never_goes_back_nor_jumps():
-    model = small(reach=2).eval()
+    model = small(max_attention_step=2).eval()
     tokens, lengths = torch.randint(1, SYMBOLS, (1, 40)), torch.tensor([40])
-    attention = speak(model, tokens, lengths, steps=30)["attention"][0]
+    attention = speak(model, tokens, lengths, steps=30).attention[0]
     place = 0
     for weights in attention:
         seen = weights.nonzero().flatten()
@@ -161,9 +160,7 @@ def test_gradient_reaches_every_parameter(data):
     model = small().train()
     batch = data.whole(data.choose(1), rng(1), 2)
     output = model(batch)
-    losses = tacotron_losses(output, batch, LossConfig(), 2, 0, local_mean) | emotion_losses(
-        output, batch, LossConfig(), local_mean
-    )
+    losses = autoregressive_losses(output, batch, LossConfig(), 2, 0, local_mean)
     sum(losses.values()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
@@ -176,7 +173,7 @@ def test_one_batch_is_learned_and_where_to_attend(data):
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     values = []
     for _ in range(60):
-        losses = tacotron_losses(model(batch), batch, LossConfig(), 2, 0, local_mean)
+        losses = autoregressive_losses(model(batch), batch, LossConfig(), 2, 0, local_mean)
         values.append({name: float(value.detach()) for name, value in losses.items()})
         optimizer.zero_grad()
         sum(losses.values()).backward()
@@ -185,12 +182,12 @@ def test_one_batch_is_learned_and_where_to_attend(data):
     for name in ("mel", "linear", "attention", "stop"):
         assert values[-1][name] < 0.5 * values[0][name], name
     with torch.no_grad():
-        attention = model.eval()(batch)["attention"]
+        attention = model.eval()(batch).attention
     known = batch["targets"] >= 0
     assert (attention.argmax(dim=2) == batch["targets"])[known].float().mean() > 0.8
 
 
-@pytest.mark.parametrize("change", [{"width": 30}, {"guided_heads": 9}, {"reach": 0}, {"dropout": 1.0}])
+@pytest.mark.parametrize("change", [{"width": 30}, {"guided_heads": 9}, {"max_attention_step": 0}, {"dropout": 1.0}])
 def test_sizes_that_make_no_sense_are_refused(change):
     with pytest.raises(ValueError, match="must be"):
         TransformerConfig(**change)

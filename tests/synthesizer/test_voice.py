@@ -11,7 +11,7 @@ import torch
 import synthesizer_preprocess
 from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
 from synthesizer.data.dataset import SynthesisData
-from synthesizer.data.store import Store, Voices, bands, facts, plausible
+from synthesizer.data.store import BatchVoices, Store, Voices, bands, facts, plausible
 from synthesizer.models.layers import Depthwise, HashedDropout
 from synthesizer.models.listener import Listener
 from synthesizer.models.parallel import Parallel
@@ -194,8 +194,8 @@ def test_losses_leave_out_what_a_recording_lacks(data):
     output = model(batch)
     batch["bands"][:, 12:] = False
     before = parallel_losses(output, batch, LossConfig(), local_mean)
-    output["mean"][..., 12:] += 5
-    output["velocity"][..., 12:] += 5
+    output.mean[..., 12:] += 5
+    output.flow.velocity[..., 12:] += 5
     after = parallel_losses(output, batch, LossConfig(), local_mean)
     for name in ("mean", "flow"):
         torch.testing.assert_close(before[name], after[name])
@@ -215,7 +215,8 @@ def test_sharpening_reaches_every_parameter_and_spares_the_judges(data):
     for name, parameter in model.flow.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
     judges.requires_grad_(True)
-    found = judges_losses(judges, {k: v.detach() for k, v in output.items() if isinstance(v, torch.Tensor)}, batch)
+    output = output._replace(drawn=output.drawn.detach(), mean=output.mean.detach())
+    found = judges_losses(judges, output, batch)
     sum(found.values()).backward()
     for name, parameter in judges.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
@@ -258,18 +259,18 @@ def test_voices_without_texts_are_spoken_with(data, tmp_path, data_dir, capsys):
     assert synthesizer_preprocess.main([str(a) for a in arguments]) == 0
     assert "3 utterances (3 train) of 2 speakers" in capsys.readouterr().out
     voices = Voices(tmp_path / "voices")
-    own = {
-        "speaker": torch.zeros(4, voices.embed.shape[1]),
-        "facts": torch.zeros(4, 3),
-        "prompt": torch.zeros(4, 80, 50),
-        "prompt_lengths": torch.zeros(4, dtype=torch.long),
-        "embed": torch.zeros(4, voices.embed.shape[1]),
-    }
+    own = BatchVoices(
+        speaker=torch.zeros(4, voices.embed.shape[1]),
+        facts=torch.zeros(4, 3),
+        prompt=torch.zeros(4, 80, 50),
+        prompt_lengths=torch.zeros(4, dtype=torch.long),
+        embed=torch.zeros(4, voices.embed.shape[1]),
+    )
     mixed = voices.mixed_in(own, np.array([1, 3]), rng(1))
-    for name, value in mixed.items():
-        assert torch.equal(value[[0, 2]], own[name][[0, 2]])
+    for value, before in zip(mixed, own, strict=True):
+        assert torch.equal(value[[0, 2]], before[[0, 2]])
         assert all(row.ne(0).any() for row in value[[1, 3]])
-    torch.testing.assert_close(mixed["embed"][[1, 3]].norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(mixed.embed[[1, 3]].norm(dim=1), torch.ones(2))
     wrong = RunConfig(
         model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**VOICE)),
         data=DataConfig(batch_size=4, min_frames=1, voices=str(tmp_path / "voices")),

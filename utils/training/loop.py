@@ -132,7 +132,7 @@ class Run:
         state_path = self.out / "state.pt"
         if state_path.is_file():
             state = checkpoint.load_training_state(state_path)
-            if differing := changed(state["model"], self.task.config):
+            if differing := changed(self.task.renamed(state["model"]), self.task.config):
                 raise CloningError(
                     f"{self.out}: holds a run of another model (differs in {sorted(differing)}): choose another --out"
                 )

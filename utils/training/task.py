@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from utils.config import check_ranges
 from utils.training.precision import Precision
 
 Batch = dict[str, Any]
+BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
 WARMUP_SHARE = 0.03  # of a budget of time, at least
 
 
@@ -80,7 +81,7 @@ class Validation:
     warnings: list[str] = field(default_factory=list)  # shown in words, such as attention that does not align
 
 
-class Task(ABC):
+class Task(ABC, Generic[BatchT]):
     """What one stage tells the loop: its modules, its batches, its losses."""
 
     kind: str  # of the checkpoint
@@ -94,7 +95,7 @@ class Task(ABC):
     position: float = 0  # what settings in steps are compared with: the step; with a budget of time progress * steps
 
     @abstractmethod
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> BatchT:
         """The whole batch of a step, over all processes: a pure function of (seed, step); CPU tensors (B, ...).
 
         With a budget of time it may look at `position` too.
@@ -107,7 +108,7 @@ class Task(ABC):
         return False
 
     @abstractmethod
-    def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
+    def losses(self, modules: Mapping[str, nn.Module], batch: BatchT, phase: str, step: int) -> dict[str, Tensor]:
         """Losses for the module named `phase`; they are summed. Names that begin with "_" are only logged."""
 
     @abstractmethod
@@ -118,17 +119,21 @@ class Task(ABC):
         """The modules to update at this step, in order."""
         return list(self.modules)
 
-    def constrain(self, weights: Mapping[str, Tensor], step: int) -> None:  # noqa: B027 (nothing unless overridden)
+    def constrain(self, weights: Mapping[str, Tensor], step: int) -> None:
         """Change weights of the first module in place after its step, such as pruned ones to 0.
 
         Called for the trained ones, and then for their moving average where there is one.
         """
 
-    def shard(self, batch: Batch, rank: int, world: int) -> Batch:
+    def shard(self, batch: Mapping[str, Any], rank: int, world: int) -> Batch:
         """The rows of one process: rank, rank + world, ..."""
         return {
             name: value[rank::world] if isinstance(value, Tensor | list) else value for name, value in batch.items()
         }
+
+    def renamed(self, config: dict[str, Any]) -> dict[str, Any]:
+        """`config` of an older run with the names that its settings have now."""
+        return config
 
     def names(self, step: int) -> list[str]:
         """Utterances in the batch of a step, to name them when a loss is not finite."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,12 +12,11 @@ from torch.overrides import TorchFunctionMode
 from utils.errors import CloningError
 from utils.weights.checkpoint import Checkpoint
 
+ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
 _UNTOLD = 4_000_000  # numbers that a network may hold beside its weights, such as windows and tables
 
 
-def rebuild(
-    build: Callable[[], torch.nn.Module], checkpoint: Checkpoint, state: Mapping[str, Tensor] | None = None
-) -> torch.nn.Module:
+def rebuild(build: Callable[[], ModuleT], checkpoint: Checkpoint, state: Mapping[str, Tensor] | None = None) -> ModuleT:
     """The network that `build` makes, filled strictly (`load_into`), without drawing first values.
 
     Raises CloningError when its tensors do not fit, as soon as it has grown larger than the checkpoint.

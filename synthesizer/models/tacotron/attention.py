@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from synthesizer.models.autoregressive import Memory
+
 
 @dataclass(frozen=True)
-class Memory:
-    """What the decoder attends to, with everything that does not change from step to step computed once."""
+class TacotronMemory(Memory):
+    """What the decoder attends to, with everything that does not change from step to step computed once.
 
-    values: Tensor  # (B, N, E) encoder states
-    keys: Tensor  # (B, N, A) projected, with all biases
-    mask: Tensor  # (B, N) true for tokens
+    values: the encoder states; condition (B, D): the speaker embeddings.
+    """
+
+    keys: Tensor  # (B, N, A) projected values, with all biases
     location: Tensor  # (K, A) convolution and projection of the cumulative weights in one
 
 
@@ -33,14 +36,14 @@ class LocationSensitiveAttention(nn.Module):
         self.v = nn.Linear(channels, 1, bias=False)
         self.published = padding == "published"
 
-    def prepare(self, values: Tensor, projected: Tensor, mask: Tensor) -> Memory:
-        """values (B, N, E), projected (B, N, A), mask (B, N) -> Memory"""
+    def prepare(self, values: Tensor, projected: Tensor, mask: Tensor, condition: Tensor) -> TacotronMemory:
+        """values (B, N, E), projected (B, N, A), mask (B, N), condition (B, D) -> TacotronMemory"""
         bias = self.W.bias + self.L(self.conv.bias)
         location = self.conv.weight.squeeze(1).t() @ self.L.weight.t()
-        return Memory(values, projected + bias, mask, location)
+        return TacotronMemory(values, mask, condition, projected + bias, location)
 
     def forward(
-        self, query: Tensor, memory: Memory, cumulative: Tensor, allowed: Tensor | None = None
+        self, query: Tensor, memory: TacotronMemory, cumulative: Tensor, allowed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """One step: query (B, A), cumulative (B, N) -> weights (B, N), context (B, E)
 
@@ -51,11 +54,11 @@ class LocationSensitiveAttention(nn.Module):
         return weights[:, 0], context[:, 0]
 
     def steps(
-        self, query: Tensor, memory: Memory, cumulative: Tensor, allowed: Tensor | None = None
+        self, query: Tensor, memory: TacotronMemory, cumulative: Tensor, allowed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Several steps at once, where it is known what each comes after: the same with (B, S, ...) for (B, ...)."""
-        reach = self.conv.kernel_size[0] // 2
-        around = F.pad(cumulative, (reach, reach)).unfold(2, 2 * reach + 1, 1)  # (B, S, N, K)
+        half = self.conv.kernel_size[0] // 2
+        around = F.pad(cumulative, (half, half)).unfold(2, 2 * half + 1, 1)  # (B, S, N, K)
         energy = F.linear(query, self.W.weight).unsqueeze(2) + memory.keys.unsqueeze(1) + around @ memory.location
         energy = self.v(energy.tanh()).squeeze(3)
         mask = memory.mask.unsqueeze(1)

@@ -26,7 +26,7 @@ class PreNet(nn.Module):
         self.probability = probability
 
     def forward(self, x: Tensor, dropout: Dropout, lengths: Tensor | None = None) -> Tensor:
-        """x (B, C) or (B, N, C) with lengths (B,)"""
+        """x (B, C) or (B, N, C) with lengths (B,) -> the same with C' channels"""
         x = dropout(F.relu(self.fc1(x)), self.probability, lengths)
         return dropout(F.relu(self.fc2(x)), self.probability, lengths)
 
@@ -44,6 +44,7 @@ class ConvNorm(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """x (B, C, T), mask (B, T) -> (B, C', T)"""
         length = x.shape[2]
         x = self.conv(x)
         x = F.relu(x) if self.relu else x
@@ -73,6 +74,7 @@ class Highway(nn.Module):
         nn.init.zeros_(self.W1.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
         gate = torch.sigmoid(self.W2(x))
         return gate * F.relu(self.W1(x)) + (1 - gate) * x
 
@@ -94,6 +96,7 @@ class CBHG(nn.Module):
         self.rnn = nn.GRU(channels, channels // 2, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """x (B, C, T), lengths (B,) -> (B, T, channels)"""
         length = x.shape[2]
         mask = None if lengths is None else length_mask(lengths, length)
         x = x if mask is None else x * mask[:, None, :]

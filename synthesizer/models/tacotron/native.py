@@ -1,4 +1,4 @@
-"""`NativeDecoder`: what `synthesizer.models.tacotron.network.Tacotron.generate` does, one call of native code a step.
+"""`NativeDecoder`: what `synthesizer.models.tacotron.network.Tacotron.free_run` does, one call of native code a step.
 
 A step of the published network reads 18 million weights, so they are kept in 16 bits: whole numbers, and a scale for
 each row. What they multiply stays float32.
@@ -11,18 +11,18 @@ import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from synthesizer.models.tacotron.attention import Memory
+from synthesizer.models.decoding import DecoderOutput, FreeRun
+from synthesizer.models.stopping import Stopper
+from synthesizer.models.tacotron.attention import TacotronMemory
 from synthesizer.models.tacotron.cbhg import Dropout
+from synthesizer.models.tacotron.decoder import Decoder
+from synthesizer.models.tacotron.network import Tacotron
 from utils.native import build
-
-if TYPE_CHECKING:
-    from synthesizer.models.tacotron.network import Decoder, Stopper
 
 log = logging.getLogger(__name__)
 SOURCE = Path(__file__).with_name("decoder.c")
@@ -60,7 +60,7 @@ def library(tuning: tuple[str, ...] | None = None) -> ctypes.CDLL | None:
         log.warning("Tacotron runs in torch, several times slower than native code: %s", error)
         return None
     if (loaded.model_size(), loaded.job_size()) != (ctypes.sizeof(_Model), ctypes.sizeof(_Job)):
-        raise RuntimeError("kernel.py and decoder.c disagree about Model or Job")
+        raise RuntimeError("native.py and decoder.c disagree about Model or Job")
     return loaded
 
 
@@ -98,10 +98,10 @@ class NativeDecoder:
         m.stop_context = self._matrix(decoder.stop_proj.weight[:, size:])
         m.v = self._keep(_wide(net.v.weight[0]))
 
-    def generate(
-        self, memory: Memory, dropout: Dropout, stopper: Stopper, max_steps: int, reach: int = 0
-    ) -> dict[str, Tensor]:
-        """As `Tacotron.generate`, to whose result it is close."""
+    def free_run(
+        self, memory: TacotronMemory, dropout: Dropout, stopper: Stopper, max_steps: int, max_forward: int = 0
+    ) -> DecoderOutput:
+        """As `Tacotron.free_run`, to whose result it is close."""
         items, tokens = memory.mask.shape
         m, published = self.model, bool(self.model.published)
         mels = torch.empty(max_steps, items, m.mels * m.reduction)
@@ -117,22 +117,18 @@ class NativeDecoder:
         masks = self._masks(dropout, items)
         for step in range(max_steps):
             ahead = index - place[:, None]
-            allowed_now = allowed & (ahead >= 0) & (ahead <= reach) if reach else allowed
+            allowed_now = allowed & (ahead >= 0) & (ahead <= max_forward) if max_forward else allowed
             drawn = next(masks)
             job.open, job.dropout = allowed_now.data_ptr(), drawn.data_ptr()
             job.frames, job.weights = mels[step].data_ptr(), attention[step].data_ptr()
             job.stop = logits[step].data_ptr()
             self.library.step(ctypes.byref(m), ctypes.byref(job))
-            place = attention[step].argmax(dim=1) if reach else place
+            place = attention[step].argmax(dim=1) if max_forward else place
             if stopper(logits[step].sigmoid(), attention[step]):
                 break
         count = step + 1
         frames = mels[:count].view(count, items, m.mels, m.reduction).permute(1, 2, 0, 3).flatten(2)
-        return {
-            "mel": frames,
-            "attention": attention[:count].transpose(0, 1),
-            "stop": logits[:count].t().sigmoid(),
-        }
+        return DecoderOutput(frames, attention[:count].transpose(0, 1), logits[:count].t().sigmoid())
 
     def _masks(self, dropout: Dropout, items: int) -> Iterator[Tensor]:
         """For each step what the two layers of the prenet are multiplied by: (B, 2, P)"""
@@ -155,6 +151,15 @@ class NativeDecoder:
     def _keep(self, tensor: Tensor) -> int:
         self._kept.append(tensor.contiguous())
         return self._kept[-1].data_ptr()
+
+
+def native_free_run(network: Tacotron) -> FreeRun | None:
+    """Decodes with a copy of the network's weights; None without a compiler, or not on a CPU in float32."""
+    weight = network.decoder.mel_proj.weight
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        return None
+    loaded = library()
+    return None if loaded is None else NativeDecoder(network.decoder, network.reduction, loaded).free_run
 
 
 def _up(n: int) -> int:

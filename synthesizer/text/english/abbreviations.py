@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 from synthesizer.text.english.endings import full_stop, starts_sentence
 from synthesizer.text.english.vocabulary import alternatives, names, table
@@ -69,12 +70,16 @@ SENTENCE_ABBREVIATIONS = frozenset(
 ) - set("no ed art max temp app tab ex ref bk ste par fig".split()) | {"fig"}
 
 
+def _phrase(words: str, may_end: bool, match: re.Match[str]) -> str:
+    return words + (full_stop(match) if may_end else "")
+
+
 def expand_abbreviations(text: str) -> str:
     """Titles, streets, saints, doctors and drives, degrees, Latin, short forms before a number or letter ("No. 5")."""
     text = _HASH.sub("number ", text)
     text = _DEGREE.sub(_degree, text)
     for pattern, words, may_end in _PHRASES_COMPILED:
-        text = pattern.sub(lambda m, w=words, e=may_end: w + (full_stop(m) if e else ""), text)
+        text = pattern.sub(partial(_phrase, words, may_end), text)
     text = _NUMBERS_SHORT.sub(_before_number, text)
     text = _LETTERS_SHORT.sub(_before_number, text)
     text = _SAINT.sub(_saint_or_street, text)

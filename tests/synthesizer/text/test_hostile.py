@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from synthesizer.text import PUBLISHED, TextProcessor, layout
+from synthesizer.text import layout
+from synthesizer.text.processor import PUBLISHED, TextProcessor
 from tests.support.work import work_of
 from utils.errors import CloningError
 

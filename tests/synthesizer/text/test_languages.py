@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from synthesizer.text import Normalized, TextProcessor, languages
-from synthesizer.text.languages import Language
+from synthesizer.text import languages
+from synthesizer.text.languages import Language, Normalized
+from synthesizer.text.processor import TextProcessor
 from utils.errors import CloningError
 
 

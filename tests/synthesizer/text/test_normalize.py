@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthesizer.text import TextProcessor
+from synthesizer.text.processor import TextProcessor
 from tests.conftest import DATA
 from utils.errors import CloningError
 

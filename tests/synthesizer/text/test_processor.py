@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthesizer.text import PUBLISHED, TextConfig, TextProcessor
+from synthesizer.text.processor import PUBLISHED, TextConfig, TextProcessor
 from synthesizer.text.published import text_to_sequence
 from synthesizer.text.symbols import ARPABET, PAUSES, SymbolTable
 from tests.conftest import ROOT

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthesizer.text import PUBLISHED, TextProcessor
+from synthesizer.text.processor import PUBLISHED, TextProcessor
 from synthesizer.text.sentences import cut
 from utils.errors import CloningError
 

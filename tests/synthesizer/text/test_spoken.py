@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from synthesizer.text import TextProcessor
+from synthesizer.text.processor import TextProcessor
 from tests.conftest import DATA
 
 PROCESSOR = TextProcessor("phonemes")

@@ -1,0 +1,104 @@
+"""What inference and training need of an acoustic model, whichever network it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from synthesizer.models.alignment_quality import AlignmentQuality, alignment_quality
+from synthesizer.models.decoding import FreeRun
+from synthesizer.models.emotion import EmotionEncoder
+from synthesizer.text.processor import TextProcessor
+from utils.audio.mel import MelConfig
+from utils.errors import CloningError
+
+SHORTEST_SECONDS = 0.2  # of a text, however short, at rate 1
+
+
+class EncodedText(NamedTuple):
+    """A sentence as a network reads it: ids of symbols, and of each the mark that ends a clause there
+    (`synthesizer.text.clauses`)."""
+
+    tokens: list[int]
+    marks: list[int]
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """A batch of B sentences, each with the voice that speaks it."""
+
+    tokens: Tensor  # (B, N) ids, 0 after the end of a sentence
+    token_lengths: Tensor  # (B,)
+    marks: Tensor  # (B, N) as in `EncodedText`
+    speaker: Tensor  # (B, D) embeddings of norm 1
+    seeds: list[int]  # one a sentence
+    emotion: Tensor | None = None  # (B, E) or (1, E), for a network with emotions
+    facts: Tensor | None = None  # (B, 3) pitch, spread and pace of the voice (`utils.voice`), NaN where not known
+    prompt: Tensor | None = None  # (B, M, R) mel frames of the reference
+    prompt_lengths: Tensor | None = None  # (B,)
+
+
+class Recording(NamedTuple):
+    """What a network is teacher-forced by: one utterance."""
+
+    mel: Tensor  # (1, M, F)
+    durations: Tensor | None = None  # (1, N) in frames
+    prosody: Tensor | None = None  # (1, N, 3) of `synthesizer.features.prosody`
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """What the generation of mels depends on beside the network and its input."""
+
+    mel: MelConfig
+    text: TextProcessor
+    rate: float = 1.0  # 2 is twice as fast
+    duration_scale: float = 1.0  # predicted durations are multiplied by it
+    monotonic: bool = False  # an attention that can go back or skip must not
+    free_run: FreeRun | None = None  # decodes in place of the network's own loop
+
+
+class Generated(NamedTuple):
+    """A sentence spoken: mel (M, F), alignment (F, N), and why it ends there."""
+
+    mel: Tensor
+    alignment: Tensor
+    stop_reason: str
+
+
+class AcousticModel(nn.Module, ABC):
+    """A network that makes mels of tokens and a voice. `forward` is its training pass."""
+
+    needs_durations: ClassVar[bool] = False  # in training and in teacher forcing
+    max_characters: ClassVar[int] = 130  # of a sentence; longer ones are said in clauses
+    uses_voice_facts = False  # whether it is told pitch, pace and frames of a voice
+    emotion: EmotionEncoder | None
+
+    @abstractmethod
+    def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
+        """The mel of each sentence. Raises CloningError where the weights make numbers that are not finite."""
+
+    @abstractmethod
+    def teacher_forced(self, inputs: ModelInput, recording: Recording, silence: float) -> Tensor:
+        """The mel (1, M, F or a little more) of one sentence when a recording of it is given.
+
+        silence: the mel value of silence.
+        """
+
+    def pace(self, mel: Tensor) -> float:
+        """log of the mean frames that a phone takes in mel (1, F, M), where `uses_voice_facts`."""
+        raise NotImplementedError
+
+    def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], text: TextProcessor) -> AlignmentQuality:
+        """How well alignment (F, N) says the tokens (N,)."""
+        return alignment_quality(alignment)
+
+
+def require_finite(values: Tensor, what: str) -> None:
+    """Raises CloningError where a network's numbers are not finite."""
+    if not values.isfinite().all():
+        raise CloningError(f"the synthesizer makes {what} that are not finite: its weights are damaged, take others")

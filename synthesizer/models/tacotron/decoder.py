@@ -1,0 +1,114 @@
+"""Tacotron's decoder: location-sensitive attention and two residual LSTMs; teacher forcing and free running loop over
+its `step`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from synthesizer.config import TacotronConfig
+from synthesizer.models.tacotron.attention import LocationSensitiveAttention, TacotronMemory
+from synthesizer.models.tacotron.cbhg import PreNet
+
+
+class DecoderState(NamedTuple):
+    """What a decoder step hands to the next."""
+
+    query: Tensor  # (B, A) hidden state of the attention GRU
+    hidden1: Tensor  # (B, H) and so on, of the two LSTMs
+    cell1: Tensor
+    hidden2: Tensor
+    cell2: Tensor
+    context: Tensor  # (B, E)
+    cumulative: Tensor  # (B, N) sum of all attention so far
+
+
+class Decoder(nn.Module):
+    """One step of `reduction` mel frames."""
+
+    r: Tensor
+
+    def __init__(self, config: TacotronConfig, memory: int, n_mels: int) -> None:
+        super().__init__()
+        self.n_mels, self.max_reduction = n_mels, config.max_reduction
+        self.register_buffer("r", torch.tensor(1, dtype=torch.int32))
+        self.prenet = PreNet(n_mels, config.prenet, config.prenet, config.dropout)
+        self.attn_net = LocationSensitiveAttention(
+            config.decoder, config.attention_filters, config.attention_kernel, config.padding
+        )
+        self.attn_rnn = nn.GRUCell(memory + config.prenet, config.decoder)
+        self.rnn_input = nn.Linear(memory + config.decoder, config.lstm)
+        self.res_rnn1 = nn.LSTMCell(config.lstm, config.lstm)
+        self.res_rnn2 = nn.LSTMCell(config.lstm, config.lstm)
+        self.mel_proj = nn.Linear(config.lstm, n_mels * config.max_reduction, bias=False)
+        self.stop_proj = nn.Linear(config.lstm + memory, 1)
+
+    def start(self, memory: TacotronMemory) -> DecoderState:
+        """The state before the first step: zeros."""
+        values = memory.values
+        batch, size = values.shape[0], self.res_rnn1.hidden_size
+        zeros = values.new_zeros
+        hidden1, cell1, hidden2, cell2 = (zeros(batch, size) for _ in range(4))
+        return DecoderState(
+            zeros(batch, self.attn_rnn.hidden_size), hidden1, cell1, hidden2, cell2,
+            zeros(batch, values.shape[2]), zeros(batch, values.shape[1]),
+        )  # fmt: skip
+
+    def mel_weight(self, reduction: int) -> Tensor:
+        """The rows of `mel_proj` that `reduction` frames need: (M * reduction, H); the others need not be read."""
+        rows = self.mel_proj.weight.view(self.n_mels, self.max_reduction, -1)
+        return rows[:, :reduction].reshape(self.n_mels * reduction, -1)
+
+    def step(
+        self,
+        memory: TacotronMemory,
+        state: DecoderState,
+        prenet: Tensor,
+        keep: Tensor | None = None,
+        allowed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, DecoderState]:
+        """prenet (B, P) of the last frame so far; keep (2, B, H) for zoneout; allowed (B, N) places of attention.
+
+        Returns what mel and stop are projected from, (B, H + E), the attention (B, N) and the new state.
+        """
+        query = self.attn_rnn(torch.cat([state.context, prenet], dim=1), state.query)
+        attention, context = self.attn_net(query, memory, state.cumulative, allowed)
+        x = self.rnn_input(torch.cat([context, query], dim=1))
+        hidden1, cell1 = self.res_rnn1(x, (state.hidden1, state.cell1))
+        hidden1 = hidden1 if keep is None else torch.where(keep[0], state.hidden1, hidden1)
+        x = x + hidden1
+        hidden2, cell2 = self.res_rnn2(x, (state.hidden2, state.cell2))
+        hidden2 = hidden2 if keep is None else torch.where(keep[1], state.hidden2, hidden2)
+        x = x + hidden2
+        state = DecoderState(query, hidden1, cell1, hidden2, cell2, context, state.cumulative + attention)
+        return torch.cat([x, context], dim=1), attention, state
+
+    def forced_alignment(self, memory: TacotronMemory, prenet: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """All steps at once, each as if the attention before it had been `given` (B, S, N); prenet (B, S, P).
+
+        Without zoneout, for which a network must run step by step. Returns what `step` does, but for the state: (B, S,
+        H + E) and the attention (B, S, N).
+        """
+        before = torch.cat([torch.zeros_like(given[:, :1]), given[:, :-1]], dim=1)
+        query = _over_time(torch.gru, self.attn_rnn, torch.cat([torch.bmm(before, memory.values), prenet], dim=2))
+        attention, context = self.attn_net.steps(query, memory, before.cumsum(dim=1))
+        x = self.rnn_input(torch.cat([context, query], dim=2))
+        x = x + _over_time(torch.lstm, self.res_rnn1, x)
+        x = x + _over_time(torch.lstm, self.res_rnn2, x)
+        return torch.cat([x, context], dim=2), attention
+
+    def project(self, output: Tensor, mel_weight: Tensor) -> tuple[Tensor, Tensor]:
+        """output (..., H + E) of `step` -> frames (..., M, r), logit of the stop (...)"""
+        frames = nn.functional.linear(output[..., : self.mel_proj.in_features], mel_weight)
+        return frames.unflatten(-1, (self.n_mels, -1)), self.stop_proj(output).squeeze(-1)
+
+
+def _over_time(run: Callable[..., tuple], cell: nn.RNNCellBase, x: Tensor) -> Tensor:
+    """A cell's states (B, S, H) over x (B, S, C), from zeros, by `torch.gru` or `torch.lstm`: a call for all steps."""
+    start = x.new_zeros(1, len(x), cell.hidden_size)
+    weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
+    state = start if isinstance(cell, nn.GRUCell) else (start, start)
+    return run(x, state, weights, True, 1, 0.0, cell.training, False, True)[0]
