@@ -42,6 +42,7 @@ class Embedder:
 
     @property
     def encoder(self) -> SpeakerEncoder:
+        """Of this process."""
         self._encoder = self._encoder or SpeakerEncoder.load(self.path)
         return self._encoder
 
@@ -53,6 +54,7 @@ class Embedder:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this script."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="A second run does only what is missing. Clips without a transcript, too short or long, or that cannot "
@@ -141,6 +143,7 @@ def make_voices(args: argparse.Namespace, embedder: Embedder) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Make a set, or what is missing of it."""
     if any(not 0.5 <= speed <= 2 or speed == 1 for speed in args.speeds):
         raise CloningError(f"--speeds {' '.join(f'{s:g}' for s in args.speeds)}: factors lie in 0.5 .. 2 and are not 1")
     embedder = Embedder(args.encoder)
@@ -180,6 +183,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run this script; returns its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = build_parser().parse_args(argv)
     return exit_code(lambda: run(args))

@@ -28,6 +28,7 @@ example, after an encoder has been trained:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this script."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -85,6 +86,7 @@ def rewrite(data: Manifest, embeddings: dict[str, np.ndarray], fingerprint: str)
 
 
 def run(args: argparse.Namespace) -> None:
+    """Embed the clips of a set and write them into it."""
     data = read_manifest(args.data, "synthesizer")
     device = args.device
     if device == "auto":
@@ -98,6 +100,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run this script; returns its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = build_parser().parse_args(argv)
     return exit_code(lambda: run(args))

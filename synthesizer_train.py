@@ -27,6 +27,7 @@ files, then --from the weights to start with.
 
 
 def build_parser() -> SettingsParser:
+    """The arguments of this script."""
     parser = SettingsParser(description=__doc__, epilog=EPILOG)
     training_flags.add_arguments(parser, "synthesizer", default="parallel")
     return parser
@@ -39,6 +40,7 @@ def griffin_lim(mel: np.ndarray, config: dict[str, Any]) -> np.ndarray:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Train, from the last saved step if there is one."""
     config = load_config(RunConfig, "synthesizer", args.config, training_flags.settings_of(args))
     task = build_task(args.data, config, griffin_lim)
     if best := training_flags.train(task, config, args):
@@ -47,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run this script; returns its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = build_parser().parse_args(argv)
     return exit_code(lambda: run(args))

@@ -97,6 +97,7 @@ class ParallelConfig:
 
     @property
     def flow(self) -> FlowConfig:
+        """The sizes of its flow."""
         sizes = (self.flow_blocks, self.flow_channels, self.kernel, self.expansion)
         return FlowConfig(*sizes, self.flow_steps, self.temperature, self.sigma_min)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from synthesizer.batches import AutoregressiveBatch, ParallelBatch, TextBatch
 from synthesizer.config import DataConfig
-from synthesizer.data.store import BatchRandomness, Store, pad
+from synthesizer.data.store import MEAN, OWN, BatchRandomness, Store, pad
 from synthesizer.features import step_targets
 from utils.data.corpora import emotion_of
 from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest
@@ -23,7 +23,7 @@ from utils.errors import CloningError
 from utils.training.sampling import a_few, by_chance, rng
 
 KIND = "synthesizer"
-# shares of the utterance's own embedding, of another utterance's and of the speaker's mean, by DataConfig.embedding
+# shares of OWN, OTHER and MEAN embeddings, by DataConfig.embedding
 EMBEDDINGS = {
     "utterance": (1.0, 0.0, 0.0),
     "mixed": (0.5, 0.0, 0.5),
@@ -102,6 +102,7 @@ class SynthesisData:
 
     @property
     def has_durations(self) -> bool:
+        """Whether the set was made with alignments."""
         return bool(self.header.get("durations"))
 
     @property
@@ -136,19 +137,23 @@ class SynthesisData:
 
     def speaker(self, utterance: Utterance, draw: np.random.Generator | None = None) -> np.ndarray:
         """The embedding (D,) of norm 1 to learn `utterance` with; with `draw`, chosen and noisy as configured."""
-        use_mean = self.config.embedding == "speaker"
-        if self.config.embedding == "mixed":
-            use_mean = draw is None or draw.random() < 0.5
-        if self.config.embedding == "other":
-            others = [u for u in self._of_speaker[utterance.speaker] if u.id != utterance.id]
-            use_mean = True
-            if draw is not None and others and draw.random() >= 0.5:
-                use_mean, utterance = False, others[int(draw.integers(len(others)))]
-        embed = self.speakers[utterance.speaker] if use_mean else self.arrays.read(utterance, "embed")
+        own, other, mean = EMBEDDINGS[self.config.embedding]
+        source = self._usual_embedding
+        others = [u for u in self._of_speaker[utterance.speaker] if u.id != utterance.id] if other else []
+        if draw is not None and (others or own) and 0 < mean < 1:
+            source = MEAN if draw.random() < mean else OWN
+            if source == OWN and others:
+                utterance = others[int(draw.integers(len(others)))]
+        embed = self.speakers[utterance.speaker] if source == MEAN else self.arrays.read(utterance, "embed")
         if draw is not None and self.config.embedding_noise:
             noise = draw.standard_normal(len(embed)) * self.config.embedding_noise / np.sqrt(len(embed))
             embed = embed + noise
         return (embed / np.linalg.norm(embed)).astype(np.float32)
+
+    @property
+    def _usual_embedding(self) -> int:
+        """Where nothing is drawn: OWN or MEAN."""
+        return OWN if EMBEDDINGS[self.config.embedding][OWN] == 1 else MEAN
 
     def mel(self, utterance: Utterance, start: int | None = None, stop: int | None = None) -> np.ndarray:
         """(F, M) float32"""
@@ -220,9 +225,9 @@ class SynthesisData:
         )
 
     def _own(self, draw: np.random.Generator, size: int, learning: bool) -> np.ndarray:
-        """Of which clip each embedding is: 0 the utterance's own, 1 that of the prompt, 2 the speaker's mean."""
+        """Of which clip each embedding is: OWN, OTHER (that of the prompt) or MEAN."""
         shares = EMBEDDINGS[self.config.embedding]
-        return draw.choice(3, size, p=shares) if learning else np.full(size, 0 if shares[0] == 1 else 2)
+        return draw.choice(3, size, p=shares) if learning else np.full(size, self._usual_embedding)
 
     def _other(self, utterance: Utterance, draw: np.random.Generator | None) -> Utterance | None:
         """Another utterance of the same speaker; None where there is none."""

@@ -67,6 +67,7 @@ class Preprocessor:
 
     @property
     def processor(self) -> TextProcessor:
+        """Of this process."""
         if self._processor is None:
             self._processor = TextProcessor(self.text)
         return self._processor
@@ -174,6 +175,7 @@ class VoicePreprocessor:
     config: mel.MelConfig = mel.SYNTHESIZER_MEL
 
     def header(self) -> dict[str, Any]:
+        """What the manifest says of the whole set."""
         return {"mel": dataclasses.asdict(self.config), "level_dbfs": LEVEL_DBFS}
 
     def __call__(self, clip: Clip) -> tuple[Utterance, dict[str, np.ndarray]]:

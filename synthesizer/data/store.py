@@ -23,6 +23,8 @@ from utils.data.manifest import Arrays, Utterance, read_manifest
 from utils.errors import CloningError
 from utils.voice import LEAST_SPREAD, pitch_facts
 
+OWN, OTHER, MEAN = 0, 1, 2  # of which clip a speaker embedding is: the utterance's, another's, the speaker's mean
+
 
 @dataclass(frozen=True)
 class BatchRandomness:
@@ -33,7 +35,7 @@ class BatchRandomness:
     prompts: Sequence[Utterance | None]
     prompt_frames: int  # at most, of each prompt
     prompt_starts: np.ndarray  # (B,) place of the prompt in its utterance, 0 .. 1
-    own: np.ndarray  # (B,) embedding of 0 the utterance, 1 its prompt, 2 the speaker's mean
+    own: np.ndarray  # (B,) embedding: OWN, OTHER (its prompt's) or MEAN
     noise: np.ndarray  # (B, D) added to the embeddings
     facts_noise: np.ndarray  # (B, 3)
     told: np.ndarray  # (B,) bool: whether its punctuation is told
@@ -49,11 +51,14 @@ class StoredSet(Protocol):
     speakers: dict[str, np.ndarray]
 
     @property
-    def floor(self) -> float: ...
+    def floor(self) -> float:
+        """The mel value of silence."""
 
-    def marks(self, utterance: Utterance) -> np.ndarray: ...
+    def marks(self, utterance: Utterance) -> np.ndarray:
+        """(N,) int64"""
 
-    def emotion_labels(self, chosen: Sequence[Utterance]) -> Tensor | None: ...
+    def emotion_labels(self, chosen: Sequence[Utterance]) -> Tensor | None:
+        """(B,), or None for a network without emotions"""
 
 
 class Store:
@@ -106,9 +111,9 @@ class Store:
         tokens, durations, marks = (read[n][places] * inside for n in ("tokens", "durations", "marks"))
         mean_embed = read["mean_embed"][read["speaker"][item]]
         embed = torch.where(
-            self._to(draws.own)[:, None] == 2,
+            self._to(draws.own)[:, None] == MEAN,
             mean_embed,
-            read["embed"][torch.where(self._to((draws.own == 1) & there), other, item)],
+            read["embed"][torch.where(self._to((draws.own == OTHER) & there), other, item)],
         )
         embed = F.normalize(embed + self._to(draws.noise), dim=1)
         generator = torch.Generator(self.device).manual_seed(draws.seed)

@@ -90,26 +90,32 @@ def _is_emoji(character: str) -> bool:
 
 
 class _Notes:
+    """What was left out of a text; what stands in its place is returned."""
+
     def __init__(self) -> None:
         self._emoji: dict[str, None] = {}
         self._unreadable: dict[str, str] = {}
 
     def emoji(self, character: str) -> str:
+        """Note an emoji -> a space"""
         name = unicodedata.name(character, "").lower()
         if character not in _EMOJI_MODIFIERS and "emoji modifier" not in name:
             self._emoji[f"{character} ({name})" if name else character] = None
         return " "
 
     def emoticon(self, text: str) -> str:
+        """Note an emoticon -> a space"""
         self._emoji[text] = None
         return " "
 
     def unreadable(self, character: str) -> str:
+        """Note a character of a script that is not read -> a space"""
         script = unicodedata.name(character, "UNNAMED").split()[0].lower()
         self._unreadable[script] = self._unreadable.get(script, "") + character
         return " "
 
     def lines(self) -> list[str]:
+        """One line for emoji, one for each script."""
         lines = [f"emoji left out: {', '.join(self._emoji)}"] if self._emoji else []
         for script, found in self._unreadable.items():
             lines.append(f"cannot be read, left out: {found} ({len(found)} {script} characters)")
