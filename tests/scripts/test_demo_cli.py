@@ -123,7 +123,7 @@ def test_show_text_tells_what_will_be_read(run, tmp_path):
         (["--reference", CLIP, "--text-file", str(ROOT)], "cannot be read: "),
         (["--reference", CLIP, "--text-file", CLIP], "not UTF-8 at byte"),
         (["--reference", CLIP, "--text", "Hi.", "--models", "nowhere"], "no encoder.safetensors or .pt"),
-        (["--reference", CLIP, "--text", "Hi.", "--rate", "99"], "rate must be within"),
+        (["--reference", CLIP, "--text", "Hi.", "--rate", "99"], "rate is 99; it must be 0.25 to 4"),
         (["--reference", CLIP, "--text", "Hi.", "--output", "x.m4a"], "cannot write .m4a"),
         (["--reference", CLIP, "--text", "Hi.", "--output", str(ROOT)], "cannot write a file without suffix"),
         (["--reference", CLIP, "--text", "Hi.", "--plot", "x.wav"], "cannot draw .wav; use .png, "),
