@@ -137,7 +137,7 @@ class Diarizer:
     def match(self, audio: Waveform, windows: SpeechWindows, enrolled: Mapping[str, SpeechWindows]) -> Diarization:
         """Turns of the voices of `enrolled`, which `enrol` heard in their clips, and of `UNKNOWN`."""
         names = sorted(enrolled)  # the order in which they were named changes nothing
-        references = np.concatenate([_means(np.ones((len(e.owned), 1)), e) for e in map(enrolled.get, names)])
+        references = np.concatenate([_means(np.ones((len(e.owned), 1)), e) for e in (enrolled[name] for name in names)])
         points, between = self.calibration.project(windows.embeddings), self.calibration.between
         # who is named has a voice of his own; one that is there in two halves gets the same name twice
         stay = self._stay_of(windows)

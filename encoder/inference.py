@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoder.config import EncoderConfig, PartialConfig, Slices, partial_slices
 from encoder.model import load_network
+from encoder.network import EncoderNetwork
 from encoder.streaming import VoiceStream
 from utils.audio.io import Source, Waveform, dbfs, read, resample
 from utils.audio.mel import mel_spectrogram
@@ -49,7 +51,7 @@ class SpeakerEncoder:
     """
 
     def __init__(
-        self, network: nn.Module, config: EncoderConfig, fingerprint: str = "", device: str | torch.device = "cpu"
+        self, network: EncoderNetwork, config: EncoderConfig, fingerprint: str = "", device: str | torch.device = "cpu"
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
@@ -208,19 +210,19 @@ class SpeakerEncoder:
             raise CloningError("the encoder makes numbers that are not finite: its weights are damaged, take others")
         return embeddings
 
-    def embed_in_steps(self, samples: np.ndarray, first: int, stop: int) -> Iterator[np.ndarray | None]:
+    def embed_in_steps(self, samples: np.ndarray, first: int, stop: int) -> Generator[None, None, np.ndarray]:
         """The embedding (D,) of frames first .. stop of samples (T,), a few milliseconds' work a step.
 
-        Gives None after every step but the last. Equal to `embed_mels` but for rounding.
+        Returns it at the last step. Equal to `embed_mels` but for rounding.
         """
         steps = self.network.in_steps(self.mel(samples)[None, :, first:stop])
         while True:
             with torch.inference_mode():
-                found = next(steps)
-            if found is not None:
-                yield found[0].float().cpu().numpy()
-                return
-            yield None
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    return end.value[0].float().cpu().numpy()
+            yield
 
     def _samples(self, clip: Source) -> np.ndarray:
         rate = self.config.mel.sample_rate
@@ -239,4 +241,4 @@ def _chunks(items: list[int]) -> Iterator[list[int]]:
 
 
 def _listed(clips: Source | Sequence[Source]) -> list[Source]:
-    return list(clips) if isinstance(clips, list | tuple) else [clips]
+    return list(clips) if isinstance(clips, list | tuple) else [cast(Source, clips)]

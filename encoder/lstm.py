@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 from torch import Tensor, nn
 
 from encoder.config import EncoderConfig
+from encoder.network import EncoderNetwork
 
 NORM_EPSILON = 1e-5  # of the published network; keeps silence from dividing by zero
 STEP_FRAMES = 32  # of `in_steps`
 
 
-class LstmEncoder(nn.Module):
+class LstmEncoder(EncoderNetwork):
     """Names of tensors are those of the published `encoder.pt` (similarity scale and bias included)."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -21,7 +22,6 @@ class LstmEncoder(nn.Module):
         sizes = config.lstm
         self.lstm = nn.LSTM(config.mel.n_mels, sizes.hidden, sizes.layers, batch_first=True)
         self.linear = nn.Linear(sizes.hidden, config.embedding_size)
-        # Scale and bias of the GE2E similarity (arXiv 1710.10467, eq. 5, their starting values)
         self.similarity_weight = nn.Parameter(torch.tensor([10.0]))
         self.similarity_bias = nn.Parameter(torch.tensor([-5.0]))
 
@@ -39,14 +39,14 @@ class LstmEncoder(nn.Module):
             last = outputs[rows, lengths.clamp(min=1) - 1]
         return self._project(last)
 
-    def in_steps(self, mel: Tensor) -> Iterator[Tensor | None]:
-        """`forward` of full rows in steps of a like cost: None after each, the result at last."""
-        state = None
-        for frames in mel.transpose(1, 2).split(STEP_FRAMES, dim=1):
-            if state is not None:
-                yield None
+    def in_steps(self, mel: Tensor) -> Generator[None, None, Tensor]:
+        """As `forward` of full rows: mel (B, M, F) -> embeddings (B, D), in steps of STEP_FRAMES."""
+        first, *others = mel.transpose(1, 2).split(STEP_FRAMES, dim=1)
+        state = self.lstm(first)[1]
+        for frames in others:
+            yield
             state = self.lstm(frames, state)[1]
-        yield self._project(state[0][-1])
+        return self._project(state[0][-1])
 
     def _project(self, last: Tensor) -> Tensor:
         raw = torch.relu(self.linear(last))

@@ -1,17 +1,12 @@
-"""From settings or a checkpoint to a network: both architectures behind one face.
-
-A network maps (mel (B, M, F), lengths (B,) or None) to embeddings (B, D) of length 1, and carries the scale and bias
-of the GE2E similarity as `similarity_weight` and `similarity_bias`.
-"""
+"""From settings or a checkpoint to a network."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from torch import nn
-
 from encoder.config import EncoderConfig, LstmConfig
 from encoder.lstm import LstmEncoder
+from encoder.network import EncoderNetwork
 from encoder.transformer import TransformerEncoder
 from utils.config import from_dict
 from utils.errors import CloningError
@@ -21,7 +16,7 @@ from utils.weights.networks import rebuild
 PROTOTYPES = "prototypes"  # of the training speakers, for the angular margin; no part of an embedding
 
 
-def build_network(config: EncoderConfig) -> nn.Module:
+def build_network(config: EncoderConfig) -> EncoderNetwork:
     """A network with fresh weights."""
     return LstmEncoder(config) if config.architecture == "lstm" else TransformerEncoder(config)
 
@@ -42,7 +37,7 @@ def published_config(checkpoint: Checkpoint) -> EncoderConfig:
         raise CloningError(f"{checkpoint.path}: not an encoder of the published layout: {error}") from error
 
 
-def load_network(checkpoint: Checkpoint) -> tuple[nn.Module, EncoderConfig]:
+def load_network(checkpoint: Checkpoint) -> tuple[EncoderNetwork, EncoderConfig]:
     """The network of a checkpoint, in eval mode, and its settings; CloningError when the tensors do not fit."""
     published = checkpoint.published
     config = published_config(checkpoint) if published else from_dict(EncoderConfig, checkpoint.config)

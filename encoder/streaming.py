@@ -19,7 +19,7 @@ same microphone and speaker as before), `gain` fixes it, and stream and recordin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -46,8 +46,8 @@ class StepwiseEncoder(Protocol):
         """The frame at which the network ends in a window up to `stop` of an utterance of so many frames."""
         ...
 
-    def embed_in_steps(self, samples: np.ndarray, first: int, stop: int) -> Iterator[np.ndarray | None]:
-        """The embedding (D,) of frames first .. stop of samples (T,), after a None for every step before the last."""
+    def embed_in_steps(self, samples: np.ndarray, first: int, stop: int) -> Generator[None, None, np.ndarray]:
+        """The embedding (D,) of frames first .. stop of samples (T,), returned at the last of several steps."""
         ...
 
 
@@ -161,9 +161,9 @@ class VoiceStream:
 
     def _decide(self, index: int) -> None:
         """Smooth the flags around one VAD window; keep it or not."""
-        reach = self.vad.lookahead
-        first = max(0, index - reach)
-        around = np.frombuffer(bytes(self._flags[first : index + reach + 1]), bool)
+        lookahead = self.vad.lookahead
+        first = max(0, index - lookahead)
+        around = np.frombuffer(bytes(self._flags[first : index + lookahead + 1]), bool)
         keep = bool(smooth(around, self.vad)[index - first])
         self._mask.append(keep)
         window = self._undecided.popleft()
@@ -207,18 +207,15 @@ class VoiceStream:
         steps = self.encoder.embed_in_steps(samples, offset, offset + end - start)
         self._pass = self._follow(steps, complete, self._kept / self.rate)
 
-    def _follow(self, steps: Iterator[np.ndarray | None], complete: bool, seconds: float) -> Iterator[None]:
+    def _follow(self, steps: Generator[None, None, np.ndarray], complete: bool, seconds: float) -> Iterator[None]:
         """Take the steps one by one, and the embedding they end with."""
-        for found in steps:
-            if found is None:
-                yield
-                continue
-            if complete:
-                self._total += found
-            if self._kept >= self._enough:
-                self.embedding = unit(self._total if complete else found)
-            self.embedded_seconds = seconds
-            self._pass = None
+        found = yield from steps
+        if complete:
+            self._total += found
+        if self._kept >= self._enough:
+            self.embedding = unit(self._total if complete else found)
+        self.embedded_seconds = seconds
+        self._pass = None
 
     def _end_pass(self) -> None:
         for _ in self._pass or ():

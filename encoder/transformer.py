@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -12,12 +12,13 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from encoder.config import EncoderConfig, TransformerConfig
+from encoder.network import EncoderNetwork, completed
 from utils.linear import Linear
 
 LOG_FLOOR = 1e-6  # of the power mel; about -60 dB under the speech that the volume normalisation leaves
 
 
-class TransformerEncoder(nn.Module):
+class TransformerEncoder(EncoderNetwork):
     """Log mel -> two strided convolutions -> positions -> blocks -> statistics of the valid frames -> length 1."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -44,11 +45,10 @@ class TransformerEncoder(nn.Module):
 
         Without `lengths` every row is F frames long. Frames after a row's length change nothing.
         """
-        *_, embeddings = self.in_steps(mel, lengths)
-        return embeddings
+        return completed(self.in_steps(mel, lengths))
 
-    def in_steps(self, mel: Tensor, lengths: Tensor | None = None) -> Iterator[Tensor | None]:
-        """`forward` in steps of a like cost, for who has little time at once: None after each, the result at last."""
+    def in_steps(self, mel: Tensor, lengths: Tensor | None = None) -> Generator[None, None, Tensor]:
+        """As `forward`: mel (B, M, F), lengths (B,) -> embeddings (B, D), a block a step."""
         full = lengths is None
         if lengths is None:
             lengths = torch.full((mel.size(0),), mel.size(2), device=mel.device)
@@ -62,12 +62,12 @@ class TransformerEncoder(nn.Module):
         x = self.dropout(x + positions(x.size(1), x.size(2), x.device, x.dtype))
         outputs = []
         for block in self.blocks:
-            yield None
+            yield
             x = block(x, None if full else valid)
             outputs.append(x)
-        yield None
+        yield
         pooled = self.pool(self.merge(torch.cat(outputs, dim=2)), valid)
-        yield F.normalize(self.project(pooled), dim=1)
+        return F.normalize(self.project(pooled), dim=1)
 
 
 class Block(nn.Module):

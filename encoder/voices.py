@@ -28,24 +28,24 @@ def at_speed(wav: Tensor, factor: float) -> Tensor:
     up, down = 1000 // common, down // common
     if up == down:
         return wav
-    kernels, reach = _sinc(up, down, wav.device, wav.dtype)
+    kernels, half_kernel = _sinc(up, down, wav.device, wav.dtype)
     samples = int(wav.size(1) / factor)
     blocks = -(-samples // up)
-    padded = F.pad(wav, (reach, max(0, blocks * down + reach + down - wav.size(1))))
+    padded = F.pad(wav, (half_kernel, max(0, blocks * down + half_kernel + down - wav.size(1))))
     played = F.conv1d(padded[:, None], kernels, stride=down)[:, :, :blocks]
     return played.transpose(1, 2).flatten(1)[:, :samples]
 
 
 @lru_cache(maxsize=32)
 def _sinc(up: int, down: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, int]:
-    """Kernels (up, 1, 2 * reach + down), one for each place of an output sample between input samples."""
+    """Kernels (up, 1, 2 * half_kernel + down), one for each place of an output sample between input samples."""
     with torch.inference_mode(False):
         cutoff = min(1.0, up / down) * 0.97
-        reach = math.ceil(LOBES / cutoff)
+        half_kernel = math.ceil(LOBES / cutoff)
         places = torch.arange(up, dtype=torch.float64)[:, None] * down / up
-        distance = torch.arange(-reach, reach + down, dtype=torch.float64)[None] - places
+        distance = torch.arange(-half_kernel, half_kernel + down, dtype=torch.float64)[None] - places
         window = torch.cos(distance * cutoff / LOBES * math.pi / 2).square() * (distance.abs() * cutoff < LOBES)
-        return (cutoff * torch.sinc(distance * cutoff) * window)[:, None].to(device, dtype), reach
+        return (cutoff * torch.sinc(distance * cutoff) * window)[:, None].to(device, dtype), half_kernel
 
 
 def voice_mel(wav: Tensor, config: MelConfig, moves: Tensor | None = None) -> Tensor:

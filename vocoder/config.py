@@ -149,14 +149,14 @@ class VocoderConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The critics of the adversarial phase; none before `start`."""
+    """The discriminators of the adversarial phase; none before `start`."""
 
     start: int | None = None  # step at which they join; none: never
     multi_period: bool = True  # arXiv 2010.05646, 2.3
     multi_scale: bool = False  # the same
     multi_resolution: bool = True  # arXiv 2106.07889, 2.2
     channels: int = 16  # a multiple of 4
-    growth: int = 2  # of the channels from layer to layer of a multi-period critic
+    growth: int = 2  # of the channels from layer to layer of a multi-period discriminator
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     scales: int = 3
     resolutions: tuple[int, ...] = (512, 1024, 2048)  # window lengths in samples
@@ -170,7 +170,7 @@ class DiscriminatorConfig:
         if self.channels % 4:
             raise ValueError(f"channels {self.channels} must be a multiple of 4")
         if self.start is not None and not (self.multi_period or self.multi_scale or self.multi_resolution):
-            raise ValueError("no critic is switched on: set multi_period, multi_scale or multi_resolution")
+            raise ValueError("no discriminator is switched on: set multi_period, multi_scale or multi_resolution")
 
 
 @dataclass(frozen=True)

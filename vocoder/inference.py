@@ -1,4 +1,4 @@
-"""One face for all vocoders: `Vocoder.load(path)`, then `vocode(mel)`.
+"""One interface for all vocoders: `Vocoder.load(path)`, then `vocode(mel)`.
 
 vocoder = Vocoder.load("saved_models/default/vocoder.safetensors")   # or a published vocoder.pt, or "griffin-lim"
 wav = vocoder.vocode(mel)                                            # (M, F) -> Waveform of (F - 1) * hop samples
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
@@ -24,13 +24,13 @@ from utils.weights.checkpoint import Checkpoint, load_weights
 from utils.weights.find import GRIFFIN_LIM
 from utils.weights.networks import rebuild
 from vocoder.config import VocoderConfig
-from vocoder.model import build_network
+from vocoder.model import WaveformNetwork, build_network, generated
 from vocoder.models.griffin_lim import GriffinLimConfig, mel_to_waveform
 from vocoder.models.hifigan import remove_weight_norm
 from vocoder.models.source import Sourced
 from vocoder.streaming import Render, StreamedSource, StreamedWaveRNN, stream
 from vocoder.wavernn.generate import Generation, generate
-from vocoder.wavernn.network import published_config, published_state
+from vocoder.wavernn.network import WaveRNN, published_config, published_state
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 
@@ -61,7 +61,7 @@ class Vocoder(ABC):
         config = _published_config(checkpoint) if checkpoint.published else from_dict(VocoderConfig, checkpoint.config)
         model = rebuild(lambda: build_network(config), checkpoint, published_state(checkpoint.state))
         model.to(device).eval().requires_grad_(False)
-        if config.architecture == "wavernn":
+        if isinstance(model, WaveRNN):
             return WaveRNNVocoder(model, config, checkpoint.fingerprint, device, generation or Generation())
         if config.architecture == "hifigan":
             remove_weight_norm(model)
@@ -90,16 +90,16 @@ class Vocoder(ABC):
         Joined, they are what `vocode` makes of the whole mel (of a WaveRNN: in one stream, unfolded). Raises
         CloningError for what `vocode` refuses, for no frames at all, and, at once, where a vocoder cannot stream.
         """
-        reach, render = self._streamed(secrets.randbelow(2**31) if seed is None else seed)
-        return self._pieces(mels, reach, render)
+        lookahead, render = self._streamed(secrets.randbelow(2**31) if seed is None else seed)
+        return self._pieces(mels, lookahead, render)
 
     @torch.inference_mode()
-    def _pieces(self, mels: Iterable[np.ndarray | Tensor], reach: int, render: Render) -> Iterator[np.ndarray]:
-        yield from stream((self._checked(mel, least=0) for mel in mels), reach, render)
+    def _pieces(self, mels: Iterable[np.ndarray | Tensor], lookahead: int, render: Render) -> Iterator[np.ndarray]:
+        yield from stream((self._checked(mel, least=0) for mel in mels), lookahead, render)
 
     @abstractmethod
     def _streamed(self, seed: int) -> tuple[int, Render]:
-        """`reach` and `render` of `vocoder.streaming.stream`, for one utterance. Raises CloningError: not possible."""
+        """`lookahead` and `render` for `vocoder.streaming.stream`, of one utterance; CloningError: not possible."""
 
     @abstractmethod
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
@@ -122,23 +122,25 @@ class Vocoder(ABC):
 class WaveformVocoder(Vocoder):
     """A network that makes the whole waveform in one pass: Vocos, SourceFilter, HiFi-GAN."""
 
-    def __init__(self, model: nn.Module, config: VocoderConfig, fingerprint: str, device: str | torch.device) -> None:
+    def __init__(
+        self, model: WaveformNetwork, config: VocoderConfig, fingerprint: str, device: str | torch.device
+    ) -> None:
         super().__init__(config.architecture, config.mel, fingerprint, device)
         self.model = model
 
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
-        return self.model(mel[None])[0].float().cpu().numpy()
+        return generated(self.model, mel[None]).wav[0].float().cpu().numpy()
 
     def _streamed(self, seed: int) -> tuple[int, Render]:
         if isinstance(self.model, Sourced):
             running = StreamedSource(self.model)
-            return running.reach, running.render
+            return running.lookahead, running.render
         hop = self.mel.hop_length
 
         def render(mel: Tensor, first: int, count: int) -> np.ndarray:
             return self._render(mel, seed, None)[first * hop : (first + count) * hop]
 
-        return self.model.reach, render
+        return self.model.lookahead, render
 
 
 class WaveRNNVocoder(Vocoder):
@@ -146,7 +148,7 @@ class WaveRNNVocoder(Vocoder):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: WaveRNN,
         config: VocoderConfig,
         fingerprint: str,
         device: str | torch.device,
@@ -162,7 +164,7 @@ class WaveRNNVocoder(Vocoder):
         if self.generation.published:
             raise CloningError("a WaveRNN cannot stream as published, where the end fades out: leave `published` out")
         running = StreamedWaveRNN(self.model, seed, self.generation)
-        return running.reach, running.render
+        return running.lookahead, running.render
 
 
 class GriffinLimVocoder(Vocoder):

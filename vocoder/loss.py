@@ -1,4 +1,4 @@
-"""What a vocoder's waveform is compared by: spectra at several resolutions, the mel, and critics."""
+"""What a vocoder's waveform is compared by: spectra at several resolutions, the mel, and discriminators."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def mel_loss(output: Tensor, target: Tensor, config: MelConfig) -> Tensor:
     return F.l1_loss(mel_spectrogram(output.float(), config), mel_spectrogram(target.float(), config))
 
 
-def critic_loss(real: Sequence[Tensor], fake: Sequence[Tensor], objective: str) -> Tensor:
-    """What the discriminators minimise, given their scores of real and of made audio (any shapes), averaged."""
+def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], objective: str) -> Tensor:
+    """What the discriminators minimize, given their scores of real and of made audio (any shapes), averaged."""
     if objective == "hinge":
         terms = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]
     else:
@@ -55,8 +55,8 @@ def critic_loss(real: Sequence[Tensor], fake: Sequence[Tensor], objective: str) 
 
 
 def adversarial_loss(fake: Sequence[Tensor], objective: str) -> Tensor:
-    """What the generator minimises, given the discriminators' scores of its audio, averaged."""
-    if objective == "hinge":  # as Vocos has it: bounded below by 0, so a fooled critic pulls no more
+    """What the generator minimizes, given the discriminators' scores of its audio, averaged."""
+    if objective == "hinge":  # as Vocos has it: bounded below by 0, so that a deceived discriminator gives no gradient
         return torch.stack([F.relu(1 - f).mean() for f in fake]).mean()
     return torch.stack([(1 - f).square().mean() for f in fake]).mean()
 

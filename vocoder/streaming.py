@@ -1,5 +1,4 @@
-"""Audio while the mel still comes: a vocoder looks no further than its `reach`, so every hop can be made for good as
-soon as that many frames after it are there."""
+"""Audio while the mel still comes: a hop depends on `lookahead` frames beyond its own, and waits for no others."""
 
 from __future__ import annotations
 
@@ -23,10 +22,10 @@ FIRST, LARGEST = 8, 64  # hops made at a time: few at first, to be heard early; 
 Render = Callable[[Tensor, int, int], np.ndarray]
 
 
-def stream(chunks: Iterable[Tensor], reach: int, render: Render) -> Iterator[np.ndarray]:
+def stream(chunks: Iterable[Tensor], lookahead: int, render: Render) -> Iterator[np.ndarray]:
     """The waveform of all chunks (M, f) together, in pieces, each as early as may be.
 
-    `reach`: hop k depends on the frames k - reach .. k + 1 + reach; `render` gets these, or the ends of the mel where
+    hop k depends on the frames k - lookahead .. k + 1 + lookahead; `render` gets these, or the ends of the mel where
     there are fewer. Raises CloningError where there are no frames at all.
     """
     frames: Tensor | None = None  # from frame `first` on
@@ -39,13 +38,13 @@ def stream(chunks: Iterable[Tensor], reach: int, render: Render) -> Iterator[np.
             continue
         if ended and first + frames.size(1) == 1:
             frames = frames.expand(-1, 2)  # as `Vocoder.vocode` does
-        hops = first + frames.size(1) - 1 - (0 if ended else reach)
+        hops = first + frames.size(1) - 1 - (0 if ended else lookahead)
         while hops - done >= (1 if ended else FIRST):
             count = min(size, hops - done)
-            end = done + count + 1 + reach - first
+            end = done + count + 1 + lookahead - first
             yield render(frames[:, :end].contiguous(), done - first, count)
             done, size = done + count, min(2 * size, LARGEST)
-            gone = max(0, done - reach - first)
+            gone = max(0, done - lookahead - first)
             frames, first = frames[:, gone:], first + gone
     if frames is None or first + frames.size(1) == 0:
         raise CloningError("no mel to make audio of: the stream ended before its first frame")
@@ -57,14 +56,14 @@ class StreamedWaveRNN:
     def __init__(self, model: WaveRNN, seed: int, how: Generation) -> None:
         self.model, self.how = model, dataclasses.replace(how, folded=False)
         self.weights = Weights.of(model)
-        self.reach = max(model.config.pad, self.weights.reach)
+        self.lookahead = max(model.config.pad, self.weights.half_kernel)
         self.loop = make_loop(self.weights, 1, self.how)
         self.draws = uniform_draws(seed, 0, self.loop.mode)
         self.last = 0.0  # the sample before, which de-emphasis goes on from
 
     def render(self, mel: Tensor, first: int, count: int) -> np.ndarray:
         config, hop = self.model.config, self.weights.hop_length
-        # silence where the mel ends; where only this piece of it does, the hops wanted do not hear it
+        # silence where the mel ends; where only this piece of it does, the hops wanted do not depend on it
         scaled = F.pad(mel[None] * config.mel_scale, (config.pad, config.pad), value=-1.0)
         frames = self.weights.frames(scaled[0], self.model.upsample.resnet(scaled)[0])
         labels = self.loop.run(frames, [first * hop - self.loop.t], self.draws(count * hop)[None])
@@ -78,7 +77,7 @@ class StreamedSource:
     """A network whose pulses and noise go on from hop to hop: `render` must be asked for all hops in order."""
 
     def __init__(self, model: Sourced) -> None:
-        self.model, self.reach = model, model.reach
+        self.model, self.lookahead = model, model.lookahead
         self.done, self.phase = 0, 0.0  # hops made, cycles gone by until then
 
     def render(self, mel: Tensor, first: int, count: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +16,17 @@ from utils.training.sampling import rng
 from utils.training.task import Batch, Task, Validation
 from vocoder.config import RunConfig
 from vocoder.data import Crops, check_set, crop_mel, edge_frames, held_out
-from vocoder.loss import adversarial_loss, critic_loss, feature_loss, mel_loss, stft_loss
-from vocoder.model import build_network
-from vocoder.models.discriminators import Discriminators, Judgement
+from vocoder.loss import adversarial_loss, discriminator_loss, feature_loss, mel_loss, stft_loss
+from vocoder.model import build_network, generated
+from vocoder.models.discriminators import DiscriminatorOutput, Discriminators
+from vocoder.models.source import Sourced
 from vocoder.wavernn.generate import Generation, generate
-from vocoder.wavernn.network import mixture_loss, start_ordered
+from vocoder.wavernn.network import WaveRNN, mixture_loss, start_ordered
 from vocoder.wavernn.pruning import Pruner
 from vocoder.wavernn.quantize import encode_mu_law, label_to_float
 
-# A run with critics is judged by what they made of it: scores before they join rank behind all later ones.
-BEFORE_CRITICS = 100.0
+# Scores of an adversarial run from before its discriminators join rank behind all later ones.
+BEFORE_ADVERSARIAL = 100.0
 
 
 def build_task(manifest: Manifest, run: RunConfig) -> VocoderTask:
@@ -71,7 +73,7 @@ class VocoderTask(Task):
 
 
 class WaveformTask(VocoderTask):
-    """Mel in, waveform out: spectral losses, and from a step on the critics' too."""
+    """Mel in, waveform out: spectral losses, and from a step on adversarial ones too."""
 
     def __init__(self, manifest: Manifest, run: RunConfig) -> None:
         super().__init__(manifest, run)
@@ -96,28 +98,27 @@ class WaveformTask(VocoderTask):
 
     def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
         self.step = step
-        weights, critics = self.run.loss, self.run.discriminator
+        weights, objective = self.run.loss, self.run.discriminator.objective
         mel, target = inputs_and_target(batch, self.mel_config)
-        source = {"start": batch["start"]} if "start" in batch else {}
+        with torch.no_grad() if phase == "discriminator" else nullcontext():
+            output = generated(modules["generator"], mel, batch.get("start"))
+        made = output.wav.float()
         if phase == "discriminator":
-            with torch.no_grad():
-                made = modules["generator"](mel, **source).float()
-            judged_real, judged_made = judge(modules["discriminator"], target, made)
-            return {"critics": critic_loss(judged_real.scores, judged_made.scores, critics.objective)}
+            of_real, of_made = discriminate(modules["discriminator"], target, made)
+            return {"discriminator": discriminator_loss(of_real.scores, of_made.scores, objective)}
         losses: dict[str, Tensor] = {}
-        if "pitch" in batch:
-            made, pitch_loss = modules["generator"](mel, batch["pitch"], **source)
-            losses["pitch"] = weights.pitch * pitch_loss
-        else:
-            made = modules["generator"](mel).float()
+        if output.pitch_logits is not None:
+            network = self.modules["generator"]
+            assert isinstance(network, Sourced)
+            losses["pitch"] = weights.pitch * network.pitch_finder.loss(output.pitch_logits, batch["pitch"])
         if weights.stft:
             losses["stft"] = weights.stft * stft_loss(made, target, weights.resolutions, weights.stft_preemphasis)
         if weights.mel:
             losses["mel"] = weights.mel * mel_loss(made, target, self.mel_config)
         if self.adversarial(step):
-            judged_real, judged_made = judge(modules["discriminator"], target, made)
-            losses["adversarial"] = weights.adversarial * adversarial_loss(judged_made.scores, critics.objective)
-            losses["features"] = weights.feature_matching * feature_loss(judged_real.features, judged_made.features)
+            of_real, of_made = discriminate(modules["discriminator"], target, made)
+            losses["adversarial"] = weights.adversarial * adversarial_loss(of_made.scores, objective)
+            losses["features"] = weights.feature_matching * feature_loss(of_real.features, of_made.features)
         return losses
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
@@ -127,7 +128,7 @@ class WaveformTask(VocoderTask):
         spectra, mels, audio = 0.0, 0.0, {}
         for i, item in enumerate(self.held_out):
             mel, target = item.tensors(self.mel_config, device)
-            made = modules["generator"](mel).float()
+            made = generated(modules["generator"], mel).wav.float()
             spectra += float(stft_loss(made, target, self.run.loss.resolutions, self.run.loss.stft_preemphasis))
             mels += to_db * float(mel_loss(made, target, self.mel_config))
             if i < 2:
@@ -135,7 +136,7 @@ class WaveformTask(VocoderTask):
         spectra, mels = spectra / len(self.held_out), mels / len(self.held_out)
         score = spectra + 0.1 * mels
         if self.run.discriminator.start is not None and not self.adversarial(self.step):
-            score += BEFORE_CRITICS
+            score += BEFORE_ADVERSARIAL
         return Validation(score, {"stft_distance": spectra, "mel_distance_db": mels}, audio=audio)
 
 
@@ -145,6 +146,7 @@ class WaveRNNTask(VocoderTask):
     def __init__(self, manifest: Manifest, run: RunConfig) -> None:
         super().__init__(manifest, run)
         model = self.modules["generator"]
+        assert isinstance(model, WaveRNN)
         start_ordered(model)
         self.pruner = Pruner(run.pruning, run.model.wavernn, model) if run.pruning.sparsity else None
 
@@ -187,6 +189,7 @@ class WaveRNNTask(VocoderTask):
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
         """score = negative log likelihood on held-out speakers, in nats a sample"""
         model, sizes = modules["generator"], self.run.model.wavernn
+        assert isinstance(model, WaveRNN)
         device, hop = next(model.parameters()).device, self.mel_config.hop_length
         total = 0.0
         for item in self.held_out:
@@ -206,10 +209,13 @@ def inputs_and_target(batch: Batch, config: MelConfig) -> tuple[Tensor, Tensor]:
     return mel, wav[:, edge:-edge]
 
 
-def judge(critics: nn.Module, real: Tensor, made: Tensor) -> tuple[Judgement, Judgement]:
-    """Both halves in one pass (one call a step is what distributed training allows)."""
-    judged = critics(torch.cat([real, made]))
+def discriminate(
+    discriminators: nn.Module, real: Tensor, made: Tensor
+) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
+    """Of real and of made waveforms (B, T), in one pass: one call a step is what distributed training allows."""
+    both = discriminators(torch.cat([real, made]))
     n = real.size(0)
-    first = Judgement([s[:n] for s in judged.scores], [[f[:n] for f in fs] for fs in judged.features])
-    second = Judgement([s[n:] for s in judged.scores], [[f[n:] for f in fs] for fs in judged.features])
-    return first, second
+    return (
+        DiscriminatorOutput([s[:n] for s in both.scores], [[f[:n] for f in fs] for fs in both.features]),
+        DiscriminatorOutput([s[n:] for s in both.scores], [[f[n:] for f in fs] for fs in both.features]),
+    )

@@ -1,4 +1,4 @@
-"""HiFi-GAN: rates against the hop, shapes, weight norm, critics."""
+"""HiFi-GAN: rates against the hop, shapes, weight norm, discriminators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from utils.config import load_config
 from utils.errors import CloningError
 from vocoder.config import DiscriminatorConfig, HifiGanConfig, RunConfig, VocoderConfig
-from vocoder.loss import adversarial_loss, critic_loss, feature_loss
+from vocoder.loss import adversarial_loss, discriminator_loss, feature_loss
 from vocoder.model import build_network
 from vocoder.models.discriminators import Discriminators
 from vocoder.models.hifigan import HifiGan, remove_weight_norm
@@ -19,7 +19,7 @@ USUAL = HifiGanConfig(channels=32, resblock_kernels=(3, 5), resblock_dilations=(
 ODD = HifiGanConfig(
     channels=24, upsample_rates=(3, 5), upsample_kernels=(3, 9), resblock_kernels=(3,), resblock_dilations=(1,)
 )
-CRITICS = DiscriminatorConfig(channels=4, periods=(2, 3), scales=2, resolutions=(128,), multi_scale=True)
+DISCRIMINATORS = DiscriminatorConfig(channels=4, periods=(2, 3), scales=2, resolutions=(128,), multi_scale=True)
 
 
 @pytest.mark.parametrize("config, n_mels", [(USUAL, 80), (ODD, 13)])
@@ -53,50 +53,51 @@ def test_centred_frames_reach_both_sides_equally():
     assert abs(middle - 15 * 200) < 10
 
 
-def test_gradient_reaches_every_parameter_of_generator_and_critics():
-    model, critics = HifiGan(ODD, 13), Discriminators(CRITICS)
+def test_gradient_reaches_every_parameter_of_generator_and_discriminators():
+    model, discriminators = HifiGan(ODD, 13), Discriminators(DISCRIMINATORS)
     out = model(torch.randn(2, 13, 60))
-    made, real = critics(out), critics(torch.rand_like(out) - 0.5)
+    made, real = discriminators(out), discriminators(torch.rand_like(out) - 0.5)
     for objective in ("hinge", "least_squares"):
-        model.zero_grad(), critics.zero_grad()
+        model.zero_grad(), discriminators.zero_grad()
         features = feature_loss(real.features, made.features)
         (adversarial_loss(made.scores, objective) + features).backward(retain_graph=True)
         assert all(p.grad.abs().max() > 0 for p in model.parameters())
-        critics.zero_grad()
-        critic_loss(real.scores, made.scores, objective).backward(retain_graph=True)
+        discriminators.zero_grad()
+        discriminator_loss(real.scores, made.scores, objective).backward(retain_graph=True)
         # inside the hinge's margin a bias pulls real and made alike: its gradient may cancel there
-        learning = [p for n, p in critics.named_parameters() if objective != "hinge" or not n.endswith("bias")]
+        learning = [p for n, p in discriminators.named_parameters() if objective != "hinge" or not n.endswith("bias")]
         assert all(p.grad.abs().max() > 0 for p in learning)
 
 
 @pytest.mark.parametrize("objective", ["hinge", "least_squares"])
-def test_what_the_critics_want_is_what_the_generator_fears(objective):
+def test_generator_and_discriminator_losses_oppose(objective):
     one = [torch.ones(2, 5)]
-    right, wrong = critic_loss(one, [-x for x in one], objective), critic_loss([-x for x in one], one, objective)
+    other = [-x for x in one]
+    right, wrong = discriminator_loss(one, other, objective), discriminator_loss(other, one, objective)
     assert right < wrong
-    assert adversarial_loss(one, objective) == 0 < adversarial_loss([-x for x in one], objective)
+    assert adversarial_loss(one, objective) == 0 < adversarial_loss(other, objective)
     assert feature_loss([one], [one]) == 0
 
 
 @pytest.mark.parametrize("length", [200, 201, 1999])
-def test_critics_take_any_length_and_see_each_item_alone(length):
-    critics, wav = Discriminators(CRITICS).eval(), torch.randn(3, length)
-    together, alone = critics(wav), critics(wav[1:2])
+def test_discriminators_take_any_length_and_see_each_item_alone(length):
+    discriminators, wav = Discriminators(DISCRIMINATORS).eval(), torch.randn(3, length)
+    together, alone = discriminators(wav), discriminators(wav[1:2])
     assert len(together.scores) == len(together.features) == 5
     for ours, theirs in zip(together.scores, alone.scores, strict=True):
         torch.testing.assert_close(ours[1:2], theirs, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.slow
-def test_critics_learn_to_tell_two_sounds_apart():
+def test_discriminators_learn_to_tell_two_sounds_apart():
     torch.manual_seed(0)
-    critics = Discriminators(DiscriminatorConfig(channels=4, periods=(2, 3), resolutions=(128,)))
-    optimizer = torch.optim.AdamW(critics.parameters(), 5e-3)
+    discriminators = Discriminators(DiscriminatorConfig(channels=4, periods=(2, 3), resolutions=(128,)))
+    optimizer = torch.optim.AdamW(discriminators.parameters(), 5e-3)
     t = torch.arange(400) / 16000
     for _ in range(20):
         real = torch.sin(2 * torch.pi * 200 * t + 6 * torch.rand(4, 1))
-        judged_real, judged_made = critics(real), critics(real.sign() * 0.7)
-        loss = critic_loss(judged_real.scores, judged_made.scores, "hinge")
+        judged_real, judged_made = discriminators(real), discriminators(real.sign() * 0.7)
+        loss = discriminator_loss(judged_real.scores, judged_made.scores, "hinge")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -113,9 +114,9 @@ def test_presets_have_the_published_sizes(preset, millions):
     assert model.hop_length == run.model.mel.hop_length
 
 
-def test_published_critics_have_the_published_size():
-    critics = Discriminators(load_config(RunConfig, "vocoder", "hifigan_v2").discriminator)
-    assert sum(p.numel() for p in critics.parameters()) / 1e6 == pytest.approx(70.7, abs=0.1)
+def test_published_discriminators_have_the_published_size():
+    discriminators = Discriminators(load_config(RunConfig, "vocoder", "hifigan_v2").discriminator)
+    assert sum(p.numel() for p in discriminators.parameters()) / 1e6 == pytest.approx(70.7, abs=0.1)
 
 
 def test_rates_must_make_the_hop():
@@ -142,6 +143,6 @@ def test_refuses_nonsense(change, message):
         HifiGanConfig(**change)
 
 
-def test_refuses_no_critics():
-    with pytest.raises(ValueError, match="no critic"):
+def test_refuses_no_discriminators():
+    with pytest.raises(ValueError, match="no discriminator"):
         DiscriminatorConfig(start=0, multi_period=False, multi_resolution=False)

@@ -96,7 +96,7 @@ def test_unvoiced_frames_teach_no_pitch():
 @pytest.mark.parametrize("frames", [2, 3, 17])
 def test_shape_is_whole_hops(config, frames):
     mel = config.mel
-    out = build_network(config)(torch.randn(3, mel.n_mels, frames))
+    out = build_network(config)(torch.randn(3, mel.n_mels, frames)).wav
     assert out.shape == (3, (frames - 1) * mel.hop_length) and out.isfinite().all()
 
 
@@ -127,19 +127,19 @@ def test_rounding_of_the_pitch_is_not_heard():
 
 
 def test_what_was_before_a_change_stays(config):
-    """Phases go on from frame to frame, so a change is heard in all that comes after it, but not before its reach."""
+    """Phases go on from frame to frame, so a change is heard in all that comes after it, not before its lookahead."""
     model, hop = build_network(config).eval(), config.mel.hop_length
     mel = torch.randn(1, config.mel.n_mels, 61)
     changed = mel.clone()
     changed[:, :, 40] += 1
-    samples = (model(mel) - model(changed))[0].abs().gt(1e-7).nonzero()
-    assert len(samples) and samples.min() >= (40 - model.reach - 1) * hop
+    samples = (model(mel).wav - model(changed).wav)[0].abs().gt(1e-7).nonzero()
+    assert len(samples) and samples.min() >= (40 - model.lookahead - 1) * hop
 
 
 def test_the_same_mel_gives_the_same_audio_and_another_start_other_noise():
     model, mel = usual(), torch.randn(1, 80, 20)
-    assert torch.equal(model(mel), model(mel))
-    assert not torch.allclose(model(mel), model(mel, start=torch.tensor([999])))
+    assert torch.equal(model(mel).wav, model(mel).wav)
+    assert not torch.allclose(model(mel).wav, model(mel, start=torch.tensor([999])).wav)
 
 
 def test_gradient_reaches_every_parameter(config):
@@ -147,7 +147,8 @@ def test_gradient_reaches_every_parameter(config):
     wav = torch.from_numpy(voice(0.6, 2))[None]
     wav = wav[:, : wav.size(1) // mel.hop_length * mel.hop_length]
     track = torch.from_numpy(pitch(wav[0].numpy(), RATE, mel.hop_length))[None]
-    out, pitch_loss = model(mel_spectrogram(wav, mel), track)
+    out, logits = model(mel_spectrogram(wav, mel))
+    pitch_loss = model.pitch_finder.loss(logits, track)
     (stft_loss(out, wav, (64, 256), 0.9) + mel_loss(out, wav, mel) + pitch_loss).backward()
     assert all(p.grad.isfinite().all() and p.grad.abs().max() > 0 for p in model.parameters())
 
@@ -163,7 +164,7 @@ def test_a_fresh_filter_over_the_mel_has_the_envelope_of_the_voice():
         for head in (model.filter.head, model.free):
             nn.init.zeros_(head.weight)
         with torch.no_grad():
-            distances[base] = 12.5 * mel_loss(model(mel), wav[:, : 80 * HOP], SYNTHESIZER_MEL).item()
+            distances[base] = 12.5 * mel_loss(model(mel).wav, wav[:, : 80 * HOP], SYNTHESIZER_MEL).item()
     assert distances[True] < 7 and distances[False] > 3 * distances[True], distances
 
 
@@ -174,9 +175,9 @@ def test_the_free_spectrum_alone_can_speak():
     bins = model.n_fft // 2 + 1
     model.filter.head.bias.data[: 2 * bins] = -30  # both sources off
     mel = torch.full((1, 80, 9), 1.0)
-    loud = model(mel).abs().max()
+    loud = model(mel).wav.abs().max()
     model.free.bias.data[:bins] = -30
-    assert loud > 1e-2 and model(mel).abs().max() < 1e-6
+    assert loud > 1e-2 and model(mel).wav.abs().max() < 1e-6
 
 
 def test_weights_from_before_the_free_spectrum_fit():

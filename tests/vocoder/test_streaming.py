@@ -10,7 +10,7 @@ from utils.audio.mel import SYNTHESIZER_MEL
 from utils.errors import CloningError
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig, VocosConfig, WaveRNNConfig
 from vocoder.inference import GriffinLimVocoder, WaveformVocoder, WaveRNNVocoder
-from vocoder.model import build_network
+from vocoder.model import build_network, generated
 from vocoder.streaming import FIRST
 from vocoder.wavernn.generate import Generation
 
@@ -102,15 +102,15 @@ def test_a_streamed_wavernn_is_the_unfolded_one(more):
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
-def test_reach_is_what_the_network_hears_and_hardly_more(name):
+def test_the_output_depends_on_the_lookahead_and_hardly_less(name):
     """A frame that is not a number spoils what depends on it: no hop further away, and nearly all up to there."""
     model, middle = waveform_vocoder(name).model, 60
     mel = torch.zeros(1, 80, 121)
     mel[:, :, middle] = torch.nan
-    spoilt = model(mel)[0].isnan().view(-1, HOP).any(dim=1).nonzero().flatten()
-    assert model.reach - 1 <= middle - spoilt.min() <= model.reach + 1
+    spoilt = generated(model, mel).wav[0].isnan().view(-1, HOP).any(dim=1).nonzero().flatten()
+    assert model.lookahead - 1 <= middle - spoilt.min() <= model.lookahead + 1
     if "source" not in name:  # whose phases carry on what was
-        assert model.reach - 2 <= spoilt.max() - middle <= model.reach
+        assert model.lookahead - 2 <= spoilt.max() - middle <= model.lookahead
 
 
 def test_audio_comes_as_soon_as_its_frames_are_there():
@@ -126,11 +126,11 @@ def test_audio_comes_as_soon_as_its_frames_are_there():
     made, pieces = 0, []
     for piece in vocoder.stream(frame_by_frame()):
         if not pieces:
-            assert given == vocoder.model.reach + 1 + FIRST  # the first hops, the frame they end in, what it hears
+            assert given == vocoder.model.lookahead + 1 + FIRST  # the first hops, the frame they end in, what it hears
         made += len(piece)
         pieces.append(len(piece) // HOP)
         if given < 100:
-            assert given - 1 - made // HOP <= vocoder.model.reach + FIRST
+            assert given - 1 - made // HOP <= vocoder.model.lookahead + FIRST
     assert made == 99 * HOP
     at_once = [len(piece) // HOP for piece in vocoder.stream([noise(300)])]
     assert at_once[:4] == [8, 16, 32, 64] and max(at_once) == 64

@@ -21,7 +21,7 @@ from utils.weights.checkpoint import load_training_state, load_weights, save_tra
 from vocoder.config import DataConfig, RunConfig
 from vocoder.inference import Vocoder
 from vocoder.preprocess import Preprocessor
-from vocoder.train import BEFORE_CRITICS, build_task
+from vocoder.train import BEFORE_ADVERSARIAL, build_task
 from vocoder.wavernn.quantize import encode_mu_law, label_to_float
 
 PRESETS = ["debug", "debug_source_filter", "debug_wavernn", "debug_hifigan"]
@@ -101,7 +101,7 @@ def test_a_batch_spread_over_two_processes_has_the_same_loss(data, preset):
             torch.testing.assert_close(mean, value, rtol=1e-4, atol=1e-6)
 
 
-def test_critics_join_at_their_step_and_only_then_scores_count(data):
+def test_discriminators_join_at_their_step_and_only_then_scores_count(data):
     task = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug"))
     assert list(task.modules) == ["generator", "discriminator"]  # the first is what is saved
     assert task.phases(2) == ["generator"] and task.phases(3) == ["discriminator", "generator"]
@@ -110,18 +110,18 @@ def test_critics_join_at_their_step_and_only_then_scores_count(data):
     with torch.inference_mode():
         before = task.validate(task.modules).score
     assert set(task.losses(task.modules, batch, "generator", 3)) == {"stft", "mel", "adversarial", "features"}
-    assert set(task.losses(task.modules, batch, "discriminator", 3)) == {"critics"}
+    assert set(task.losses(task.modules, batch, "discriminator", 3)) == {"discriminator"}
     with torch.inference_mode():
         result = task.validate(task.modules)
-    assert before == pytest.approx(result.score + BEFORE_CRITICS, rel=1e-5)
+    assert before == pytest.approx(result.score + BEFORE_ADVERSARIAL, rel=1e-5)
     assert set(result.metrics) == {"stft_distance", "mel_distance_db"} and len(result.audio) == 2
     assert len(task.names(1)) == 2
 
 
-def test_with_a_budget_of_time_critics_join_at_their_share_of_it(data):
+def test_with_a_budget_of_time_discriminators_join_at_their_share_of_it(data):
     settings = ["training.minutes=1"]
     task = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug", settings))
-    task.position = 1.9  # of four steps' worth, with critics from the second on
+    task.position = 1.9  # of four steps' worth, with discriminators from the second on
     assert task.phases(70) == ["generator"]
     task.position = 2.1
     assert task.phases(1) == ["discriminator", "generator"]

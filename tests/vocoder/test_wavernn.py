@@ -219,9 +219,9 @@ def test_mels_mixed_from_frames_are_the_upsampled_ones(factors, pad):
     for layer in model.upsample.up_layers[1::2]:
         torch.nn.init.normal_(layer.weight)
     mel, weights = torch.randn(5, 6 + 2 * pad), Weights.of(model)
-    rows = weights.frames(mel, torch.zeros(4, 6)).mel  # (6 + 2 * reach, 4H)
-    around = rows.unfold(0, 2 * weights.reach + 1, 1)  # (6, 4H, 2 * reach + 1)
-    mixed = torch.einsum("pk,fhk->fph", weights.taps, around).flatten(0, 1)
+    rows = weights.frames(mel, torch.zeros(4, 6)).mel  # (6 + 2 * half_kernel, 4H)
+    around = rows.unfold(0, 2 * weights.half_kernel + 1, 1)  # (6, 4H, 2 * half_kernel + 1)
+    mixed = torch.einsum("pk,fhk->fph", weights.upsample_kernel, around).flatten(0, 1)
     expected = model.upsample(mel[None]).mel[0] @ weights.mel_in.t()
     torch.testing.assert_close(mixed, expected, atol=1e-4, rtol=1e-4)
 

@@ -1,4 +1,4 @@
-"""The critics of the adversarial phase, all with one face: wav (B, T) -> scores and inner features.
+"""The discriminators of the adversarial phase, of one interface: wav (B, T) -> scores and inner features.
 
 Multi-period and multi-scale as in HiFi-GAN (arXiv 2010.05646, 2.3), multi-resolution as in UnivNet (arXiv 2106.07889).
 `channels` sizes them all; HiFi-GAN's own are channels 32, growth 4.
@@ -6,7 +6,7 @@ Multi-period and multi-scale as in HiFi-GAN (arXiv 2010.05646, 2.3), multi-resol
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,32 +19,35 @@ from vocoder.config import DiscriminatorConfig
 SLOPE = 0.1
 
 
-class Judgement(NamedTuple):
-    scores: list[Tensor]  # one a critic, any shape
-    features: list[list[Tensor]]  # one list a critic
+class DiscriminatorOutput(NamedTuple):
+    """Of a batch of waveforms (B, T)."""
+
+    scores: list[Tensor]  # one a discriminator, any shape
+    features: list[list[Tensor]]  # one list a discriminator
 
 
 class Discriminators(nn.Module):
-    """All critics that the settings ask for."""
+    """All discriminators that the settings ask for."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
-        critics: list[nn.Module] = []
+        discriminators: list[nn.Module] = []
         if config.multi_period:
-            critics += [PeriodCritic(period, config.channels, config.growth) for period in config.periods]
+            discriminators += [PeriodDiscriminator(period, config.channels, config.growth) for period in config.periods]
         if config.multi_scale:
-            critics += [ScaleCritic(i, config.channels) for i in range(config.scales)]
+            discriminators += [ScaleDiscriminator(i, config.channels) for i in range(config.scales)]
         if config.multi_resolution:
-            critics += [ResolutionCritic(n_fft, config.channels) for n_fft in config.resolutions]
-        self.critics = nn.ModuleList(critics)
+            discriminators += [ResolutionDiscriminator(n_fft, config.channels) for n_fft in config.resolutions]
+        self.discriminators = nn.ModuleList(discriminators)
+        self.register_load_state_dict_pre_hook(_rename_former)
 
-    def forward(self, wav: Tensor) -> Judgement:
-        """wav (B, T)"""
-        judged = [critic(wav) for critic in self.critics]
-        return Judgement([features[-1] for features in judged], [features[:-1] for features in judged])
+    def forward(self, wav: Tensor) -> DiscriminatorOutput:
+        """wav (B, T) -> of each discriminator its scores and the outputs of its layers"""
+        found = [discriminator(wav) for discriminator in self.discriminators]
+        return DiscriminatorOutput([features[-1] for features in found], [features[:-1] for features in found])
 
 
-class PeriodCritic(nn.Module):
+class PeriodDiscriminator(nn.Module):
     """Looks at every `period`-th sample: (B, T) folded to (B, 1, T / period, period)."""
 
     def __init__(self, period: int, channels: int, growth: int) -> None:
@@ -58,18 +61,19 @@ class PeriodCritic(nn.Module):
         self.score = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), 1, (1, 0)))
 
     def forward(self, wav: Tensor) -> list[Tensor]:
+        """wav (B, T) -> outputs (B, C, T / period / 3^i, period) of the layers, scores (B, 1, ., period) last"""
         missing = -wav.size(1) % self.period
         x = F.pad(wav, (0, missing)).unflatten(1, (-1, self.period)).unsqueeze(1)
         return _features(self.layers, self.score, x)
 
 
-class ScaleCritic(nn.Module):
-    """Looks at the waveform averaged down by 2^halvings, through grouped convolutions of long reach."""
+class ScaleDiscriminator(nn.Module):
+    """Looks at the waveform averaged down by 2^halvings, through grouped convolutions with a large receptive field."""
 
     def __init__(self, halvings: int, channels: int) -> None:
         super().__init__()
         self.halvings = halvings
-        # the undivided waveform is judged under spectral norm, as published
+        # on the undivided waveform: spectral norm, as published
         norm = weight_norm if halvings else spectral_norm
         c = channels * 4
         shapes = [  # in, out, kernel, stride, groups
@@ -87,19 +91,20 @@ class ScaleCritic(nn.Module):
         self.score = norm(nn.Conv1d(c * 8, 1, 3, padding=1))
 
     def forward(self, wav: Tensor) -> list[Tensor]:
+        """wav (B, T) -> outputs (B, C, t) of the layers, scores (B, 1, t) last"""
         x = wav.unsqueeze(1)
         for _ in range(self.halvings):
             x = F.avg_pool1d(x, 4, 2, 2)
         return _features(self.layers, self.score, x)
 
 
-class ResolutionCritic(nn.Module):
+class ResolutionDiscriminator(nn.Module):
     """Looks at the magnitude spectrogram of one window length: (B, 1, bins, frames)."""
 
     def __init__(self, n_fft: int, channels: int) -> None:
         super().__init__()
         self.n_fft = n_fft
-        # narrow where the map is large: these layers cost the most of all critics
+        # narrow where the map is large: these layers cost the most of all
         c = max(1, channels // 2)
         shapes = [(1, c, (2, 1)), (c, c, (2, 1)), (c, channels, (2, 2)), (channels, channels, (2, 1))]
         self.layers = nn.ModuleList(weight_norm(nn.Conv2d(a, b, (7, 3), stride, (3, 1))) for a, b, stride in shapes)
@@ -107,6 +112,7 @@ class ResolutionCritic(nn.Module):
         self.score = weight_norm(nn.Conv2d(channels, 1, 3, 1, 1))
 
     def forward(self, wav: Tensor) -> list[Tensor]:
+        """wav (B, T) -> outputs (B, C, bins, frames) of the layers, scores (B, 1, bins, frames) last"""
         window = hann_window(self.n_fft, wav.device, torch.float32)
         spectrum = torch.stft(
             wav.float(), self.n_fft, self.n_fft // 4, window=window, pad_mode="constant", return_complex=True
@@ -114,6 +120,12 @@ class ResolutionCritic(nn.Module):
         magnitude = (spectrum.real.square() + spectrum.imag.square()).clamp_min(1e-7).sqrt()
         # compressed, so that quiet bins are seen too
         return _features(self.layers, self.score, magnitude.pow(0.3).unsqueeze(1))
+
+
+def _rename_former(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Tensors of training states from when the list had another name."""
+    for name in [name for name in state if name.startswith(f"{prefix}critics.")]:
+        state[f"{prefix}discriminators.{name.removeprefix(f'{prefix}critics.')}"] = state.pop(name)
 
 
 def _features(layers: nn.ModuleList, score: nn.Module, x: Tensor) -> list[Tensor]:

@@ -56,24 +56,25 @@ class HifiGan(nn.Module):
                 nn.ModuleList(ResidualBlock(channels, k, config.resblock_dilations) for k in config.resblock_kernels)
             )
         self.conv_out = _normed(nn.Conv1d(channels, 1, 7, padding=3))
-        self.reach = _reach(config)
+        self.lookahead = _lookahead(config)
 
     def forward(self, mel: Tensor, added: Sequence[Tensor] = ()) -> Tensor:
-        """`added`: for each stage what is added after its upsampling, if anything is, (B, C, T) as the stage has."""
+        """mel (B, M, F), `added` after the upsampling of each stage, (B, C, T) as it has -> (B, (F - 1) * hop)"""
         x = self.conv_in(mel)
         for i, (upsample, blocks) in enumerate(zip(self.upsamplers, self.blocks, strict=True)):
             x = upsample(F.leaky_relu(x, SLOPE))
             if added:
                 x = x + added[i]
+            assert isinstance(blocks, nn.ModuleList)
             x = torch.stack([block(x) for block in blocks]).mean(dim=0)
         wav = torch.tanh(self.conv_out(F.leaky_relu(x, SLOPE)))[:, 0]
-        # Frame f made samples f * hop .. (f + 1) * hop, but the mel's frames are centred: half a hop goes at each end.
+        # Frame f made samples f * hop .. (f + 1) * hop, but the mel's frames are centered: half a hop goes at each end.
         start = self.hop_length // 2
         return wav[:, start : start + (mel.size(2) - 1) * self.hop_length]
 
 
 class SourcedHifiGan(Sourced):
-    """HiFi-GAN that hears pulses and noise at every stage (as HiFTNet, arXiv 2309.09493), and adds to them.
+    """HiFi-GAN that gets pulses and noise at every stage (as HiFTNet, arXiv 2309.09493), and adds to them.
 
     They come under the envelope that the mel shows, times gains that one convolution finds, so that an untrained
     network already has the level and the colour of the voice.
@@ -85,6 +86,7 @@ class SourcedHifiGan(Sourced):
         self.envelope = Envelope(mel, source.n_fft)
         self.gains = nn.Conv1d(mel.n_mels, 2 * (source.n_fft // 2 + 1), 3, padding=1)  # in log, of pulses and noise
         nn.init.zeros_(self.gains.weight)
+        assert self.gains.bias is not None
         nn.init.constant_(self.gains.bias, -0.5 * math.log(2))  # both together are as loud as the voice
         self.sources = nn.ModuleList()
         channels, rate = config.channels, self.hop_length
@@ -92,9 +94,11 @@ class SourcedHifiGan(Sourced):
             channels, rate = channels // 2, rate // factor  # samples of the source to one of this stage
             kernel = 2 * rate + rate % 2 if rate > 1 else 7  # an even number beyond the stride, so that stages align
             self.sources.append(weight_norm(nn.Conv1d(2, channels, kernel, rate, padding=(kernel - rate) // 2)))
-        self.reach = max(self.filter.reach, self.pitch_finder.reach + _reach(config, source=True) + self.margin)
+        after_source = self.pitch_finder.receptive_field + _lookahead(config, source=True) + self.margin
+        self.lookahead = max(self.filter.lookahead, after_source)
 
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
+        """mel (B, M, F), pitch and phase (B, F), start (B,) -> waveform (B, (F - 1) * hop)"""
         base, window = self.envelope(mel), self.window.float()
         sources = self.pulses(pitch, phase), self.noise_of(start, mel.size(2))
         shaped = []
@@ -103,8 +107,8 @@ class SourcedHifiGan(Sourced):
             shaped.append(inverse_stft(spectra, window, self.hop_length))
         # the generator's first sample is half a hop before the centre of frame 0, and half a hop goes at the end too
         before = self.hop_length // 2
-        heard = F.pad(torch.stack(shaped, dim=1), (before, self.hop_length - before)).to(mel.dtype)
-        return self.filter(mel, [conv(heard) for conv in self.sources]).float() + shaped[0] + shaped[1]
+        source = F.pad(torch.stack(shaped, dim=1), (before, self.hop_length - before)).to(mel.dtype)
+        return self.filter(mel, [conv(source) for conv in self.sources]).float() + shaped[0] + shaped[1]
 
 
 def remove_weight_norm(model: nn.Module) -> None:
@@ -114,14 +118,14 @@ def remove_weight_norm(model: nn.Module) -> None:
             remove_parametrizations(module, "weight")
 
 
-def _reach(config: HifiGanConfig, source: bool = False) -> int:
-    """Frames beyond its two neighbours that a hop of audio depends on, rounded up; `source`: of what is added alone."""
+def _lookahead(config: HifiGanConfig, source: bool = False) -> int:
+    """Frames beyond its two neighbors that a hop of audio depends on, rounded up; `source`: of what is added alone."""
     frames, rate = 0.0 if source else 3.0, 1  # the first convolution's; samples a frame at each stage
     for factor, kernel in zip(config.upsample_rates, config.upsample_kernels, strict=True):
         if rate > 1 or not source:
             frames += (kernel - 1) / 2 / (rate * factor) + 1 / rate
         else:
-            frames += 1 / factor  # half of the kernel that hears the source
+            frames += 1 / factor  # half of the kernel over the source
         rate *= factor
         # a dilated and a plain convolution for each dilation
         frames += max(k // 2 * sum(d + 1 for d in config.resblock_dilations) for k in config.resblock_kernels) / rate

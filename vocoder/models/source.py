@@ -1,6 +1,6 @@
 """What a voice starts from: pulses at the pitch that is found in the mel, and noise.
 
-Source-filter models (arXiv 1904.12088) hear the pitch as a waveform, so the phase of a harmonic goes on from frame to
+Source-filter models (arXiv 1904.12088) get the pitch as a waveform, so the phase of a harmonic goes on from frame to
 frame by itself, which a network that must invent phases learns slowly; HiFTNet (arXiv 2309.09493) finds the pitch in
 the mel. Networks over such a source: `source_filter` and, with `hifigan.source`, `hifigan`.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ NEAR_BINS = 4  # bins on each side of the likeliest whose mean is the pitch
 
 class PitchFinder(ConvNeXt):
     """Mel (B, M, F) -> how likely each of some pitches is, logits (B, bins, F), after CREPE (arXiv 1802.06182)."""
+
+    pitches: Tensor
 
     def __init__(self, config: SourceFilterConfig, n_mels: int) -> None:
         bins = round(config.octaves * config.bins_per_octave)
@@ -54,13 +57,22 @@ class PitchFinder(ConvNeXt):
         return (entropy * voiced).sum() / voiced.sum().clamp_min(1)
 
 
+class SourcedOutput(NamedTuple):
+    """Of a network that makes a waveform in one pass."""
+
+    wav: Tensor  # (B, (F - 1) * hop)
+    pitch_logits: Tensor | None  # (B, bins, F) of `PitchFinder`, where the network has one
+
+
 class Sourced(nn.Module, ABC):
     """Mel (B, M, F) -> plain (not pre-emphasised) waveform (B, (F - 1) * hop), F >= 2, out of pulses and noise.
 
-    `margin`: frames of source beyond each end; `reach`: frames beyond its two neighbours that a hop of audio hears.
+    `margin`: frames of source beyond each end; `lookahead`: frames beyond its two neighbors that a hop depends on.
     """
 
-    reach: int
+    lookahead: int
+    window: Tensor
+    noise: Tensor
 
     def __init__(self, config: SourceFilterConfig, mel: MelConfig) -> None:
         super().__init__()
@@ -75,19 +87,13 @@ class Sourced(nn.Module, ABC):
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
         """The waveform of mel (B, M, F), with its pitch and phases (B, F), and `start` (B,) as `forward` has it."""
 
-    def forward(
-        self, mel: Tensor, pitch: Tensor | None = None, start: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """The waveform; given the true `pitch` (B, F), also the loss of the pitch that was found, ().
-
-        `start` (B,): sample of the noise that frame 0 has, 0 unless given.
-        """
+    def forward(self, mel: Tensor, start: Tensor | None = None) -> SourcedOutput:
+        """mel (B, M, F), `start` (B,): sample of the noise that frame 0 has, 0 unless given -> waveform and pitch"""
         logits = self.pitch_finder(mel)
         found = self.pitch_finder.decode(logits.detach())
         if start is None:
             start = torch.zeros(len(mel), dtype=torch.long, device=mel.device)
-        wav = self.render(mel, found, self.phases(found), start)
-        return wav if pitch is None else (wav, self.pitch_finder.loss(logits, pitch))
+        return SourcedOutput(self.render(mel, found, self.phases(found), start), logits)
 
     def pitch(self, mel: Tensor) -> Tensor:
         """mel (B, M, F) -> (B, F) log2(Hz / 150), everywhere: unvoiced frames have what was likeliest."""
@@ -102,7 +108,7 @@ class Sourced(nn.Module, ABC):
     def pulses(self, pitch: Tensor, phase: Tensor) -> Tensor:
         """One band-limited pulse a period: (B, F) twice -> (B, (F - 1 + 2 * margin) * hop), frame 0 at margin * hop.
 
-        Continuous in both: the last bit of a pitch, which depends on the processor and the batch, is not heard.
+        Continuous in both: the last bit of a pitch, which depends on the processor and the batch, is inaudible.
         """
         hz = F.pad(self._hz(pitch), (self.margin, self.margin), mode="replicate")
         outside = torch.arange(1, self.margin + 1, device=hz.device) * (self.hop_length / self.sample_rate)
@@ -154,6 +160,9 @@ class Envelope(nn.Module):
     as the logarithm of the pseudo-inverse filterbank, which must be kept from below 0. Only for mels in dB.
     """
 
+    slope: Tensor
+    at_zero: Tensor
+
     def __init__(self, mel: MelConfig, n_fft: int) -> None:
         super().__init__()
         filters = mel_filterbank(mel, dtype=torch.float64)  # (M, bins of the mel's own transform)
@@ -176,5 +185,6 @@ class Envelope(nn.Module):
         self.register_buffer("at_zero", at_zero.float(), persistent=False)
 
     def forward(self, mel: Tensor) -> Tensor:
-        with torch.autocast(mel.device.type, enabled=False):  # errors of logarithms are heard
+        """mel (B, M, F) -> log magnitudes (B, F, n_fft / 2 + 1)"""
+        with torch.autocast(mel.device.type, enabled=False):  # errors of logarithms are audible
             return mel.float().transpose(1, 2) @ self.slope.float() + self.at_zero.float()

@@ -36,9 +36,10 @@ class SourceFilter(Sourced):
             nn.init.trunc_normal_(self.free.weight, std=0.02)
             nn.init.zeros_(self.free.bias)
             self.free.bias.data[bins + 1 :: 2] = math.pi  # a click in the middle of the window
-        self.reach = self.pitch_finder.reach + self.filter.reach + self.margin - 1
+        self.lookahead = self.pitch_finder.receptive_field + self.filter.receptive_field + self.margin - 1
 
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
+        """mel (B, M, F), pitch and phase (B, F), start (B,) -> waveform (B, (F - 1) * hop)"""
         features = self.filter.features(torch.cat([mel, pitch[:, None].to(mel.dtype)], dim=1))
         log_pulse_gain, log_noise_gain, turn = self.filter.head(features).float().chunk(3, dim=2)
         base = 0.0 if self.envelope is None else self.envelope(mel)

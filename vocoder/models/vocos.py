@@ -39,7 +39,7 @@ class ConvNeXtBlock(nn.Module):
 class ConvNeXt(nn.Module):
     """Features (B, inputs, F) -> (B, outputs, F): blocks between a convolution and a linear layer.
 
-    `reach`: frames on each side that a frame's output depends on.
+    `receptive_field`: frames on each side that a frame's output depends on.
     """
 
     def __init__(self, inputs: int, outputs: int, dim: int, hidden: int, blocks: int, kernel: int) -> None:
@@ -49,10 +49,11 @@ class ConvNeXt(nn.Module):
         self.blocks = nn.ModuleList(ConvNeXtBlock(dim, hidden, kernel, 1 / blocks) for _ in range(blocks))
         self.final_norm = nn.LayerNorm(dim)
         self.head = Linear(dim, outputs)
-        self.reach = (1 + blocks) * (kernel // 2)
-        self.apply(_initialise)
+        self.receptive_field = (1 + blocks) * (kernel // 2)
+        self.apply(_initialize)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, inputs, F) -> (B, outputs, F)"""
         return self.head(self.features(x)).transpose(1, 2)
 
     def features(self, x: Tensor) -> Tensor:
@@ -66,18 +67,21 @@ class ConvNeXt(nn.Module):
 class Vocos(ConvNeXt):
     """Mel (B, M, F) -> plain (not pre-emphasised) waveform (B, (F - 1) * hop), F >= 2.
 
-    Frame f of the mel is centred on sample f * hop, and so is its synthesis window.
+    Frame f of the mel is centered on sample f * hop, and so is its synthesis window.
     """
+
+    window: Tensor
 
     def __init__(self, config: VocosConfig, n_mels: int, hop_length: int) -> None:
         outputs = config.n_fft + 2  # n_fft / 2 + 1 log magnitudes, as many phases
         super().__init__(n_mels, outputs, config.dim, config.hidden, config.blocks, config.kernel)
         self.hop_length = hop_length
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
-        # frames beyond its two neighbours that a hop of audio depends on: of the convolutions, of the synthesis windows
-        self.reach += math.ceil(config.n_fft / 2 / hop_length) - 1
+        # frames beyond its two neighbors that a hop of audio depends on: of the convolutions, of the synthesis windows
+        self.lookahead = self.receptive_field + math.ceil(config.n_fft / 2 / hop_length) - 1
 
     def forward(self, mel: Tensor) -> Tensor:
+        """mel (B, M, F), F >= 2 -> waveform (B, (F - 1) * hop)"""
         outputs = self.head(self.features(mel)).float()  # half precision has no inverse FFT
         log_magnitude, phase = outputs.chunk(2, dim=2)
         spectrum = torch.polar(log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp(), phase)
@@ -85,7 +89,7 @@ class Vocos(ConvNeXt):
 
 
 def inverse_stft(spectrum: Tensor, window: Tensor, hop_length: int) -> Tensor:
-    """Overlap-add of windowed inverse FFTs, frame f centred on sample f * hop, divided by the windows' power.
+    """Overlap-add of windowed inverse FFTs, frame f centered on sample f * hop, divided by the windows' power.
 
     spectrum (B, F, n_fft / 2 + 1) complex, window (n_fft,) -> (B, (F - 1) * hop)
     """
@@ -104,7 +108,8 @@ def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
     return sum(placed[1:], placed[0]).flatten(1)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Conv1d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

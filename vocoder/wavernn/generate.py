@@ -25,7 +25,7 @@ from vocoder.wavernn.quantize import decode_mu_law, label_to_float
 from vocoder.wavernn.sample_loop import Frames, TorchLoop, Weights
 
 log = logging.getLogger(__name__)
-Kernel = Literal["auto", "int8", "fp32", "torch"]
+Kernel = Literal["int8", "fp32", "torch"]
 Progress = Callable[[int, int], None]  # steps done, steps in all
 BLOCK = 200  # steps between two looks at the progress bar and Ctrl-C, about
 
@@ -39,11 +39,12 @@ class Generation:
     overlap: int = 800
     greedy: bool = False  # the likeliest label in place of a draw
     published: bool = False  # padding, cross-fades and fade-out exactly as the published code has them
-    kernel: Kernel = "auto"  # native code in this precision, or torch; auto: the fastest that is there
+    kernel: Literal["auto"] | Kernel = "auto"  # native code in this precision, or torch; auto: the fastest here
 
     def __post_init__(self) -> None:
-        if self.kernel not in get_args(Kernel):
-            raise ValueError(f"kernel {self.kernel!r}: one of {', '.join(get_args(Kernel))}")
+        known = ("auto", *get_args(Kernel))
+        if self.kernel not in known:
+            raise ValueError(f"kernel is {self.kernel!r}; it must be one of {', '.join(known)}")
 
 
 class Folds(NamedTuple):
@@ -102,11 +103,9 @@ def finish(samples: Tensor, model: WaveRNN, length: int, how: Generation) -> Ten
 
 def make_loop(weights: Weights, folds: int, how: Generation) -> TorchLoop | NativeLoop:
     """The sample loop that `how` asks for. Raises CloningError where a native one is asked for and cannot be had."""
-    kernel = how.kernel
     native = weights.mode == "raw" and weights.fc3.device.type == "cpu"
-    if kernel == "auto":
-        kernel = best_kernel() if native else "torch"
-    elif kernel != "torch" and not (native and best_kernel() != "torch"):
+    kernel = (best_kernel() if native else "torch") if how.kernel == "auto" else how.kernel
+    if kernel != "torch" and not (native and best_kernel() != "torch"):
         why = "there is no working C compiler" if native else 'it runs on a CPU and in mode "raw" only'
         raise CloningError(f"WaveRNN's native kernel ({kernel}) cannot be had: {why}; kernel torch runs everywhere")
     if kernel == "torch":

@@ -17,14 +17,21 @@ from torch.nn import functional as F
 class GRU(nn.GRU):
     """One layer, batch first, from a zero state; the parameters of `nn.GRU` under the same names."""
 
+    weight_ih_l0: nn.Parameter
+    weight_hh_l0: nn.Parameter
+    bias_ih_l0: nn.Parameter
+    bias_hh_l0: nn.Parameter
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
 
-    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x (B, T, I) -> outputs (B, T, H), last state (1, B, H)"""
-        if x.device.type != "cpu" or state is not None or not torch.is_grad_enabled():
-            return super().forward(x, state)
-        gates = F.linear(x.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0)  # (T, B, 3H), bf16 under autocast
+    def forward(  # type: ignore[override]  # no packed sequences
+        self, input: Tensor, hx: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """input (B, T, I), first state (1, B, H) or zeros -> outputs (B, T, H), last state (1, B, H)"""
+        if input.device.type != "cpu" or hx is not None or not torch.is_grad_enabled():
+            return super().forward(input, hx)
+        gates = F.linear(input.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0)  # (T, B, 3H), bf16 under autocast
         dtype = gates.dtype
         y = Recurrence.apply(gates, self.weight_hh_l0.to(dtype), self.bias_hh_l0.to(dtype))
         return y.transpose(0, 1), y[-1:]
@@ -35,11 +42,12 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """gates (T, B, 3H), weight (3H, H), bias (3H,) -> states (T, B, H)"""
         steps, batch, width = gates.shape
         size = width // 3
         states = gates.new_zeros(steps + 1, batch, size)
         opened = torch.empty_like(gates)  # reset, update, candidate of every step
-        heard = gates.new_empty(steps, batch, size)  # the candidate's part of the recurrent product, before the reset
+        hidden = gates.new_empty(steps, batch, size)  # the candidate's part of the recurrent product, before the reset
         transposed = weight.t().contiguous()
         product = gates.new_empty(batch, width)
         for t in range(steps):
@@ -47,19 +55,24 @@ class Recurrence(torch.autograd.Function):
             step = opened[t]
             both, candidate = step[:, : 2 * size], step[:, 2 * size :]
             torch.add(gates[t, :, : 2 * size], product[:, : 2 * size], out=both).sigmoid_()
-            heard[t] = product[:, 2 * size :]
+            hidden[t] = product[:, 2 * size :]
             torch.addcmul(gates[t, :, 2 * size :], step[:, :size], product[:, 2 * size :], out=candidate).tanh_()
             torch.lerp(candidate, states[t], step[:, size : 2 * size], out=states[t + 1])
-        ctx.save_for_backward(opened, heard, states, weight)
+        ctx.save_for_backward(opened, hidden, states, weight)
         return states[1:]
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        opened, heard, states, weight = ctx.saved_tensors
+        """Gradient of the states (T, B, H) -> of gates, weight, bias, as `forward` has them"""
+        opened, hidden, states, weight = ctx.saved_tensors
         reset, update, candidate = opened.chunk(3, dim=2)
         through = (1 - update) * (1 - candidate.square())
         factors = torch.stack(
-            [through * heard * reset * (1 - reset), (states[:-1] - candidate) * update * (1 - update), through * reset],
+            [
+                through * hidden * reset * (1 - reset),
+                (states[:-1] - candidate) * update * (1 - update),
+                through * reset,
+            ],
             dim=2,
         )  # (T, B, 3, H): of d(state) in d(recurrent product)
         recurrent = torch.empty_like(opened)

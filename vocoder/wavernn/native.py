@@ -28,9 +28,9 @@ class _Matrix(ctypes.Structure):
 
 
 class _Model(ctypes.Structure):
-    _fields_ = [(name, _INT) for name in ("size", "dense", "outputs", "labels", "hop", "reach")]
+    _fields_ = [(name, _INT) for name in ("size", "dense", "outputs", "labels", "hop", "half_kernel")]
     _fields_ += [(name, _Matrix) for name in ("gru1", "gru2_in", "gru2", "fc1", "fc2", "fc3")]
-    _fields_ += [(name, _POINTER) for name in ("sample_in", "gru1_bias", "gru2_bias", "fc3_bias", "taps")]
+    _fields_ += [(name, _POINTER) for name in ("sample_in", "gru1_bias", "gru2_bias", "fc3_bias", "upsample_kernel")]
 
 
 class _Job(ctypes.Structure):
@@ -51,19 +51,19 @@ class Packed:
         self.library = library(tuning)
         self.precision = precision
         if (self.library.model_size(), self.library.job_size()) != (ctypes.sizeof(_Model), ctypes.sizeof(_Job)):
-            raise RuntimeError("kernel.py and wavernn.c disagree about Model or Job")
+            raise RuntimeError("native.py and wavernn.c disagree about Model or Job")
         self.size, self.dense = weights.gru1.size(1), weights.fc1.size(0)
         self._kept: list[np.ndarray] = []  # what the structure points to
         m = self.model = _Model()
         m.size, m.dense, m.outputs = (_up(n) for n in (self.size, self.dense, weights.levels))
-        m.labels, m.hop, m.reach = weights.levels, weights.hop_length, weights.reach
+        m.labels, m.hop, m.half_kernel = weights.levels, weights.hop_length, weights.half_kernel
         m.gru1, m.gru2_in, m.gru2 = (self._matrix(w, 3) for w in (weights.gru1, weights.gru2_in, weights.gru2))
         m.fc1, m.fc2, m.fc3 = (self._matrix(w, 1) for w in (weights.fc1, weights.fc2, weights.fc3))
         m.sample_in = self._keep(_widen(_array(weights.sample_in), [self.size] * 4))
         m.gru1_bias = self._keep(_widen(_array(weights.gru1_bias), [self.size]))
         m.gru2_bias = self._keep(_widen(_array(weights.gru2_bias), [self.size]))
         m.fc3_bias = self._keep(_widen(_array(weights.fc3_bias), [weights.levels], fill=-1e30))  # never drawn
-        m.taps = self._keep(_array(weights.taps))
+        m.upsample_kernel = self._keep(_array(weights.upsample_kernel))
 
     def frames(self, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
         """`Frames.mel` and `.fixed` with every part filled up to whole blocks."""
@@ -81,7 +81,7 @@ class Packed:
         w = _widen(w.T, [rows // gates] * gates).T
         blocks = np.ascontiguousarray(w.reshape(len(w) // BLOCK, BLOCK, w.shape[1]).transpose(0, 2, 1))
         matrix = _Matrix(blocks=len(blocks), cols=w.shape[1])
-        used = blocks.any(axis=2)  # (blocks, cols)
+        used = np.any(blocks, axis=2)  # (blocks, cols)
         if 1 - used.mean() >= SPARSE_FROM[self.precision]:
             matrix.kind = SPARSE
             runs, columns, parts = [0], [], []

@@ -20,13 +20,14 @@ from vocoder.wavernn.gru import GRU
 
 
 class Conditioning(NamedTuple):
-    """What the recurrent part hears. Sample i belongs to row i of `mel` and row i // hop of `aux`."""
+    """What the recurrent part is conditioned on. Sample i belongs to row i of `mel` and row i // hop of `aux`."""
 
     mel: Tensor  # (B, T, M) at sample rate
     aux: Tensor  # (B, F, A) at frame rate, four parts side by side
 
     @property
     def hop_length(self) -> int:
+        """Samples of a frame."""
         return self.mel.size(1) // self.aux.size(1)
 
 
@@ -41,6 +42,7 @@ class ResBlock(nn.Module):
         self.batch_norm2 = nn.BatchNorm1d(size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, F) -> (B, C, F)"""
         y = F.relu(self.batch_norm1(self.conv1(x)))
         return x + self.batch_norm2(self.conv2(y))
 
@@ -56,6 +58,7 @@ class MelResNet(nn.Module):
         self.conv_out = nn.Conv1d(config.compute_size, config.res_out_size, 1)
 
     def forward(self, mel: Tensor) -> Tensor:
+        """mel (B, M, F) -> features (B, A, F - 2 * pad)"""
         x = F.relu(self.batch_norm(self.conv_in(mel)))
         for layer in self.layers:
             x = layer(x)
@@ -70,6 +73,7 @@ class Stretch(nn.Module):
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (..., F) -> (..., factor * F)"""
         return x.repeat_interleave(self.factor, dim=-1)
 
 
@@ -78,6 +82,7 @@ class UpsampleNetwork(nn.Module):
 
     def __init__(self, config: WaveRNNConfig, n_mels: int) -> None:
         super().__init__()
+        self.factors = config.upsample
         self.trim = config.pad * math.prod(config.upsample)
         self.resnet = MelResNet(config, n_mels)
         layers: list[nn.Module] = []
@@ -88,6 +93,7 @@ class UpsampleNetwork(nn.Module):
         self.up_layers = nn.ModuleList(layers)
 
     def forward(self, mel: Tensor) -> Conditioning:
+        """mel (B, M, F) -> mel at sample rate (B, (F - 2 * pad) * hop, M), features (B, F - 2 * pad, A)"""
         x = mel.unsqueeze(1)
         for layer in self.up_layers:
             x = layer(x)

@@ -23,7 +23,7 @@ from vocoder.wavernn.quantize import label_to_float
 class Frames(NamedTuple):
     """What the frames of an utterance add to each layer, biases included. H: rnn_size, D: fc_size."""
 
-    mel: Tensor  # (F + 2 * reach, H + 3H) to [input layer | gates of GRU 1]; `Weights.taps` mixes neighbours
+    mel: Tensor  # (F + 2 * half_kernel, H + 3H) to [input layer | gates of GRU 1], to be mixed by `upsample_kernel`
     fixed: Tensor  # (F + 1, H + 3H + 3H + D + D) to [input | GRU 1 | GRU 2 | fc1 | fc2]; the last row: past the end
 
 
@@ -34,7 +34,7 @@ class Weights:
     mode: str
     levels: int
     pad: int
-    taps: Tensor  # (hop, 2 * reach + 1) how much each sample of a frame hears of the frames around it
+    upsample_kernel: Tensor  # (hop, 2 * half_kernel + 1) what each sample of a frame takes of the frames around it
     sample_in: Tensor  # (H + 3H,) what the previous sample adds to [input layer | gates of GRU 1]
     mel_in: Tensor  # (H + 3H, M)
     aux_in: Tensor  # (H + 3H, A/4)
@@ -57,16 +57,18 @@ class Weights:
 
     @property
     def hop_length(self) -> int:
-        return self.taps.size(0)
+        """Samples of a frame."""
+        return self.upsample_kernel.size(0)
 
     @property
-    def reach(self) -> int:
-        """Frames on each side of its own that a sample hears."""
-        return self.taps.size(1) // 2
+    def half_kernel(self) -> int:
+        """Frames on each side of its own that a sample depends on."""
+        return self.upsample_kernel.size(1) // 2
 
     @staticmethod
     @torch.no_grad()
     def of(model: WaveRNN) -> Weights:
+        """Those of a trained model."""
         size, fc, n_mels = model.config.rnn_size, model.config.fc_size, model.n_mels
         first, second = model.rnn1, model.rnn2
         w_in = torch.cat([model.I.weight, first.weight_ih_l0 @ model.I.weight])
@@ -78,7 +80,7 @@ class Weights:
             mode=model.config.mode,
             levels=2**model.config.bits,
             pad=model.config.pad,
-            taps=taps(model.upsample),
+            upsample_kernel=upsample_kernel(model.upsample),
             sample_in=w_in[:, 0].contiguous(),
             mel_in=w_in[:, 1 : 1 + n_mels].contiguous(),
             aux_in=w_in[:, 1 + n_mels :].contiguous(),
@@ -103,7 +105,7 @@ class Weights:
     @torch.no_grad()
     def frames(self, mel: Tensor, aux: Tensor) -> Frames:
         """mel (M, F + 2 * pad) as the network reads it, aux (A, F) that its resnet makes of it"""
-        extra = self.reach - self.pad
+        extra = self.half_kernel - self.pad
         mel = F.pad(mel, (extra, extra))  # cuts where it is negative
         a1, a2, a3, a4 = F.pad(aux, (0, 1)).t().chunk(4, dim=1)
         fixed = [
@@ -115,18 +117,18 @@ class Weights:
         return Frames(F.linear(mel.t(), self.mel_in), torch.cat(fixed, dim=1))
 
 
-def taps(upsample: UpsampleNetwork) -> Tensor:
-    """(hop, 2 * reach + 1): the smoothing of the upsampling layers, which is linear and the same for every channel.
+def upsample_kernel(upsample: UpsampleNetwork) -> Tensor:
+    """The smoothing of the upsampling layers, linear and the same for every channel: (hop, 2 * half_kernel + 1)
 
-    Entry (p, k) is what sample p of a frame takes of the frame k - reach after it: the response to a single frame.
+    Entry (p, k) is what sample p of a frame takes of the frame k - half_kernel after it: the impulse response.
     """
-    factors = [layer.factor for layer in upsample.up_layers[::2]]
-    reach = math.ceil(sum(1 / math.prod(factors[:i]) for i in range(len(factors))))
-    x = upsample.up_layers[1].weight.new_zeros(1, 1, 1, 4 * reach + 1)
-    x[..., 2 * reach] = 1
+    factors = upsample.factors
+    half_kernel = math.ceil(sum(1 / math.prod(factors[:i]) for i in range(len(factors))))
+    x = next(upsample.up_layers.parameters()).new_zeros(1, 1, 1, 4 * half_kernel + 1)
+    x[..., 2 * half_kernel] = 1
     for layer in upsample.up_layers:
         x = layer(x)
-    by_frame = x.flatten().view(4 * reach + 1, math.prod(factors))[reach : 3 * reach + 1]
+    by_frame = x.flatten().view(4 * half_kernel + 1, math.prod(factors))[half_kernel : 3 * half_kernel + 1]
     return by_frame.flip(0).t().contiguous()
 
 
@@ -168,8 +170,8 @@ class TorchLoop:
         frame, phase = (starts + self.t).div(w.hop_length, rounding_mode="floor"), (starts + self.t) % w.hop_length
         inside = frame < end
         fixed = frames.fixed[frame.clamp(max=end)]
-        around = frame.clamp(max=end - 1)[:, None] + torch.arange(2 * w.reach + 1, device=frame.device)
-        mixed = (w.taps[phase] * inside[:, None]).unsqueeze(1) @ frames.mel[around]
+        around = frame.clamp(max=end - 1)[:, None] + torch.arange(2 * w.half_kernel + 1, device=frame.device)
+        mixed = (w.upsample_kernel[phase] * inside[:, None]).unsqueeze(1) @ frames.mel[around]
         y = torch.addcmul(fixed[:, : 4 * size] + mixed[:, 0], self.x, w.sample_in)
         a2, a3, a4 = fixed[:, 4 * size :].split([3 * size, w.fc1.size(0), w.fc2.size(0)], dim=1)
         h1 = self.h1 = _gru(y[:, size:], F.linear(self.h1, w.gru1, self.bias1), self.h1)

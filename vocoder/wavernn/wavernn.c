@@ -95,17 +95,17 @@ typedef struct {
 
 typedef struct {
     int32_t size, dense, outputs, labels; /* rows of a GRU's gate, of fc1 and fc2, of fc3, and how many of those count */
-    int32_t hop, reach;
+    int32_t hop, half_kernel;
     Matrix gru1, gru2_in, gru2, fc1, fc2, fc3;
     const float *sample_in; /* (4 size) what the sample before adds to [input layer | gates of GRU 1] */
     const float *gru1_bias, *gru2_bias; /* (size) of the new gate's hidden part */
     const float *fc3_bias;
-    const float *taps; /* (hop, 2 reach + 1) how the samples of a frame mix the frames around it */
+    const float *upsample_kernel; /* (hop, 2 half_kernel + 1) how the samples of a frame mix the frames around it */
 } Model;
 
 typedef struct {
     int32_t folds, frames, steps, greedy;
-    const float *mel;      /* (frames + 2 reach, 4 size) */
+    const float *mel;      /* (frames + 2 half_kernel, 4 size) */
     const float *fixed;    /* (frames + 1, 7 size + 2 dense) what a frame adds to each layer; last: past the end */
     const int64_t *starts; /* (folds) */
     const float *draws;    /* (folds, steps) uniform in [0, 1) */
@@ -233,14 +233,14 @@ INLINE const float *fixed_row(const Model *m, const Job *job, int64_t position) 
 
 /* out (4 size), [input layer | gates 1] of one fold: from its frame, the mels around it and the sample before */
 static void inputs(const Model *m, const Job *job, int64_t position, float x, float *out) {
-    const int size = 4 * m->size, width = 2 * m->reach + 1;
+    const int size = 4 * m->size, width = 2 * m->half_kernel + 1;
     const int64_t frame = position / m->hop;
     const float *fixed = fixed_row(m, job, position);
     for (int i = 0; i < size; i += LANES) store(out + i, load(fixed + i) + load(m->sample_in + i) * x);
     if (frame >= job->frames) return;
-    const float *mel = job->mel + (size_t)frame * size, *taps = m->taps + position % m->hop * width;
+    const float *mel = job->mel + (size_t)frame * size, *upsample_kernel = m->upsample_kernel + position % m->hop * width;
     for (int k = 0; k < width; k++, mel += size) {
-        const float tap = taps[k];
+        const float tap = upsample_kernel[k];
         if (tap != 0)
             for (int i = 0; i < size; i += LANES) store(out + i, load(out + i) + load(mel + i) * tap);
     }
