@@ -29,11 +29,12 @@ from utils.training import precision
 from utils.training.batches import Batches, loader_died, to_device
 from utils.training.clock import Clock, Duty
 from utils.training.log import RunLog, progress, setting, taken_over, tell
+from utils.training.resuming import read_state
 from utils.training.sampling import rng
 from utils.training.signals import ValidationEnded, stop_on_signal
 from utils.training.tally import Tally
 from utils.training.task import Batch, Task, TrainingConfig, Validation
-from utils.training.warm_start import begin_from, changed
+from utils.training.warm_start import begin_from
 from utils.weights import checkpoint
 
 log = logging.getLogger(__name__)
@@ -131,17 +132,13 @@ class Run:
     def restore(self, start_from: str | Path | None) -> None:
         state_path = self.out / "state.pt"
         if state_path.is_file():
-            state = checkpoint.load_training_state(state_path)
-            if differing := changed(self.task.renamed(state["model"]), self.task.config):
-                raise CloningError(
-                    f"{self.out}: holds a run of another model (differs in {sorted(differing)}): choose another --out"
-                )
+            state = read_state(state_path, self.task, self.optimizers)
             for name, module in self.task.modules.items():
                 module.load_state_dict(state["modules"][name])
                 self.optimizers[name].load_state_dict(state["optimizers"][name])
             self.step, self.best, self.since_best = state["step"], state["best"], state["since_best"]
             self.clock, self.ema = Clock(self.config, state["seconds"]), state["ema"]
-            self.unvalidated = state.get("unvalidated", False)
+            self.unvalidated = state["unvalidated"]
             if self.main:
                 log.info("resuming %s at step %d", self.out, self.step)
         elif start_from is not None:

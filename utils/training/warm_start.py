@@ -37,11 +37,14 @@ def begin_from(path: str | Path, task: Task, module: nn.Module) -> list[str]:
 
 def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Settings of `old` that differ now; one that there was not then does not count."""
-    return [
-        name
-        for name, value in old.items()
-        if (changed(value, new.get(name) or {}) if isinstance(value, dict) else value != new.get(name))
-    ]
+    differing = []
+    for name, value in old.items():
+        now = new.get(name)
+        if isinstance(value, dict) and isinstance(now or {}, dict):
+            differing += [name] if changed(value, now or {}) else []
+        elif value != now:
+            differing.append(name)
+    return differing
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:
