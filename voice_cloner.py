@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import utils  # noqa: F401  # isort: skip (before torch: how its threads wait)
+import utils  # isort: skip (before torch: how its threads wait)
 import numpy as np
 import torch
 
@@ -37,6 +37,7 @@ from utils.voice import Voice
 from utils.weights.find import DEFAULT_MODELS, find_chosen
 from vocoder.inference import Vocoder
 
+utils.bound_kernels()
 log = logging.getLogger(__name__)
 PUBLISHED_ENCODER = "173bdb63c1714ecc"  # fingerprint of the encoder that published synthesizers were trained with
 MIN_REFERENCE_SECONDS = 1.0  # of voice
