@@ -3,8 +3,8 @@
     python benchmarks/busy.py [--spinning 0 2 6] [--policies passive default] [--repeats 3]
     python benchmarks/busy.py --command "python ../Real-Time-Voice-Cloning/demo_cli.py ..."   # of another project
 
-Wall time, and processor time of the command and its children; the policies take turns. "passive" is ours (see
-`utils/__init__.py`); "default" is what OpenMP does when it is told nothing.
+Wall time, and processor time of the command and its children; the policies take turns. "passive" is the one of
+`utils/__init__.py`; "default" is OpenMP without a setting.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def check_clip(clip: Path) -> None:
-    """CloningError unless both sides read it alike."""
+    """CloningError unless both sides read the same samples."""
     import soundfile
 
     from utils.errors import CloningError

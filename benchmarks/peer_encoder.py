@@ -96,7 +96,7 @@ def their_encoder_jobs(weights: Path, clip: Path, peer: Path) -> dict[str, Job]:
 
 def their_folder(corpora: Path, out: Path) -> None:
     """What the checkout's encoder_preprocess.py does, in its four processes."""
-    multiprocessing.set_start_method("fork")  # its helpers know nothing of the names that were put back otherwise
+    multiprocessing.set_start_method("fork")  # otherwise its helpers lack the names that were restored
     importlib.import_module("encoder.preprocess").preprocess_librispeech(corpora, out)
 
 

@@ -45,7 +45,7 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
 
     @torch.inference_mode()
     def synthesize(speaker: np.ndarray, seconds: float) -> np.ndarray:
-        # Not `synthesize`, which stops, trims and tries again by what it hears: the number of steps is given here
+        # Not `synthesize`, which stops, trims and tries again by its output: the number of steps is given here
         network, dropout = synthesizer.network, ItemDropout([0], synthesizer.device)
         tokens = torch.tensor([synthesizer.tokens(TEXT)])
         memory = network.encode_text(tokens, torch.tensor([tokens.shape[1]]), torch.from_numpy(speaker)[None], dropout)

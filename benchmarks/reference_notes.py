@@ -169,8 +169,8 @@ def run(args: argparse.Namespace) -> None:
     for name, right, make in kinds(clips[: args.made], tracks, noises):
         made = [make(i) for i in range(min(args.made, len(clips)))]
         hits = sum(any(phrase in note for note in notes(samples) for phrase in right) for samples in made)
-        heard = [(a, embedding(samples)) for a, samples in zip(clean, made, strict=False)]
-        cosines = [float(a @ b) for a, b in heard if b is not None]
+        pairs = [(a, embedding(samples)) for a, samples in zip(clean, made, strict=False)]
+        cosines = [float(a @ b) for a, b in pairs if b is not None]
         print(f"{name:42}{hits:4d} of {len(made)} noted; cosine to the clean voice {np.mean(cosines or [np.nan]):.2f}")
 
 

@@ -1,4 +1,4 @@
-"""What was already measured, so that an interrupted evaluation goes on: JSON lines, one a result, appended at once."""
+"""Results already measured, so that an interrupted evaluation continues: JSON lines, appended at once."""
 
 from __future__ import annotations
 

@@ -130,9 +130,9 @@ class Panel:
             return {}
         recognizer = self.recognizer
         key = f"{recognizer.name}/{self.version}/{audio_key}"
-        heard = self._cached(key, lambda: {"heard": recognizer.transcribe(waveform)})["heard"]
-        errors = word_errors(recognizer.normalize(spoken), recognizer.normalize(heard))
-        return {"heard": heard, **errors._asdict()}
+        transcript = self._cached(key, lambda: {"heard": recognizer.transcribe(waveform)})["heard"]
+        errors = word_errors(recognizer.normalize(spoken), recognizer.normalize(transcript))
+        return {"heard": transcript, **errors._asdict()}
 
     def _cached(self, key: str, measure: Any) -> Numbers:
         value = self.cache.get(key)

@@ -1,4 +1,4 @@
-"""Which models stand side by side: a column for each `--models` folder, and extra ones by path."""
+"""The models to compare: a column for each `--models` folder, and extra ones by path."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def unique(columns: list[Column]) -> list[Column]:
 
 
 def facts_of(args: argparse.Namespace, columns: list[Column]) -> dict[str, Any]:
-    """What a reader must know to run it again."""
+    """What is needed to repeat the evaluation."""
     import torch
 
     return {

@@ -136,7 +136,7 @@ class Report:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    """What the template shows of a table: cells (value, interval, reason's number); reasons stand under it once."""
+    """What the template shows of a table: cells (value, interval, reason's number), and each reason once as a note."""
     reasons: dict[str, int] = {}
     rows = []
     for name, cells in table.rows:

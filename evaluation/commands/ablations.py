@@ -1,4 +1,4 @@
-"""`evaluate.py ablations FILE --data DIR`: train variants of a preset alike, and put their validation side by side.
+"""`evaluate.py ablations FILE --data DIR`: train variants of a preset alike, and compare their validation.
 
 A FILE in configs/ablations/ names a stage, a preset and the settings of each variant. The stage's own script trains one
 variant after the other; a variant that is trained already is not trained again. The table also goes to REPORT/NAME.md,

@@ -140,7 +140,7 @@ def _chains(columns: list[Column], args: argparse.Namespace) -> list[tuple[str, 
 
 
 def _kept(chain: Chain, folder: Path, cache: Cache) -> Callable[[Item], tuple[Waveform, Numbers]]:
-    """`chain.make`, remembering audio and numbers, so that an interrupted run goes on."""
+    """`chain.make`, remembering audio and numbers, so that an interrupted run continues."""
     sounds = AudioCache(folder / f"chain-{chain.fingerprint}")
 
     def make(item: Item) -> tuple[Waveform, Numbers]:

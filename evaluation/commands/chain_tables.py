@@ -42,7 +42,7 @@ PROSODY: dict[str, tuple[int, str, float]] = {
     "CPU s / s": (3, "cpu", 1),
 }
 WAYS = {"way to the voice %": "way", "by the 2nd judge %": "way_2"}
-# why a cell stays empty, where it is not for want of a judge
+# why a cell is empty, where no judge is missing
 NO_OTHERS, NO_OWN, NO_WORDS = (
     "needs a second speaker",
     "needs recordings of the speaker",

@@ -56,7 +56,7 @@ class Errors(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A recording, who speaks when in it, and clips of those who do (none: it cannot be done with references)."""
+    """A recording, its turns, and clips of its speakers (none: it is not measured with references)."""
 
     name: str
     group: str
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Every recording is listened to once; turns are found with references, with the number of speakers, without."""
+    """Every recording is embedded once; turns are found with references, with the number of speakers, without."""
     if args.corpus is None:
         raise CloningError("evaluate.py diarization builds conversations: give --corpus, the folder with LibriSpeech")
     columns = encoder_columns(args.models, args.encoder)
@@ -232,7 +232,7 @@ def _meetings(folder: Path, report: Report) -> Iterable[Item]:
 
 
 def _alone(speaker: str, turns: dict[str, list[Turn]], audio: dict[str, Waveform]) -> list[Waveform]:
-    """What a speaker says in other recordings while nobody else does; nothing when it is under two seconds."""
+    """A speaker's speech without overlap in other recordings; nothing when it is under two seconds."""
     pieces = []
     for name, rows in turns.items():
         for turn in (row for row in rows if row.speaker == speaker):

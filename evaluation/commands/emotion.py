@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Say the same sentences with every emotion, in voices that were never acted, and compare with actors."""
+    """Speak the same sentences with every emotion, in voices without acted training data, and compare with actors."""
     folder = args.models[0] if args.models else DEFAULT_MODELS
     names = args.synthesizer or sorted(path.stem for path in EMOTIONAL_MODELS.glob("*.safetensors"))
     names = [name for name in names if name != "encoder"]
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> Report:
         cloner = VoiceCloner.load(folder, synthesizer=name, device=args.device, **vocoder)
         if not set(EMOTIONS) <= set(cloner.synthesizer.emotions):
             raise CloningError(
-                f"{name}: knows {', '.join(cloner.synthesizer.emotions) or 'no emotions'}; all six wanted"
+                f"{name}: has {', '.join(cloner.synthesizer.emotions) or 'no emotions'}; all six are needed"
             )
         systems.append(System(Path(name).stem, cloner))
     plain = System("without emotions", VoiceCloner.load(folder, device=args.device, **vocoder))
@@ -145,7 +145,7 @@ def say(
     cache: Cache,
     emotions: Sequence[str | None],
 ) -> None:
-    """Every sentence with every emotion in every voice; kept, so that an interrupted run goes on."""
+    """Every sentence with every emotion in every voice; kept, so that an interrupted run continues."""
     weights = hashlib.sha256("/".join(system.cloner.describe().values()).encode()).hexdigest()[:12]
     sounds = AudioCache(folder / "cache" / f"emotion-{weights}")
     wanted = [(voice, text, emotion) for voice in voices for text in texts for emotion in emotions]
@@ -193,8 +193,8 @@ def tables(
             note=f"Learned from {len(real['train'])} clips of actors; its upper bound is real speech of other actors. "
             f"Chance is {100 / len(EMOTIONS):.1f}.",
         )
-        heard = [("real, actors set aside", real["test"])] + [(s.name, relative(s.takes, EMOTIONS)) for s in systems]
-        for name, takes in heard:
+        judged = [("real, actors set aside", real["test"])] + [(s.name, relative(s.takes, EMOTIONS)) for s in systems]
+        for name, takes in judged:
             counts = confusions[name] = classifier.confusion(takes)
             right = np.repeat([1.0, 0.0], [counts.trace(), counts.sum() - counts.trace()])
             cells = {"n": Cell(float(counts.sum())), "all": Cell.of(_percent(bootstrap(right)))}

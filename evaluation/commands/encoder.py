@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 QUICK_UTTERANCES = 120  # of a list, spread over its speakers
 PLOT_SPEAKERS = 30
-LEAST_SPEAKERS = 3  # to say how much the draw of speakers matters
+LEAST_SPEAKERS = 3  # for an interval over speakers
 COLUMNS = {"EER %": 2, "minDCF (p 0.01)": 3, "cosine, same": 3, "cosine, other": 3, "target pairs": 0, "impostors": 0}
 
 

@@ -1,6 +1,6 @@
 """One fresh process that times the stages of a folder of models and prints one JSON line. `evaluate.py speed` runs it.
 
-Imports stand inside the functions that time them: what is loaded when is what is measured.
+Imports are inside the functions that time them, because loading is measured too.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def _one_vocoder(
     except CloningError as error:
         report.missing.append((column.name, str(error)))
         return {}
-    # made once, so that an interrupted run goes on; griffin-lim has no weights to be named by
+    # made once, so that an interrupted run continues; griffin-lim has no fingerprint
     known = f"{maker.vocoder.name}-{maker.vocoder.fingerprint or SEED}"
     kept = AudioCache(args.report / "cache" / f"vocoder-{known}")
     rows: dict[str, Numbers] = {}

@@ -106,7 +106,7 @@ def clones(args: argparse.Namespace, models: Path, count: int, report: Report) -
     """Unmarked clones of LEAST_SECONDS or more, as a 16-bit file holds them: the frozen sentences, seed after seed."""
     cloner = VoiceCloner.load(models, device=args.device, watermark=False)
     fingerprint = "-".join(stage.split()[-1][:8] for stage in cloner.describe().values())
-    kept = AudioCache(args.report / "cache" / f"watermark-{fingerprint}")  # so that an interrupted run goes on
+    kept = AudioCache(args.report / "cache" / f"watermark-{fingerprint}")  # so that an interrupted run continues
     items = load_plan(args.corpus).items
     made: list[Waveform] = []
     with tqdm(total=count, desc="clones", disable=None) as bar:
@@ -225,7 +225,7 @@ def _false_alarms(args: argparse.Namespace, count: int, report: Report) -> list[
 
 
 def real_clips(root: Path, count: int) -> Iterator[Waveform]:
-    """`count` recordings of LEAST_SECONDS or more below `root`, drawn alike from all of them."""
+    """`count` recordings of LEAST_SECONDS or more below `root`, drawn uniformly from all of them."""
     paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in AUDIO)
     taken = 0
     for k in np.random.default_rng(SEED).permutation(len(paths)):

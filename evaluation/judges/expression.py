@@ -1,7 +1,7 @@
-"""What an emotion does to a voice, in numbers, and a classifier of emotions on them.
+"""Acoustic features of emotion, and a classifier of emotions on them.
 
-Everything is relative: to what the same voice does in the same sentence on the average of all emotions. So neither the
-voice, nor the words, nor the gain of the recording tell the emotion.
+Every feature is relative to the same voice's mean over all emotions of the same sentence, so that voice, words and gain
+carry no information.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def relative(takes: Sequence[Take], emotions: Sequence[str], to: str | None = No
 
 
 class Classifier:
-    """Which emotion? By numbers of `describe`, made `relative`; learned from real speech."""
+    """Classifies the `relative` features of `describe`; trained on real speech."""
 
     def __init__(self, emotions: Sequence[str]) -> None:
         from sklearn.linear_model import LogisticRegression
@@ -116,10 +116,10 @@ class Classifier:
         return self
 
     def confusion(self, takes: Sequence[Take]) -> np.ndarray:
-        """How often each emotion (rows) is heard as which (columns): (L, L) counts."""
-        heard = self.model.predict(_matrix(takes))
+        """Confusion matrix: emotions (rows), predictions (columns): (L, L) counts."""
+        predicted = self.model.predict(_matrix(takes))
         counts = np.zeros((len(self.emotions), len(self.emotions)), dtype=int)
-        for take, guess in zip(takes, heard, strict=True):
+        for take, guess in zip(takes, predicted, strict=True):
             counts[self.emotions.index(take.emotion), self.emotions.index(guess)] += 1
         return counts
 

@@ -1,4 +1,4 @@
-"""A small n-gram language model, written as an ARPA file, so that an offline recognizer knows the evaluation's words.
+"""A small n-gram language model, written as an ARPA file, so that an offline recognizer has the evaluation's words.
 
 Interpolated Witten-Bell smoothing (Chen & Goodman 1998, section 2.4): what follows a history seen c times with t
 different successors is trusted c / (c + t), the rest goes to the shorter history.

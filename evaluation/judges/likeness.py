@@ -138,8 +138,8 @@ class Likeness:
             numbers["other_speakers"] = float(np.mean(others))
             numbers["recognized_voice"] = float(own > max(others))
         if speaker in self.levels:
-            same, apart = self.levels[speaker]
-            numbers["way"] = (own - apart) / (same - apart)
+            same, others_level = self.levels[speaker]
+            numbers["way"] = (own - others_level) / (same - others_level)
         return {name + self.suffix: value for name, value in numbers.items()}
 
 

@@ -1,4 +1,4 @@
-"""Judges of naturalness, and what stands for a missing judge: the reason, never a number."""
+"""Judges of naturalness; a missing judge is represented by its reason, never by a number."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Missing:
-    """Stands where a judge would: its cells stay empty, with this reason."""
+    """In place of a judge: its cells stay empty, with this reason."""
 
     name: str
     reason: str
@@ -52,7 +52,7 @@ class DistillMos:
             import distillmos
         except ModuleNotFoundError as error:
             raise require_package("distillmos", self.name, REQUIREMENTS) from error
-        with contextlib.redirect_stdout(io.StringIO()):  # it says where its weights lie
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints where its weights are
             self._model = distillmos.ConvTransformerSQAModel().eval()
 
     def measure(self, waveform: Waveform) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Speech recognizers: Whisper where its model is, otherwise pocketsphinx.
 
-Whisper took no part in any training here; pocketsphinx made the alignments that the synthesizers learned from.
+Whisper was not used in any training here; pocketsphinx made the alignments that the synthesizers were trained on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from evaluation.judges import language_model
 from evaluation.judges.naturalness import RATE, REQUIREMENTS, Missing, at_rate, attempt
 from evaluation.lists.trials import DATA
-from evaluation.metrics.prosody import HeardWord
+from evaluation.metrics.prosody import RecognizedWord
 from utils.audio.io import Waveform
 from utils.errors import CloningError, require_package
 
@@ -66,7 +66,7 @@ class Whisper:
         """The words of a clip, as Whisper writes them."""
         return " ".join(segment.text.strip() for segment in self._segments(waveform))
 
-    def words(self, waveform: Waveform) -> list[HeardWord]:
+    def words(self, waveform: Waveform) -> list[RecognizedWord]:
         """Each word with its start and end in seconds."""
         return [(w.word, w.start, w.end) for s in self._segments(waveform, word_timestamps=True) for w in s.words]
 
@@ -122,7 +122,7 @@ class PocketSphinx:
 
 
 def load_recognizer(choice: str, sentences: Iterable[str], whisper: Path | None = None) -> Recognizer | Missing:
-    """`choice` auto: Whisper if a model lies on this machine, else pocketsphinx; or whisper, pocketsphinx, none.
+    """`choice` auto: Whisper if a model is installed, else pocketsphinx; or whisper, pocketsphinx, none.
 
     `whisper`: a folder with a model for faster-whisper, in place of the installed one. CloningError if it is no folder.
     """

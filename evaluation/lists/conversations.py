@@ -22,7 +22,7 @@ from utils.audio.io import Waveform, normalize_volume, read
 RATE = 16000
 LEVEL_DBFS = -26.0
 LEVEL_SPREAD_DB = 2.0  # standard deviation between turns
-NOISE_DBFS = -65.0  # under everything, so that joints are not heard
+NOISE_DBFS = -65.0  # under everything, so that joints are inaudible
 PAUSE = 0.5  # a longer silence inside a turn is not speech
 TURN_SECONDS = (1.5, 12.0)
 GAP_SECONDS = (0.1, 1.2)
@@ -34,7 +34,7 @@ OVERLAP = {False: "", True: ", overlap"}  # in names
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is asked for: a name, how many speak, how long, whether over one another, and the draw."""
+    """Name, number of speakers, seconds, overlap and random seed of a conversation."""
 
     name: str
     speakers: int
@@ -45,7 +45,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Audio, who speaks when, and a clip of each speaker of which nothing was used."""
+    """Audio, turns, and an unused clip of each speaker."""
 
     recipe: Recipe
     audio: Waveform

@@ -1,4 +1,4 @@
-"""Frozen voices and sentences: who is cloned, what is said, and which recordings it is held against."""
+"""Frozen voices and sentences: who is cloned, what is said, and the recordings to compare with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evaluation.lists.trials import AUDIO, DATA, SAMPLES, find_audio
 from utils.errors import CloningError
 
 READERS, HOME = "readers", "people at home"  # groups of voices that are set aside
-QUESTION, STATEMENT = "question", "statement"  # kinds: only the pitch at their ends is listened to
+QUESTION, STATEMENT = "question", "statement"  # kinds: only the pitch at their ends is measured
 QUICK_READ, QUICK_COMMON = 12, 8  # sentences under --quick: two really read by each speaker, and most kinds
 
 
@@ -39,7 +39,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the chain is asked; enrolment: other recordings of each speaker, neither reference nor sentence."""
+    """What the chain says; enrolment: other recordings of each speaker, neither reference nor sentence."""
 
     items: list[Item]
     enrolment: dict[str, list[Path]]
@@ -69,7 +69,7 @@ def load_plan(corpus: Path | None, *, quick: bool = False, limit: int | None = N
 def shortened(plan: Plan, limit: int | None = None, kinds: Sequence[str] = ()) -> Plan:
     """Only `kinds` (all if empty); at most `limit` sentences, half of them really read, and as many pairs.
 
-    Voices that say nothing then are still there to compare with.
+    Voices without a sentence remain for comparison.
     """
     items = [item for item in plan.items if not kinds or item.kind in kinds]
     pairs = [item for item in items if item.kind in (QUESTION, STATEMENT)]

@@ -1,4 +1,4 @@
-"""Frozen verification trials: which utterances, which pairs, and where they lie below a corpus folder."""
+"""Frozen verification trials: which utterances, which pairs, and where they are below a corpus folder."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def load_list(path: Path) -> TrialList:
 
 
 def bundled_list(folder: Path = SAMPLES) -> TrialList:
-    """The clips that come with the project, a speaker being what stands before the first `_` or `-` of a name."""
+    """The clips that come with the project, the speaker is the name up to its first `_` or `-`."""
     stems = sorted(path.stem for path in folder.iterdir() if path.suffix.lower() in AUDIO) if folder.is_dir() else []
     if not stems:
         raise CloningError(f"{folder}: no bundled clips here; give --corpus DIR")
@@ -74,7 +74,7 @@ def bundled_list(folder: Path = SAMPLES) -> TrialList:
 
 
 def find_audio(root: Path, stems: set[str]) -> dict[str, Path]:
-    """Where each stem lies below `root`, in any audio format (of several, the first by path); without the missing."""
+    """Paths of the stems found below `root`, in any audio format (of several, the first by path)."""
     if not root.is_dir():
         raise CloningError(f"{root}: no such folder; --corpus is the folder that holds LibriSpeech, RAVDESS, ...")
     found: dict[str, Path] = {}

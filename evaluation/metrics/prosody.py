@@ -1,4 +1,4 @@
-"""Does a question rise at its end, and does a comma pause? Pure functions of pitch, words and quiet frames."""
+"""Pitch rise at the end of a sentence, and pauses at commas. Pure functions of pitch, words and quiet frames."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from evaluation.metrics.signals import FAR_SEMITONES, PAUSE_FRAME_S, PITCH_HOP_S
 
 END_S = 0.5  # of voice at the end, in which a rise is looked for
 TIP_S = 0.1  # of it, where the voice arrives
-RISE_SEMITONES = 2.0  # from here on a question rises
-PAUSE_S = 0.1  # from here on a comma pauses: the closure of a stop is shorter
+RISE_SEMITONES = 2.0  # from here on, the pitch rises
+PAUSE_S = 0.1  # from here on, a pause: the closure of a stop is shorter
 
-HeardWord = tuple[str, float, float]  # the word, its start and end in seconds
+RecognizedWord = tuple[str, float, float]  # the word, its start and end in seconds
 
 
 def final_rise(track: Pitch) -> float | None:
@@ -37,14 +37,14 @@ def final_rise(track: Pitch) -> float | None:
     return float((smooth - np.minimum.accumulate(smooth))[tip:].max())
 
 
-def comma_pauses(text: str, heard: list[HeardWord], quiet: np.ndarray) -> list[float]:
+def comma_pauses(text: str, recognized: list[RecognizedWord], quiet: np.ndarray) -> list[float]:
     """Seconds of the longest quiet run at each comma, semicolon and colon inside `text`.
 
-    `heard`: words with their times, of a recognizer; quiet (F,) bool every 10 ms. A comma is left out where one of the
-    two words around it was not heard as it is written: nothing says where it is then.
+    `recognized`: words with their times, of a recognizer; quiet (F,) bool every 10 ms. A comma is left out where
+    one of the two words around it was not recognized as written, because its time is then unknown.
     """
     written = [(_letters(word), word[-1] in ",;:") for word in text.split() if _letters(word)]
-    spoken = [(_letters(word), start, end) for word, start, end in heard if _letters(word)]
+    spoken = [(_letters(word), start, end) for word, start, end in recognized if _letters(word)]
     matcher = SequenceMatcher(a=[w for w, _ in written], b=[w for w, _, _ in spoken], autojunk=False)
     place = {a + k: b + k for a, b, size in matcher.get_matching_blocks() for k in range(size)}
     pauses = []
@@ -58,7 +58,7 @@ def comma_pauses(text: str, heard: list[HeardWord], quiet: np.ndarray) -> list[f
 
 
 def has_inner_comma(text: str) -> bool:
-    """Whether a comma, semicolon or colon stands inside the text."""
+    """Whether a comma, semicolon or colon is inside the text."""
     return re.search(r"[,;:]\s+\S", text) is not None
 
 

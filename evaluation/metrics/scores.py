@@ -13,7 +13,7 @@ RESAMPLES = 1000
 
 
 class Interval(NamedTuple):
-    """A value with its 95% bootstrap interval; low and high are NaN where one item cannot tell."""
+    """A value with its 95% bootstrap interval; low and high are NaN for a single item."""
 
     value: float
     low: float
@@ -43,10 +43,10 @@ def detection_cost(false_alarms: np.ndarray, misses: np.ndarray, prior: float) -
 def verification_intervals(
     scores: np.ndarray, targets: np.ndarray, speakers: np.ndarray, prior: float = 0.01, resamples: int = 200
 ) -> tuple[Interval, Interval]:
-    """EER and minDCF with intervals that come from drawing speakers, not trials, again: trials of one voice agree.
+    """EER and minDCF with intervals from resampling speakers, not trials, because trials of one speaker are correlated.
 
     scores (P,), targets (P,) bool, speakers (P, 2) indices of the two voices -> EER, minDCF.
-    A pair weighs as often as both of its voices were drawn, a target pair as often as its one voice.
+    An impostor pair weighs the product of its speakers' counts in the draw, a target pair its speaker's count.
     """
     order = np.argsort(-scores, kind="stable")  # once: a list in order is sorted fast again
     ordered, is_target = scores[order], targets[order].astype(bool)

@@ -65,13 +65,13 @@ def test_voices_need_a_corpus(capsys):
 
 
 class ByPitch:
-    """Stands for a judge of likeness: hears the place of the strongest frequency."""
+    """A judge of similarity by the strongest frequency."""
 
     name = about = fingerprint = "toy"
-    heard = 0
+    embedded = 0
 
     def embed(self, waveform: Waveform) -> np.ndarray:
-        type(self).heard += 1
+        type(self).embedded += 1
         power = np.abs(np.fft.rfft(waveform.samples[:16000], 16000))[80:280]
         return (power / np.linalg.norm(power)).astype(np.float32)
 
@@ -92,9 +92,9 @@ def test_two_checkpoints_by_two_judges_and_a_shared_cache(tmp_path, monkeypatch,
     ]  # fmt: skip
     assert evaluate.main([*command, str(tmp_path / "first")]) == 0
     assert "| chain models/synthesizer | 2 |" in capsys.readouterr().out
-    heard = ByPitch.heard
+    embedded = ByPitch.embedded
     assert evaluate.main([*command, str(tmp_path / "second")]) == 0
-    assert ByPitch.heard == heard  # all was known, real recordings and clones
+    assert ByPitch.embedded == embedded  # all was known, real recordings and clones
     tables = json.loads((tmp_path / "second" / "chain.json").read_text(encoding="utf-8"))["tables"]
     rows = tables[0]["rows"]
     assert list(rows) == ["real recordings", "chain models/synthesizer", "chain other/synthesizer"]

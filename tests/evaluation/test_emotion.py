@@ -1,4 +1,4 @@
-"""`evaluate.py emotion`: its numbers know higher from louder, its classifier is fair, its page is made."""
+"""`evaluate.py emotion`: its numbers separate pitch from level, its classifier is fair, its page is written."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_mistakes_are_one_line(folders, capsys):
     plain = str(models / "synthesizer.safetensors")
     assert evaluate.main(["emotion", "--models", str(models), "--synthesizer", plain, "--limit", "4",
                           "--report", str(root / "r")]) == 2  # fmt: skip
-    assert "knows no emotions" in capsys.readouterr().err
+    assert "has no emotions" in capsys.readouterr().err
     (root / "emotional" / "parallel.safetensors").unlink()
     assert evaluate.main(["emotion", "--models", str(models), "--report", str(root / "r")]) == 2
     error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Likeness is heard at one level, and counted as a share of the way from other people's real speech to one's own."""
+"""Similarity is measured at one level, as a share of the way from other people's real speech to the speaker's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interrupted run goes on; an empty cell has its reason; the page stands alone."""
+"""An interrupted run continues; an empty cell has its reason; the page needs no other file."""
 
 from __future__ import annotations
 

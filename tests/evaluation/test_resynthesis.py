@@ -1,4 +1,4 @@
-"""An interrupted `evaluate.py vocoder` goes on: what was made is not made again."""
+"""An interrupted `evaluate.py vocoder` continues: what was made is not made again."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_resyntheses_are_made_once(tmp_path, monkeypatch):
 
 
 class Parrot:
-    """A recognizer that hears what is written."""
+    """A recognizer with one answer."""
 
     name = about = "parrot"
 
