@@ -27,13 +27,12 @@ from encoder.inference import SpeakerEncoder
 from references import MAX_SECONDS, Assessor, Clip, read_clips
 from synthesizer.inference import Synthesizer
 from synthesizer.speech import DEFAULT, SpeechOptions, Synthesis
-from utils.audio.io import Waveform, normalize_volume, read
-from utils.audio.vad import require_voice
+from utils.audio.io import Waveform, read
 from utils.audio.watermark import mark
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.version import VERSION
-from utils.voice import Voice
+from utils.voice import Voice, is_voice
 from utils.weights.find import DEFAULT_MODELS, find_chosen
 from vocoder.inference import Vocoder
 
@@ -113,7 +112,7 @@ class VoiceCloner:
     ) -> None:
         """`calibrations`: folders where diarization.json of this encoder may lie, to tell two people in a reference."""
         self.encoder, self.synthesizer, self.vocoder = encoder, synthesizer, vocoder
-        self.watermark = watermark
+        self.watermark, self.allow_mismatch = watermark, allow_mismatch
         self.defaults = DEFAULT  # what `clone` and `stream` have no argument for
         self._assessor = Assessor(encoder, calibrations)
         for problem in _mismatches(encoder, synthesizer, vocoder):
@@ -160,37 +159,46 @@ class VoiceCloner:
             calibrations=(paths["encoder"].parent, DEFAULT_MODELS),
         )
 
-    def embed_reference(self, reference: Any) -> np.ndarray:
-        """A speaker embedding (D,), norm 1, from one clip or a list of clips (paths, bytes, files, arrays, Waveforms).
+    def embed_voice(self, reference: Any) -> Voice:
+        """The voice of one clip or of several (paths, bytes, files, arrays, Waveforms), to be cloned often or saved.
 
-        Raises CloningError for a clip that cannot be read, holds too little voice, or is too long.
+        Its `notes` say what keeps the clips from being a good reference. Raises CloningError for a clip that cannot be
+        read, holds too little voice, or is too long.
         """
-        return self._embed(read_clips(reference))
+        clips = read_clips(reference)
+        return replace(self._embed(clips, pitch=True), notes=tuple(self._assessor.notes(clips)))
 
-    def hear(self, reference: Any) -> Voice:
-        """What the synthesizer wants to know of the voice of one clip or of several; raises as `embed_reference`."""
-        return self._hear(read_clips(reference))
+    def embed_reference(self, reference: Any) -> np.ndarray:
+        """The speaker embedding (D,), of length 1, of what `clone` takes as a reference; raises as `embed_voice`."""
+        return self._voice(reference)[0].embedding
 
     def assess(self, reference: Any) -> list[str]:
-        """Lines on what keeps the clips from being a good reference; none is a good sign. Raises as `hear`."""
+        """Lines on what keeps the clips from being a good reference; none is a good sign. Raises CloningError for a
+        clip that cannot be read."""
         return self._assessor.notes(read_clips(reference))
 
-    def _hear(self, clips: Sequence[Clip]) -> Voice:
-        waves = [self._at_rate(clip.wav) for clip in clips]
-        return self.synthesizer.describe_voice(self._embed(clips), waves, self.encoder.fingerprint)
+    def _voice(self, reference: Any) -> tuple[Voice, list[Clip]]:
+        """The voice of a reference, and the clips that it was made from here: none for a saved voice."""
+        only = reference[0] if isinstance(reference, list | tuple) and len(reference) == 1 else reference
+        if not is_voice(only):
+            clips = read_clips(reference)
+            return self._embed(clips), clips
+        voice = only if isinstance(only, Voice) else Voice.load(user_path(only))
+        if voice.encoder != self.encoder.fingerprint and not self.allow_mismatch:
+            raise MismatchError(
+                f"the voice was made by encoder {voice.encoder or 'unknown'}, this one is {self.encoder.fingerprint}: "
+                "make it anew from its recordings"
+            )
+        if voice.synthesizer != self.synthesizer.fingerprint:  # frames of another mel, pace by another measure
+            voice = replace(voice, prompt=None, pace=None)
+        return voice, []
 
-    def _embed(self, clips: Sequence[Clip]) -> np.ndarray:
-        """Of clips at a common volume and without their silences."""
-        voices = []
-        for clip in clips:
-            wav = self._at_rate(clip.wav)
-            samples = normalize_volume(wav.samples, self.encoder.config.target_dbfs)
-            voice = require_voice(samples, MIN_REFERENCE_SECONDS, clip.name, sample_rate=wav.sample_rate)
-            voices.append(Waveform(voice, wav.sample_rate))
-        return self.encoder.embed_speaker(voices)
-
-    def _at_rate(self, wav: Waveform) -> Waveform:
-        return read(wav, sample_rate=self.encoder.config.mel.sample_rate)
+    def _embed(self, clips: Sequence[Clip], pitch: bool = False) -> Voice:
+        """With what the synthesizer uses of a voice; F0 too if `pitch`."""
+        names, waves = [clip.name for clip in clips], [clip.wav for clip in clips]
+        voice = self.encoder.embed_voice(waves, min_seconds=MIN_REFERENCE_SECONDS, names=names, pitch=pitch)
+        rate = self.encoder.config.mel.sample_rate
+        return self.synthesizer.describe_voice(voice, [read(wav, sample_rate=rate) for wav in waves])
 
     def clone(
         self,
@@ -204,7 +212,7 @@ class VoiceCloner:
         emotion_reference: Any = None,
         progress: Callable[[str], None] | None = None,
     ) -> Cloning:
-        """Speak `text` in the voice of `reference` (a clip, or several of the same person).
+        """Speak `text` in the voice of `reference`: a clip, or several of the same person, or a Voice, or its file.
 
         `rate`: speed of speech (2 is twice as fast); `pause`: factor of the silences between sentences; the same
         `seed` gives the same samples. `emotion`: one of `synthesizer.emotions`; or `emotion_reference`: a clip, of
@@ -215,8 +223,7 @@ class VoiceCloner:
         on_stage = progress or (lambda stage: None)
         timer = _Timer()
         on_stage("encoder")
-        clips = read_clips(reference)
-        voice = self._hear(clips)
+        voice, clips = self._voice(reference)
         timer.record("encoder")
         on_stage("synthesizer")
         spoken = self.synthesizer.speak(text, voice, options)
@@ -234,7 +241,7 @@ class VoiceCloner:
             seconds=timer.seconds,
             seed=options.seed or 0,
             models=self.describe(),
-            notes=[*self._assessor.notes(clips), *spoken.notes],
+            notes=[*voice.notes, *self._assessor.notes(clips), *spoken.notes],
             emotion="as in the clip" if emotion_reference is not None else emotion or "",
             watermark=self.watermark,
         )
@@ -257,7 +264,7 @@ class VoiceCloner:
         that cannot stream (griffin-lim).
         """
         options = self._options(seed, rate, pause, emotion, emotion_reference)
-        voice = self.hear(reference)
+        voice, _ = self._voice(reference)
         mels = self.synthesizer.stream(text, voice, options)
         return self._pieces(self.vocoder.stream(mels, seed=options.seed))
 

@@ -19,7 +19,7 @@ from encoder.streaming import VoiceStream
 from utils.audio.io import Source, Waveform, dbfs, read, resample
 from utils.audio.mel import mel_spectrogram
 from utils.audio.pitch import pitch as pitch_track
-from utils.audio.reference import prepare_reference
+from utils.audio.reference import prepare_reference, raise_and_trim
 from utils.audio.vad import DEFAULT, VadConfig
 from utils.errors import CloningError
 from utils.voice import Voice, pitch_facts, unit
@@ -127,7 +127,7 @@ class SpeakerEncoder:
         rate, target = self.config.mel.sample_rate, self.config.target_dbfs
         whole = [read(clip, sample_rate=rate) for clip in sources]
         voiced = [
-            prepare_reference(wav, target_dbfs=target, sample_rate=rate, min_seconds=min_seconds, name=name)
+            raise_and_trim(wav, target, min_seconds=min_seconds, name=name)
             for wav, name in zip(whole, names, strict=True)
         ]
         embedding = self.embed_speaker(voiced)

@@ -305,19 +305,20 @@ class Synthesizer:
             )
         return encoded
 
-    def describe_voice(self, embedding: np.ndarray, clips: Sequence[Waveform] = (), encoder: str = "") -> Voice:
-        """What this network uses of a voice: its embedding (D,), and from clips of it pitch, pace and frames.
+    def describe_voice(self, voice: Voice, clips: Sequence[Waveform]) -> Voice:
+        """`voice` with what this network uses beside the embedding: pitch, pace and frames, from clips of it.
 
-        encoder: fingerprint of the encoder that made the embedding. Each clip is brought to the level of the training.
-        A network that uses no more than the embedding keeps that alone.
+        Each clip is brought to the level of the training. For a network that uses no more, `voice` as it is.
         """
         if not (self.network.uses_voice_facts and clips):
-            return Voice(embedding, encoder)
+            return voice
         prompt, track = prompt_of(clips, self.mel)
         with torch.inference_mode():
             pace = self.network.pace(torch.from_numpy(prompt).to(self.device)[None])
         pitch, spread = pitch_facts(track) or (None, None)
-        return Voice(embedding, encoder, pitch, spread, pace, prompt)
+        return dataclasses.replace(
+            voice, pitch=pitch, spread=spread, pace=pace, prompt=prompt, synthesizer=self.fingerprint
+        )
 
     def _input(self, encoded: Sequence[EncodedText], speakers: Tensor, seed: int, emotion: Tensor | None) -> ModelInput:
         """Sentences of one seed, padded; speakers (B, D), emotion (1, E)."""

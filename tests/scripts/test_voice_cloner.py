@@ -9,6 +9,7 @@ import pytest
 
 import demo_cli
 from tests.conftest import DATA, ROOT
+from tests.support import tiny
 from tests.support.tiny import save_tiny_models
 from utils.audio.io import Waveform, read
 from utils.audio.mel import SYNTHESIZER_MEL, SYNTHESIZER_MEL_22K
@@ -118,6 +119,40 @@ def test_several_references_count_equally(cloner):
     one, two = (cloner.embed_reference(clip) for clip in clips)
     both = one + two
     np.testing.assert_allclose(cloner.embed_reference(clips), both / np.linalg.norm(both), atol=1e-5)
+
+
+def test_a_saved_voice_says_what_its_recording_says(cloner, tmp_path):
+    voice = cloner.embed_voice(CLIP)
+    voice.save(tmp_path / "ann.safetensors")
+    wanted = cloner.clone(CLIP, TEXT, seed=1)
+    for reference in (voice, tmp_path / "ann.safetensors", [str(tmp_path / "ann.safetensors")]):
+        cloning = cloner.clone(reference, TEXT, seed=1)
+        np.testing.assert_array_equal(cloning.audio.samples, wanted.audio.samples)
+        assert cloning.notes == wanted.notes and cloning.similarity == wanted.similarity
+    assert voice.pitch_hz is not None and voice.seconds is not None and voice.level is not None
+
+
+def test_a_voice_of_another_encoder_is_refused_and_frames_of_another_synthesizer_are_left_out(cloner, models):
+    voice = cloner.embed_voice(CLIP)
+    with pytest.raises(MismatchError, match="made by encoder feedbeef, this one is .* from its recordings") as error:
+        cloner.clone(dataclasses.replace(voice, encoder="feedbeef"), TEXT)
+    assert "\n" not in str(error.value)
+    lenient = VoiceCloner.load(models, device="cpu", allow_mismatch=True)
+    assert lenient.clone(dataclasses.replace(voice, encoder="feedbeef"), TEXT, seed=1).audio.seconds > 0
+    other = dataclasses.replace(voice, prompt=np.zeros((9, 7), np.float32), pace=1.9, synthesizer="feedbeef")
+    found, clips = cloner._voice(other)
+    assert found.prompt is None and found.pace is None and found.pitch == voice.pitch and clips == []
+
+
+def test_a_synthesizer_that_uses_facts_of_a_voice_gets_them_from_a_saved_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny, "TINY_PARALLEL", dataclasses.replace(tiny.TINY_PARALLEL, voice=True))
+    cloner = VoiceCloner.load(save_tiny_models(tmp_path / "models"), device="cpu")
+    voice = cloner.embed_voice(CLIP)
+    assert voice.prompt is not None and voice.prompt.shape[1] == SYNTHESIZER_MEL.n_mels
+    assert voice.synthesizer == cloner.synthesizer.fingerprint and voice.phones_per_second is not None
+    voice.save(tmp_path / "ann.safetensors")
+    first, second = (cloner.clone(r, TEXT, seed=1).audio for r in (CLIP, tmp_path / "ann.safetensors"))
+    np.testing.assert_array_equal(first.samples, second.samples)
 
 
 @pytest.mark.parametrize(
