@@ -83,7 +83,7 @@ class ParallelConfig:
     expansion: int = 4
     dropout: float = 0.1
     predictor_dropout: float = 0.0  # of what durations and prosody are predicted from; the frames see all of it
-    clauses: bool = False  # the predictor is told which mark ends each clause, so that questions rise
+    clauses: bool = False  # the predictor gets the mark that ends each clause, so that questions rise
     speaker_dropout: float = 0.0  # part of the items that are learned without a voice, for classifier-free guidance
     guidance: float = 0.0  # classifier-free guidance scale (arXiv 2207.12598); 0 disables it
     decoder: Literal["flow", "l1"] = "flow"  # l1: the mean mel, over-smooth but quick
@@ -197,7 +197,7 @@ class DataConfig:
     max_frames: int = 900  # longer utterances are left out
     min_frames: int = 40
     # mixed: the utterance's own or the speaker's mean, by chance. other: another utterance's or the mean, so that it
-    # tells nothing of this one's emotion
+    # carries nothing of this one's emotion
     embedding: Literal["utterance", "speaker", "mixed", "other"] = "mixed"
     emotional: int = 1  # how often an utterance with an emotion other than neutral comes in a round
     marks_withheld: float = 0.3  # part of the items without punctuation, so that it stands for no voice
@@ -234,8 +234,8 @@ class LossConfig:
     attention_steps: int = 20_000  # until only the floor is left
     emotion: float = 0.3  # of the network that finds an emotion in a clip
     listener: float = 0.5  # of the network that finds phones and pace in a mel
-    voice: float = 1.0  # of a voice's pitch and pace as its embedding alone tells them
-    # Sharpening: what is drawn in the few steps of inference is judged (0: no sharpening)
+    voice: float = 1.0  # of a voice's pitch and pace as predicted from its embedding
+    # Sharpening: losses on mels that are drawn in the few steps of inference (0: no sharpening)
     adversarial: float = 0.0  # by mel discriminators
     features: float = 2.0  # by their inner features
     speaker: float = 1.0  # by a network that finds the speaker embedding in a mel

@@ -68,7 +68,7 @@ def frame_levels(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def prosody(mel: np.ndarray, pitch: np.ndarray, durations: np.ndarray) -> np.ndarray:
-    """Per token (N, 3): energy (mean of the normalised mel), pitch (log2 Hz/150 of voiced frames), part voiced."""
+    """Per token (N, 3): energy (mean of the normalized mel), pitch (log2 Hz/150 of voiced frames), part voiced."""
     voiced = (pitch != 0).astype(np.float32)
     frames = np.stack([mel.mean(axis=1), pitch.astype(np.float32), voiced], axis=1)
     sums = np.concatenate([np.zeros((1, 3)), np.cumsum(frames, axis=0, dtype=np.float64)])

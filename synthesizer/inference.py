@@ -259,7 +259,7 @@ class Synthesizer:
     ) -> np.ndarray:
         """What the network predicts when a recording is given: mel (M, F) of tokens (N,) and the true mel (M, F).
 
-        Tacotron hears the true frame before each step; its attention finds the tokens. The others need the
+        Tacotron gets the true frame before each step; its attention finds the tokens. The others need the
         durations (N,) in frames and prosody (N, 3) (`synthesizer.features.prosody`). The same `seed`, the same mel.
         Raises CloningError: no durations where they are needed, or with another sum than F; a speaker of another size.
         """

@@ -30,7 +30,7 @@ EMBEDDINGS = {
     "other": (0.0, 0.5, 0.5),
     "speaker": (0.0, 0.0, 1.0),
 }
-FACTS_NOISE = (0.04, 0.03, 0.04)  # standard deviations of what is told of a voice: octaves, octaves, log frames
+FACTS_NOISE = (0.04, 0.03, 0.04)  # standard deviations of the noise on facts of a voice: octaves, octaves, log frames
 TO_SPARE = 10  # utterances that a speaker must have for some to be held out
 
 
@@ -40,7 +40,7 @@ class SynthesisData:
     def __init__(
         self, root: str | Path, config: DataConfig, split: str, seed: int = 0, emotions: Sequence[str] = ()
     ) -> None:
-        """With `emotions`, only utterances of these are taken, and batches tell which.
+        """With `emotions`, only utterances of these are taken, and batches hold their labels.
 
         Raises CloningError when there is no set, or nothing of it fits between min_frames and max_frames.
         """
@@ -219,7 +219,7 @@ class SynthesisData:
             own=self._own(draw, size, learning),
             noise=(draw.standard_normal((size, self.size)) * noise / np.sqrt(self.size)).astype(np.float32),
             facts_noise=(draw.standard_normal((size, 3)) * FACTS_NOISE).astype(np.float32) * learning,
-            told=draw.random(size) >= self.config.marks_withheld if learning else np.ones(size, dtype=bool),
+            punctuated=draw.random(size) >= self.config.marks_withheld if learning else np.ones(size, dtype=bool),
             seeds=draw.integers(0, 2**31, size) if learning else np.arange(size),
             seed=int(draw.integers(2**62)),
         )

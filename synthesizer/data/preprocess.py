@@ -224,7 +224,7 @@ def speaker_levels(clips: Sequence[Clip], rate: int, count: int = 48) -> dict[st
         for clip in own[:: max(1, len(own) // count)]:
             try:
                 levels.append(loud_dbfs(audio.read(clip.path, sample_rate=rate).samples, rate))
-            except CloningError as error:  # told again when the clip's turn comes
+            except CloningError as error:  # raised again when the clip's turn comes
                 log.debug("%s", error)
         if levels:
             found[speaker] = float(np.mean(levels))

@@ -38,7 +38,7 @@ class BatchRandomness:
     own: np.ndarray  # (B,) embedding: OWN, OTHER (its prompt's) or MEAN
     noise: np.ndarray  # (B, D) added to the embeddings
     facts_noise: np.ndarray  # (B, 3)
-    told: np.ndarray  # (B,) bool: whether its punctuation is told
+    punctuated: np.ndarray  # (B,) bool: whether the batch has its punctuation
     seeds: np.ndarray  # (B,) of dropout
     seed: int  # of noise and times
 
@@ -124,7 +124,7 @@ class Store:
             "tokens": tokens,
             "token_lengths": read["token_counts"][item],
             "durations": durations,
-            "marks": marks * self._to(draws.told)[:, None],
+            "marks": marks * self._to(draws.punctuated)[:, None],
             "prosody": read["prosody"][places] * inside[..., None],
             "speaker": embed,
             "embed": F.normalize(read["embed"][item] + mean_embed, dim=1),

@@ -1,4 +1,4 @@
-"""How well an attention aligns text and sound, as one number from 0 to 1: the loss does not tell."""
+"""How well an attention aligns text and sound, as one number from 0 to 1: the loss does not show it."""
 
 from __future__ import annotations
 

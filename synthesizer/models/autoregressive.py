@@ -85,7 +85,7 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
     ) -> Tensor:
         """The postnet: mel (B, M, F), lengths (B,) in frames, condition (B, C) of the memory -> (B, M, F).
 
-        conditioning: what a flow in place of the postnet is told.
+        conditioning: input of a flow in place of the postnet.
         """
 
     def least_frames(self, frame_seconds: float) -> int:
@@ -99,7 +99,7 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
     def conditioning(
         self, attention: Tensor, memory: MemoryT, speaker: Tensor, seeds: Sequence[int]
     ) -> FlowConditioning:
-        """What a flow is told: attention (B, S, N), speaker (B, D), one seed an item."""
+        """The input of a flow: attention (B, S, N), speaker (B, D), one seed an item."""
         return FlowConditioning.from_attention(attention, memory.values, self.reduction, speaker, seeds)
 
     def steps_of(self, lengths: Tensor) -> Tensor:
@@ -118,8 +118,8 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
         frames = self.steps_of(batch["mel_lengths"]) * self.reduction
         if self.flow is None:
             return AutoregressiveOutput(*decoded, self.post(decoded.mel, frames, memory.condition), None, emotion)
-        told = self.conditioning(decoded.attention, memory, batch["speaker"], batch["seeds"].tolist())
-        return AutoregressiveOutput(*decoded, None, self.flow(decoded.mel, told, batch["mel"], frames), emotion)
+        conditioning = self.conditioning(decoded.attention, memory, batch["speaker"], batch["seeds"].tolist())
+        return AutoregressiveOutput(*decoded, None, self.flow(decoded.mel, conditioning, batch["mel"], frames), emotion)
 
     def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
         """The mel of each sentence (see `AcousticModel.generate`)."""
@@ -132,11 +132,12 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
         run: FreeRun = settings.free_run or self.free_run
         steps = math.ceil(max(limits) / self.reduction)
         decoded = run(memory, dropout, stopper, steps, MAX_FORWARD if settings.monotonic else 0)
-        told = self.conditioning(decoded.attention, memory, inputs.speaker, inputs.seeds)
+        conditioning = self.conditioning(decoded.attention, memory, inputs.speaker, inputs.seeds)
         found = []
         for i, frames in enumerate(stopper.frames):
             row, length = slice(i, i + 1), torch.tensor([frames], device=device)
-            mel = self.post(decoded.mel[row, :, :frames], length, memory.condition[row], told.item(i, frames))[0]
+            flow_input = conditioning.item(i, frames)
+            mel = self.post(decoded.mel[row, :, :frames], length, memory.condition[row], flow_input)[0]
             require_finite(mel, "mels")
             mel = mel.clamp(-settings.mel.max_abs, settings.mel.max_abs)
             alignment = decoded.attention[i, : frames // self.reduction, : int(inputs.token_lengths[i])]
@@ -158,9 +159,9 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
         dropout = ItemDropout(inputs.seeds, mel.device)
         memory = self.encode(inputs, dropout)
         decoded = self.force(memory, mel, lengths, dropout, targets)
-        told = self.conditioning(decoded.attention, memory, inputs.speaker, inputs.seeds)
+        conditioning = self.conditioning(decoded.attention, memory, inputs.speaker, inputs.seeds)
         frames = lengths if self.flow is not None else self.steps_of(lengths) * self.reduction
-        return self.post(decoded.mel, frames, memory.condition, told)
+        return self.post(decoded.mel, frames, memory.condition, conditioning)
 
 
 def _resample(frames: Tensor, rate: float) -> Tensor:

@@ -75,7 +75,7 @@ class AcousticModel(nn.Module, ABC):
 
     needs_durations: ClassVar[bool] = False  # in training and in teacher forcing
     max_characters: ClassVar[int] = 130  # of a sentence; longer ones are said in clauses
-    uses_voice_facts = False  # whether it is told pitch, pace and frames of a voice
+    uses_voice_facts = False  # whether its input has pitch, pace and frames of a voice
     emotion: EmotionEncoder | None
 
     @abstractmethod

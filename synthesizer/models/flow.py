@@ -76,7 +76,7 @@ class FlowOutput(NamedTuple):
 
 
 class FlowConditioning(NamedTuple):
-    """What a flow in place of a postnet is told beside the smooth mel."""
+    """The input of a flow in place of a postnet, beside the smooth mel."""
 
     context: Tensor  # (B, F, E) of the text, weighted by the attention
     speaker: Tensor  # (B, D) of norm 1
@@ -149,17 +149,17 @@ class FlowPostnet(FlowDecoder):
         goal, mean = window(self._normal(mel)), window(self._normal(smooth.detach()))
         noise = normal_noise(mask.sum(dim=1).flatten(), goal, draws)
         point, target = self.path(goal, noise, time)
-        heard = self.hear(window(conditioning.context.detach()))
-        velocity = self.velocity(point, time, mean, heard, self._condition(conditioning.speaker), mask)
+        hidden = self.hear(window(conditioning.context.detach()))
+        velocity = self.velocity(point, time, mean, hidden, self._condition(conditioning.speaker), mask)
         return FlowOutput(velocity, target, mask)
 
     def draw(self, smooth: Tensor, conditioning: FlowConditioning, lengths: Tensor) -> Tensor:
         """Inference: a mel (B, M, F) around `smooth` (B, M, F) of `lengths` (B,), the same for the same seeds."""
         mask = length_mask(lengths.clamp(max=smooth.shape[2]), smooth.shape[2])[..., None]
-        mean, heard = self._normal(smooth), self.hear(conditioning.context)
+        mean, hidden = self._normal(smooth), self.hear(conditioning.context)
         draws = [torch.Generator().manual_seed(seed) for seed in conditioning.seeds]
         noise = normal_noise(mask.sum(dim=1).flatten(), mean, draws)
-        drawn = self.sample(noise, mean, heard, self._condition(conditioning.speaker), mask)
+        drawn = self.sample(noise, mean, hidden, self._condition(conditioning.speaker), mask)
         return (drawn * self.mel_std + self.mel_mean).transpose(1, 2)
 
     def _normal(self, mel: Tensor) -> Tensor:

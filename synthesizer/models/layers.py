@@ -72,7 +72,7 @@ class HashedDropout:
 
 
 def mixed(x: Tensor) -> Tensor:
-    """int64 -> int64 whose bits all depend on all of x's lower 48 (the finaliser of MurmurHash3, in wrapping int64)."""
+    """int64 -> int64 whose bits all depend on all of x's lower 48 (the finalizer of MurmurHash3, in wrapping int64)."""
     x = (x ^ (x >> 33)) * -0x00AE502812AA7333
     x = (x ^ (x >> 33)) * -0x3B314601E57A13AD
     return x ^ (x >> 33)

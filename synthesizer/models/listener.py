@@ -1,8 +1,8 @@
-"""What a mel says by itself: which phone each frame belongs to, and how fast phones follow each other.
+"""A frame classifier over mels: which phone each frame belongs to, and how fast phones follow each other.
 
 A small network over real mels, trained beside the parallel synthesizer on its alignments. The pace of a reference is
 measured with it, and a sharpened synthesizer is held to the words that it was given (a phone loss, as DMOSpeech's,
-arXiv 2410.11097, sec. 3.3, with a frame classifier in place of a recogniser).
+arXiv 2410.11097, sec. 3.3, with a frame classifier in place of a recognizer).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class FrameClasses(NamedTuple):
 
 
 class Listener(nn.Module):
-    """Normalised mel (B, F, M), mask (B, F, 1) -> FrameClasses."""
+    """Normalized mel (B, F, M), mask (B, F, 1) -> FrameClasses."""
 
     def __init__(self, n_mels: int, n_symbols: int, channels: int = 192, blocks: int = 4, kernel: int = 7) -> None:
         super().__init__()
@@ -41,20 +41,20 @@ class Listener(nn.Module):
 
     def pace(self, mel: Tensor, mask: Tensor) -> Tensor:
         """log of the mean frames that a phone takes in speech, (B,): mel (B, F, M), mask (B, F, 1)."""
-        heard = self(mel, mask)
-        speech = heard.speech.sigmoid() * mask[..., 0]
-        phones = (heard.density * speech).sum(dim=1)
+        found = self(mel, mask)
+        speech = found.speech.sigmoid() * mask[..., 0]
+        phones = (found.density * speech).sum(dim=1)
         return (speech.sum(dim=1).clamp(min=1) / phones.clamp(min=0.05)).log()
 
 
-def listener_losses(heard: FrameClasses, symbols: Tensor, durations: Tensor, silent: Tensor) -> dict[str, Tensor]:
-    """What the listener owes to an alignment, each (B, F), to be averaged over frames.
+def listener_losses(found: FrameClasses, symbols: Tensor, durations: Tensor, silent: Tensor) -> dict[str, Tensor]:
+    """The listener's losses against an alignment, each (B, F), to be averaged over frames.
 
     symbols, durations (B, F): of each frame its symbol and the frames that this symbol takes; silent (B, F): whether it
     is no phone.
     """
-    entropy = F.cross_entropy(heard.symbols.transpose(1, 2), symbols, reduction="none")
+    entropy = F.cross_entropy(found.symbols.transpose(1, 2), symbols, reduction="none")
     wanted = torch.where(silent, 0.0, 1 / durations.clamp(min=1).float())
-    density = (heard.density - wanted).square() * 25  # phones last some five frames
-    speech = F.binary_cross_entropy_with_logits(heard.speech, (~silent).float(), reduction="none")
+    density = (found.density - wanted).square() * 25  # phones last some five frames
+    speech = F.binary_cross_entropy_with_logits(found.speech, (~silent).float(), reduction="none")
     return {"symbols": entropy, "density": density, "speech": speech}

@@ -38,7 +38,7 @@ Drop = Callable[[Tensor], Tensor]
 
 
 class Conditioning(NamedTuple):
-    """Who speaks: `voice` (B, C) conditions every block; facts (B, 3), where the model is told of voices; tokens
+    """Who speaks: `voice` (B, C) conditions every block; facts (B, 3), where the model takes them; tokens
     (B, K, T) of a prompt, where the model attends to one, and which items have it (B,).
     """
 
@@ -46,7 +46,7 @@ class Conditioning(NamedTuple):
     facts: Tensor | None = None
     tokens: Tensor | None = None
     present: Tensor | None = None
-    guessed: Tensor | None = None  # facts (B, 3) as the embedding alone tells them
+    guessed: Tensor | None = None  # facts (B, 3) as predicted from the embedding
 
     def unconditional(self) -> Conditioning:
         """No voice, for classifier-free guidance."""
@@ -84,8 +84,8 @@ class ParallelOutput(NamedTuple):
     mask: Tensor  # (B, W, 1)
     flow: FlowOutput | None = None
     drawn: Tensor | None = None  # (B, W, M) as at inference, where the batch has noise for it
-    facts: Tensor | None = None  # (B, 3) of the voice as its embedding alone tells them
-    heard: FrameClasses | None = None  # what the listener finds in `mel`
+    facts: Tensor | None = None  # (B, 3) of the voice as predicted from its embedding
+    frame_classes: FrameClasses | None = None  # what the listener finds in `mel`
     frame_targets: FrameTargets | None = None  # what it should find
     emotion: EmotionOutput | None = None
 
@@ -190,9 +190,9 @@ class Parallel(AcousticModel):
         prosody = self.filled(batch["prosody"], who)
         hidden = self.frames(encoding.hidden, prosody, index, position, who, mask)
         mean = self.mean(hidden) * mask
-        flow = drawn = heard = frame_targets = None
+        flow = drawn = frame_classes = frame_targets = None
         if self.listener is not None:
-            heard = self.listener(mel, mask)
+            frame_classes = self.listener(mel, mask)
             said = (batch["tokens"], batch["silent"], batch["durations"])
             frame_targets = FrameTargets(*(of_tokens.gather(1, index) for of_tokens in said))
         if self.flow is not None:
@@ -202,7 +202,7 @@ class Parallel(AcousticModel):
                 drawn = self.flow.sample(batch["draw"] * mask, mean, hidden, who.voice, mask)
         return ParallelOutput(
             encoding.durations_log, encoding.relative, self._relative(batch["prosody"], who), mean, mel, mask,
-            flow, drawn, who.guessed, heard, frame_targets, emotion,
+            flow, drawn, who.guessed, frame_classes, frame_targets, emotion,
         )  # fmt: skip
 
     def recorded(self, batch: ParallelBatch) -> tuple[Tensor, Tensor]:
@@ -240,11 +240,11 @@ class Parallel(AcousticModel):
                 tokens = voice.new_zeros(len(speaker), 1, self.config.prompt_width)
             else:
                 mask = length_mask(prompt_lengths, prompt.shape[2])[..., None]
-                heard = self._normalized(prompt.transpose(1, 2)) * mask
-                tokens, present = self.prompt(heard, mask), prompt_lengths > 0
+                frames = self._normalized(prompt.transpose(1, 2)) * mask
+                tokens, present = self.prompt(frames, mask), prompt_lengths > 0
                 voice = voice + self.prompt_voice(tokens.mean(dim=1)) * present[:, None]
         voice = F.silu(voice)
-        voice = voice if emotion is None else voice + self.feel(emotion)  # a sum: it goes over to voices never acted
+        voice = voice if emotion is None else voice + self.feel(emotion)  # a sum: it carries over to voices never acted
         return Conditioning(voice, facts if self.voice is not None else None, tokens, present, guessed)
 
     def _withheld(self, who: Conditioning, dropout: HashedDropout) -> Conditioning:
@@ -254,8 +254,8 @@ class Parallel(AcousticModel):
         who = who._replace(voice=who.voice * kept.to(who.voice.dtype))
         if who.present is None:
             return who
-        told = dropout.keep(one, self.config.prompt_dropout)
-        return who._replace(present=who.present & (kept & told)[:, 0])
+        prompted = dropout.keep(one, self.config.prompt_dropout)
+        return who._replace(present=who.present & (kept & prompted)[:, 0])
 
     def encode(
         self,
@@ -301,7 +301,7 @@ class Parallel(AcousticModel):
         return torch.stack([energy, pitch, voicing], dim=-1)
 
     def filled(self, prosody: Tensor, who: Conditioning) -> Tensor:
-        """Prosody of a recording (B, N, 3) as the frames are told of it: unvoiced tokens have the voice's median."""
+        """Prosody of a recording (B, N, 3) as the decoder takes it: unvoiced tokens have the voice's median."""
         return self._absolute(self._relative(prosody, who), who)
 
     def frames(

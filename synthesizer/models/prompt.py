@@ -16,7 +16,7 @@ HEADS = 4
 
 
 class Prompt(nn.Module):
-    """Normalised mel (B, R, M) of a reference, mask (B, R, 1) -> tokens (B, K, T)."""
+    """Normalized mel (B, R, M) of a reference, mask (B, R, 1) -> tokens (B, K, T)."""
 
     def __init__(self, n_mels: int, channels: int, tokens: int, width: int, blocks: int = 3, kernel: int = 7) -> None:
         super().__init__()

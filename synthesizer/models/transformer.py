@@ -2,7 +2,7 @@
 
 After Transformer TTS (arXiv 1809.08895), with three changes that let it align within thousands of steps and speak texts
 of any length. Positions are relative (rotary, arXiv 2104.09864) and self-attention reaches `SPAN` places. The decoder
-is told where in the text it was one step ago, by forced alignment in training and by its own guided heads when it
+gets the place in the text of one step ago, by forced alignment in training and by its own guided heads when it
 speaks. And all its heads look only a few tokens around that place, so the voice can neither jump nor go back.
 """
 
@@ -150,7 +150,7 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
     def condition(self, speaker: Tensor, emotion: Tensor | None = None) -> Tensor:
         """Speaker embeddings (B, D) of norm 1, emotions (B, E) if any -> (B, C)"""
         voice = F.silu(self.speaker(speaker * math.sqrt(speaker.shape[1])))
-        return voice if emotion is None else voice + self.feel(emotion)  # a sum: it goes over to voices never acted
+        return voice if emotion is None else voice + self.feel(emotion)  # a sum: it carries over to voices never acted
 
     def encode(self, inputs: ModelInput, dropout: ItemDropout) -> TransformerMemory:
         """The text and the voice as the decoder sees them."""
@@ -192,8 +192,8 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         """Teacher forcing (see `AutoregressiveModel.force`); needs targets."""
         assert targets is not None
         places = torch.cat([torch.zeros_like(targets[:, :1]), targets[:, :-1]], dim=1)
-        heard = self.prenet_projection(self.previous_frames(mel), dropout, self.steps_of(lengths))
-        output, attention, _ = self.decode(memory, heard, places)
+        frames = self.prenet_projection(self.previous_frames(mel), dropout, self.steps_of(lengths))
+        output, attention, _ = self.decode(memory, frames, places)
         return DecoderOutput(self.frames(output), attention, self.stop(output).squeeze(2))
 
     def prenet_projection(self, frames: Tensor, dropout: ItemDropout, lengths: Tensor | None = None) -> Tensor:
@@ -203,9 +203,11 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         return self.hear(frames)
 
     def decode(
-        self, memory: TransformerMemory, heard: Tensor, places: Tensor, cache: Cache | None = None, start: int = 0
+        self, memory: TransformerMemory, frames: Tensor, places: Tensor, cache: Cache | None = None, start: int = 0
     ) -> tuple[Tensor, Tensor, Cache]:
-        """Some steps at once: heard (B, S, C); places (B, S), the token of the step before, -1 where not known.
+        """Some steps at once: frames (B, S, C) of `prenet_projection`, places (B, S).
+
+        places: the token of the step before, -1 where it is not known.
 
         `start` is the number of the first, `cache` holds those before it that are still seen. Returns (B, S, C),
         attention of the guided heads (B, S, N), and the cache for the step after these.
@@ -216,7 +218,7 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         ahead = torch.arange(size, device=places.device) - index[..., None]  # (B, S, N)
         near = (ahead >= -BEHIND) & (ahead <= self.config.max_attention_step)
         window = ((near | ~known[..., None]) & memory.mask[:, None])[:, None]
-        x = heard + self.here(here) + memory.condition[:, None]
+        x = frames + self.here(here) + memory.condition[:, None]
         past = 0 if cache is None else cache[0][0].shape[2]
         times = torch.arange(start - past, start + x.shape[1], device=x.device)
         age = times[past:, None] - times
@@ -248,8 +250,8 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         place = torch.zeros(count, dtype=torch.long, device=frame.device)
         mels, attentions, stops = [], [], []
         for step in range(max_steps):
-            heard = self.prenet_projection(frame, dropout)[:, None]
-            output, attention, cache = self.decode(memory, heard, place[:, None], cache, step)
+            projected = self.prenet_projection(frame, dropout)[:, None]
+            output, attention, cache = self.decode(memory, projected, place[:, None], cache, step)
             mels.append(self.frames(output))
             frame, place = mels[-1][:, :, -1], torch.maximum(place, attention[:, 0].argmax(dim=1))
             attentions.append(attention[:, 0])

@@ -1,7 +1,7 @@
 """Where clauses end, and with what mark: what pauses and pitch follow.
 
 Each symbol of an utterance has a mark: one of `PAUSES` where a clause ends so, `UNKNOWN` where one ends but the text
-has no punctuation, "" elsewhere. Only the predictor of durations and prosody is told: few recordings have punctuated
+has no punctuation, "" elsewhere. Only the predictor of durations and prosody gets them: few recordings have punctuated
 text, and a network that paints the mel would take their marks for their voices.
 """
 
@@ -19,7 +19,7 @@ from synthesizer.text.symbols import END, PAD, PAUSES, SILENCE, WORD_BOUNDARY, S
 
 UNKNOWN = END
 N_MARKS = 2 + len(PAUSES)  # the first ids of every table of phonemes
-REACH = 6.0  # symbols before the end of a clause within which its end is felt
+DECAY = 6.0  # symbols before the end of a clause in which its mark's weight falls by e
 
 
 def marks_of_words(words: Sequence[Word], language: Language) -> list[str]:
@@ -85,4 +85,4 @@ def ahead(marks: Tensor) -> tuple[Tensor, Tensor]:
     following = torch.where(marks > 0, places, size).flip(1).cummin(dim=1).values.flip(1)
     mark = marks.gather(1, following.clamp(max=size - 1))
     mark = torch.where((following < size) & (mark > 1), mark, 0)
-    return mark, torch.exp((places - following) / REACH)
+    return mark, torch.exp((places - following) / DECAY)

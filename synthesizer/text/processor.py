@@ -25,7 +25,7 @@ class TextConfig:
     symbol_set: Literal["characters", "phonemes"] = "phonemes"
     language: str = "english"
     cleaner: Literal["published", "normalize"] = "normalize"  # "published" goes with "characters" only
-    stress: bool = False  # vowels with 0, 1 or 2 after them; the recogniser's alignments have none
+    stress: bool = False  # vowels with 0, 1 or 2 after them; the recognizer's alignments have none
 
     def __post_init__(self) -> None:
         if self.cleaner == "published" and self.symbol_set != "characters":
@@ -104,7 +104,7 @@ class TextProcessor:
     def sentences(self, text: str, max_chars: int = 200) -> Iterator[Sentence]:
         """The sentences of `text` as they will be spoken, the long ones in pieces of at most max_chars characters.
 
-        A text is normalised before it is cut, for only then is it known which dots end a sentence. It is read a stretch
+        A text is normalized before it is cut, for only then is it known which dots end a sentence. It is read a stretch
         at a time (`synthesizer.text.layout`), however long it is. Raises CloningError when nothing can be spoken.
         """
         last: Sentence | None = None

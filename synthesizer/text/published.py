@@ -1,4 +1,4 @@
-"""The text front end of the published SV2TTS checkpoints, behaviour for behaviour, oddities included.
+"""The text front end of the published SV2TTS checkpoints, behavior for behavior, oddities included.
 
 The models were trained on text cleaned in this very way, so it is kept even where it is plainly wrong: the pound
 sign becomes "ps", decimals are read as whole numbers, text in curly braces is lost. `normalize` is the better

@@ -22,7 +22,7 @@ _CLAUSE_END = re.compile(r"[,;:—–-][\"'”’)\]]*$|[)\]]$")
 
 
 class SpokenText(str):
-    """Text as it is said: words and marks only. Whoever is given it does not normalise it again."""
+    """Text as it is said: words and marks only. Whoever is given it does not normalize it again."""
 
 
 class Sentence(NamedTuple):
@@ -36,7 +36,7 @@ class Sentence(NamedTuple):
 def cut(text: str, max_chars: int, rules: Language | None = None) -> list[Sentence]:
     """Sentences of `text`; those over max_chars in clauses, and where none fits in words.
 
-    rules: whose abbreviations and initials end no sentence, for text that is not normalised. In spoken text, each full
+    rules: whose abbreviations and initials end no sentence, for text that is not normalized. In spoken text, each full
     stop ends one. Every word is in exactly one piece, in order. A piece is longer than max_chars
     only when it is one word (or one inline pronunciation). Text without any word gives an empty list. Raises
     CloningError when max_chars < 1.

@@ -24,7 +24,7 @@ CHARACTERS: tuple[str, ...] = (
     *"!'\"(),-.:;? ",
 )
 
-# Marks that a reader hears as a pause or a melody; between two words stands exactly one of them or a boundary.
+# Marks that stand for a pause or a melody; between two words stands exactly one of them or a boundary.
 PAUSES: tuple[str, ...] = (",", ".", "?", "!", ";", ":", "-")
 
 ARPABET_VOWELS: tuple[str, ...] = tuple("AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split())

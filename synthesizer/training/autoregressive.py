@@ -92,9 +92,9 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
             output.attention[i, : frames // model.reduction, :n]
             for i, (frames, n) in enumerate(zip(stopper.frames, lengths, strict=True))
         ]
-        told = model.conditioning(output.attention, memory, inputs.speaker, inputs.seeds)
+        conditioning = model.conditioning(output.attention, memory, inputs.speaker, inputs.seeds)
         ends = torch.tensor(stopper.frames, device=device)
-        mel = model.post(output.mel, ends, memory.condition, told)[0, :, : stopper.frames[0]]
+        mel = model.post(output.mel, ends, memory.condition, conditioning)[0, :, : stopper.frames[0]]
         by_token = sum(reason == "token" for reason in stopper.reasons) / len(found)
         shown = mel.float().cpu().numpy(), found[0].float().cpu().numpy()
         return [alignment_quality(attention) for attention in found], *shown, by_token

@@ -47,12 +47,13 @@ def parallel_losses(
         losses["flow"] = config.flow * flow_loss(output.flow, mean, mask)
     if output.facts is not None:
         known = batch["facts"].isfinite()
-        told = torch.where(known, batch["facts"], 0.0)
-        error = F.smooth_l1_loss(output.facts.float(), told, reduction="none", beta=0.1)
+        facts = torch.where(known, batch["facts"], 0.0)
+        error = F.smooth_l1_loss(output.facts.float(), facts, reduction="none", beta=0.1)
         losses["voice"] = config.voice * mean(error, known)
-    if output.heard is not None and (said := output.frame_targets) is not None:
-        heard = listener_losses(output.heard, said.symbols, said.durations, said.silent)
-        losses |= {name: config.listener * mean(value, output.mask[..., 0]) for name, value in heard.items()}
+    if output.frame_classes is not None and (wanted_classes := output.frame_targets) is not None:
+        target = wanted_classes.symbols, wanted_classes.durations, wanted_classes.silent
+        values = listener_losses(output.frame_classes, *target)
+        losses |= {name: config.listener * mean(value, output.mask[..., 0]) for name, value in values.items()}
     return losses | emotion_losses(output.emotion, batch, config, mean)
 
 
@@ -71,7 +72,7 @@ def flow_loss(output: FlowOutput, mean: Mean, mask: Tensor | None = None) -> Ten
 def emotion_losses(
     output: EmotionOutput | None, batch: TextBatch, config: LossConfig, mean: Mean = masked_mean
 ) -> dict[str, Tensor]:
-    """What a clip's embedding owes to its label; what has no label does not count.
+    """Losses of a clip's embedding against its label; what has no label does not count.
 
     Nothing for a network without emotions.
     """

@@ -43,8 +43,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         model.mel_mean.copy_(mean)
         model.mel_std.copy_(std)
         self.modules: dict[str, nn.Module] = {"synthesizer": model}
-        told = model.voice is not None or model.prompt is not None or config.data.embedding == "other"
-        self.train.prompted = self.held_out.prompted = told
+        prompted = model.voice is not None or model.prompt is not None or config.data.embedding == "other"
+        self.train.prompted = self.held_out.prompted = prompted
         self.sharpens = config.loss.adversarial > 0
         if self.sharpens and (model.listener is None or model.flow is None):
             raise CloningError(
@@ -170,11 +170,11 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
     def _drawn(
         self, judges: Judges, model: Parallel, output: ParallelOutput, batch: ParallelBatch
     ) -> dict[str, Tensor]:
-        """How alike what is drawn is, and how many of its frames are heard as another phone."""
+        """How alike what is drawn is, and how many of its frames are classified as another phone."""
         assert output.drawn is not None and output.frame_targets is not None and model.listener is not None
         like = (judges.embed(output.drawn, output.mask) * batch["embed"]).sum(dim=1).mean()
-        heard = model.listener(output.drawn, output.mask).symbols.argmax(dim=-1)
-        wrong = local_mean((heard != output.frame_targets.symbols).float(), output.mask[..., 0])
+        found = model.listener(output.drawn, output.mask).symbols.argmax(dim=-1)
+        wrong = local_mean((found != output.frame_targets.symbols).float(), output.mask[..., 0])
         return {"unlike": 1 - like, "misheard": wrong}
 
     def _score(self, metrics: Mapping[str, float]) -> float:

@@ -23,7 +23,7 @@ SLOPE = 0.1
 
 
 class Judges(nn.Module):
-    """Everything that judges mels (B, F, M), normalised; none of it is needed to speak."""
+    """Everything that judges mels (B, F, M), normalized; none of it is needed to speak."""
 
     def __init__(self, n_mels: int, speaker_size: int, channels: int = 32, scales: int = 2) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def weighted(values: Tensor, weights: Tensor) -> Tensor:
 def sharpening_losses(
     listener: Listener, judges: Judges, output: ParallelOutput, batch: ParallelBatch, config: LossConfig
 ) -> dict[str, Tensor]:
-    """What a drawn mel owes to its judges."""
+    """The losses of a drawn mel."""
     assert output.drawn is not None and output.frame_targets is not None
     drawn, mean, mask = output.drawn, output.mean.detach(), output.mask
     scores, features = judges.judge(drawn, mean)
@@ -140,8 +140,8 @@ def sharpening_losses(
     losses["features"] = config.features * torch.stack(parts).mean()
     like = judges.embed(drawn, mask)
     losses["speaker"] = config.speaker * (1 - (like * batch["embed"]).sum(dim=1)).mean()
-    heard = frozen(listener, drawn, mask)
-    entropy = F.cross_entropy(heard.symbols.transpose(1, 2), output.frame_targets.symbols, reduction="none")
+    found = frozen(listener, drawn, mask)
+    entropy = F.cross_entropy(found.symbols.transpose(1, 2), output.frame_targets.symbols, reduction="none")
     inside = mask[..., 0].float()
     losses["said"] = config.said * (entropy * inside).sum() / inside.sum()
     return {name: config.adversarial * value for name, value in losses.items()}

@@ -29,7 +29,7 @@ def made_up(clip: Clip) -> dict:
 
 
 @pytest.fixture
-def without_recogniser(monkeypatch):
+def without_recognizer(monkeypatch):
     monkeypatch.setattr(aligner, "_of_this_process", lambda: None)
     monkeypatch.setattr(aligner, "align_clip", made_up)
 
@@ -40,7 +40,7 @@ def test_phones_of_odd_lengths_lower_the_score():
     assert aligner.score([3, 10, 10, 10]) == pytest.approx(0.5)
 
 
-def test_a_second_run_aligns_what_is_missing(tmp_path, monkeypatch, without_recogniser):
+def test_a_second_run_aligns_what_is_missing(tmp_path, monkeypatch, without_recognizer):
     path = tmp_path / "set" / "alignments.jsonl.gz"
     assert aligner.align_clips(clips(4), path) == 1
     assert list(align.read_alignments([path])) == ["me/0", "me/2", "me/3"]
@@ -50,7 +50,7 @@ def test_a_second_run_aligns_what_is_missing(tmp_path, monkeypatch, without_reco
     assert asked == ["me/1", "me/4"] and len(align.read_alignments([path])) == 4
 
 
-def test_what_is_done_is_kept_when_the_run_is_stopped(tmp_path, monkeypatch, without_recogniser):
+def test_what_is_done_is_kept_when_the_run_is_stopped(tmp_path, monkeypatch, without_recognizer):
     def stopped(clip: Clip) -> dict:
         if clip.id == "me/3":
             raise KeyboardInterrupt
@@ -100,7 +100,7 @@ def test_a_text_that_is_not_said_is_refused_or_scores_low(real):
         assert row["score"] < 0.3
 
 
-def test_words_that_the_recogniser_does_not_know_are_pronounced_for_it(real):
+def test_words_that_the_recognizer_does_not_know_are_pronounced_for_it(real):
     samples = audio.read(SAMPLES / "goforward.wav", sample_rate=aligner.RATE).samples
     row = real(samples, "Goforward {T EH1 N} mitterz")
     assert [word for word, _, _ in row["words"] if word][0] == "goforward"

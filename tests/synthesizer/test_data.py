@@ -134,7 +134,7 @@ def test_long_pauses_and_ends_are_cut_and_durations_sum_to_the_frames():
         assert durations.sum() == frames and durations.min() >= 0 and durations[3] == 0
 
 
-def test_a_frame_belongs_to_the_symbol_at_its_centre():
+def test_a_frame_belongs_to_the_symbol_at_its_center():
     found = align.AlignedSymbols(["A", "B", "C"], np.array([0, 0.025, 0.0376, 0.1]))
     np.testing.assert_array_equal(align.frame_durations(found, RATE, 200, 9), [2, 2, 5])  # frames at 0, 12.5, 25 ms ...
 

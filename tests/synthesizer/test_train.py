@@ -246,3 +246,28 @@ def test_validation_takes_one_utterance_of_each_speaker_before_a_second(toy):
     chosen = [u for batch in task.validation_batches(3) for u in batch]
     assert len({u.speaker for u in chosen[:3]}) == 2 and len(chosen) == 3
     assert len({u.id for batch in task.validation_batches() for u in batch}) == 5
+
+
+def test_older_names_of_settings_are_read_with_a_note(tmp_path, caplog):
+    preset = tmp_path / "old.toml"
+    preset.write_text('led_steps = 3\n[model]\nmodel = "transformer"\n[model.transformer]\nreach = 7\n')
+    found = load_config(RunConfig, "synthesizer", preset, ["model.flow.blocks=0"])
+    assert (found.forced_alignment_steps, found.model.architecture) == (3, "transformer")
+    assert found.model.transformer.max_attention_step == 7
+    for note in ("led_steps is called forced_alignment_steps", "model is called architecture", "reach is called max_"):
+        assert note in caplog.text
+    assert load_config(RunConfig, "synthesizer", "debug", ["model.model=parallel"]).model.architecture == "parallel"
+
+
+def test_a_run_with_older_names_of_settings_goes_on(toy, tmp_path):
+    assert script(toy, tmp_path, "transformer", "--steps", "2") == 0
+    state = torch.load(tmp_path / "state.pt", weights_only=False)
+    state["model"]["model"] = state["model"].pop("architecture")
+    sizes = state["model"]["transformer"]
+    sizes["reach"] = sizes.pop("max_attention_step")
+    torch.save(state, tmp_path / "state.pt")
+    assert script(toy, tmp_path, "transformer", "--steps", "3") == 0
+    assert load_weights(tmp_path / "last.safetensors").step == 3
+    sizes["reach"] += 1
+    torch.save(state, tmp_path / "state.pt")
+    assert script(toy, tmp_path, "transformer", "--steps", "4") == 2  # another network

@@ -32,7 +32,7 @@ class PreNet(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, ReLU if wanted, normalisation: (B, C, T) -> (B, C', T).
+    """Convolution without bias, ReLU if wanted, normalization: (B, C, T) -> (B, C', T).
 
     Batch norm takes its statistics from what `mask` (B, T) covers; layer norm, over channels, depends on nothing else.
     """

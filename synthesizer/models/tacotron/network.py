@@ -108,7 +108,7 @@ class Tacotron(AutoregressiveModel[TacotronMemory]):
     ) -> AutoregressiveOutput:
         """Teacher forcing of a batch.
 
-        forced_alignment: the decoder is also told which token it has just spoken (the batch's targets). Then no step
+        forced_alignment: the decoder also gets the token that it has just spoken (the batch's targets). Then no step
         waits for the one before, and all are made at once.
         """
         mel, lengths = batch["mel"], batch["mel_lengths"]

@@ -1,4 +1,4 @@
-"""Words that are spelled alike and said apart: rules on their neighbours (`heteronyms.toml`)."""
+"""Words that are spelled alike and said apart: rules on their neighbors (`heteronyms.toml`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Rule(NamedTuple):
 
 
 def choose(words: Sequence[str], index: int) -> tuple[str, ...]:
-    """The phones of `words[index]`, a word of a sentence with its marks, as its neighbours tell; () when none do."""
+    """The phones of `words[index]`, a word of a sentence with its marks, as its neighbors tell; () when none do."""
     found = _load()
     word = words[index].lower()
     if word not in found.usual and word not in found.rules:

@@ -1,4 +1,4 @@
-"""English: the normaliser, the pronouncing dictionary and the abbreviations in one object."""
+"""English: the normalizer, the pronouncing dictionary and the abbreviations in one object."""
 
 from __future__ import annotations
 

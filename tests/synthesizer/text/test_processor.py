@@ -27,7 +27,7 @@ def test_characters_are_the_published_front_end():
     assert processor.encode(" Dr. Smith paid $5. ") == text_to_sequence("Dr. Smith paid $5.")
 
 
-def test_characters_with_our_normaliser_are_lower_case():
+def test_characters_with_our_normalizer_are_lower_case():
     processor = TextProcessor(TextConfig(symbol_set="characters"))
     assert "".join(processor.decode(processor.encode("It weighs 2 kg."))) == "it weighs two kilograms.~"
 
