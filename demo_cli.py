@@ -180,7 +180,8 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, nu
     from utils.audio import io as audio
     from utils.files import write_text
 
-    output, report_to, plot_to = (_numbered(path, number) for path in (args.output, args.json, args.plot))
+    output = _numbered(args.output, number)
+    report_to, plot_to = (path and _numbered(path, number) for path in (args.json, args.plot))
 
     tell = None if args.quiet else (lambda stage: print(f"{stage} ...", end=" ", flush=True))
     try:
@@ -224,8 +225,8 @@ def _draw(cloner, cloning, path: Path, output: Path) -> None:
         raise CloningError(f"{path} could not be drawn ({why}); the speech is in {output}") from error
 
 
-def _numbered(path: Path | None, number: int | None) -> Path | None:
-    return path if path is None or number is None else path.with_name(f"{path.stem}_{number:03d}{path.suffix}")
+def _numbered(path: Path, number: int | None) -> Path:
+    return path if number is None else path.with_name(f"{path.stem}_{number:03d}{path.suffix}")
 
 
 def _loop(cloner, args: argparse.Namespace) -> None:

@@ -70,23 +70,24 @@ class Assessor:
         return found
 
     def _others(self, name: str, wav: Waveform) -> list[str]:
-        if self._diarizer is None:
+        if (diarizer := self._diarizer) is None:
             return []
         try:
-            found = self._diarizer.diarize(wav)
+            found = diarizer.diarize(wav)
         except CloningError:  # too little speech to compare
             return []
         talk = {who: seconds for who, (seconds, _) in found.talk_time().items() if seconds >= MIN_OTHER_SECONDS}
-        voices = np.stack([self._voice(found, who) for who in talk]) if talk else np.zeros((0, 1))
+        voices = np.stack([_voice(diarizer, found, who) for who in talk]) if talk else np.zeros((0, 1))
         # one person in two moods makes two clusters; two clips of one person are hardly ever so unlike
-        if len(talk) < 2 or (voices[1:] @ voices[0]).min() >= self._diarizer.calibration.threshold:
+        if len(talk) < 2 or (voices[1:] @ voices[0]).min() >= diarizer.calibration.threshold:
             return []
         seconds = [f"{seconds:.1f} s" for seconds in talk.values()]
         return [f"{name}: {len(seconds)} people speak in it ({', '.join(seconds)}): cut out one of them"]
 
-    def _voice(self, found: Diarization, who: str) -> np.ndarray:
-        """The embedding (D,) of all that one of the voices says."""
-        rate = found.audio.sample_rate
-        turns = [turn for turn in found.turns if turn.speaker == who]
-        said = [found.audio.samples[round(turn.start * rate) : round(turn.stop * rate)] for turn in turns]
-        return self._diarizer.encoder.embed_utterance(Waveform(np.concatenate(said), rate))
+
+def _voice(diarizer: Diarizer, found: Diarization, who: str) -> np.ndarray:
+    """The embedding (D,) of all that one of the voices says."""
+    rate = found.audio.sample_rate
+    turns = [turn for turn in found.turns if turn.speaker == who]
+    said = [found.audio.samples[round(turn.start * rate) : round(turn.stop * rate)] for turn in turns]
+    return diarizer.encoder.embed_utterance(Waveform(np.concatenate(said), rate))

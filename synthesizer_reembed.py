@@ -57,7 +57,8 @@ def embed(encoder: SpeakerEncoder, speech: Manifest, ids: Sequence[str]) -> dict
             f"{speech.root}: {len(missing)} of {len(ids)} clips are not in it, such as {missing[0]}: run "
             "encoder_preprocess.py on the same corpora, or synthesizer_preprocess.py again with the new encoder"
         )
-    arrays, found = Arrays(speech.root), {}
+    arrays = Arrays(speech.root)
+    found: dict[str, np.ndarray] = {}
     order = sorted(ids, key=lambda id: clips[id].seconds)  # those of a length share a pass
     for start in tqdm(range(0, len(order), AT_ONCE), desc="embeddings", disable=None):
         some = order[start : start + AT_ONCE]

@@ -16,14 +16,17 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import CloningError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+T = TypeVar("T", bound="DataclassInstance")
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 _MOST_VALUES = 64  # of one setting
 _ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=")
@@ -41,7 +44,7 @@ class SettingsParser(argparse.ArgumentParser):
             "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help=f"{about} (one or more)"
         )
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
         spread: list[str] = []
         for word in sys.argv[1:] if args is None else args:
             after = spread[-2:-1] == ["--set"] or spread[-1:] and spread[-1].startswith("--set=")
@@ -198,7 +201,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value not in arguments:
             raise CloningError(f"{where} is {value!r}; it must be one of {list(arguments)}")
         return value
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
         return from_dict(hint, value, where)

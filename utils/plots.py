@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from utils.errors import CloningError
 from utils.files import atomic_path, user_path
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf", ".svg", ".eps", ".ps")
@@ -24,7 +25,7 @@ def plain(text: str) -> str:
 
 
 def new_figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, **options: object
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """A Figure of its own (no pyplot, no window, no global state) and its axes, always as (rows, columns)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -64,13 +65,13 @@ def plot_cloning(mel: np.ndarray, alignments: Sequence[np.ndarray], text: str, h
     return figure
 
 
-def draw_mel(axis: object, mel: np.ndarray, title: str, hop_seconds: float) -> None:
+def draw_mel(axis: Axes, mel: np.ndarray, title: str, hop_seconds: float) -> None:
     seconds = mel.shape[1] * hop_seconds
     axis.imshow(mel, origin="lower", aspect="auto", extent=(0, seconds, 0, mel.shape[0]), cmap="magma")
     axis.set(title=plain(title), xlabel="seconds", ylabel="mel channel")
 
 
-def draw_alignment(axis: object, alignment: np.ndarray, title: str, labels: Sequence[str] | None = None) -> None:
+def draw_alignment(axis: Axes, alignment: np.ndarray, title: str, labels: Sequence[str] | None = None) -> None:
     axis.imshow(np.asarray(alignment).T, origin="lower", aspect="auto", cmap="viridis", interpolation="none")
     axis.set(title=plain(title), xlabel="frame", ylabel="token")
     if labels and len(labels) <= 80:
@@ -92,7 +93,7 @@ def save(figure: Figure, path: str | Path) -> Path:
     return path
 
 
-def render(figure: Figure, file: Path | IO[bytes], kind: str = "png", **options: object) -> None:
+def render(figure: Figure, file: Path | IO[bytes], kind: str = "png", **options: Any) -> None:
     """Draw into a file; characters that the font lacks are boxes, without a word on the terminal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

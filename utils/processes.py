@@ -28,7 +28,8 @@ def begin_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()  # a pipe (on Windows a handle) that the system closes, however it ends
+    if parent := multiprocessing.parent_process():
+        parent.join()  # a pipe (on Windows a handle) that the system closes, however it ends
     os._exit(1)
 
 

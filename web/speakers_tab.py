@@ -101,7 +101,7 @@ def _references(uploads: list[Any]) -> dict[str, list[Waveform]]:
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _diarizer(_kind: type, folder: Path, stamp: float) -> Any:
+def _diarizer(_kind: Any, folder: Path, stamp: float) -> Any:
     return _kind.load(folder)
 
 

@@ -10,9 +10,9 @@ import io
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 MPEG_IN_WAV = (0x50, 0x55)  # format tags: MPEG layers 1 and 2, layer 3
 UNKNOWN_SIZE = 0x7FFFF000  # of a wav's samples, from which on programs that write to a pipe mean "not known"
@@ -64,12 +64,17 @@ class Part(io.RawIOBase):
         self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence])
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         self._file.seek(self._start + self._at)
         data = self._file.read(max(0, min(len(buffer), self._length - self._at)))
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
+
+
+def cut(file: BinaryIO, start: int, stop: int) -> BinaryIO:
+    """A `Part` as what it is to those who read it: typing knows no class that is both."""
+    return cast(BinaryIO, Part(file, start, stop))
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ def find_parts(file: BinaryIO, kind: str, start: int) -> list[tuple[int, int]]:
     Of kinds whose decoder stops after the first; the others' go on by themselves.
     """
     stop = file.seek(0, io.SEEK_END)
+    found: Iterable[int]
     if kind in _SIGNATURES:
         found = _signature_starts(file, start, stop, re.compile(_SIGNATURES[kind], re.DOTALL))
     else:
@@ -255,7 +261,7 @@ def _ends_in_chunks(file: BinaryIO, position: int, length: int, order: str) -> b
 def _wav_starts(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
     while start < stop:
         yield start
-        part = Part(file, start, stop)
+        part = cut(file, start, stop)
         order = ">" if part.read(4) == b"RIFX" else "<"
         chunks = _chunks(part, 12, stop - start, order)
         start += next((at - 8 for name, at, _ in chunks if name in _RIFF), stop - start)

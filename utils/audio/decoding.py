@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from utils.audio import containers
-from utils.audio.containers import Part
 from utils.errors import CloningError, require_package
 
 RATES = (1000, 768000)  # Hz; anything else in a header is damage, not a recording
@@ -60,7 +59,7 @@ def decode(file: BinaryIO, name: str, max_seconds: float) -> tuple[list[Piece], 
         which = name if len(parts) == 1 else f"{name}, part {number} of {len(parts)},"
         # A file as it is is read faster; but soundfile takes what is called .raw for headerless, whatever it holds
         whole = len(parts) == 1 and begin == 0 and Path(name).suffix.lower() != ".raw"
-        part = file if whole else Part(file, begin, stop)
+        part = file if whole else containers.cut(file, begin, stop)
         stream = _open(part, kind, which)
         pieces += _mix(stream, which, max_seconds, _seconds(pieces))
         notes += stream.notes
@@ -134,8 +133,12 @@ def _told(part: BinaryIO, kind: str, name: str) -> _Stream:
     rate = layout.bytes_per_second
     if layout.untold:
         # FFmpeg reads no w64 whose size is not told, libsndfile no caf
-        options = {"ignore_length": "1"} if kind == "wav" else {}
-        stream = _libsndfile(part, kind, name) if kind == "w64" else _ffmpeg(part, kind, name, False, **options)
+        if kind == "w64":
+            stream = _libsndfile(part, kind, name)
+        elif kind == "wav":
+            stream = _ffmpeg(part, kind, name, False, ignore_length="1")
+        else:
+            stream = _ffmpeg(part, kind, name, False)
         lasts = f"all {layout.there / rate:.1f} s are read" if rate else "it is read to its end"
         stream.notes.append(f"{name} has a header that was never finished; {lasts}")
         return stream

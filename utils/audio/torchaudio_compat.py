@@ -38,7 +38,7 @@ def import_torchaudio() -> types.ModuleType:
 
 def _stub() -> types.ModuleType:
     stub = types.ModuleType(_EXTENSION)
-    stub._IS_TORCHAUDIO_EXT_AVAILABLE = False
-    stub._IS_ALIGN_AVAILABLE = False
-    stub.fail_if_no_align = lambda function: function
+    vars(stub).update(
+        _IS_TORCHAUDIO_EXT_AVAILABLE=False, _IS_ALIGN_AVAILABLE=False, fail_if_no_align=lambda function: function
+    )
     return stub

@@ -112,8 +112,13 @@ def _start(step: Step, out: Path, place: int) -> _Active:
     if bar.disable:
         print(f"{step.name}: {path}", flush=True)
     # a group of its own: Ctrl-C reaches this process alone, which then asks each training once to save and end
-    own = {"start_new_session": True} if os.name == "posix" else {}
-    process = subprocess.Popen(step.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **own)
+    process = subprocess.Popen(
+        step.command,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=os.name == "posix",
+    )
     before = 3600 * last_row(step.run).get("hours", 0.0) if step.run else 0.0
     return _Active(step, process, log, bar, time.monotonic(), before)
 

@@ -157,7 +157,7 @@ def _header(row: Any) -> dict[str, Any]:
             continue
         if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
             raise ValueError(f"its header's {name} is {value!r:.80}, not {kind.__name__}")
-        if kind in (int, float) and not 0 <= value < 1e12:
+        if isinstance(value, int | float) and not 0 <= value < 1e12:
             raise ValueError(f"its header's {name} is {value!r:.80}, which cannot be")
     return row
 

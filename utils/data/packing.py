@@ -41,7 +41,8 @@ def pack(
     if other := sorted(out.glob("part_*.tar.gz")):
         raise CloningError(f"{other[0]}: there are parts already: choose another --out, or delete them")
     waiting = iter(_members(corpora, (*set_aside, *exclude)))
-    member, parts = next(waiting, None), []
+    member = next(waiting, None)
+    parts: list[Path] = []
     if member is None:
         raise CloningError(f"{', '.join(map(str, corpora))}: nothing to pack: everybody is set aside or excluded")
     try:
@@ -84,7 +85,7 @@ def unpack(parts: Sequence[Path], into: Path) -> list[Path]:
     return sorted(path for path in into.iterdir() if path.is_dir())
 
 
-def _fill(raw: BinaryIO, member: _Member, waiting: Iterator[_Member], number: int, limit: int) -> _Member | None:
+def _fill(raw: BinaryIO, member: _Member | None, waiting: Iterator[_Member], number: int, limit: int) -> _Member | None:
     """Write one part that begins with `member`; returns the first one that it has no place for, None at the end."""
     count, following = 0, None
     with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, filename="", mtime=0) as zipped:

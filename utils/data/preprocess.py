@@ -82,6 +82,7 @@ def run(
         missing = sum(clip.id not in done for clip in clips)
         logger.info("%d clips, %d of them to do", len(clips), missing)
         with tqdm(total=missing, unit="clip", desc=kind, disable=None, smoothing=0.05) as bar:
+            results: Generator[_Made, None, None]
             if not missing:
                 results = (made for made in ())
             elif scheduler is not None:

@@ -350,8 +350,9 @@ class Run:
             if improved:
                 self.best = result.score
                 self._write_weights("best.safetensors", {"score": result.score, **result.metrics})
-            self.log.write("validation", self.step, self.clock.seconds, {"score": result.score, **result.metrics})
-            self.log.show(result, self.step)
+            if self.log is not None:
+                self.log.write("validation", self.step, self.clock.seconds, {"score": result.score, **result.metrics})
+                self.log.show(result, self.step)
             numbers = ", ".join(f"{k} {v:.4g}" for k, v in {"score": result.score, **result.metrics}.items())
             tell(bar, f"step {self.step}: {numbers}{' (best)' if improved else ''}")
             for warning in result.warnings:

@@ -58,7 +58,7 @@ class TrainingConfig:
 
     def learning_rate_at(self, position: float) -> float:
         """The rate of step 1 .. steps; with a budget of time, at a position in it (0 .. steps)."""
-        warmup = self.warmup_steps
+        warmup: float = self.warmup_steps
         if self.minutes and warmup:
             warmup = max(warmup, WARMUP_SHARE * self.steps)  # a short budget has few steps, of which some must warm up
         if position <= warmup and warmup:

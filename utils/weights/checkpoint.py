@@ -91,7 +91,8 @@ def save_weights(
     packed = _pack(kept) if dtype == "int8" else {}
     state = {**state, **_unpack(packed)}
     plain = {name: _stored(tensor, dtype != "float32") for name, tensor in kept.items() if name not in packed}
-    header = {
+    mark = fingerprint(state)
+    header: dict[str, Any] = {
         "kind": kind,
         "format": 2 if packed else 1,
         "version": VERSION,
@@ -100,7 +101,7 @@ def save_weights(
         "step": step,
         "metrics": metrics or {},
         "extra": extra or {},
-        "fingerprint": fingerprint(state),
+        "fingerprint": mark,
     }
     if base is not None:
         _check_place(path, base.path)
@@ -109,7 +110,7 @@ def save_weights(
         header["base"]["unused"] = sorted(base.state.keys() - state.keys())  # where it is another kind of network
     with atomic_path(path) as partial:
         save_file({**plain, **packed}, partial, metadata={name: json.dumps(value) for name, value in header.items()})
-    return header["fingerprint"]
+    return mark
 
 
 def load_weights(path: str | Path, kind: str | None = None) -> Checkpoint:

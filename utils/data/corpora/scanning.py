@@ -99,8 +99,8 @@ def scan(*roots: str | Path, follow_links: bool = False) -> Scan:
     collector.left_out += collector.transcripts.left_out.items()
     if not collector.clips:
         hint = "; first: {}: {}".format(*collector.left_out[0]) if collector.left_out else ""
-        places = ", ".join(str(r) for r in roots)
-        raise CloningError(f"{places}: no speech found, {len(collector.left_out)} files not understood{hint}")
+        where = ", ".join(str(r) for r in roots)
+        raise CloningError(f"{where}: no speech found, {len(collector.left_out)} files not understood{hint}")
     clips = sorted(collector.clips.values(), key=lambda clip: clip.id)
     return Scan(clips, dict(sorted(Counter(c.corpus for c in clips).items())), sorted(collector.left_out))
 
@@ -222,7 +222,7 @@ class _Collector:
             path = next(filter(Path.is_file, places), None)
             if path is not None and path not in self._listings:
                 self._listings[path] = Listing(path, self.transcripts.read(path, LARGEST_TABLE), AUDIO)
-            listing = self._listings.get(path)
+            listing = self._listings[path] if path is not None else None
             named = listing is not None and any(listing.names(folder / name) for name in file.siblings)
             self._listing_of[folder] = listing if named else None
         return self._listing_of[folder]
@@ -232,7 +232,8 @@ class _Collector:
         waiting = [root]
         while waiting:
             path = waiting.pop()
-            folders, names = [], []
+            folders: list[str] = []
+            names: list[str] = []
             try:
                 with os.scandir(path) as entries:
                     for entry in entries:
