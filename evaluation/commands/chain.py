@@ -21,7 +21,7 @@ from evaluation.judges.naturalness import Missing
 from evaluation.lists.sentences import QUESTION, STATEMENT, Item, Plan, load_plan, shortened
 from evaluation.lists.voices import plan_of
 from evaluation.measure import Numbers, Panel, add_judge_arguments, aligned_distance
-from evaluation.metrics.alignment import alignment_quality, combine
+from evaluation.metrics.alignment import alignment_errors, combine
 from evaluation.models import Column, chain_columns, facts_of, vocoder_columns
 from evaluation.report import Report
 from utils.audio.io import Waveform, read
@@ -61,7 +61,7 @@ class Chain:
     def make(self, item: Item) -> tuple[Waveform, Numbers]:
         """The clone of a sentence, and the alignment and times of how it was made."""
         cloning = self.cloner.clone(item.reference, item.text, seed=SEED)
-        quality = combine([alignment_quality(np.asarray(p.alignment), _spoken(p.tokens)) for p in cloning.pieces])
+        quality = combine([alignment_errors(np.asarray(p.alignment), _spoken(p.tokens)) for p in cloning.pieces])
         bounded = [reason for reason in cloning.stop_reasons if reason == "limit"]
         numbers = {"stop_reasons": cloning.stop_reasons, "bounded": float(bool(bounded)), "notes": cloning.notes}
         return cloning.audio, {**quality._asdict(), **numbers, "stages": dict(cloning.seconds)}

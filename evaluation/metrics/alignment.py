@@ -1,4 +1,4 @@
-"""Whether a synthesizer read its text once, in order, to the end: the quality of an alignment. Pure functions.
+"""Whether a synthesizer read its text once, in order, to the end: errors of an alignment. Pure functions.
 
 `synthesizer.models.alignment_quality` judges the same while a model trains or speaks, in decoder steps: a step may be
 several frames long and pass whole phones, so its bounds are wider. Here the unit is a frame, whatever the model.
@@ -15,8 +15,8 @@ LONGEST_STEP = 3  # tokens: a longer step forward left something out
 END_TOKENS = 2  # the end is reached when the path comes to the last two spoken tokens
 
 
-class AlignmentQuality(NamedTuple):
-    """Of one alignment, or of the pieces of a text (`combine`)."""
+class AlignmentErrors(NamedTuple):
+    """Of one alignment, or of all pieces of a text (`combine`)."""
 
     coverage: float  # share of the tokens that were attended to
     skips: int  # tokens that steps forward left out
@@ -25,7 +25,7 @@ class AlignmentQuality(NamedTuple):
     overrun: int  # frames after the path reached the end, beyond the longest other token's frames
 
 
-def alignment_quality(alignment: np.ndarray, spoken: np.ndarray | None = None) -> AlignmentQuality:
+def alignment_errors(alignment: np.ndarray, spoken: np.ndarray | None = None) -> AlignmentErrors:
     """alignment (F, N): how much frame f attends to token n, rows sum to about 1.
 
     spoken (N,) bool: tokens that take time; punctuation, word boundaries and end symbols may pass unattended (default:
@@ -34,7 +34,7 @@ def alignment_quality(alignment: np.ndarray, spoken: np.ndarray | None = None) -
     """
     frames, tokens = alignment.shape
     if frames == 0 or tokens == 0:
-        return AlignmentQuality(0.0, tokens, 0, True, 0)
+        return AlignmentErrors(0.0, tokens, 0, True, 0)
     path = alignment.argmax(axis=1)
     steps = np.diff(path, prepend=0)
     skipped = steps[steps > LONGEST_STEP] - 1
@@ -43,7 +43,7 @@ def alignment_quality(alignment: np.ndarray, spoken: np.ndarray | None = None) -
     reached = np.flatnonzero(path >= end)
     others = np.bincount(path, minlength=tokens)[:end]
     usual = int(others.max()) if len(others) else frames
-    return AlignmentQuality(
+    return AlignmentErrors(
         coverage=float((alignment.sum(axis=0) >= ATTENDED_FRAMES)[spoken].mean()),
         skips=int(skipped.sum()),
         repeats=int((steps <= -2).sum()),
@@ -52,9 +52,9 @@ def alignment_quality(alignment: np.ndarray, spoken: np.ndarray | None = None) -
     )
 
 
-def combine(pieces: list[AlignmentQuality]) -> AlignmentQuality:
+def combine(pieces: list[AlignmentErrors]) -> AlignmentErrors:
     """Of a text that was spoken in several pieces: mean coverage, sums of the rest."""
-    return AlignmentQuality(
+    return AlignmentErrors(
         coverage=float(np.mean([h.coverage for h in pieces])),
         skips=sum(h.skips for h in pieces),
         repeats=sum(h.repeats for h in pieces),

@@ -8,7 +8,7 @@ import pytest
 from encoder.verification import equal_error_rate
 from evaluation.metrics import scores as metrics
 from evaluation.metrics import signals
-from evaluation.metrics.alignment import alignment_quality, combine
+from evaluation.metrics.alignment import alignment_errors, combine
 
 RATE = 16_000
 
@@ -113,51 +113,51 @@ def test_word_errors():
 
 
 def test_a_diagonal_alignment_is_complete():
-    quality = alignment_quality(np.repeat(np.eye(6), 4, axis=0))
-    assert quality == (1.0, 0, 0, False, 0)
+    errors = alignment_errors(np.repeat(np.eye(6), 4, axis=0))
+    assert errors == (1.0, 0, 0, False, 0)
 
 
 def test_a_skip_a_repeat_and_an_early_stop_are_seen():
     path = [0, 1, 2, 7, 8, 9]  # 3..6 left out
-    quality = alignment_quality(np.eye(10)[path])
-    assert (quality.skips, quality.repeats, quality.early_stop) == (4, 0, False)
-    assert quality.coverage == pytest.approx(0.6)
-    quality = alignment_quality(np.eye(10)[[0, 1, 2, 3, 1, 2, 3]])  # back by two
-    assert (quality.repeats, quality.early_stop) == (1, True)
-    assert alignment_quality(np.eye(10)[[0, 1, 2, 1, 2, 3]]).repeats == 0  # one back is a wobble
+    errors = alignment_errors(np.eye(10)[path])
+    assert (errors.skips, errors.repeats, errors.early_stop) == (4, 0, False)
+    assert errors.coverage == pytest.approx(0.6)
+    errors = alignment_errors(np.eye(10)[[0, 1, 2, 3, 1, 2, 3]])  # back by two
+    assert (errors.repeats, errors.early_stop) == (1, True)
+    assert alignment_errors(np.eye(10)[[0, 1, 2, 1, 2, 3]]).repeats == 0  # one back is a wobble
 
 
 def test_a_token_is_left_out_by_steps_of_four_and_more_from_the_first_frame_on():
-    assert alignment_quality(np.eye(10)[[0, 3, 6, 9]]).skips == 0
-    assert alignment_quality(np.eye(10)[[0, 4, 7, 9]]).skips == 3
-    assert alignment_quality(np.eye(10)[[5, 6, 7, 8, 9]]).skips == 4
+    assert alignment_errors(np.eye(10)[[0, 3, 6, 9]]).skips == 0
+    assert alignment_errors(np.eye(10)[[0, 4, 7, 9]]).skips == 3
+    assert alignment_errors(np.eye(10)[[5, 6, 7, 8, 9]]).skips == 4
 
 
 def test_a_glance_does_not_cover_and_the_last_token_but_one_is_the_end():
     glance = np.array([[0.9, 0.1, 0.0], [0.7, 0.3, 0.0], [0.0, 0.0, 1.0]])
-    assert alignment_quality(glance).coverage == pytest.approx(2 / 3)
-    assert not alignment_quality(np.eye(5)[[0, 1, 2, 3]]).early_stop
-    assert alignment_quality(np.eye(5)[[0, 1, 2, 2]]).early_stop
+    assert alignment_errors(glance).coverage == pytest.approx(2 / 3)
+    assert not alignment_errors(np.eye(5)[[0, 1, 2, 3]]).early_stop
+    assert alignment_errors(np.eye(5)[[0, 1, 2, 2]]).early_stop
 
 
 def test_tokens_that_take_no_time_are_not_missed():
     spoken = np.array([True, True, False, True, False, False])
     walk = np.eye(6)[[0, 1, 3]]  # straight over the boundary, and no frame for the two ends
-    assert alignment_quality(walk, spoken) == (1.0, 0, 0, False, 0)
-    assert alignment_quality(walk).coverage == 0.5
-    assert alignment_quality(walk).early_stop
+    assert alignment_errors(walk, spoken) == (1.0, 0, 0, False, 0)
+    assert alignment_errors(walk).coverage == 0.5
+    assert alignment_errors(walk).early_stop
 
 
 def test_overrun_counts_frames_spent_at_the_end():
     steady = np.eye(6)[[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]]
-    assert alignment_quality(steady).overrun == 0
-    assert alignment_quality(np.concatenate([steady, np.eye(6)[[5] * 10]])).overrun == 10
+    assert alignment_errors(steady).overrun == 0
+    assert alignment_errors(np.concatenate([steady, np.eye(6)[[5] * 10]])).overrun == 10
 
 
 def test_no_frames_cover_nothing():
-    assert alignment_quality(np.zeros((0, 5))) == (0.0, 5, 0, True, 0)
-    qualityy = alignment_quality(np.eye(5))
-    both = combine([qualityy, alignment_quality(np.zeros((0, 5)))])
+    assert alignment_errors(np.zeros((0, 5))) == (0.0, 5, 0, True, 0)
+    qualityy = alignment_errors(np.eye(5))
+    both = combine([qualityy, alignment_errors(np.zeros((0, 5)))])
     assert (both.coverage, both.skips, both.early_stop) == (0.5, 5, True)
 
 

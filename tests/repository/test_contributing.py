@@ -50,7 +50,7 @@ class Average(nn.Module):
 class Straight(nn.Module):
     """The least that it asks of a vocoder."""
 
-    reach = 0
+    lookahead = 0
 
     def __init__(self, n_mels: int, hop: int) -> None:
         super().__init__()
