@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import importlib
 import io
 import re
 import shlex
+import subprocess
 from functools import lru_cache
 
 import pytest
@@ -34,6 +36,24 @@ def test_every_flag_in_the_readme_exists(script, arguments):
     text = help_of(script, *words[:1]) if script == "evaluate.py" else help_of(script)
     for flag in (word for word in words if word.startswith("--")):
         assert re.search(rf"{flag}\b", text), f"{script} has no {flag}"
+
+
+def test_the_tree_has_every_room_and_no_other():
+    tree = README.partition("## The tree")[2].partition("###")[0]
+    named = {
+        name.rstrip("/")
+        for cell in re.findall(r"^\| (`.*?`) \|", tree, flags=re.MULTILINE)
+        for name in cell[1:-1].split("`, `")
+    }
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    top = {name.partition("/")[0] for name in tracked.stdout.split("\0") if name}
+    rooms = {name for name in top if (ROOT / name).is_dir() and not name.startswith(".")} | {
+        name for name in top if name.endswith(".py")
+    }
+    assert [name for name in rooms if not any(fnmatch.fnmatch(name, pattern) for pattern in named)] == []
+    assert [pattern for pattern in named if not fnmatch.filter(top, pattern)] == []
 
 
 def test_the_readme_names_commands_at_all():
