@@ -54,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Train every variant; a row each: steps, hours, and the validation with the best score. The rest is listed."""
+    if unused := [f"--{name}" for name in ("models", "corpus", "quick", "limit") if getattr(args, name)]:
+        raise CloningError(f"evaluate.py ablations takes no {', '.join(unused)}: it trains on --data")
     if not args.file.is_file():
         raise CloningError(f"{args.file}: no such file; configs/ablations/ has examples")
     ablation = from_dict(Ablation, read_toml(args.file), str(args.file))

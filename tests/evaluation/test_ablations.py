@@ -43,6 +43,12 @@ def test_variants_that_share_a_folder_are_refused():
         from_dict(Ablation, {"stage": "vocoder", "config": "debug", "steps": 2, "variants": {"a b": [], "A-B": []}})
 
 
+def test_flags_without_a_use_and_files_that_are_not_there_are_one_line(tmp_path, capsys):
+    words = ["ablations", str(tmp_path / "none.toml"), "--data", str(tmp_path)]
+    assert evaluate.main(words) == 2 and "no such file" in capsys.readouterr().err
+    assert evaluate.main([*words, "--corpus", str(tmp_path)]) == 2 and "takes no --corpus" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_table_comes_of_tiny_trainings(tmp_path, capsys):
     make_set(tmp_path / "set")
