@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from encoder.inference import SpeakerEncoder
 from synthesizer.data.preprocess import write_speaker_means
+from utils.audio.io import from_pcm16
 from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest, write_lines
 from utils.errors import CloningError
 from utils.files import atomic_path, user_path, write_text
@@ -62,7 +63,7 @@ def embed(encoder: SpeakerEncoder, speech: Manifest, ids: Sequence[str]) -> dict
     order = sorted(ids, key=lambda id: clips[id].seconds)  # those of a length share a pass
     for start in tqdm(range(0, len(order), AT_ONCE), desc="embeddings", disable=None):
         some = order[start : start + AT_ONCE]
-        wavs = [arrays.read(clips[id], "wav").astype(np.float32) / np.float32(32767) for id in some]
+        wavs = [from_pcm16(arrays.read(clips[id], "wav")) for id in some]
         found.update(zip(some, encoder.embed_batch(wavs), strict=True))
     return found
 

@@ -17,6 +17,7 @@ from encoder.names import NOISE_SHARD, OWN, ROOM_SHARD, noise_name, room_name
 from encoder.recordings import OnDevice, OnDisk, Recordings
 from encoder.sampling import SpeakerCycler
 from encoder.teach import Taught
+from utils.audio.io import from_pcm16
 from utils.data.manifest import Arrays, Manifest, Utterance
 from utils.errors import CloningError
 from utils.training.sampling import rng
@@ -252,7 +253,7 @@ def read_crop(arrays: Arrays, utterance: Utterance, samples: int, random: np.ran
     total = arrays.length(utterance, "wav")
     start = int(random.integers(0, max(0, total - samples) + 1))
     pcm = arrays.read(utterance, "wav", start, min(start + samples, total))
-    return pcm.astype(np.float32) / np.float32(32767)
+    return from_pcm16(pcm)
 
 
 def _rooms(arrays: Arrays, count: int) -> Tensor | None:

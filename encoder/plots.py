@@ -48,22 +48,6 @@ def plot_similarity(
     return figure
 
 
-def plot_similarity_histogram(embeddings: np.ndarray, speakers: Sequence[str], bins: int = 50) -> Figure:
-    """How alike utterances (N, D) of one speaker are, against those of two: two histograms of cosines."""
-    names = np.asarray(speakers)
-    first, second = np.triu_indices(len(embeddings), k=1)
-    cosine, same = (embeddings @ embeddings.T)[first, second], names[first] == names[second]
-    figure, axes = new_figure(6, 3.4)
-    axis = axes[0, 0]
-    for chosen, label in ((same, "one speaker"), (~same, "two speakers")):
-        if chosen.any():
-            label = f"{label} (mean {cosine[chosen].mean():.2f})"
-            axis.hist(cosine[chosen], bins=bins, density=True, alpha=0.6, label=label)
-    axis.set(xlabel="cosine", ylabel="density", title="similarity of pairs")
-    axis.legend()
-    return figure
-
-
 def plot_umap(embeddings: np.ndarray, speakers: Sequence[str], title: str = "speakers (UMAP)", seed: int = 0) -> Figure:
     """Embeddings (N, D) brought to the plane by UMAP, one colour a speaker; needs at least 3 of them.
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from encoder.augment import sent
 from encoder.voices import at_speed
+from utils.audio.io import PCM16, from_pcm16
 from utils.data.manifest import Arrays, Utterance
 
-PCM = np.float32(1 / 32767)  # features hold int16
 ROW_SECONDS = 2000  # of audio that are played at another speed at once; bounds the memory for it
 
 
@@ -45,7 +45,7 @@ class OnDisk:
         needed = samples if speed == 1 else int(samples * speed) + 2
         start = int(place * (max(0, total - needed) + 1))
         pcm = self.arrays.read(recording, "wav", start, min(start + needed, total))
-        wav = at_speed(torch.from_numpy(pcm.astype(np.float32) * PCM)[None], speed)[0]
+        wav = at_speed(torch.from_numpy(from_pcm16(pcm))[None], speed)[0]
         return wav[torch.arange(samples) % len(wav)]
 
 
@@ -67,7 +67,7 @@ class OnDevice:
                 wav[row, : own[number]] = torch.from_numpy(rows[number])
             played = wav.to(device).float()
             for index, speed in enumerate(speeds):
-                changed = at_speed(played, speed).round().clamp(-32767, 32767).to(torch.int16)
+                changed = at_speed(played, speed).round().clamp(-PCM16, PCM16).to(torch.int16)
                 for row, number in enumerate(batch):
                     first, length = self.firsts[index, number], self.lengths[index, number]
                     self.pcm[first : first + length] = changed[row, :length]
@@ -82,7 +82,7 @@ class OnDevice:
         starts = (places * (np.maximum(0, lengths - samples) + 1)).astype(np.int64)
         bounds = sent(np.stack([firsts, starts, lengths])[:, :, None], self.device)
         index = bounds[0] + (bounds[1] + torch.arange(samples, device=self.device)) % bounds[2]
-        return self.pcm[index].float() * float(PCM)
+        return self.pcm[index].float() / PCM16
 
 
 def by_length(lengths: np.ndarray, most: int) -> list[np.ndarray]:

@@ -120,7 +120,7 @@ class VoiceStream:
         if piece.ndim != 1:
             raise ValueError(f"a piece is mono, (n,), not {piece.shape}")
         if piece.dtype == np.int16:
-            piece = piece.astype(np.float32) / 32768
+            piece = piece.astype(np.float32) / 32768  # as files are read (`utils.audio.io.PCM16`)
         if not np.isfinite(piece).all():
             raise CloningError("a piece of the stream holds NaN or infinite samples: check what records it")
         before = self.embedding

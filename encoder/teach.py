@@ -16,8 +16,9 @@ from tqdm import tqdm
 from encoder.config import PartialConfig, partial_slices
 from encoder.inference import SpeakerEncoder
 from encoder.names import TEACHER_FILE, Voice, voice_name
-from encoder.recordings import PCM, by_length
+from encoder.recordings import by_length
 from encoder.voices import at_speed, formant_move, voice_mel
+from utils.audio.io import PCM16
 from utils.data.manifest import Arrays, Manifest
 from utils.errors import CloningError
 from utils.files import atomic_path
@@ -85,7 +86,7 @@ def embed_clips(encoder: SpeakerEncoder, clips: list[np.ndarray], voice: Voice) 
     places = torch.tensor([(row, start) for row, mine in enumerate(slices) for start, _ in mine], device=device)
     frames = torch.tensor([mel_config.frames(n) for n in samples], device=device)
     with torch.inference_mode():
-        wav = at_speed(padded.to(device).float() * float(PCM), speed)
+        wav = at_speed(padded.to(device).float() / PCM16, speed)
         mel = voice_mel(wav, mel_config, moves)
         inside = torch.arange(mel.size(2), device=device) < frames[:, None]
         mel = torch.nn.functional.pad(mel * inside[:, None], (0, WINDOWS.frames))

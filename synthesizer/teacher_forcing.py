@@ -12,6 +12,7 @@ import numpy as np
 from synthesizer.data.dataset import KIND
 from synthesizer.features import prosody
 from synthesizer.inference import Synthesizer
+from utils.audio.io import from_pcm16
 from utils.audio.mel import MelConfig
 from utils.config import from_dict
 from utils.data.corpora import Clip
@@ -112,7 +113,7 @@ class TeacherForcing:
             read("tokens"), mel.T, embed / np.linalg.norm(embed), durations=durations, prosody=spoken,
             seed=seed_of(clip.id),
         )  # fmt: skip
-        return read("wav").astype(np.float32) / 32767, made.T
+        return from_pcm16(read("wav")), made.T
 
 
 def seed_of(name: str) -> int:

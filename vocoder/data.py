@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.audio.io import PCM16, from_pcm16
 from utils.audio.mel import MelConfig, mel_spectrogram
 from utils.config import from_dict
 from utils.data.manifest import Arrays, Manifest, Utterance
@@ -148,8 +149,8 @@ class Resident:
     def batch(self, which: np.ndarray, starts: np.ndarray, gains: np.ndarray) -> dict[str, Tensor]:
         """As `Crops.batch`."""
         first = torch.from_numpy(self.first[which] + starts).to(self.device, non_blocking=True)[:, None]
-        gain = torch.from_numpy((gains / 32768).astype(np.float32)).to(self.device, non_blocking=True)[:, None]
-        batch = {"wav": self.wav[first + self.around].flatten(1).float() * gain}
+        gain = torch.from_numpy(gains.astype(np.float32)).to(self.device, non_blocking=True)[:, None]
+        batch = {"wav": self.wav[first + self.around].flatten(1).float() / PCM16 * gain}
         if self.pitch is not None:
             batch["pitch"] = self.pitch[first + self.inside].float()
         if self.mels is not None:
@@ -163,7 +164,7 @@ def read_wav(arrays: Arrays, crop: Crop, frames: int, margin: int, mel: MelConfi
     pcm = _slice(arrays, crop.utterance, "wav", begin, end)
     wav = np.zeros(end - begin, np.float32)
     offset = max(-begin, 0)
-    wav[offset : offset + len(pcm)] = pcm.astype(np.float32) * (crop.gain / 32768)
+    wav[offset : offset + len(pcm)] = from_pcm16(pcm) * np.float32(crop.gain)
     return wav
 
 

@@ -167,7 +167,6 @@ def test_pictures(encoder):
         plots.plot_embedding(embeddings[0]),
         plots.plot_similarity(embeddings, speakers),
         plots.plot_similarity(embeddings[:2], speakers[:2], embeddings),
-        plots.plot_similarity_histogram(embeddings, speakers),
     ):
         figure.canvas.draw()
         assert figure.axes

@@ -114,7 +114,7 @@ def test_validation_hears_the_forced_mel_of_its_stretch(made):
         whole, stretch = (Arrays(out).read(utterance, name) for name in ("mel", "wav"))
         start = (len(stretch) // 200 - 40) // 2
         np.testing.assert_array_equal(item.mel.T, whole[start : start + 41])
-        np.testing.assert_allclose(item.wav, stretch[start * 200 :][:8000] / 32768, atol=1e-6)
+        np.testing.assert_allclose(item.wav, stretch[start * 200 :][:8000] / 32767, atol=1e-6)
 
 
 def test_the_recording_leads_the_model(made):

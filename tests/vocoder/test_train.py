@@ -137,7 +137,7 @@ def test_wavernn_learns_the_next_label_from_the_frames_around_it(data):
     got = task.losses(task.modules, task.batch(2), "generator", 2)["nll"]
     losses = []
     for crop in crops:
-        wav = torch.from_numpy(Arrays(data).read(crop.utterance, "wav").astype(np.float32) / 32768)
+        wav = torch.from_numpy(Arrays(data).read(crop.utterance, "wav").astype(np.float32) / 32767)
         wav = torch.nn.functional.pad(wav, (1000, 1000))  # five frames of silence around it
         start, labels = crop.start + 5, encode_mu_law(preemphasis(wav, 0.97).clamp(-1, 1), 512)
         mel = mel_spectrogram(wav, SYNTHESIZER_MEL)[None, :, start - 2 : start + 5 + 2] / 4

@@ -25,6 +25,9 @@ from utils.files import atomic_path, user_path
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
+# 16-bit integers of a full-scale sample in what we write, sets and files. What others recorded, files and microphones,
+# is read by 32768, as libsndfile has it: their lowest integer is -1.
+PCM16 = 32767
 _BLOCK = 1 << 18  # frames encoded at a time
 _MAX_FLOAT_PEAK = 16.0
 _DC = 0.01  # of the level, from which on a mean is an offset; a voice's own is 0.002 (0.0005 to 0.006 in ten corpora)
@@ -198,7 +201,12 @@ def peak_normalize(samples: np.ndarray, peak: float = 0.9) -> np.ndarray:
 
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
     """Floats to 16-bit integers: round(x * 32767), half to even; beyond full scale is cut off."""
-    return np.clip(np.rint(np.asarray(samples, dtype=np.float32) * 32767), -32768, 32767).astype(np.int16)
+    return np.clip(np.rint(np.asarray(samples, dtype=np.float32) * PCM16), -32768, 32767).astype(np.int16)
+
+
+def from_pcm16(pcm: np.ndarray) -> np.ndarray:
+    """What `to_pcm16` was given, as float32 and but for its rounding: pcm / 32767."""
+    return pcm.astype(np.float32) / np.float32(PCM16)
 
 
 def require_suffix(path: str | os.PathLike) -> None:

@@ -13,11 +13,6 @@ def label_to_float(labels: Tensor, levels: int) -> Tensor:
     return 2 * labels.float() / (levels - 1) - 1
 
 
-def float_to_label(x: Tensor, levels: int) -> Tensor:
-    """Floats in [-1, 1] -> real-valued labels in [0, levels - 1] (inverse of `label_to_float`, not rounded)."""
-    return (x + 1) * (levels - 1) / 2
-
-
 def encode_mu_law(x: Tensor, levels: int) -> Tensor:
     """Samples in [-1, 1] -> int64 labels: floor((sign(x) log(1 + mu |x|) / log(1 + mu) + 1) / 2 * mu + 1/2),
     mu = levels - 1."""

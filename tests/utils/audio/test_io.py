@@ -221,6 +221,13 @@ def test_pcm16_rounds_half_to_even_and_cuts_off():
     assert audio.to_pcm16(wave).tolist() == [0, 32767, -32767, 32767, -32768, 0, 2, 0]
 
 
+def test_pcm16_there_and_back():
+    pcm = np.arange(-32768, 32768).astype(np.int16)
+    wave = audio.from_pcm16(pcm)
+    assert wave.dtype == np.float32 and wave[-1] == 1 and wave[1] == -1
+    np.testing.assert_array_equal(audio.to_pcm16(wave), pcm)
+
+
 @settings(deadline=None)
 @given(waves.filter(len))
 def test_a_written_wav_comes_back_within_a_step(wave):
