@@ -56,6 +56,14 @@ def test_the_tree_has_every_room_and_no_other():
     assert [pattern for pattern in named if not fnmatch.filter(top, pattern)] == []
 
 
+def test_the_walk_names_functions_of_its_files():
+    walk = README.partition("### One clip")[2].partition("## ")[0]
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| (.*?) \|", walk, flags=re.MULTILINE)
+    assert len(rows) == 5
+    for path, what in rows:
+        assert re.search(rf"def {re.search('`([a-z_]+)`', what)[1]}\b", (ROOT / path).read_text(encoding="utf-8")), path
+
+
 def test_the_readme_names_commands_at_all():
     assert len(COMMANDS) > 12 and "make demo" in BLOCKS and "make test" in BLOCKS
 
