@@ -13,13 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from evaluation.judges import language_model
 from evaluation.judges.naturalness import RATE, REQUIREMENTS, Missing, at_rate, attempt
 from evaluation.lists.trials import DATA
 from evaluation.metrics.prosody import RecognizedWord
-from utils.audio.io import Waveform
+from utils.audio.io import Waveform, to_pcm16
 from utils.errors import CloningError, require_package
 
 logger = logging.getLogger(__name__)
@@ -110,8 +108,7 @@ class PocketSphinx:
         if len(samples) < RATE // 20:  # the decoder raises on less than a few frames
             return ""
         self._decoder.start_utt()
-        pcm = np.clip(np.round(samples * 32767), -32768, 32767).astype("<i2")
-        self._decoder.process_raw(pcm.tobytes(), full_utt=True)
+        self._decoder.process_raw(to_pcm16(samples).tobytes(), full_utt=True)
         self._decoder.end_utt()
         hypothesis = self._decoder.hyp()
         return hypothesis.hypstr if hypothesis else ""

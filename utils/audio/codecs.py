@@ -7,10 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from utils.audio.io import Waveform, resample
+from utils.audio.io import OPUS_RATES, Waveform, resample
 from utils.errors import CloningError
 
-OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 OTHERS_TO = 24000  # Hz: what a rate that Opus lacks is resampled to
 BLOCK_S = 30  # encoded at a time: libsndfile's encoder overflows on long audio
 Container = Literal["MP3", "OGG"]

@@ -33,7 +33,7 @@ _MAX_FLOAT_PEAK = 16.0
 _DC = 0.01  # of the level, from which on a mean is an offset; a voice's own is 0.002 (0.0005 to 0.006 in ten corpora)
 _DRIFT = 0.3  # of the level, from which on what is slower than 20 Hz is taken out too
 _DC_SECONDS = 0.5  # in less, half a period of a voice may look like an offset
-_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 _FORMATS = {
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
@@ -230,7 +230,7 @@ def write(path: str | os.PathLike, wav: Waveform, *, metadata: Mapping[str, str]
         raise CloningError(f"unknown metadata {unknown} for {path}; known are {_list(_TAGS)}")
     _require_finite(wav, f"what is to be written to {path}")
     container, subtype = _FORMATS[path.suffix.lower()]
-    if subtype == "OPUS" and wav.sample_rate not in _OPUS_RATES:
+    if subtype == "OPUS" and wav.sample_rate not in OPUS_RATES:
         wav = Waveform(resample(wav.samples, wav.sample_rate, 48000), 48000)
     buffer = io.BytesIO()  # libsndfile tells nothing of a disk that is full
     _encode(buffer, wav, container, subtype, tags)
