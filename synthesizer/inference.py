@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -36,7 +35,6 @@ from utils.voice import Voice, pitch_facts
 from utils.weights.checkpoint import Checkpoint, load_weights
 from utils.weights.networks import rebuild
 
-log = logging.getLogger(__name__)
 BATCH = 8  # sentences at once
 PROMPT_SECONDS = 12.0  # of a reference, whose frames are read
 MAX_TOKENS = 600

@@ -11,12 +11,13 @@ StopReason = Literal["token", "alignment", "limit"]
 FRAMES_PER_TOKEN = {"phonemes": 14, "characters": 11}  # of slow speech
 LIMIT_EXTRA_FRAMES = 60
 MIN_FRAMES = 11  # as published: no stop before
+STOP_THRESHOLD = 0.5  # of the stop token's probability
 LINGER_SECONDS = 0.4  # on the last token, after which nothing is left to say
 
 
-def frame_limit(n_tokens: int, symbol_set: str, rate: float = 1.0) -> int:
+def frame_limit(n_tokens: int, symbol_set: str) -> int:
     """The most mel frames that a text of so many tokens may take."""
-    return round((LIMIT_EXTRA_FRAMES + FRAMES_PER_TOKEN[symbol_set] * n_tokens) / min(1.0, rate))
+    return LIMIT_EXTRA_FRAMES + FRAMES_PER_TOKEN[symbol_set] * n_tokens
 
 
 class Stopper(Protocol):
@@ -37,11 +38,10 @@ class StoppingCriteria:
         limits: Sequence[int],
         reduction: int,
         frame_seconds: float,
-        threshold: float = 0.5,
         least: int = MIN_FRAMES,
     ) -> None:
         """lengths: tokens of each item; limits: frames at most; least: frames before the stop token counts."""
-        self.lengths, self.limits, self.reduction, self.threshold = lengths, limits, reduction, threshold
+        self.lengths, self.limits, self.reduction = lengths, limits, reduction
         self.least = least
         self.linger = max(1, round(LINGER_SECONDS / frame_seconds / reduction))
         self.frames: list[int] = [0] * len(lengths)
@@ -60,7 +60,7 @@ class StoppingCriteria:
         self.frames[item] += self.reduction
         at_end = place >= self.lengths[item] - 1
         self._lingering[item] = self._lingering[item] + 1 if at_end else 0
-        if probability > self.threshold and started >= self.least - self.reduction:
+        if probability > STOP_THRESHOLD and started >= self.least - self.reduction:
             self.reasons[item] = "token"
         elif self._lingering[item] > self.linger:
             self.reasons[item] = "alignment"

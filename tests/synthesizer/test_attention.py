@@ -116,4 +116,3 @@ def test_no_stop_token_counts_in_the_first_frames():
 def test_the_limit_grows_with_the_text():
     assert frame_limit(3, "phonemes") * 0.0125 < 2
     assert frame_limit(100, "phonemes") > 2 * frame_limit(40, "phonemes")
-    assert frame_limit(10, "phonemes", rate=0.5) == 2 * frame_limit(10, "phonemes")

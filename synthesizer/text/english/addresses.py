@@ -18,7 +18,6 @@ _MARKS = {
     "=": "equals", "&": "and", "#": "hash", "%": "percent", "~": "tilde", "+": "plus",
 }  # fmt: skip
 _NAME = r"[A-Za-z0-9][A-Za-z0-9-]*"
-_TOP = "|".join(sorted(_SPOKEN_DOMAINS | _SPELLED_DOMAINS))
 _EMAIL = re.compile(rf"(?:mailto:)?([A-Za-z0-9][\w.+-]*@{_NAME}(?:\.{_NAME})+)")
 _URL = re.compile(r"(?:https?|ftp)://[^\s<>\"')\]]+|\bwww\.[^\s<>\"')\]]+", re.IGNORECASE)
 _BARE = re.compile(
