@@ -26,6 +26,7 @@ from utils.environment import environment
 from utils.errors import CloningError
 from utils.processes import locked
 from utils.training import precision
+from utils.training.average import Average
 from utils.training.batches import Batches, loader_died, to_device
 from utils.training.clock import Clock, Duty
 from utils.training.log import RunLog, progress, setting, taken_over, tell
@@ -65,15 +66,13 @@ def train(
             finally:
                 run.close()
     except torch.OutOfMemoryError as error:
-        raise CloningError(
-            "out of memory: lower the batch size (--set data.batch_size=...) or use --precision auto"
-        ) from error
+        raise CloningError("out of memory: lower data.batch_size, or set training.precision to auto") from error
     except (RuntimeError, ConnectionError, EOFError) as error:
         if not config.workers or not loader_died(error):
             raise
         raise CloningError(
-            f"a process that prepares batches died, perhaps for want of memory: run the same command again with fewer "
-            f"--workers (now {config.workers}) or smaller batches (--set data....); it goes on from the last saved step"
+            f"a process that prepares batches died, perhaps for want of memory: run it again with fewer "
+            f"training.workers (now {config.workers}) or smaller batches; it goes on from the last saved step"
         ) from error
     best, last = run.out / "best.safetensors", run.out / "last.safetensors"
     return best if best.is_file() else last  # stopped before the first validation
@@ -89,7 +88,7 @@ class Run:
         if device not in ("auto", "cpu", "cuda"):
             raise CloningError(f"device {device!r}: choose auto, cpu or cuda")
         if device == "cuda" and not torch.cuda.is_available():
-            raise CloningError("device cuda: this machine or this torch has no CUDA; use --device cpu")
+            raise CloningError("device cuda: this machine or this torch has no CUDA; use cpu")
         kind = PartialState(cpu=device == "cpu").device.type
         self.precision = precision.resolve(config.precision, kind)
         self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=self.precision)
@@ -114,15 +113,14 @@ class Run:
             )  # fmt: skip
             for name, m in task.modules.items()
         }
-        self.step, self.position, self.best, self.since_best = 0, 0.0, math.inf, 0
+        self.step, self.best, self.since_best = 0, math.inf, 0
         self.clock = Clock(config)
         self.tally = Tally(self.accelerator.device)
         self.logged, self.last_log, self.waited = 0, 0.0, 0.0  # step and time of the last line, seconds without a batch
         self.primary = next(iter(task.modules))
-        self.ema: dict[str, Tensor] = {}
+        self.average = Average(config.ema_decay)
         self.wrapped: dict[str, nn.Module] = {}  # for several processes
         self.plain: dict[str, nn.Module] = {}  # the same, bare
-        self.live: dict[str, Tensor] = {}  # parameters and buffers that the checkpoint holds, which steps change
         self.stop_requested = self.validating = False
         self.unvalidated = False  # a signal ended the validation of this step: it is made good when the run goes on
         self.log = RunLog(out) if self.main else None
@@ -137,7 +135,7 @@ class Run:
                 module.load_state_dict(state["modules"][name])
                 self.optimizers[name].load_state_dict(state["optimizers"][name])
             self.step, self.best, self.since_best = state["step"], state["best"], state["since_best"]
-            self.clock, self.ema = Clock(self.config, state["seconds"]), state["ema"]
+            self.clock, self.average.weights = Clock(self.config, state["seconds"]), state["ema"]
             self.unvalidated = state["unvalidated"]
             if self.main:
                 log.info("resuming %s at step %d", self.out, self.step)
@@ -151,10 +149,7 @@ class Run:
         for name, module in self.task.modules.items():
             self.wrapped[name], self.optimizers[name] = self.accelerator.prepare(module.train(), self.optimizers[name])
         self.plain = {name: self.accelerator.unwrap_model(m) for name, m in self.wrapped.items()}
-        self.live = self.plain[self.primary].state_dict(keep_vars=True)
-        if self.config.ema_decay and not self.ema:
-            self.ema = {k: v.detach().clone() for k, v in self._weights().items()}
-        self.ema = {k: v.to(self.accelerator.device) for k, v in self.ema.items()}
+        self.average.follow(self.plain[self.primary], self.accelerator.device)
 
     def _weights(self) -> dict[str, Tensor]:
         return self.plain[self.primary].state_dict()
@@ -176,7 +171,7 @@ class Run:
                 "model": self.task.config,
                 "modules": modules,
                 "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
-                "ema": {k: v.cpu() for k, v in self.ema.items()},
+                "ema": {k: v.cpu() for k, v in self.average.weights.items()},
             },
         )
 
@@ -184,7 +179,7 @@ class Run:
         checkpoint.save_weights(
             self.out / name,
             kind=self.task.kind,
-            state=self.ema or self._weights(),
+            state=self.average.weights or self._weights(),
             config=self.task.config,
             mel=self.task.mel,
             step=self.step,
@@ -198,7 +193,7 @@ class Run:
         if self.log is not None:
             self.log.open({**self.settings, "environment": self.run_info["environment"]}, self.step)
         self.clock.start()
-        position = self.position = self.clock.position(self.step)
+        position = self.average.position = self.clock.position(self.step)
         validation = Duty(self.clock, self.config.validate_every, position)
         saving = Duty(self.clock, self.config.save_every, position)
         saved = self.logged = self.step
@@ -304,19 +299,9 @@ class Run:
         self.tally.add(values)
         if type(self.task).constrain is not Task.constrain:
             self.task.constrain(self._weights(), self.step)
-        if self.ema:
-            self._average()
-
-    def _average(self) -> None:
-        """Move the average on, by as much as the run has: as if by so many steps."""
-        advance, self.position = self.task.position - self.position, self.task.position
-        decay = min(self.config.ema_decay**advance, (1 + self.step) / (10 + self.step))
-        moving = [name for name, value in self.live.items() if value.is_floating_point()]
-        with torch.no_grad():
-            torch._foreach_lerp_([self.ema[n] for n in moving], [self.live[n] for n in moving], 1 - decay)
-            for name in self.live.keys() - set(moving):
-                self.ema[name].copy_(self.live[name])
-        self.task.constrain(self.ema, self.step)
+        if self.average.weights:
+            self.average.advance(self.task.position, self.step)
+            self.task.constrain(self.average.weights, self.step)
 
     def _totals(self) -> dict[str, float]:
         """Sums of the losses since they were last cleared; the one place that waits for a GPU."""
@@ -365,9 +350,6 @@ class Run:
     def _measure(self) -> Validation | None:
         """The task's validation, of the averaged weights where there are such; None when a signal ends it."""
         modules = dict(self.plain)
-        trained = {k: v.clone() for k, v in self._weights().items()} if self.ema else None
-        if self.ema:
-            modules[self.primary].load_state_dict(self.ema)
         for module in modules.values():
             module.eval()
         torch.manual_seed(self.config.seed)
@@ -375,14 +357,12 @@ class Run:
             self.validating = True
             if self.stop_requested:
                 return None
-            with torch.inference_mode():
+            with self.average.within(modules[self.primary]), torch.inference_mode():
                 return self.task.validate(modules)
         except ValidationEnded:
             return None
         finally:
             self.validating = False
-            if trained is not None:
-                modules[self.primary].load_state_dict(trained)
 
     def close(self) -> None:
         if self.log is not None:
@@ -398,5 +378,5 @@ def _not_finite(step: int, bad: Sequence[str], task: Task) -> CloningError:
     where = f" in the batch of {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else ""
     return CloningError(
         f"step {step}: not finite: {', '.join(bad) or 'the sum'}{where}: check those files or lower "
-        f"--set training.learning_rate; the last saved step is whole"
+        f"training.learning_rate; the last saved step is whole"
     )

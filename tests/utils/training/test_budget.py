@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tests.utils.training.test_loop import Toy, assert_equal, settings_for, weights
+from utils.config import SettingsParser
 from utils.errors import CloningError
 from utils.training import flags as training_flags
 from utils.training.clock import Clock
@@ -107,11 +108,11 @@ def test_the_moving_average_reaches_as_far_back_in_time(tmp_path, monkeypatch):
         task = Timed(monkeypatch, step=seconds)
         run = Run(task, budget(2, ema_decay=0.9), tmp_path, "cpu")
         run.prepare()
-        run.step, run.position, task.position = 10**6, 50.0, 50.0 + seconds
-        for value in run.ema.values():
+        run.step, run.average.position, task.position = 10**6, 50.0, 50.0 + seconds
+        for value in run.average.weights.values():
             value.zero_()
-        run._average()
-        moved = run.ema["weight"] / run.live["weight"].detach()
+        run.average.advance(run.task.position, run.step)
+        moved = run.average.weights["weight"] / run.plain[run.primary].state_dict()["weight"]
         torch.testing.assert_close(moved, torch.full_like(moved, 1 - 0.9**seconds), rtol=1e-4, atol=0)
         run.close()
 
@@ -223,10 +224,9 @@ def test_a_profile_says_how_fast_and_writes_nothing(tmp_path, monkeypatch):
     ],
 )
 def test_flags_give_a_run_its_length(flags, expected):
-    import argparse
 
-    parser = argparse.ArgumentParser()
-    training_flags.add_arguments(parser, "encoder", "")
+    parser = SettingsParser()
+    training_flags.add_arguments(parser, "encoder", "small")
     assert training_flags.settings_of(parser.parse_args(["data", "--out", "run", *flags])) == expected
     with pytest.raises(SystemExit):
         parser.parse_args(["data", "--out", "run", "--steps", "7", "--minutes", "1"])

@@ -149,7 +149,7 @@ class Starved(Toy):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_killed_loader_is_one_line_and_the_run_goes_on(tmp_path):
-    with pytest.raises(CloningError, match=r"^a process that prepares [^\n]*fewer --workers \(now 1\)[^\n]*$"):
+    with pytest.raises(CloningError, match=r"^a process that prepares [^\n]*fewer training.workers \(now 1\)[^\n]*$"):
         train(Starved(), settings_for(12, workers=1, save_every=1), tmp_path / "starved", device="cpu")
     assert 0 < checkpoint.load_training_state(tmp_path / "starved" / "state.pt")["step"] < 9
     train(Toy(), settings_for(12), tmp_path / "starved", device="cpu")
