@@ -20,8 +20,9 @@ EXAMPLE = (
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
-        description=f"{__doc__}\nWith --reference, speakers are recognised; without, voices are found and numbered.",
+        description=f"{__doc__}\nWith --reference, speakers are recognized; without, voices are found and numbered.",
         epilog=f"{EXAMPLE}\nRecord and analyse people only if they agree.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -63,12 +64,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="%(levelname)s: %(message)s")
     return exit_code(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:
+    """What the script does. Raises CloningError."""
     references = _references(args.reference)
     speakers = _speakers(args.speakers)
     if references and speakers is not None:

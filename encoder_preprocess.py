@@ -22,11 +22,12 @@ examples:
   python encoder_preprocess.py corpora/LibriSpeech corpora/VCTK --out data/encoder --jobs 4
   python encoder_preprocess.py corpora --out data/encoder --teacher encoder.pt --noise corpora/esc10
 
-Layouts of known corpora and any speaker/**/*.wav folder are recognised. A second run does only what is missing.
+Layouts of known corpora and any speaker/**/*.wav folder are recognized. A second run does only what is missing.
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    """What the script does. Raises CloningError."""
     for name, factors in (("--speeds", args.speeds), ("--formants", args.formants)):
         if factors and args.teacher is None:
             raise CloningError(f"{name} is for the teacher's embeddings: give --teacher CHECKPOINT too")
@@ -135,6 +137,7 @@ def _teach(args: argparse.Namespace, manifest: Manifest) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return exit_code(lambda: run(args))

@@ -32,6 +32,7 @@ figures/ and tensorboard/. The same command goes on where a run was stopped.
 
 
 def build_parser() -> SettingsParser:
+    """The command line."""
     parser = SettingsParser(description=__doc__, epilog=EPILOG)
     training_flags.add_arguments(parser, KIND, default="small")
     parser.add_argument(
@@ -41,6 +42,7 @@ def build_parser() -> SettingsParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    """What the script does. Raises CloningError."""
     assignments = training_flags.settings_of(args)
     if args.model:
         assignments.insert(0, f'model.architecture="{args.model}"')
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return exit_code(lambda: run(args))

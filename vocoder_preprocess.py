@@ -26,7 +26,7 @@ examples:
   python vocoder_preprocess.py corpora/LibriSpeech corpora/LJSpeech-1.1 --out data/vocoder --jobs 4
   python vocoder_preprocess.py data/synthesizer --synthesizer runs/synthesizer/best.safetensors --out data/forced
 
-Layouts of known corpora and any speaker/**/*.wav folder are recognised; no transcripts are needed. Mels are not stored:
+Layouts of known corpora and any speaker/**/*.wav folder are recognized; no transcripts are needed. Mels are not stored:
 training computes them from the waveforms. A second run does only what is missing.
 
 With --synthesizer a vocoder can learn to mend what that synthesizer does wrong. In place of corpora it takes the set
@@ -36,6 +36,7 @@ that the synthesizer was trained on, made by synthesizer_preprocess.py --keep-au
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -59,6 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    """What the script does. Raises CloningError."""
+
     def keep(clip: Clip) -> bool:
         return not any(fnmatchcase(clip.speaker, pattern) for pattern in args.exclude)
 
@@ -91,6 +94,7 @@ def teacher_of(args: argparse.Namespace) -> TeacherForcing:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return exit_code(lambda: run(args))

@@ -26,12 +26,14 @@ from vocoder.train import build_task
 
 
 def build_parser() -> SettingsParser:
+    """The command line."""
     parser = SettingsParser(description=__doc__)
     training_flags.add_arguments(parser, "vocoder", default="source_filter")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
+    """What the script does. Raises CloningError."""
     settings = training_flags.settings_of(args)
     config = load_config(RunConfig, "vocoder", args.config, settings)
     manifest = read_manifest(args.data, "vocoder")
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return exit_code(lambda: run(args))

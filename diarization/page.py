@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from diarization.pipeline import Diarization
-from diarization.plots import colours
+from diarization.plots import colors
 from utils.audio.codecs import opus_bytes
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -24,7 +24,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 def to_html(result: Diarization, title: str) -> str:
     """The page, whole; `title` and the speakers' names are shown as they are, whatever is in them."""
     table = "".join(
-        f'<tr><td><i style="background:{_colour(result, name)}"></i>{html.escape(name)}</td>'
+        f'<tr><td><i style="background:{_color(result, name)}"></i>{html.escape(name)}</td>'
         f"<td>{seconds:.1f} s</td><td>{100 * seconds / max(result.audio.seconds, 1e-9):.0f}%</td><td>{turns}</td></tr>"
         for name, (seconds, turns) in result.talk_time().items()
     )
@@ -38,12 +38,12 @@ def to_html(result: Diarization, title: str) -> str:
 
 
 def as_data(result: Diarization) -> dict[str, Any]:
-    """What the script draws: names, colours, turns [start, stop, index], times and cosines of the windows."""
+    """What the script draws: names, colors, turns [start, stop, index], times and cosines of the windows."""
     names = list(dict.fromkeys([*result.speakers, *(turn.speaker for turn in result.turns)]))
     index = {name: i for i, name in enumerate(names)}
     return {
         "names": names,
-        "colours": [colours(names)[name] for name in names],
+        "colors": [colors(names)[name] for name in names],
         "seconds": round(result.audio.seconds, 3),
         "turns": [[round(t.start, 2), round(t.stop, 2), index[t.speaker]] for t in result.turns],
         "times": np.round(result.times, 2).tolist(),
@@ -58,6 +58,6 @@ def for_script(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _colour(result: Diarization, name: str) -> str:
+def _color(result: Diarization, name: str) -> str:
     names = list(dict.fromkeys([*result.speakers, *(turn.speaker for turn in result.turns)]))
-    return colours(names)[name]
+    return colors(names)[name]

@@ -28,7 +28,7 @@ UNKNOWN = "unknown"  # speaks, and is none of the references
 
 @dataclass(frozen=True)
 class Diarization:
-    """Turns in order; speakers S; times (W,) of the windows' centres in seconds and cosines (W, S) of each window with
+    """Turns in order; speakers S; times (W,) of the windows' centers in seconds and cosines (W, S) of each window with
     each speaker's voice; the audio (mono, as it was heard)."""
 
     turns: list[Turn]
@@ -44,6 +44,7 @@ class Diarization:
         return talk_time(self.turns)
 
     def as_json(self) -> dict[str, Any]:
+        """Plain values: what `diarize.py --json` writes."""
         speakers = {name: {"seconds": round(s, 3), "turns": n} for name, (s, n) in self.talk_time().items()}
         return {
             "seconds": round(self.audio.seconds, 3),
@@ -66,7 +67,7 @@ class Diarizer:
 
     >>> diarizer = Diarizer.load("saved_models/default")
     >>> diarizer.diarize("meeting.wav").talk_time()                              # speakers are found
-    >>> diarizer.diarize("meeting.wav", {"Ann": ["ann.wav"], "Ben": ["ben.wav"]})  # ... or recognised
+    >>> diarizer.diarize("meeting.wav", {"Ann": ["ann.wav"], "Ben": ["ben.wav"]})  # ... or recognized
     """
 
     def __init__(
@@ -171,7 +172,7 @@ class Diarizer:
         )
 
     def _stay_of(self, windows: SpeechWindows) -> np.ndarray:
-        return self._stay(windows.centres, windows.segment)
+        return self._stay(windows.centers, windows.segment)
 
     def _stay(self, times: np.ndarray, stretch: np.ndarray) -> np.ndarray:
         return clustering.stay_probability(times, stretch, self.settings.mean_turn, self.settings.change_at_pause)
@@ -184,7 +185,7 @@ class Diarizer:
         for k in range(len(windows.speech)):
             inside, chosen = slice(*np.searchsorted(stretch, [k, k + 1])), windows.segment == k
             for s in range(evidence.shape[1]):
-                per_frame[inside, s] = np.interp(at[inside], windows.centres[chosen], evidence[chosen, s])
+                per_frame[inside, s] = np.interp(at[inside], windows.centers[chosen], evidence[chosen, s])
         seconds = np.diff(edges, axis=1)
         path = clustering.viterbi(clustering.EVIDENCE * seconds * per_frame, self._stay(at, stretch), share)
         return absorb_short(from_frames(edges, path, stretch, labels), self.settings.min_turn)
@@ -193,7 +194,7 @@ class Diarizer:
         self, audio: Waveform, windows: SpeechWindows, turns: list[Turn], names: list[str], means: np.ndarray
     ) -> Diarization:
         cosines = windows.embeddings @ means.T
-        return Diarization(turns, names, windows.centres, cosines, audio, self.settings, self.encoder.fingerprint)
+        return Diarization(turns, names, windows.centers, cosines, audio, self.settings, self.encoder.fingerprint)
 
 
 def frames(speech: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:

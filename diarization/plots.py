@@ -12,21 +12,21 @@ from utils.plots import new_figure, plain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = ("#3366cc", "#dc7a00", "#109618", "#b82e9e", "#0099a8", "#994422", "#7048c8", "#8a8a00")
+COLORS = ("#3366cc", "#dc7a00", "#109618", "#b82e9e", "#0099a8", "#994422", "#7048c8", "#8a8a00")
 GREY = "#888888"
 _POINTS = 4000  # of a curve: more than a picture has columns
 
 
-def colours(names: list[str]) -> dict[str, str]:
-    """A colour for each name; grey for who is none of the references."""
-    palette = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(n for n in names if n != UNKNOWN)}
+def colors(names: list[str]) -> dict[str, str]:
+    """A color for each name; grey for who is none of the references."""
+    palette = {name: COLORS[i % len(COLORS)] for i, name in enumerate(n for n in names if n != UNKNOWN)}
     return palette | {UNKNOWN: GREY}
 
 
 def plot_diarization(result: Diarization, title: str = "") -> Figure:
     """Cosine of the sliding window with each voice above, turns below."""
     names = list(dict.fromkeys([*result.speakers, *(turn.speaker for turn in result.turns)]))
-    palette = colours(names)
+    palette = colors(names)
     figure, axes = new_figure(
         14, 4 + 0.3 * len(names), rows=2, sharex=True, height_ratios=[3, max(1.0, 0.35 * len(names))]
     )

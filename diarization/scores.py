@@ -44,6 +44,7 @@ class Calibration:
         return (embeddings - self.mean) @ self.projection
 
     def save(self, path: str | Path) -> None:
+        """Write the JSON file that `load` reads."""
         numbers = {name: _short(getattr(self, name)) for name in ("mean", "projection", "between")}
         content = {
             "format": FORMAT,
@@ -60,7 +61,7 @@ class Calibration:
         path = Path(path)
         remedy = f"make one: {COMMAND}"
         if not path.is_file():
-            raise CloningError(f"{path}: no calibration of this encoder for diarisation; {remedy}")
+            raise CloningError(f"{path}: no calibration of this encoder for diarization; {remedy}")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             arrays = [np.array(content[name], np.float32) for name in ("mean", "projection", "between")]
@@ -71,7 +72,7 @@ class Calibration:
                 str(content["encoder"]), mean, projection, between, float(content["threshold"]), dict(content["about"])
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise CloningError(f"{path} is not a calibration for diarisation; {remedy}") from error
+            raise CloningError(f"{path} is not a calibration for diarization; {remedy}") from error
         if not known or not fits or not all(np.isfinite(array).all() for array in arrays):
             raise CloningError(f"{path} is damaged or of another version; {remedy}")
         if calibration.encoder != encoder:

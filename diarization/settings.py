@@ -1,4 +1,4 @@
-"""What diarisation may be tuned by; the calibration of an encoder lies in a file of its own (`diarization.scores`)."""
+"""What diarization may be tuned by; the calibration of an encoder lies in a file of its own (`diarization.scores`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class DiarizationSettings:
     hop: float = 0.4  # from one window to the next
     vad: VadConfig = field(default_factory=lambda: VadConfig(max_silence=3))  # wider edges cost more than they save
     max_pause: float = 0.5  # shorter silences belong to the turn
-    min_turn: float = 0.4  # a shorter turn goes to its neighbour
+    min_turn: float = 0.4  # a shorter turn goes to its neighbor
     min_speech: float = 1.0  # less in a recording or a reference is refused
     frame: float = 0.1  # resolution of the changes of speaker inside speech
     mean_turn: float = 8.0  # how long one speaks before another does

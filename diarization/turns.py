@@ -22,6 +22,7 @@ class Turn:
 
     @property
     def seconds(self) -> float:
+        """Duration."""
         return self.stop - self.start
 
 
@@ -38,7 +39,7 @@ def from_frames(edges: np.ndarray, labels: np.ndarray, stretch: np.ndarray, name
 
 
 def absorb_short(turns: Sequence[Turn], shortest: float) -> list[Turn]:
-    """Turns shorter than `shortest` go to the neighbour that they touch: the one that speaks on both sides, else the
+    """Turns shorter than `shortest` go to the neighbor that they touch: the one that speaks on both sides, else the
     longer. One that touches none stays: somebody did say something."""
     turns = _join(sorted(turns))
     while True:

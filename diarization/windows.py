@@ -27,7 +27,7 @@ class SpeechWindows:
     """W windows over the speech of a recording of `seconds`.
 
     speech (K, 2): stretches of speech, in seconds; spans (W, 2): the windows; segment (W,): the stretch that a window
-    lies in; owned (W,): seconds of speech that are nearer to its centre than to another's; embeddings (W, D), norm 1.
+    lies in; owned (W,): seconds of speech that are nearer to its center than to another's; embeddings (W, D), norm 1.
     """
 
     seconds: float
@@ -38,7 +38,8 @@ class SpeechWindows:
     embeddings: np.ndarray
 
     @property
-    def centres(self) -> np.ndarray:
+    def centers(self) -> np.ndarray:
+        """Centers of the windows in seconds: (W,)"""
         return self.spans.mean(axis=1)
 
 
@@ -111,9 +112,9 @@ def slide(span: tuple[float, float], window: float, hop: float) -> np.ndarray:
 
 
 def owned_seconds(windows: np.ndarray, span: tuple[float, float]) -> np.ndarray:
-    """Of windows (N, 2) over one stretch: how many of its seconds are nearest to the centre of each (N,)"""
-    centres = windows.mean(axis=1)
-    edges = np.r_[span[0], (centres[1:] + centres[:-1]) / 2, span[1]]
+    """Of windows (N, 2) over one stretch: how many of its seconds are nearest to the center of each (N,)"""
+    centers = windows.mean(axis=1)
+    edges = np.r_[span[0], (centers[1:] + centers[:-1]) / 2, span[1]]
     return np.diff(edges)
 
 

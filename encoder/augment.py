@@ -66,7 +66,7 @@ def augment(
         return convolve(x, made)
 
     def noise(x: Tensor, n: int) -> Tensor:
-        sound = coloured_noise(uniform(0, 2)(n), samples, noises)
+        sound = colored_noise(uniform(0, 2)(n), samples, noises)
         if sounds.noise is not None:
             sound = torch.where(uniform(0, 1)(n)[:, None] < 0.5, sounds.noise(n, draws), sound)
         return add_at_snr(x, sound, uniform(*config.noise_snr_db)(n))
@@ -108,7 +108,7 @@ def add_at_snr(wav: Tensor, sound: Tensor, snr_db: Tensor) -> Tensor:
     return wav + sound * torch.where(other > 1e-20, factor, torch.zeros_like(factor))
 
 
-def coloured_noise(tilt: Tensor, samples: int, noises: torch.Generator) -> Tensor:
+def colored_noise(tilt: Tensor, samples: int, noises: torch.Generator) -> Tensor:
     """Gaussian noise (B, T) whose power falls as f^-tilt (B,): 0 white, 2 brown."""
     size = fast_length(samples)
     spectrum = torch.fft.rfft(torch.randn(len(tilt), size, generator=noises, device=tilt.device))
@@ -148,7 +148,7 @@ def band_pass(wav: Tensor, low_hz: Tensor, high_hz: Tensor, rate: int) -> Tensor
 
 
 def equalize(wav: Tensor, gains_db: Tensor, rate: int) -> Tensor:
-    """A microphone's colour: gains (B, P) at P frequencies from 60 Hz to half the rate, even in octaves."""
+    """A microphone's color: gains (B, P) at P frequencies from 60 Hz to half the rate, even in octaves."""
     octaves = np.log2(rate / 2 / 60) / (gains_db.size(1) - 1)
 
     def gain(frequency: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def mu_law_8_bit(wav: Tensor) -> Tensor:
 def thin_out(wav: Tensor, depth_db: Tensor) -> Tensor:
     """What a codec of a low rate drops: in each frame of 32 ms, all that lies `depth_db` (B,) under its loudest bin."""
     half = 256
-    window = torch.hann_window(2 * half, device=wav.device)  # halves of neighbours sum to 1; istft would wait for a GPU
+    window = torch.hann_window(2 * half, device=wav.device)  # halves of neighbors sum to 1; istft would wait for a GPU
     frames = torch.nn.functional.pad(wav, (half, half + -wav.size(1) % half)).unfold(1, 2 * half, half)
     spectrum = torch.fft.rfft(frames * window)
     level = spectrum.abs()

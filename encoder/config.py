@@ -136,6 +136,7 @@ class DataConfig:
 
     @property
     def batch_size(self) -> int:
+        """Crops in a batch."""
         return self.speakers * self.utterances
 
 
@@ -143,14 +144,14 @@ class DataConfig:
 class AugmentConfig:
     """What may happen to a training crop: every effect by its own probability; all 0 turns augmentation off."""
 
-    noise: float = 0.3  # coloured noise, or the noise files of the feature set
+    noise: float = 0.3  # colored noise, or the noise files of the feature set
     noise_snr_db: tuple[float, float] = (0.0, 25.0)
     babble: float = 0.2  # one to three other utterances on top
     babble_snr_db: tuple[float, float] = (8.0, 25.0)
     reverb: float = 0.2  # a room's decay, made of shaped noise
     reverb_seconds: tuple[float, float] = (0.1, 0.6)  # RT60
     reverb_rooms: float = 0.5  # share of the reverbs that is a simulated room of the feature set, if it holds some
-    equalizer: float = 0.0  # a microphone's colour
+    equalizer: float = 0.0  # a microphone's color
     equalizer_db: float = 8.0  # at most, up or down
     band_limit: float = 0.2  # a low-pass and a high-pass of random corner
     telephone: float = 0.1  # 300-3400 Hz and 8-bit mu-law
@@ -187,6 +188,7 @@ class AugmentConfig:
 
     @property
     def any(self) -> bool:
+        """Whether any effect changes the waveform."""
         sounds = (self.noise, self.babble, self.reverb, self.equalizer, self.band_limit, self.telephone)
         return any((*sounds, self.thinning, self.codec, self.gain))
 

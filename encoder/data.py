@@ -109,6 +109,7 @@ class TrainingBatches:
         return batch
 
     def names(self, step: int) -> list[str]:
+        """Utterances in the batch of a step."""
         _, utterances = self.cycler.draw(step, self.data.speakers, self.data.utterances)
         return [self.utterances[number].id for number in utterances.ravel()]
 

@@ -66,6 +66,7 @@ class SpeakerEncoder:
 
     @property
     def embedding_size(self) -> int:
+        """D."""
         return self.config.embedding_size
 
     def __repr__(self) -> str:
@@ -99,7 +100,7 @@ class SpeakerEncoder:
     def stream(self, *, min_seconds: float = 1.6, gain: float | None = None, vad: VadConfig = DEFAULT) -> VoiceStream:
         """Embed a voice while it is being heard, from pieces of any length (`encoder.streaming.VoiceStream`).
 
-        min_seconds: voice wanted before the first embedding; gain: a factor that stands for the volume normalisation
+        min_seconds: voice wanted before the first embedding; gain: a factor that stands for the volume normalization
         where the level is known; None follows the level of what was heard so far.
         """
         return VoiceStream(self, min_seconds, gain, vad)

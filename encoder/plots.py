@@ -38,8 +38,8 @@ def plot_similarity(
     image = axis.imshow(matrix, cmap="magma", vmin=min(0.0, float(matrix.min())), vmax=1, interpolation="none")
     figure.colorbar(image, ax=axis, shrink=0.8)
     edges = [0, *(i for i in range(1, len(labels)) if labels[i] != labels[i - 1]), len(labels)]
-    centres = [(a + b - 1) / 2 for a, b in zip(edges, edges[1:], strict=False)]
-    axis.set_yticks(centres, [plain(labels[a]) for a in edges[:-1]], fontsize=7)
+    centers = [(a + b - 1) / 2 for a, b in zip(edges, edges[1:], strict=False)]
+    axis.set_yticks(centers, [plain(labels[a]) for a in edges[:-1]], fontsize=7)
     for edge in edges[1:-1]:
         axis.axhline(edge - 0.5, color="white", linewidth=0.4)
         if columns is None:
@@ -49,7 +49,7 @@ def plot_similarity(
 
 
 def plot_umap(embeddings: np.ndarray, speakers: Sequence[str], title: str = "speakers (UMAP)", seed: int = 0) -> Figure:
-    """Embeddings (N, D) brought to the plane by UMAP, one colour a speaker; needs at least 3 of them.
+    """Embeddings (N, D) brought to the plane by UMAP, one color a speaker; needs at least 3 of them.
 
     Raises ValueError for fewer.
     """
@@ -58,10 +58,10 @@ def plot_umap(embeddings: np.ndarray, speakers: Sequence[str], title: str = "spe
     axis = axes[0, 0]
     names = list(dict.fromkeys(speakers))
     labels = np.asarray(speakers)
-    colours = _colours(len(names))
-    for name, colour in zip(names, colours, strict=True):
+    colors = _colors(len(names))
+    for name, color in zip(names, colors, strict=True):
         x, y = points[labels == name].T
-        axis.scatter(x, y, s=24, color=colour, label=plain(name))
+        axis.scatter(x, y, s=24, color=color, label=plain(name))
     if len(names) <= 24:
         axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     axis.set(title=plain(title), xticks=[], yticks=[])
@@ -86,7 +86,7 @@ def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
     return reducer.fit_transform(embeddings)
 
 
-def _colours(n: int) -> list:
+def _colors(n: int) -> list:
     from matplotlib import colormaps
 
     palette = colormaps["tab20" if n <= 20 else "gist_rainbow"]

@@ -35,6 +35,7 @@ class OnDisk:
         self.arrays, self.recordings, self.speeds = arrays, recordings, speeds
 
     def crops(self, numbers: np.ndarray, places: np.ndarray, speeds: np.ndarray, samples: int) -> Tensor:
+        """As `Recordings.crops`."""
         rows = zip(numbers.tolist(), places.tolist(), speeds.tolist(), strict=True)
         return torch.stack([self._crop(number, place, self.speeds[speed], samples) for number, place, speed in rows])
 
@@ -78,6 +79,7 @@ class OnDevice:
         return int(sum(2 * 16_000 * seconds / speed for speed in speeds))
 
     def crops(self, numbers: np.ndarray, places: np.ndarray, speeds: np.ndarray, samples: int) -> Tensor:
+        """As `Recordings.crops`."""
         lengths, firsts = self.lengths[speeds, numbers], self.firsts[speeds, numbers]
         starts = (places * (np.maximum(0, lengths - samples) + 1)).astype(np.int64)
         bounds = sent(np.stack([firsts, starts, lengths])[:, :, None], self.device)

@@ -76,9 +76,11 @@ class EncoderTask(Task):
         return True
 
     def batch(self, step: int) -> Batch:
+        """As `TrainingBatches.batch`."""
         return self.batches.batch(step, self.progress)
 
     def names(self, step: int) -> list[str]:
+        """Utterances in the batch of a step."""
         return self.batches.names(step)
 
     def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:

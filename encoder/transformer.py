@@ -15,7 +15,7 @@ from encoder.config import EncoderConfig, TransformerConfig
 from encoder.network import EncoderNetwork, completed
 from utils.linear import Linear
 
-LOG_FLOOR = 1e-6  # of the power mel; about -60 dB under the speech that the volume normalisation leaves
+LOG_FLOOR = 1e-6  # of the power mel; about -60 dB under the speech that the volume normalization leaves
 
 
 class TransformerEncoder(EncoderNetwork):

@@ -85,6 +85,7 @@ class WaveRNNConfig:
 
     @property
     def outputs(self) -> int:
+        """Numbers that the last layer gives a sample."""
         return 2**self.bits if self.mode == "raw" else 30
 
 

@@ -29,7 +29,7 @@ def edge_frames(config: MelConfig) -> int:
 def crop_mel(wav: Tensor, config: MelConfig) -> Tensor:
     """Mel of a crop without the frames that saw its edges, so that they equal those of the whole utterance.
 
-    wav (B, (F - 1 + 2 * edge) * hop) -> (B, M, F): frame 0 is centred on sample edge * hop
+    wav (B, (F - 1 + 2 * edge) * hop) -> (B, M, F): frame 0 is centered on sample edge * hop
     """
     edge = edge_frames(config)
     return mel_spectrogram(wav, config)[:, :, edge:-edge]
@@ -119,7 +119,7 @@ class Crops:
 class Resident:
     """The training part of a set as a few long tensors on a device, so that a batch is cut by indices.
 
-    One row is a frame: `hop` samples from its centre on. A pause of `margin` rows lies between utterances.
+    One row is a frame: `hop` samples from its center on. A pause of `margin` rows lies between utterances.
     """
 
     def __init__(self, crops: Crops, device: torch.device) -> None:

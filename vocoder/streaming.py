@@ -62,6 +62,7 @@ class StreamedWaveRNN:
         self.last = 0.0  # the sample before, which de-emphasis goes on from
 
     def render(self, mel: Tensor, first: int, count: int) -> np.ndarray:
+        """mel (M, F) from some frame on, of which hops first .. first + count are wanted -> (count * hop_length,)"""
         config, hop = self.model.config, self.weights.hop_length
         # silence where the mel ends; where only this piece of it does, the hops wanted do not depend on it
         scaled = F.pad(mel[None] * config.mel_scale, (config.pad, config.pad), value=-1.0)
@@ -81,6 +82,7 @@ class StreamedSource:
         self.done, self.phase = 0, 0.0  # hops made, cycles gone by until then
 
     def render(self, mel: Tensor, first: int, count: int) -> np.ndarray:
+        """mel (M, F) from some frame on, of which hops first .. first + count are wanted -> (count * hop_length,)"""
         mel, hop = mel[None], self.model.hop_length
         pitch = self.model.pitch(mel)
         phase = self.model.phases(pitch)

@@ -54,9 +54,11 @@ class VocoderTask(Task):
 
     @staticmethod
     def margin_of(run: RunConfig) -> int:
+        """Frames of waveform around a crop that its loss needs."""
         return edge_frames(run.model.mel)
 
     def batch(self, step: int) -> Batch:
+        """The crops of a step."""
         return self.crops.batch(step)
 
     def resident(self, device: torch.device) -> bool:
@@ -69,6 +71,7 @@ class VocoderTask(Task):
         return True
 
     def names(self, step: int) -> list[str]:
+        """Utterances in the batch of a step."""
         return [crop.utterance.id for crop in self.crops.at(step)]
 
 
@@ -82,6 +85,7 @@ class WaveformTask(VocoderTask):
             self.modules["discriminator"] = Discriminators(run.discriminator)
 
     def batch(self, step: int) -> Batch:
+        """The crops of a step."""
         batch = super().batch(step)
         if self.run.model.sourced:
             start = rng(self.run.training.seed, step, 1).integers(2**31, size=len(batch["wav"]))
@@ -89,14 +93,17 @@ class WaveformTask(VocoderTask):
         return batch
 
     def adversarial(self, step: int) -> bool:
+        """Whether the discriminators take part in a step."""
         start = self.run.discriminator.start
         reached = self.position if self.run.training.minutes else step
         return start is not None and reached > start
 
     def phases(self, step: int) -> list[str]:
+        """The modules whose losses a step minimizes, in this order."""
         return ["discriminator", "generator"] if self.adversarial(step) else ["generator"]
 
     def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
+        """The weighted losses of a phase, () each."""
         self.step = step
         weights, objective = self.run.loss, self.run.discriminator.objective
         mel, target = inputs_and_target(batch, self.mel_config)
@@ -152,9 +159,11 @@ class WaveRNNTask(VocoderTask):
 
     @staticmethod
     def margin_of(run: RunConfig) -> int:
+        """Frames of waveform around a crop that its loss needs."""
         return edge_frames(run.model.mel) + run.model.wavernn.pad
 
     def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
+        """The weighted losses of a phase, () each."""
         wav = batch["wav"]
         mel = batch["mel"] if "mel" in batch else crop_mel(wav, self.mel_config)
         hop = self.mel_config.hop_length
@@ -167,6 +176,7 @@ class WaveRNNTask(VocoderTask):
         return {"nll": likelihood, "_sparsity": torch.tensor(self.pruner.sparsity)}
 
     def constrain(self, weights: Mapping[str, Tensor], step: int) -> None:
+        """Prune `weights` in place, as the schedule has it."""
         if self.pruner is not None:
             timed = self.run.training.minutes > 0  # then steps are shares of the time, and some are passed over
             self.pruner.constrain(weights, self.run.pruning.reached(self.position) if timed else step)
@@ -178,11 +188,11 @@ class WaveRNNTask(VocoderTask):
         """
         sizes = self.run.model.wavernn
         levels = 2 ** (sizes.bits if sizes.mode == "raw" else 16)
-        emphasised = preemphasis(wav, sizes.preemphasis).clamp(-1, 1)[:, start : start + length + 1]
+        emphasized = preemphasis(wav, sizes.preemphasis).clamp(-1, 1)[:, start : start + length + 1]
         if sizes.mode == "mol":
-            logits = model(emphasised[:, :-1], mel * sizes.mel_scale)
-            return mixture_loss(logits.float(), emphasised[:, 1:], levels)
-        labels = encode_mu_law(emphasised, levels)
+            logits = model(emphasized[:, :-1], mel * sizes.mel_scale)
+            return mixture_loss(logits.float(), emphasized[:, 1:], levels)
+        labels = encode_mu_law(emphasized, levels)
         logits = model(label_to_float(labels[:, :-1], levels), mel * sizes.mel_scale)
         return F.cross_entropy(logits.float().transpose(1, 2), labels[:, 1:])
 

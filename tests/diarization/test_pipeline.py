@@ -78,7 +78,7 @@ def test_turns_keep_every_frame(labels):
         assert after.start - before.stop > 1e-6 or (min(before.seconds, after.seconds) > 0.34)
 
 
-def test_a_short_turn_goes_to_the_neighbour_it_touches():
+def test_a_short_turn_goes_to_the_neighbor_it_touches():
     turns = [Turn(0, 3, "a"), Turn(3, 3.2, "b"), Turn(3.2, 8, "a"), Turn(9, 9.2, "b")]
     assert absorb_short(turns, 0.4) == [Turn(0, 8, "a"), Turn(9, 9.2, "b")]  # alone between silences: it was said
     turns = [Turn(0, 3, "a"), Turn(3, 3.2, "b"), Turn(3.2, 5, "c")]

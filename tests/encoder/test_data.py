@@ -305,11 +305,11 @@ def test_thinning_drops_what_is_quiet_and_keeps_the_voice():
     assert (power(shallow - wav) < 0.1 * power(wav)).all()
 
 
-def test_coloured_noise_is_of_any_length_and_colour(noises):
+def test_colored_noise_is_of_any_length_and_color(noises):
     for samples in (1, 7, 16000, 12345):
-        sound = effects.coloured_noise(torch.tensor([0.0, 2.0]), samples, noises)
+        sound = effects.colored_noise(torch.tensor([0.0, 2.0]), samples, noises)
         assert sound.shape == (2, samples) and sound.isfinite().all() and sound.any()
-    spectrum = torch.fft.rfft(effects.coloured_noise(torch.tensor([0.0, 2.0]), RATE, noises)).abs().square()
+    spectrum = torch.fft.rfft(effects.colored_noise(torch.tensor([0.0, 2.0]), RATE, noises)).abs().square()
     fall = spectrum[:, 100:200].mean(dim=1) / spectrum[:, 1000:2000].mean(dim=1)
     assert fall[0] < 2 and 50 < fall[1] < 200  # a decade of f^-2
 

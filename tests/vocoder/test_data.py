@@ -60,7 +60,7 @@ def test_crop_mel_drops_what_saw_the_edges():
     louder = wav.clone()
     louder[:, 8 * HOP : 12 * HOP] *= 2
     same = crop_mel(wav, SYNTHESIZER_MEL)[:, :, :4] == crop_mel(louder, SYNTHESIZER_MEL)[:, :, :4]
-    assert same.all()  # frame i is centred on sample (i + 2) * hop and hears two hops to each side
+    assert same.all()  # frame i is centered on sample (i + 2) * hop and hears two hops to each side
 
 
 def test_every_stretch_comes_once_in_a_round_and_long_recordings_count_by_length(manifest):
@@ -207,8 +207,8 @@ def test_recorded_training_items(shared_golden):
         assert np.array_equal(labels[start + 1 : start + 1001], recorded["collate/y"][row])
     raw, rate = soundfile.read(shared_golden / "clips" / "1320.wav", dtype="float32")
     assert rate == 16000
-    emphasised = preemphasis(torch.from_numpy(raw) * (0.9 / np.abs(raw).max()), 0.97).clamp(-1, 1)
-    labels = encode_mu_law(emphasised, 512).numpy()
+    emphasized = preemphasis(torch.from_numpy(raw) * (0.9 / np.abs(raw).max()), 0.97).clamp(-1, 1)
+    labels = encode_mu_law(emphasized, 512).numpy()
     # the recorded item was trimmed of silence first, by whole windows of the VAD: find where it lies in the clip
     probe = recorded["1320/quant"][20000:20400]
     windows = np.lib.stride_tricks.sliding_window_view(labels, 400)[20000:30000:80]

@@ -40,7 +40,7 @@ def test_removing_weight_norm_changes_nothing_but_the_parameters():
 
 
 def test_centred_frames_reach_both_sides_equally():
-    """Frame f is centred on sample f * hop, as in the mel."""
+    """Frame f is centered on sample f * hop, as in the mel."""
     torch.manual_seed(0)
     config = dataclasses.replace(USUAL, resblock_kernels=(3,), resblock_dilations=(1,))
     # in float64, so that the faint edges of what a frame reaches are not lost in the rounding of the rest

@@ -233,8 +233,8 @@ def test_a_fresh_wavernn_takes_labels_for_ordered(data, mode):
     rest = model.I.weight[:, 1:].abs().max()
     assert model.I.weight[:, 0].abs().max() > 10 * rest
     rows = model.fc3.weight
-    towards_neighbour, apart = (rows[1:] - rows[:-1]).norm(dim=1), rows.norm(dim=1)
-    assert (towards_neighbour.max() < 0.2 * apart.mean()) == (mode == "raw")
+    towards_neighbor, apart = (rows[1:] - rows[:-1]).norm(dim=1), rows.norm(dim=1)
+    assert (towards_neighbor.max() < 0.2 * apart.mean()) == (mode == "raw")
 
 
 def test_a_run_from_before_a_setting_was_invented_goes_on_but_a_changed_one_does_not(data, tmp_path, capsys):

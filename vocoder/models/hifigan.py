@@ -77,7 +77,7 @@ class SourcedHifiGan(Sourced):
     """HiFi-GAN that gets pulses and noise at every stage (as HiFTNet, arXiv 2309.09493), and adds to them.
 
     They come under the envelope that the mel shows, times gains that one convolution finds, so that an untrained
-    network already has the level and the colour of the voice.
+    network already has the level and the color of the voice.
     """
 
     def __init__(self, config: HifiGanConfig, source: SourceFilterConfig, mel: MelConfig) -> None:
@@ -105,7 +105,7 @@ class SourcedHifiGan(Sourced):
         for source, gain in zip(sources, self.gains(mel).float().transpose(1, 2).chunk(2, dim=2), strict=True):
             spectra = (base + gain).clamp(max=MAX_LOG_MAGNITUDE).exp() * self.spectra(source)
             shaped.append(inverse_stft(spectra, window, self.hop_length))
-        # the generator's first sample is half a hop before the centre of frame 0, and half a hop goes at the end too
+        # the generator's first sample is half a hop before the center of frame 0, and half a hop goes at the end too
         before = self.hop_length // 2
         source = F.pad(torch.stack(shaped, dim=1), (before, self.hop_length - before)).to(mel.dtype)
         return self.filter(mel, [conv(source) for conv in self.sources]).float() + shaped[0] + shaped[1]

@@ -65,7 +65,7 @@ class SourcedOutput(NamedTuple):
 
 
 class Sourced(nn.Module, ABC):
-    """Mel (B, M, F) -> plain (not pre-emphasised) waveform (B, (F - 1) * hop), F >= 2, out of pulses and noise.
+    """Mel (B, M, F) -> plain (not pre-emphasized) waveform (B, (F - 1) * hop), F >= 2, out of pulses and noise.
 
     `margin`: frames of source beyond each end; `lookahead`: frames beyond its two neighbors that a hop depends on.
     """
@@ -100,7 +100,7 @@ class Sourced(nn.Module, ABC):
         return self.pitch_finder.decode(self.pitch_finder(mel))
 
     def phases(self, pitch: Tensor) -> Tensor:
-        """pitch (B, F) -> cycles gone by at the centre of each frame, (B, F) float64; the first is 0."""
+        """pitch (B, F) -> cycles gone by at the center of each frame, (B, F) float64; the first is 0."""
         hz = self._hz(pitch)
         steps = (hz[:, 1:] + hz[:, :-1]) * (self.hop_length / 2 / self.sample_rate)
         return F.pad(steps.cumsum(dim=1), (1, 0))
@@ -137,7 +137,7 @@ class Sourced(nn.Module, ABC):
         return LEVEL * self.noise[(start[:, None] - self.margin * self.hop_length + samples) % NOISE_SAMPLES]
 
     def spectra(self, source: Tensor) -> Tensor:
-        """(B, (F - 1 + 2 * margin) * hop) -> (B, F, n_fft / 2 + 1) complex, frame f centred on (margin + f) * hop"""
+        """(B, (F - 1 + 2 * margin) * hop) -> (B, F, n_fft / 2 + 1) complex, frame f centered on (margin + f) * hop"""
         inner = source[:, self.margin * self.hop_length - self.n_fft // 2 :].float()
         n_frames = source.size(1) // self.hop_length + 1 - 2 * self.margin
         inner = inner[:, : (n_frames - 1) * self.hop_length + self.n_fft]
@@ -156,7 +156,7 @@ class Sourced(nn.Module, ABC):
 class Envelope(nn.Module):
     """Mel (B, M, F) -> log magnitude of the plain waveform's spectrum over that of a source, (B, F, n_fft / 2 + 1).
 
-    Straight lines between the centres of the mel's filters, in log: linear in the mel, and as near to the true spectra
+    Straight lines between the centers of the mel's filters, in log: linear in the mel, and as near to the true spectra
     as the logarithm of the pseudo-inverse filterbank, which must be kept from below 0. Only for mels in dB.
     """
 
@@ -168,12 +168,12 @@ class Envelope(nn.Module):
         filters = mel_filterbank(mel, dtype=torch.float64)  # (M, bins of the mel's own transform)
         hz = torch.linspace(0, mel.sample_rate / 2, filters.size(1), dtype=torch.float64)
         area = filters.sum(dim=1)
-        centres = (filters @ hz) / area
+        centers = (filters @ hz) / area
         wanted = torch.linspace(0, mel.sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64).clamp(
-            centres[0], centres[-1]
+            centers[0], centers[-1]
         )
-        above = torch.searchsorted(centres, wanted).clamp(1, mel.n_mels - 1)
-        part = ((wanted - centres[above - 1]) / (centres[above] - centres[above - 1]))[:, None]
+        above = torch.searchsorted(centers, wanted).clamp(1, mel.n_mels - 1)
+        part = ((wanted - centers[above - 1]) / (centers[above] - centers[above - 1]))[:, None]
         weights = (1 - part) * F.one_hot(above - 1, mel.n_mels) + part * F.one_hot(above, mel.n_mels)
         turn = torch.linspace(0, torch.pi, n_fft // 2 + 1, dtype=torch.float64)
         response = (1 - mel.preemphasis * torch.polar(torch.ones_like(turn), -turn)).abs().clamp_min(STEEPEST)

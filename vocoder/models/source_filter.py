@@ -23,7 +23,7 @@ QUIET = -3.0  # log gain of an untrained free spectrum under the envelope
 
 
 class SourceFilter(Sourced):
-    """Mel (B, M, F) -> plain (not pre-emphasised) waveform (B, (F - 1) * hop), F >= 2."""
+    """Mel (B, M, F) -> plain (not pre-emphasized) waveform (B, (F - 1) * hop), F >= 2."""
 
     def __init__(self, config: SourceFilterConfig, mel: MelConfig) -> None:
         super().__init__(config, mel)

@@ -65,7 +65,7 @@ class ConvNeXt(nn.Module):
 
 
 class Vocos(ConvNeXt):
-    """Mel (B, M, F) -> plain (not pre-emphasised) waveform (B, (F - 1) * hop), F >= 2.
+    """Mel (B, M, F) -> plain (not pre-emphasized) waveform (B, (F - 1) * hop), F >= 2.
 
     Frame f of the mel is centered on sample f * hop, and so is its synthesis window.
     """

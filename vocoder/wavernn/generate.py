@@ -85,7 +85,7 @@ def fold(total: int, how: Generation) -> Folds:
 
 
 def finish(samples: Tensor, model: WaveRNN, length: int, how: Generation) -> Tensor:
-    """Labels (N, steps) (floats in mode "mol") -> waveform (length,) float64: join, expand, de-emphasise, cut."""
+    """Labels (N, steps) (floats in mode "mol") -> waveform (length,) float64: join, expand, de-emphasize, cut."""
     config, hop = model.config, math.prod(model.config.upsample)
     raw = config.mode == "raw"
     x = (label_to_float(samples, 2**config.bits) if raw else samples).double()

@@ -133,7 +133,7 @@ class WaveRNN(nn.Module):
 def start_ordered(model: WaveRNN, sample_scale: float = 40.0, waves: int = 17) -> None:
     """Give a fresh model, before training, to know that labels have an order; else it needs hundreds of steps to see.
 
-    The sample before weighs enough among its 100 fellow inputs to tell levels apart, and logits of neighbouring labels
+    The sample before weighs enough among its 100 fellow inputs to tell levels apart, and logits of neighboring labels
     begin alike: rows of the last layer are sums of slow cosines over the labels.
     """
     model.I.weight[:, 0] *= sample_scale
@@ -182,12 +182,12 @@ def mixture_loss(logits: Tensor, target: Tensor, levels: int = 65536, min_log_sc
     """
     weights, means, log_scales = logits.chunk(3, dim=2)
     log_scales = log_scales.clamp_min(min_log_scale)
-    centred, inverse = target.unsqueeze(2) - means, torch.exp(-log_scales)
+    centered, inverse = target.unsqueeze(2) - means, torch.exp(-log_scales)
     half = 1 / (levels - 1)
-    upper, lower = inverse * (centred + half), inverse * (centred - half)
-    middle = inverse * centred
+    upper, lower = inverse * (centered + half), inverse * (centered - half)
+    middle = inverse * centered
     mass = upper.sigmoid() - lower.sigmoid()
-    # where the mass underflows: the density at the centre times the level's width
+    # where the mass underflows: the density at the center times the level's width
     density = middle - log_scales - 2 * F.softplus(middle) - math.log((levels - 1) / 2)
     log_probability = torch.where(mass > 1e-5, mass.clamp_min(1e-12).log(), density)
     edge = target.unsqueeze(2)

@@ -1,4 +1,4 @@
-"""Labels for samples: mu-law and linear quantisation, as WaveRNN's published models use them."""
+"""Labels for samples: mu-law and linear quantization, as WaveRNN's published models use them."""
 
 from __future__ import annotations
 
