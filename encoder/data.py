@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -24,6 +24,16 @@ from utils.training.sampling import rng
 from utils.voice import unit
 
 LENGTHS = 0.1  # s: crops last a multiple of this, so that a device sees few sizes
+
+
+class SpeakerBatch(TypedDict):
+    """Crops of several speakers, those of one next to each other: B rows."""
+
+    wav: Tensor  # (B, T) float32
+    speaker: Tensor  # (B,): a speaker in another voice has a number of its own
+    voice: Tensor  # (B,): number of the voice that the speaker has been given, 0 its own
+    mask: Tensor  # (B, 4): first channel, stop channel, first frame, stop frame to blank out
+    target: NotRequired[Tensor]  # (B, D): the teacher's embeddings, 0 where it has not heard the speaker so
 
 
 class TrainingBatches:
@@ -77,8 +87,8 @@ class TrainingBatches:
             return 1
         return max(1, round(math.sqrt(sum(u.seconds for u in utterances) / self.data.balance_seconds)))
 
-    def batch(self, step: int, progress: float = 0.0) -> dict[str, Any]:
-        """wav (B, T) float32, speaker (B,), voice (B,), mask (B, 4), and with a teacher target (B, D).
+    def batch(self, step: int, progress: float = 0.0) -> SpeakerBatch:
+        """The batch of a step.
 
         `progress` is the share of the run that is done: the last part may have other crops. A speaker in another voice
         is a speaker of its own (`speaker` >= the number of speakers), without a target (0) where the teacher has not
@@ -101,8 +111,11 @@ class TrainingBatches:
             wav = augment(wav, config, draws, noises, self.rate, sounds)
         speaker = np.repeat(who, self.data.utterances) + voice * len(self.speakers)
         masks = draw_masks(config, draws, len(numbers), self.mel.n_mels, self.mel.frames(samples))
-        batch = {"wav": wav} | {
-            name: sent(value, self.device) for name, value in (("speaker", speaker), ("voice", voice), ("mask", masks))
+        batch: SpeakerBatch = {
+            "wav": wav,
+            "speaker": sent(speaker, self.device),
+            "voice": sent(voice, self.device),
+            "mask": sent(masks, self.device),
         }
         if self.targets is not None:
             batch["target"] = self.targets[batch["voice"], sent(numbers, self.device)].float()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from encoder.config import RunConfig
-from encoder.data import TrainingBatches, ValidationCrops, validation_crops
+from encoder.data import SpeakerBatch, TrainingBatches, ValidationCrops, validation_crops
 from encoder.loss import (
     additive_margin,
     angular_prototypical,
@@ -30,7 +30,7 @@ from utils.config import to_dict
 from utils.data.manifest import Manifest
 from utils.errors import CloningError
 from utils.training.distributed import gather_rows, world_size
-from utils.training.task import Batch, Task, Validation
+from utils.training.task import Task, Validation
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def build_task(manifest: Manifest, config: RunConfig) -> EncoderTask:
     return EncoderTask(manifest, config)
 
 
-class EncoderTask(Task):
+class EncoderTask(Task[SpeakerBatch]):
     """Learn embeddings from speakers (GE2E, angular margin), from a teacher (distillation), or from both."""
 
     kind = KIND
@@ -75,7 +75,7 @@ class EncoderTask(Task):
         self.batches.move(device)
         return True
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> SpeakerBatch:
         """As `TrainingBatches.batch`."""
         return self.batches.batch(step, self.progress)
 
@@ -83,7 +83,7 @@ class EncoderTask(Task):
         """Utterances in the batch of a step."""
         return self.batches.names(step)
 
-    def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
+    def losses(self, modules: Mapping[str, nn.Module], batch: SpeakerBatch, phase: str, step: int) -> dict[str, Tensor]:
         """Weighted losses; `_eer` of the batch, where GE2E is on, is only logged."""
         data = self.settings.data
         if data.batch_size % world_size():
@@ -96,7 +96,7 @@ class EncoderTask(Task):
         with torch.autocast(embeddings.device.type, enabled=False):
             return self._weigh(getattr(network, "module", network), embeddings, batch)
 
-    def _weigh(self, network: Any, embeddings: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _weigh(self, network: Any, embeddings: Tensor, batch: SpeakerBatch) -> dict[str, Tensor]:
         data, loss = self.settings.data, self.loss
         weight, bias = slow(network.similarity_weight), slow(network.similarity_bias)
         values: dict[str, Tensor] = {}
@@ -127,7 +127,7 @@ class EncoderTask(Task):
             return loss.aam_final_margin
         return loss.aam_margin * (min(1.0, progress / loss.aam_rise) if loss.aam_rise else 1.0)
 
-    def _inputs(self, batch: Batch) -> Tensor:
+    def _inputs(self, batch: SpeakerBatch) -> Tensor:
         """Mel (B, M, F) of the rows in their voices, with its masked regions."""
         config, moves = self.settings.model.mel, None
         if any(formants != 1 for _, formants in self.batches.voices):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -42,6 +43,15 @@ class Crop:
     utterance: Utterance
     start: int
     gain: float = 1.0
+
+
+class CropBatch(TypedDict):
+    """What a step sees of B crops."""
+
+    wav: Tensor  # (B, (crop_frames + 2 * margin) * hop), zeros beyond an utterance's ends
+    pitch: NotRequired[Tensor]  # (B, crop_frames + 1), see `read_pitch`
+    mel: NotRequired[Tensor]  # (B, M, crop_frames + 1 + 2 * mel_margin), teacher-forced, see `read_mel`
+    start: NotRequired[Tensor]  # (B,): sample of the source's noise that frame 0 has
 
 
 class Crops:
@@ -90,21 +100,17 @@ class Crops:
         """The crops of a step (1, 2, ...)."""
         return [Crop(self.utterances[i], int(s), float(g)) for i, s, g in zip(*self.places(step), strict=True)]
 
-    def batch(self, step: int) -> dict[str, Tensor]:
-        """ "wav" (B, (crop_frames + 2 * margin) * hop), zeros beyond an utterance's ends.
-
-        With `pitch` "pitch" (B, crop_frames + 1) too, see `read_pitch`; with teacher_forced "mel" (B, M,
-        crop_frames + 1 + 2 * mel_margin), see `read_mel`.
-        """
+    def batch(self, step: int) -> CropBatch:
+        """Waveforms; with `pitch` their pitch too, and with teacher_forced the synthesizer's mels."""
         if self.resident is not None:
             return self.resident.batch(*self.places(step))
         crops, frames, context = self.at(step), self.config.crop_frames, self.margin - edge_frames(self.mel)
-        rows = {"wav": [read_wav(self.arrays, c, frames, self.margin, self.mel) for c in crops]}
+        batch: CropBatch = {"wav": _stacked([read_wav(self.arrays, c, frames, self.margin, self.mel) for c in crops])}
         if self.pitch:
-            rows["pitch"] = [read_pitch(self.arrays, c, frames) for c in crops]
+            batch["pitch"] = _stacked([read_pitch(self.arrays, c, frames) for c in crops])
         if self.config.teacher_forced:
-            rows["mel"] = [read_mel(self.arrays, c, frames, context, self.mel) for c in crops]
-        return {name: torch.from_numpy(np.stack(values)) for name, values in rows.items()}
+            batch["mel"] = _stacked([read_mel(self.arrays, c, frames, context, self.mel) for c in crops])
+        return batch
 
     def bytes(self) -> int:
         """What `load` puts on a device."""
@@ -146,11 +152,11 @@ class Resident:
         self.inside = torch.arange(config.crop_frames + 1, device=device)
         self.mel_rows = torch.arange(-context, config.crop_frames + 1 + context, device=device)
 
-    def batch(self, which: np.ndarray, starts: np.ndarray, gains: np.ndarray) -> dict[str, Tensor]:
+    def batch(self, which: np.ndarray, starts: np.ndarray, gains: np.ndarray) -> CropBatch:
         """As `Crops.batch`."""
         first = torch.from_numpy(self.first[which] + starts).to(self.device, non_blocking=True)[:, None]
         gain = torch.from_numpy(gains.astype(np.float32)).to(self.device, non_blocking=True)[:, None]
-        batch = {"wav": self.wav[first + self.around].flatten(1).float() / PCM16 * gain}
+        batch: CropBatch = {"wav": self.wav[first + self.around].flatten(1).float() / PCM16 * gain}
         if self.pitch is not None:
             batch["pitch"] = self.pitch[first + self.inside].float()
         if self.mels is not None:
@@ -182,6 +188,10 @@ def read_mel(arrays: Arrays, crop: Crop, frames: int, context: int, mel: MelConf
     offset = max(-begin, 0)
     out[offset : offset + len(stored)] = stored
     return out.T.copy()
+
+
+def _stacked(rows: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(rows))
 
 
 def _slice(arrays: Arrays, utterance: Utterance, name: str, begin: int, end: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from utils.audio.mel import MelConfig, preemphasis
 from utils.config import to_dict
 from utils.data.manifest import Manifest
 from utils.training.sampling import rng
-from utils.training.task import Batch, Task, Validation
+from utils.training.task import Task, Validation
 from vocoder.config import RunConfig
-from vocoder.data import Crops, check_set, crop_mel, edge_frames, held_out
+from vocoder.data import CropBatch, Crops, check_set, crop_mel, edge_frames, held_out
 from vocoder.loss import adversarial_loss, discriminator_loss, feature_loss, mel_loss, stft_loss
 from vocoder.model import build_network, generated
 from vocoder.models.discriminators import DiscriminatorOutput, Discriminators
@@ -36,7 +36,7 @@ def build_task(manifest: Manifest, run: RunConfig) -> VocoderTask:
     return (WaveRNNTask if run.model.architecture == "wavernn" else WaveformTask)(manifest, run)
 
 
-class VocoderTask(Task):
+class VocoderTask(Task[CropBatch]):
     """What both families share: crops, held-out clips, the generator."""
 
     kind = "vocoder"
@@ -57,7 +57,7 @@ class VocoderTask(Task):
         """Frames of waveform around a crop that its loss needs."""
         return edge_frames(run.model.mel)
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> CropBatch:
         """The crops of a step."""
         return self.crops.batch(step)
 
@@ -84,7 +84,7 @@ class WaveformTask(VocoderTask):
         if run.discriminator.start is not None:
             self.modules["discriminator"] = Discriminators(run.discriminator)
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> CropBatch:
         """The crops of a step."""
         batch = super().batch(step)
         if self.run.model.sourced:
@@ -102,7 +102,7 @@ class WaveformTask(VocoderTask):
         """The modules whose losses a step minimizes, in this order."""
         return ["discriminator", "generator"] if self.adversarial(step) else ["generator"]
 
-    def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
+    def losses(self, modules: Mapping[str, nn.Module], batch: CropBatch, phase: str, step: int) -> dict[str, Tensor]:
         """The weighted losses of a phase, () each."""
         self.step = step
         weights, objective = self.run.loss, self.run.discriminator.objective
@@ -162,7 +162,7 @@ class WaveRNNTask(VocoderTask):
         """Frames of waveform around a crop that its loss needs."""
         return edge_frames(run.model.mel) + run.model.wavernn.pad
 
-    def losses(self, modules: Mapping[str, nn.Module], batch: Batch, phase: str, step: int) -> dict[str, Tensor]:
+    def losses(self, modules: Mapping[str, nn.Module], batch: CropBatch, phase: str, step: int) -> dict[str, Tensor]:
         """The weighted losses of a phase, () each."""
         wav = batch["wav"]
         mel = batch["mel"] if "mel" in batch else crop_mel(wav, self.mel_config)
@@ -212,7 +212,7 @@ class WaveRNNTask(VocoderTask):
         return Validation(total / len(self.held_out), audio={"held_out_0": (audio, self.mel_config.sample_rate)})
 
 
-def inputs_and_target(batch: Batch, config: MelConfig) -> tuple[Tensor, Tensor]:
+def inputs_and_target(batch: CropBatch, config: MelConfig) -> tuple[Tensor, Tensor]:
     """Batch of `Crops` with a margin of `edge_frames` -> mel (B, M, F) and its waveform (B, (F - 1) * hop)."""
     wav, edge = batch["wav"], edge_frames(config) * config.hop_length
     mel = batch["mel"] if "mel" in batch else crop_mel(wav, config)
