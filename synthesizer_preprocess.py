@@ -86,11 +86,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="texts to take in place of the corpus's, such as with their punctuation: lines of an id, a tab, the text",
     )
     parser.add_argument(
-        "--symbols",
-        default="phonemes",
-        choices=["phonemes", "characters"],
+        "--symbols", default="phonemes", choices=["phonemes", "characters"],
         help="what the model reads (default: phonemes; characters are those of the published checkpoints)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--keep-audio",
         action="store_true",
