@@ -50,6 +50,7 @@ class SynthesizerMetadata:
     fingerprint: str = ""
     name: str = "tacotron"
     duration_scale: float = 1.0  # what predicted durations are multiplied by
+    pitch_scale: float = 1.0  # what the predicted pitch's distance from the voice's median is multiplied by
 
 
 class Synthesizer:
@@ -89,14 +90,14 @@ class Synthesizer:
         text = TextProcessor.from_description(checkpoint.extra.get("text"), lexicon=lexicon)
         mel = from_dict(MelConfig, checkpoint.mel, "mel")
         network = rebuild(lambda: build_network(config, len(text), mel.n_mels), checkpoint)
-        scale = checkpoint.metrics.get("tempo", 1.0)
         metadata = SynthesizerMetadata(
             mel=mel,
             marks="pauses" if checkpoint.extra.get("marks") == "pauses" else "all",
             encoder_fingerprint=str(checkpoint.extra.get("encoder") or ""),
             fingerprint=checkpoint.fingerprint,
             name=config.architecture,
-            duration_scale=float(scale) if isinstance(scale, int | float) and 0 < scale < 10 else 1.0,
+            duration_scale=_scale(checkpoint, "tempo"),
+            pitch_scale=_scale(checkpoint, "pitch_scale"),
         )
         return cls(network, config, text, metadata, device)
 
@@ -226,8 +227,9 @@ class Synthesizer:
         with torch.inference_mode():
             emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, options.emotion)
             settings = GenerationSettings(
-                self.mel, self.text, options.rate, self.metadata.duration_scale, options.monotonic, self._fast_decoder
-            )
+                self.mel, self.text, options.rate, self.metadata.duration_scale, self.metadata.pitch_scale,
+                options.monotonic, self._fast_decoder,
+            )  # fmt: skip
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]
                 inputs = self._input([encoded[i] for i in chosen], speakers[chosen], options.seed or 0, emotion)
@@ -352,3 +354,9 @@ class Synthesizer:
         if not torch.isfinite(speakers).all() or (speakers.norm(dim=1) < 1e-3).any():
             raise CloningError("the speaker embedding is zero or not finite: embed a clip with voice in it")
         return speakers.to(self.device)
+
+
+def _scale(checkpoint: Checkpoint, name: str) -> float:
+    """What a checkpoint asks predictions to be multiplied by: 1 where it says nothing that makes sense."""
+    scale = checkpoint.metrics.get(name, 1.0)
+    return float(scale) if isinstance(scale, int | float) and 0 < scale < 10 else 1.0

@@ -34,6 +34,7 @@ from utils.voice import USUAL_PACE, USUAL_SPREAD
 
 N_PROSODY = 3  # energy, pitch, voicing: see `synthesizer.features.prosody`
 N_POSITION = 3
+PITCH_SCALES = (1.0, 1.6)  # what a checkpoint may ask for: twice as far, words were lost on validation voices
 Drop = Callable[[Tensor], Tensor]
 
 
@@ -300,6 +301,17 @@ class Parallel(AcousticModel):
         pitch = pitch * (who.facts[:, 1:2] / USUAL_SPREAD) + who.facts[:, :1]
         return torch.stack([energy, pitch, voicing], dim=-1)
 
+    def scaled(self, encoding: Encoding, who: Conditioning, pitch_scale: float) -> Tensor:
+        """The predicted prosody (B, N, 3), its pitch `pitch_scale` times as far from the voice's median.
+
+        A mean of what may be said is flatter than anything that is said.
+        """
+        scale = min(max(pitch_scale, PITCH_SCALES[0]), PITCH_SCALES[1])
+        if who.facts is None or scale == 1:
+            return encoding.prosody
+        energy, pitch, voicing = encoding.relative.unbind(dim=-1)
+        return self._absolute(torch.stack([energy, pitch * scale, voicing], dim=-1), who)
+
     def filled(self, prosody: Tensor, who: Conditioning) -> Tensor:
         """Prosody of a recording (B, N, 3) as the decoder takes it: unvoiced tokens have the voice's median."""
         return self._absolute(self._relative(prosody, who), who)
@@ -351,7 +363,8 @@ class Parallel(AcousticModel):
         unconditional = self.encode(tokens, lengths, who.unconditional()) if self.config.guidance else None
         require_finite(encoding.durations_log, "durations")
         durations = planned_durations(encoding.durations_log, tokens, lengths, settings)
-        mels, frame_counts = self.mels(encoding, durations, encoding.prosody, who, inputs.seeds, unconditional)
+        prosody = self.scaled(encoding, who, settings.pitch_scale)
+        mels, frame_counts = self.mels(encoding, durations, prosody, who, inputs.seeds, unconditional)
         index, _ = upsampling(durations)
         require_finite(mels, "mels")
         return [

@@ -136,6 +136,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         model = cast(Parallel, modules["synthesizer"])
         sums: dict[str, float] = {}
         frames: dict[str, list[Tensor]] = {}
+        pitches: list[tuple[Tensor, Tensor]] = []  # of voiced tokens, as spoken and as predicted
         batches = self.validation_batches(N_PREDICTED)
         for chosen in batches:
             batch = self._held_out(chosen, model)
@@ -145,6 +146,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             values = parallel_losses(output, batch, self.run.loss, local_mean) | emotion_accuracy(output.emotion, batch)
             if self.sharpens:
                 values |= self._drawn(cast(Judges, modules["judges"]), model, output, batch)
+            spoken = (batch["prosody"][..., 2] > 0) & (batch["durations"] > 0)
+            pitches.append((output.prosody_target[..., 1][spoken], output.prosody[..., 1][spoken].float()))
             planned = torch.expm1(output.durations_log.float()).clamp(min=0) * (batch["durations"] > 0)
             for utterance, real, made in zip(chosen, batch["durations"].sum(dim=1), planned.sum(dim=1), strict=True):
                 frames.setdefault(utterance.speaker, []).append(torch.stack([real, made]))
@@ -160,6 +163,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         score = self._score(metrics)
         # a mean of log durations is too short by half its error's variance: inference multiplies by this
         metrics["tempo"] = duration_scale(frames)
+        metrics["pitch_scale"] = pitch_scale(*map(torch.cat, zip(*pitches, strict=True)))
         return Validation(score=score, metrics=metrics, figures=pictures, audio=self.sample(mel))
 
     def _held_out(self, chosen: list[Utterance], model: Parallel) -> ParallelBatch:
@@ -203,3 +207,12 @@ def duration_scale(frames: Mapping[str, Sequence[Tensor]]) -> float:
     """
     ratios = [torch.stack(tuple(pairs)).sum(dim=0).clamp(min=1.0).double() for pairs in frames.values()]
     return float(torch.stack([(real / planned).log() for real, planned in ratios]).mean().exp())
+
+
+def pitch_scale(spoken: Tensor, predicted: Tensor) -> float:
+    """By how much predicted pitch (N,) is flatter than spoken pitch (N,): the ratio of their quartiles' distances."""
+    if not len(spoken):
+        return 1.0
+    quartiles = torch.tensor([0.25, 0.75], device=spoken.device)
+    wide, narrow = (torch.diff(values.float().quantile(quartiles)).item() for values in (spoken, predicted))
+    return wide / narrow if narrow > 1e-3 else 1.0

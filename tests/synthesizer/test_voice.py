@@ -14,10 +14,10 @@ from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.store import BatchVoices, Store, Voices, bands, facts, plausible
 from synthesizer.models.layers import Depthwise, HashedDropout
 from synthesizer.models.listener import Listener
-from synthesizer.models.parallel import Parallel
+from synthesizer.models.parallel import PITCH_SCALES, Parallel
 from synthesizer.models.prompt import Prompt
 from synthesizer.training.losses import local_mean, parallel_losses
-from synthesizer.training.parallel import ParallelTask
+from synthesizer.training.parallel import ParallelTask, pitch_scale
 from synthesizer.training.sharpening import Judges, judges_losses, sharpening_losses
 from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
 from tests.synthesizer.test_parallel import SIZES
@@ -169,6 +169,23 @@ def test_pitch_against_the_voice_and_back():
     torch.testing.assert_close(model._absolute(model._relative(spoken, who), who), spoken)
     spoken[0, 2, 2] = 0  # unvoiced
     assert float(model.filled(spoken, who)[0, 2, 1]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(0.2, 1), (1, 1), (1.3, 1.3), (9, PITCH_SCALES[1])])
+def test_a_checkpoint_may_ask_for_livelier_pitch_within_bounds(asked, taken):
+    model = told().eval()
+    who = model.condition(torch.rand(2, SPEAKER_SIZE), None, torch.tensor([[0.1, 0.3, 1.8], [-0.6, 0.2, 2.0]]))
+    encoding = model.encode(torch.randint(1, 90, (2, 8)), torch.tensor([8, 8]), who)
+    median = torch.tensor([[0.1], [-0.6]])
+    scaled = model.scaled(encoding, who, asked)
+    torch.testing.assert_close(scaled[..., 1] - median, taken * (encoding.prosody[..., 1] - median))
+    torch.testing.assert_close(scaled[..., ::2], encoding.prosody[..., ::2])
+
+
+def test_the_scale_of_the_pitch_gives_the_spread_back():
+    spoken = torch.randn(500)
+    assert pitch_scale(spoken, spoken / 3 + 7) == pytest.approx(3, rel=1e-4)
+    assert pitch_scale(spoken, torch.zeros(500)) == pitch_scale(spoken[:0], spoken[:0]) == 1
 
 
 def test_what_is_not_known_of_a_voice_is_guessed():
