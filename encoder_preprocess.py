@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from encoder.names import KIND, voices_of
+from encoder.names import KIND, perturbations_of
 from encoder.preprocess import Preprocessor, write_noise, write_rooms
 from utils.data import preprocess as preprocessing
 from utils.data import selection
@@ -133,7 +133,7 @@ def _teach(args: argparse.Namespace, manifest: Manifest) -> None:
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    teach(manifest, args.teacher, voices_of(tuple(args.speeds), tuple(args.formants)), device)
+    teach(manifest, args.teacher, perturbations_of(tuple(args.speeds), tuple(args.formants)), device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from encoder.names import OWN, Voice, voices_of
+from encoder.names import OWN, Perturbation, perturbations_of
 from utils.audio.mel import ENCODER_MEL, MelConfig
 from utils.config import check_ranges
 from utils.training.task import TrainingConfig
@@ -193,9 +193,9 @@ class AugmentConfig:
         return any((*sounds, self.thinning, self.codec, self.gain))
 
     @property
-    def voices(self) -> list[Voice]:
+    def perturbations(self) -> list[Perturbation]:
         """The voices that one speaker makes, its own first."""
-        return voices_of(self.speeds, self.formants) if self.speed else [OWN]
+        return perturbations_of(self.speeds, self.formants) if self.speed else [OWN]
 
 
 @dataclass(frozen=True)

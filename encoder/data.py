@@ -56,9 +56,9 @@ class TrainingBatches:
         self.utterances = [u for row in rows for u in row]
         self.cycler = SpeakerCycler(rows, [self._turns(row) for row in rows], self.seed)
         self.noises: int = manifest.header.get("noise", 0)
-        self.voices = settings.augment.voices
-        self.speeds = list(dict.fromkeys(speed for speed, _ in self.voices))  # the first is 1
-        self.speed_of = np.array([self.speeds.index(speed) for speed, _ in self.voices])
+        self.perturbations = settings.augment.perturbations
+        self.speeds = list(dict.fromkeys(speed for speed, _ in self.perturbations))  # the first is 1
+        self.speed_of = np.array([self.speeds.index(speed) for speed, _ in self.perturbations])
         arrays = Arrays(manifest.root)
         sounds = [Utterance(noise_name(i), "", shard=NOISE_SHARD) for i in range(self.noises)]
         self.recordings: Recordings = OnDisk(arrays, [*self.utterances, *sounds], self.speeds)
@@ -135,9 +135,9 @@ class TrainingBatches:
 
     def _voices(self, speakers: int, draws: np.random.Generator) -> np.ndarray:
         """Numbers of voices (S,), 0 being the speaker's own: the same for all of a speaker's crops in a step."""
-        if len(self.voices) == 1:
+        if len(self.perturbations) == 1:
             return np.zeros(speakers, np.int64)
-        other = draws.integers(1, len(self.voices), speakers)
+        other = draws.integers(1, len(self.perturbations), speakers)
         return np.where(draws.random(speakers) < self.settings.augment.speed, other, 0)
 
     def _others(self, rows: int, samples: int, random: np.random.Generator) -> Tensor:
@@ -155,10 +155,10 @@ class TrainingBatches:
         The teacher's mean of whom it heard, so that the margin means something from the first step on; else at random.
         """
         size = self.settings.model.embedding_size
-        found = torch.randn(len(self.voices) * len(self.speakers), size)  # from the run's seed, which is set
+        found = torch.randn(len(self.perturbations) * len(self.speakers), size)  # from the run's seed, which is set
         if self.targets is not None:
             speaker = torch.repeat_interleave(torch.from_numpy(self.cycler.counts))
-            sums = torch.zeros(len(self.voices), len(self.speakers), size)
+            sums = torch.zeros(len(self.perturbations), len(self.speakers), size)
             sums.index_add_(1, speaker, self.targets.float())
             sums = sums.flatten(0, 1)
             found = torch.where(sums.any(dim=1, keepdim=True), sums, found)
@@ -169,7 +169,7 @@ class TrainingBatches:
     @property
     def taught_share(self) -> float:
         """The share of rows with a target that is expected."""
-        others = self.voices[1:]
+        others = self.perturbations[1:]
         untaught = sum(voice not in self.heard for voice in others) / max(len(others), 1)
         return 1 - self.settings.augment.speed * untaught
 
@@ -179,12 +179,12 @@ class TrainingBatches:
         loss, row_of = self.settings.loss, {id: row for row, id in enumerate(taught.ids)}
         order = np.array([row_of[u.id] for u in self.utterances])
         speaker = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-        whole = {v: taught.embeddings[v][order].astype(np.float32) for v in self.voices if v in self.heard}
+        whole = {v: taught.embeddings[v][order].astype(np.float32) for v in self.perturbations if v in self.heard}
         persons = {v: unit(_sums(found, speaker, len(rows))) for v, found in whole.items()}
         size = taught.embeddings[OWN].shape[1]
         self.center = persons[OWN].mean(axis=0) if loss.center else np.zeros(size, np.float32)
-        targets = torch.zeros(len(self.voices), len(order), size, dtype=torch.float16)
-        for index, voice in enumerate(self.voices):
+        targets = torch.zeros(len(self.perturbations), len(order), size, dtype=torch.float16)
+        for index, voice in enumerate(self.perturbations):
             if voice in whole:
                 person = persons[voice][speaker]
                 mixed = (1 - loss.speaker_share) * whole[voice] + loss.speaker_share * person

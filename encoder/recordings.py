@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from encoder.augment import sent
-from encoder.voices import at_speed
+from encoder.perturbation import speed_perturb
 from utils.audio.io import PCM16, from_pcm16
 from utils.data.manifest import Arrays, Utterance
 
@@ -46,7 +46,7 @@ class OnDisk:
         needed = samples if speed == 1 else int(samples * speed) + 2
         start = int(place * (max(0, total - needed) + 1))
         pcm = self.arrays.read(recording, "wav", start, min(start + needed, total))
-        wav = at_speed(torch.from_numpy(from_pcm16(pcm))[None], speed)[0]
+        wav = speed_perturb(torch.from_numpy(from_pcm16(pcm))[None], speed)[0]
         return wav[torch.arange(samples) % len(wav)]
 
 
@@ -68,7 +68,7 @@ class OnDevice:
                 wav[row, : own[number]] = torch.from_numpy(rows[number])
             played = wav.to(device).float()
             for index, speed in enumerate(speeds):
-                changed = at_speed(played, speed).round().clamp(-PCM16, PCM16).to(torch.int16)
+                changed = speed_perturb(played, speed).round().clamp(-PCM16, PCM16).to(torch.int16)
                 for row, number in enumerate(batch):
                     first, length = self.firsts[index, number], self.lengths[index, number]
                     self.pcm[first : first + length] = changed[row, :length]

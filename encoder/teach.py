@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from encoder.config import PartialConfig, partial_slices
 from encoder.inference import SpeakerEncoder
-from encoder.names import TEACHER_FILE, Voice, voice_name
+from encoder.names import TEACHER_FILE, Perturbation, perturbation_name
+from encoder.perturbation import formant_shift, perturbed_mel, speed_perturb
 from encoder.recordings import by_length
-from encoder.voices import at_speed, formant_move, voice_mel
 from utils.audio.io import PCM16
 from utils.data.manifest import Arrays, Manifest
 from utils.errors import CloningError
@@ -31,11 +31,11 @@ class Taught(NamedTuple):
     """Embeddings (U, D) of the utterances `ids` in each voice, and whose they are."""
 
     ids: list[str]
-    embeddings: dict[Voice, np.ndarray]
+    embeddings: dict[Perturbation, np.ndarray]
     teacher: str  # fingerprint
 
 
-def teach(manifest: Manifest, teacher: Path, voices: list[Voice], device: str = "cpu") -> Path:
+def teach(manifest: Manifest, teacher: Path, voices: list[Perturbation], device: str = "cpu") -> Path:
     """Write `TEACHER_FILE` beside the shards of `manifest`; what it already holds of this teacher is kept.
 
     Raises CloningError when the teacher cannot be loaded.
@@ -66,28 +66,28 @@ def teach(manifest: Manifest, teacher: Path, voices: list[Voice], device: str = 
     path = manifest.root / TEACHER_FILE
     with atomic_path(path) as partial:
         save_file(
-            {voice_name(v): rows for v, rows in found.items()},
+            {perturbation_name(v): rows for v, rows in found.items()},
             partial,
             {"teacher": encoder.fingerprint, "about": json.dumps(about)},
         )
     return path
 
 
-def embed_clips(encoder: SpeakerEncoder, clips: list[np.ndarray], voice: Voice) -> Tensor:
+def embed_clips(encoder: SpeakerEncoder, clips: list[np.ndarray], voice: Perturbation) -> Tensor:
     """What `encoder` thinks of clips (T,) int16 in a voice: the mean over its windows, length 1: (B, D)"""
     speed, formants = voice
     mel_config, device = encoder.config.mel, encoder.device
     padded = torch.zeros(len(clips), max(map(len, clips)), dtype=torch.int16)
     for row, clip in enumerate(clips):
         padded[row, : len(clip)] = torch.from_numpy(clip)
-    moves = formant_move(formants, mel_config, device)[None] if formants != 1 else None
+    moves = formant_shift(formants, mel_config, device)[None] if formants != 1 else None
     samples = [int(len(clip) / speed) for clip in clips]
     slices = [partial_slices(n, WINDOWS, mel_config.hop_length)[1] for n in samples]
     places = torch.tensor([(row, start) for row, mine in enumerate(slices) for start, _ in mine], device=device)
     frames = torch.tensor([mel_config.frames(n) for n in samples], device=device)
     with torch.inference_mode():
-        wav = at_speed(padded.to(device).float() / PCM16, speed)
-        mel = voice_mel(wav, mel_config, moves)
+        wav = speed_perturb(padded.to(device).float() / PCM16, speed)
+        mel = perturbed_mel(wav, mel_config, moves)
         inside = torch.arange(mel.size(2), device=device) < frames[:, None]
         mel = torch.nn.functional.pad(mel * inside[:, None], (0, WINDOWS.frames))
         total = torch.zeros(len(clips), encoder.embedding_size, device=device)
@@ -111,6 +111,6 @@ def read_taught(root: Path) -> Taught | None:
             header = file.metadata()
             about = json.loads(header["about"])
             voices = [(float(speed), float(formants)) for speed, formants in about["voices"]]
-            return Taught(about["ids"], {v: file.get_tensor(voice_name(v)) for v in voices}, header["teacher"])
+            return Taught(about["ids"], {v: file.get_tensor(perturbation_name(v)) for v in voices}, header["teacher"])
     except Exception as error:
         raise CloningError(f"{path}: damaged: {error}; delete it and give --teacher again") from error

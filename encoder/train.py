@@ -21,10 +21,10 @@ from encoder.loss import (
     slow,
 )
 from encoder.model import PROTOTYPES, build_network
-from encoder.names import KIND, OWN, voice_name
+from encoder.names import KIND, OWN, perturbation_name
+from encoder.perturbation import formant_shift, perturbed_mel
 from encoder.teach import Taught, read_taught
 from encoder.verification import batch_error_rate, pairwise_error_rate
-from encoder.voices import formant_move, voice_mel
 from utils.audio.mel import mel_spectrogram
 from utils.config import to_dict
 from utils.data.manifest import Manifest
@@ -130,11 +130,11 @@ class EncoderTask(Task[SpeakerBatch]):
     def _inputs(self, batch: SpeakerBatch) -> Tensor:
         """Mel (B, M, F) of the rows in their voices, with its masked regions."""
         config, moves = self.settings.model.mel, None
-        if any(formants != 1 for _, formants in self.batches.voices):
+        if any(formants != 1 for _, formants in self.batches.perturbations):
             device = batch["wav"].device
-            own = [formant_move(formants, config, device) for _, formants in self.batches.voices]
+            own = [formant_shift(formants, config, device) for _, formants in self.batches.perturbations]
             moves = torch.stack(own)[batch["voice"]]
-        mel = voice_mel(batch["wav"], config, moves)
+        mel = perturbed_mel(batch["wav"], config, moves)
         return blank_out(mel, batch["mask"]) if self.settings.augment.mask else mel
 
     # -- validation ----------------------------------------------------------------------------------------------------
@@ -219,11 +219,11 @@ def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
 
 def _require_teacher(manifest: Manifest, settings: RunConfig, taught: Taught | None) -> None:
     augment, loss = settings.augment, settings.loss
-    untaught = [voice for voice in augment.voices if taught is None or voice not in taught.embeddings]
+    untaught = [voice for voice in augment.perturbations if taught is None or voice not in taught.embeddings]
     if augment.speed and untaught and not loss.ge2e_weight + loss.aam_weight:
         raise CloningError(
-            f"augment.speed makes new voices, but nothing learns from that of {voice_name(untaught[0])}: preprocess "
-            f"with --speeds and --formants, or set it to 0"
+            f"augment.speed makes new voices, but nothing learns from that of {perturbation_name(untaught[0])}: "
+            "preprocess with --speeds and --formants, or set it to 0"
         )
     if not loss.distill_weight:
         return

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from encoder import augment as effects
 from encoder.config import AugmentConfig, DataConfig, EncoderConfig, LossConfig, RunConfig
 from encoder.data import TrainingBatches, validation_crops
+from encoder.perturbation import formant_shift, perturbed_mel, speed_perturb
 from encoder.sampling import SpeakerCycler
 from encoder.teach import read_taught
-from encoder.voices import at_speed, formant_move, voice_mel
 from tests.support.encoder_set import RATE, voice, write_set
 from utils.audio.io import change_speed
 from utils.audio.mel import mel_spectrogram, spectrogram
@@ -129,7 +129,7 @@ def test_what_lies_on_the_device_gives_the_same_batches(tmp_path, speed):
     for step in range(4):
         a, b = read.batch(step), held.batch(step)
         assert all(torch.equal(a[k], b[k]) for k in a if k != "wav")
-        fast = torch.tensor([read.voices[v][0] != 1 for v in a["voice"]])
+        fast = torch.tensor([read.perturbations[v][0] != 1 for v in a["voice"]])
         torch.testing.assert_close(a["wav"][~fast], b["wav"][~fast], atol=1e-7, rtol=0)
         for mine, theirs in zip(a["wav"][fast], b["wav"][fast], strict=True):  # may begin two samples apart
             spectra = [torch.fft.rfft(x).abs() for x in (mine, theirs)]
@@ -171,7 +171,7 @@ def test_a_speaker_in_another_voice_is_another_speaker_with_a_target_where_the_t
     batches = make(tmp_path, augment, speeds=(0.9,), formants=(0.85,), loss=loss)
     assert batches.taught_share == pytest.approx(1 - 0.6 / 3)
     assert make(tmp_path, augment, speeds=(0.9, 1.1), formants=(0.85,)).taught_share == 1
-    assert batches.voices == [(1, 1), (0.9, 1), (1.1, 1), (1, 0.85)] and len(QUIET.voices) == 1
+    assert batches.perturbations == [(1, 1), (0.9, 1), (1.1, 1), (1, 0.85)] and len(QUIET.perturbations) == 1
     count, seen = len(batches.speakers), set()
     for step in range(12):
         batch = batches.batch(step)
@@ -343,7 +343,7 @@ def test_a_soundfile_that_knows_no_rates_is_one_line(random, monkeypatch):
 @pytest.mark.parametrize("factor", [0.84, 0.9, 1.0, 1.19])
 def test_speed_moves_pitch_and_length_and_keeps_the_level(factor):
     wav = torch.sin(2 * torch.pi * 1000 * torch.arange(RATE) / RATE)[None]
-    played = at_speed(wav, factor)
+    played = speed_perturb(wav, factor)
     assert played.shape == (1, int(RATE / factor))
     expected = change_speed(wav[0].numpy(), factor)
     np.testing.assert_allclose(played[0, 100:-100], expected[100:-100], atol=2e-3)
@@ -356,13 +356,13 @@ def test_formants_move_and_the_pitch_stays(factor):
     harmonics = pitch * torch.arange(1, 40)[:, None]
     wav = (torch.sin(2 * torch.pi * harmonics * time) * torch.exp(-(((harmonics - 1500) / 300) ** 2))).sum(0)[None]
     heard = spectrogram(wav, config)
-    moved = heard * torch.exp(formant_move(factor, config) @ heard.clamp(min=1e-10).log())
+    moved = heard * torch.exp(formant_shift(factor, config) @ heard.clamp(min=1e-10).log())
     bins, frame = torch.arange(heard.size(1)) * RATE / config.n_fft, 50
     center = float((moved[0, :, frame] * bins).sum() / moved[0, :, frame].sum())
     assert center == pytest.approx(1500 * factor, rel=0.05)
     peak = float(bins[moved[0, :, frame].argmax()])
     assert abs(peak - pitch * round(peak / pitch)) <= RATE / config.n_fft  # still on a harmonic
-    mel = voice_mel(wav, config, formant_move(factor, config)[None])
+    mel = perturbed_mel(wav, config, formant_shift(factor, config)[None])
     assert mel.shape == (1, 40, 101) and mel.isfinite().all()
     if factor == 1:
         torch.testing.assert_close(mel, mel_spectrogram(wav, config), rtol=1e-4, atol=1e-6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from encoder.names import TEACHER_FILE, Voice, voice_name, voices_of
+from encoder.names import TEACHER_FILE, Perturbation, perturbation_name, perturbations_of
 from utils.data.manifest import Manifest, Utterance, write_manifest, write_shard
 
 RATE = 16_000
@@ -45,7 +45,7 @@ def write_set(
     """Speakers 0 .. with `utterances` each (the first has one); the last `held_out` are for validation."""
     random = np.random.default_rng(1)
     rows, arrays = [], {}
-    taught: dict[Voice, list[np.ndarray]] = {}
+    taught: dict[Perturbation, list[np.ndarray]] = {}
     for s in range(speakers):
         center = random.random(max(teacher, 1))
         for i in range(1 if s == 0 else utterances):
@@ -53,7 +53,7 @@ def write_set(
             arrays[f"{name}/wav"] = (voice(s, seconds, i) * 32767).astype(np.int16)
             if teacher:
                 whole = center + 0.1 * random.random(teacher)
-                for turn, made in enumerate(voices_of(speeds, formants)):
+                for turn, made in enumerate(perturbations_of(speeds, formants)):
                     taught.setdefault(made, []).append(np.roll(whole, turn) / np.linalg.norm(whole))
             split = "validation" if s >= speakers - held_out else "train"
             rows.append(Utterance(name, f"toy-{s}", seconds=seconds, split=split, shard="shards/a.safetensors"))
@@ -61,7 +61,7 @@ def write_set(
     header = {}
     if teacher:
         about = {"ids": [u.id for u in rows], "voices": list(taught)}
-        vectors = {voice_name(made): np.stack(found).astype(np.float16) for made, found in taught.items()}
+        vectors = {perturbation_name(made): np.stack(found).astype(np.float16) for made, found in taught.items()}
         save_file(vectors, root / TEACHER_FILE, {"teacher": "0", "about": json.dumps(about)})
     if noise:
         sounds = {f"noise{i:05d}/wav": random.integers(-999, 999, 30000).astype(np.int16) for i in range(noise)}

@@ -16,7 +16,7 @@ ENVELOPE_SECONDS = 0.0022  # cepstrum up to here is the envelope: below the peri
 POWER_FLOOR = 1e-10
 
 
-def at_speed(wav: Tensor, factor: float) -> Tensor:
+def speed_perturb(wav: Tensor, factor: float) -> Tensor:
     """Played `factor` times as fast, pitch and all: (B, T) float -> (B, int(T / factor)).
 
     Interpolated by a windowed sinc that keeps what both rates can carry; factors are taken to three digits.
@@ -48,8 +48,8 @@ def _sinc(up: int, down: int, device: torch.device, dtype: torch.dtype) -> tuple
         return (cutoff * torch.sinc(distance * cutoff) * window)[:, None].to(device, dtype), half_kernel
 
 
-def voice_mel(wav: Tensor, config: MelConfig, moves: Tensor | None = None) -> Tensor:
-    """Mel (B, M, F) of waveforms (B, T); with `moves` (B, K, K) of `formant_move`, each row with its formants moved."""
+def perturbed_mel(wav: Tensor, config: MelConfig, moves: Tensor | None = None) -> Tensor:
+    """Mel (B, M, F) of waveforms (B, T); with `moves` (B, K, K) of `formant_shift`, each row with formants moved."""
     with torch.autocast(wav.device.type, enabled=False):
         heard = spectrogram(wav, config)
         if moves is not None:
@@ -58,7 +58,7 @@ def voice_mel(wav: Tensor, config: MelConfig, moves: Tensor | None = None) -> Te
 
 
 @lru_cache(maxsize=32)
-def formant_move(factor: float, config: MelConfig, device: torch.device | str = "cpu") -> Tensor:
+def formant_shift(factor: float, config: MelConfig, device: torch.device | str = "cpu") -> Tensor:
     """Matrix (K, K) from the log of a spectrum of K bins to the change of that log that moves formants by `factor`.
 
     The envelope is the low part of the cepstrum (homomorphic smoothing: Oppenheim and Schafer); it is stretched along
