@@ -9,6 +9,7 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 ROOT, DATA = TESTS.parent, TESTS / "data"
+SAMPLES = ROOT / "samples"
 # modules that train, start processes, drive the page, or search: `make test-fast` leaves them out
 SLOW = set(
     "encoder/train evaluation/chain evaluation/diarization evaluation/emotion evaluation/report "

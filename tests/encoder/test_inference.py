@@ -13,6 +13,7 @@ import torch
 from encoder.config import EncoderConfig, LstmConfig, PartialConfig, TransformerConfig
 from encoder.inference import SpeakerEncoder, partial_slices
 from encoder.model import build_network
+from tests.conftest import SAMPLES
 from tests.support.encoder_set import RATE, voice
 from utils.audio.io import Waveform, normalize_volume, read
 from utils.audio.vad import trim_silence
@@ -46,7 +47,7 @@ def test_windows_are_as_recorded(data_dir):
 
 @pytest.mark.parametrize("clip", ["0870", "0890"])
 def test_public_domain_embeddings_are_as_recorded(published, data_dir, clip):
-    recorded = np.load(data_dir / "public_domain" / "public_domain.npz")
+    recorded = np.load(data_dir / "public_domain.npz")
     found = published.embed_windows([recorded[f"{clip}/wav"]])[0]
     np.testing.assert_allclose(found.partials, recorded[f"{clip}/partial_embeds"], atol=2e-5)
     np.testing.assert_allclose(found.embedding, recorded[f"{clip}/embed"], atol=2e-5)
@@ -56,16 +57,15 @@ def test_public_domain_embeddings_are_as_recorded(published, data_dir, clip):
 
 @pytest.mark.parametrize("name", ["austen_0870", "austen_0890", "goforward"])
 def test_public_domain_files_give_the_recorded_embeddings(published, data_dir, name):
-    recorded = np.load(data_dir / "public_domain" / "public_domain.npz")
-    samples, _ = soundfile.read(data_dir / "public_domain" / f"{name}.wav", dtype="float32")
+    recorded = np.load(data_dir / "public_domain.npz")
+    samples, _ = soundfile.read(SAMPLES / f"{name}.wav", dtype="float32")
     # not read by `utils.audio.io.io.read`, which takes out the offset that two of them have
     embedding = published.embed(trim_silence(normalize_volume(samples)))
     assert embedding @ recorded[f"{name.removeprefix('austen_')}/embed"] > 0.9999
 
 
-def test_one_person_is_more_alike_than_two(published, data_dir):
-    folder = data_dir / "public_domain"
-    a, b, c = published.embed_batch([folder / f"{n}.wav" for n in ("austen_0870", "austen_0890", "goforward")])
+def test_one_person_is_more_alike_than_two(published):
+    a, b, c = published.embed_batch([SAMPLES / f"{n}.wav" for n in ("austen_0870", "austen_0890", "goforward")])
     assert a @ b == pytest.approx(0.918, abs=0.002) and a @ c == pytest.approx(0.609, abs=0.01)
 
 
@@ -123,8 +123,8 @@ def test_audio_of_another_rate_is_resampled(encoder):
     assert encoder.embed(wav) @ encoder.embed(voice(1, 2.0)) > 0.99
 
 
-def test_a_file_is_preprocessed_and_an_array_is_not(encoder, data_dir):
-    path = data_dir / "public_domain" / "goforward.wav"
+def test_a_file_is_preprocessed_and_an_array_is_not(encoder):
+    path = SAMPLES / "goforward.wav"
     ready = encoder.preprocess(path)
     raw = read(path)
     assert len(ready) < len(raw) and len(encoder.preprocess(path, trim=False)) == len(raw)

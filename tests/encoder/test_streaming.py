@@ -12,6 +12,7 @@ from encoder.config import EncoderConfig, LstmConfig, PartialConfig, Transformer
 from encoder.inference import SpeakerEncoder
 from encoder.lstm import STEP_FRAMES
 from encoder.model import build_network
+from tests.conftest import SAMPLES
 from tests.support.work import work_of
 from utils.audio.io import normalize_volume, read
 from utils.audio.vad import VadConfig, smooth, trim_silence, voiced_mask
@@ -35,9 +36,9 @@ def encoder(request) -> SpeakerEncoder:
 
 
 @pytest.fixture(scope="module")
-def speech(data_dir) -> np.ndarray:
+def speech() -> np.ndarray:
     """Two sentences of one reader with pauses, 20 dB below their level."""
-    first, second = (read(data_dir / "public_domain" / f"austen_{n}.wav").samples for n in ("0870", "0890"))
+    first, second = (read(SAMPLES / f"austen_{n}.wav").samples for n in ("0870", "0890"))
     pause = np.random.default_rng(0).normal(0, 1e-4, RATE).astype(np.float32)
     return 0.1 * np.concatenate([pause, first, pause, second[:60000], pause])
 

@@ -13,6 +13,7 @@ import encoder_preprocess
 import synthesizer_preprocess
 import synthesizer_reembed
 from encoder.model import load_network
+from tests.conftest import SAMPLES
 from utils.config import to_dict
 from utils.data.manifest import Arrays, Manifest, read_manifest
 from utils.weights.checkpoint import load_weights, save_weights
@@ -21,7 +22,7 @@ from utils.weights.checkpoint import load_weights, save_weights
 def test_a_set_given_another_encoders_embeddings_is_what_preprocessing_with_it_makes(data_dir, tmp_path, capsys):
     for speaker, name in (("ann", "goforward"), ("ben", "austen_0870")):
         (folder := tmp_path / "corpus" / speaker).mkdir(parents=True)
-        shutil.copy(data_dir / "public_domain" / f"{name}.wav", folder)
+        shutil.copy(SAMPLES / f"{name}.wav", folder)
         (folder / f"{name}.txt").write_text("go forward ten meters", encoding="utf-8")
     published = load_weights(data_dir / "encoder_tiny.pt", "encoder")
     network, config = load_network(published)
