@@ -83,11 +83,9 @@ def run(
         logger.info("%d clips, %d of them to do", len(clips), missing)
         with tqdm(total=missing, unit="clip", desc=kind, disable=None, smoothing=0.05) as bar:
             results: Generator[_Made, None, None]
-            if not missing:
-                results = (made for made in ())
-            elif scheduler is not None:
+            if missing and scheduler is not None:
                 results = _on_cluster(task, scheduler, lambda workers: _shards(clips, done, shard_size, workers))
-            elif jobs > 1:
+            elif missing and jobs > 1:
                 results = _in_pool(task, _shards(clips, done, shard_size, jobs), jobs)
             else:
                 results = (task(shard, bar) for shard in _shards(clips, done, shard_size, 1))
@@ -172,7 +170,7 @@ def _shards(clips: list[Clip], done: set[str], shard_size: int, workers: int) ->
     Names come from the ids, so two shards never share one, whatever made them.
     """
     pieces = 4 * max(workers, 4)  # a small corpus still spreads over the workers, and few workers cut it alike
-    size = min(shard_size, math.ceil(len(clips) / pieces))
+    size = max(1, min(shard_size, math.ceil(len(clips) / pieces)))
     for start in range(0, len(clips), size):
         chunk = [clip for clip in clips[start : start + size] if clip.id not in done]
         if chunk:

@@ -41,7 +41,8 @@ def read_state(path: Path, task: Task, optimizers: Mapping[str, Optimizer]) -> d
         )
     state.setdefault("unvalidated", False)  # older runs have none
     for name, (kinds, least, most) in NUMBERS.items():
-        if type(value := state.get(name)) not in kinds or not least <= value <= most:
+        value: Any = state.get(name)
+        if type(value) not in kinds or not least <= value <= most:
             raise _unfit(path, name)
     for name, module in task.modules.items():
         if not _alike(_inner(state, "modules", name), module.state_dict()):
