@@ -233,6 +233,7 @@ class VoiceCloner:
         if self.watermark:
             audio = Waveform(mark(audio.samples, audio.sample_rate), audio.sample_rate)
         timer.record("vocoder")
+        utils.return_memory()
         return Cloning(
             audio=audio,
             mel=np.asarray(spoken.mel),
@@ -284,6 +285,7 @@ class VoiceCloner:
         for samples in sounds:
             yield Waveform(mark(samples, sample_rate, done) if self.watermark else samples, sample_rate)
             done += len(samples)
+        utils.return_memory()
 
     def similarity(self, speaker: np.ndarray, audio: Waveform) -> float:
         """Cosine of an embedding (D,) of norm 1 with the embedding of `audio`."""

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tiny import save_tiny_models
 from utils import KERNELS
 from utils.linear import _has_onednn
+from voice_cloner import VoiceCloner
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY")
@@ -27,6 +29,19 @@ with torch.inference_mode():
         if rows == 250:
             before = resident()
 print(resident() - before)
+"""
+
+
+FREED = """
+import ctypes, sys, numpy as np, utils
+from benchmarks.growth import resident
+if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+    print("none"), sys.exit()
+arrays = [np.ones(100_000, np.uint8) for _ in range(1000)]  # too small to be mapped each by itself
+del arrays[:-1]  # the last one stands at the end of the heap
+before = resident()
+utils.return_memory()
+print(before - resident())
 """
 
 
@@ -51,3 +66,22 @@ def test_what_the_user_has_set_is_kept():
 
 def test_training_keeps_all():
     assert python("import os, vocoder_train, utils.training.loop; print('LRU_CACHE_CAPACITY' in os.environ)") == "False"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells what is resident")
+def test_what_was_freed_below_something_kept_is_given_back():
+    freed = python(FREED)
+    if freed == "none":
+        pytest.skip("the C library of this system has no malloc_trim")
+    assert float(freed) > 80  # MiB of 95
+
+
+def test_memory_is_given_back_after_every_text(tmp_path, monkeypatch):
+    save_tiny_models(tmp_path)
+    given = []
+    monkeypatch.setattr("utils.return_memory", lambda: given.append(1))
+    cloner = VoiceCloner.load(tmp_path)
+    clip = ROOT / "samples" / "austen_0870.wav"
+    cloner.clone(clip, "Hello.", seed=1)
+    assert len(given) == 1
+    assert list(cloner.stream(clip, "Hello.", seed=1)) and len(given) == 2
