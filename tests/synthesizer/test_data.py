@@ -19,6 +19,7 @@ from synthesizer.data.preprocess import Preprocessor, outliers, write_speaker_me
 from synthesizer.data.store import pad
 from synthesizer.features import LEVEL_DBFS, level, prosody, sound_bounds
 from synthesizer.text.processor import TextProcessor
+from tests.conftest import SAMPLES
 from utils.audio.mel import SYNTHESIZER_MEL
 from utils.data import preprocess as preprocessing
 from utils.data import selection
@@ -222,7 +223,7 @@ def test_transcripts_that_are_missing_or_cannot_fit_are_left_out_and_listed(tmp_
     folder.mkdir(parents=True)
     texts = {"good": "go forward ten meters", "book": "go forward ten meters " * 700, "silent": None, "odd": "three"}
     for name, text in texts.items():
-        shutil.copy(data_dir / "public_domain" / "goforward.wav", folder / f"{name}.wav")
+        shutil.copy(SAMPLES / "goforward.wav", folder / f"{name}.wav")
         if text:
             (folder / f"{name}.txt").write_text(text, encoding="utf-8")
     arguments = ["--out", tmp_path / "set", "--encoder", data_dir / "encoder_tiny.pt", "--jobs", 1, tmp_path / "corpus"]
@@ -244,7 +245,7 @@ def test_the_script_on_recordings_with_a_set_aside_speaker(tmp_path, data_dir, c
     for name, speaker in (("austen_0870", "ann"), ("austen_0890", "ann"), ("goforward", "ben")):
         folder = tmp_path / "corpus" / speaker
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(data_dir / "public_domain" / f"{name}.wav", folder)
+        shutil.copy(SAMPLES / f"{name}.wav", folder)
         (folder / f"{name}.txt").write_text("go forward ten meters", encoding="utf-8")
     (tmp_path / "aside.txt").write_text("corpus-ben\n", encoding="utf-8")
     arguments = ["--out", tmp_path / "set", "--encoder", data_dir / "encoder_tiny.pt", "--jobs", 1, "--validation", 0]

@@ -19,6 +19,7 @@ from synthesizer.models.prompt import Prompt
 from synthesizer.training.losses import local_mean, parallel_losses
 from synthesizer.training.parallel import ParallelTask, pitch_scale
 from synthesizer.training.sharpening import Judges, judges_losses, sharpening_losses
+from tests.conftest import SAMPLES
 from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
 from tests.synthesizer.test_parallel import SIZES
 from utils.errors import CloningError
@@ -270,7 +271,7 @@ def test_voices_without_texts_are_spoken_with(data, tmp_path, data_dir, capsys):
     for name, speaker in (("austen_0870", "ann"), ("austen_0890", "ann"), ("goforward", "ben")):
         folder = tmp_path / "corpus" / speaker
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(data_dir / "public_domain" / f"{name}.wav", folder)
+        shutil.copy(SAMPLES / f"{name}.wav", folder)
     arguments = ["--voices", "--out", tmp_path / "voices", "--encoder", data_dir / "encoder_tiny.pt", "--jobs", 1]
     arguments += ["--validation", 0, tmp_path / "corpus"]
     assert synthesizer_preprocess.main([str(a) for a in arguments]) == 0

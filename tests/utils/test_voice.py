@@ -12,6 +12,7 @@ import torch
 from encoder.config import EncoderConfig, LstmConfig
 from encoder.inference import SpeakerEncoder
 from encoder.model import build_network
+from tests.conftest import SAMPLES
 from utils.audio.io import Waveform, dbfs, normalize_volume, read
 from utils.audio.reference import prepare_reference
 from utils.audio.vad import trim_silence
@@ -29,7 +30,7 @@ def encoder() -> SpeakerEncoder:
 
 @pytest.fixture
 def clip(data_dir):
-    return data_dir / "public_domain" / "austen_0890.wav"
+    return SAMPLES / "austen_0890.wav"
 
 
 def whole() -> Voice:

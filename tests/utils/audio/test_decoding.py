@@ -14,12 +14,12 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import DATA, ROOT
+from tests.conftest import ROOT, SAMPLES
 from tests.utils.audio.test_io import correlation, encoded, tone
 from utils.audio.io import Waveform, read, write
 from utils.errors import CloningError
 
-SPEECH = read(DATA / "public_domain" / "goforward.wav")
+SPEECH = read(SAMPLES / "goforward.wav")
 FOREIGN = {  # what soundfile does not write: container and codec by FFmpeg's names
     "m4a": ("ipod", "aac"),
     "mp4": ("mp4", "aac"),

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tests.conftest import SAMPLES
 from utils.audio import io as audio
 from utils.audio.io import Waveform, read, write
 from utils.errors import CloningError
@@ -29,7 +30,7 @@ waves = arrays(np.float32, st.integers(0, 500), elements=floats)
 
 @pytest.fixture(scope="session")
 def speech(data_dir) -> Waveform:
-    return read(data_dir / "public_domain" / "goforward.wav")
+    return read(SAMPLES / "goforward.wav")
 
 
 def encoded(samples: np.ndarray, rate: int = 16000, **options) -> bytes:
@@ -75,7 +76,7 @@ def test_any_rate_and_channel_count(rate, channels):
 
 @pytest.mark.parametrize("kind", ["str", "path", "file", "bytes", "bytesio", "array", "waveform"])
 def test_every_kind_of_source_gives_the_same(data_dir, speech, kind):
-    path = data_dir / "public_domain" / "goforward.wav"
+    path = SAMPLES / "goforward.wav"
     with path.open("rb") as file:
         source = {
             "str": str(path), "path": path, "file": file, "bytes": path.read_bytes(),

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import SAMPLES
 from utils import config
 from utils.audio import io as audio
 from utils.audio.mel import (
@@ -74,11 +75,11 @@ def test_decibel_mel_is_librosas():
 
 @pytest.mark.parametrize("clip", ["0870", "0890"])
 def test_recorded_public_domain_mels(data_dir, clip):
-    recorded = np.load(data_dir / "public_domain" / "public_domain.npz")
+    recorded = np.load(data_dir / "public_domain.npz")
     mel = mel_spectrogram(torch.from_numpy(recorded[f"{clip}/wav"]), ENCODER_MEL).T.numpy()
     assert mel.shape == recorded[f"{clip}/mel40"].shape
     np.testing.assert_allclose(mel, recorded[f"{clip}/mel40"], atol=1e-5 * mel.max())
-    wav, _ = soundfile.read(data_dir / "public_domain" / f"austen_{clip}.wav", dtype="float32")  # with its DC
+    wav, _ = soundfile.read(SAMPLES / f"austen_{clip}.wav", dtype="float32")  # with its DC
     mel = mel_spectrogram(torch.from_numpy(audio.peak_normalize(wav, 0.9)), SYNTHESIZER_MEL).numpy()
     np.testing.assert_allclose(mel, recorded[f"{clip}/mel80"], atol=1e-3)
     assert np.abs(mel - recorded[f"{clip}/mel80"]).mean() < 1e-5

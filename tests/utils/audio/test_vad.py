@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tests.conftest import SAMPLES
 from tests.support.work import work_of
 from utils.audio import io as audio
 from utils.audio import vad
@@ -33,7 +34,7 @@ PUBLIC_DOMAIN = {"0870": "austen_0870.wav", "0890": "austen_0890.wav", "goforwar
 
 @pytest.fixture(scope="session")
 def speech(data_dir) -> np.ndarray:
-    return audio.normalize_volume(as_recorded(data_dir / "public_domain" / "austen_0890.wav"))
+    return audio.normalize_volume(as_recorded(SAMPLES / "austen_0890.wav"))
 
 
 def as_recorded(path: Path) -> np.ndarray:
@@ -43,8 +44,8 @@ def as_recorded(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("clip", PUBLIC_DOMAIN)
 def test_recorded_public_domain_clips(data_dir, clip):
-    recorded = np.load(data_dir / "public_domain" / "public_domain.npz")[f"{clip}/wav"]
-    wav = as_recorded(data_dir / "public_domain" / PUBLIC_DOMAIN[clip])
+    recorded = np.load(data_dir / "public_domain.npz")[f"{clip}/wav"]
+    wav = as_recorded(SAMPLES / PUBLIC_DOMAIN[clip])
     trimmed = trim_silence(audio.normalize_volume(wav))
     assert trimmed.shape == recorded.shape and trimmed.dtype == np.float32
     np.testing.assert_allclose(trimmed, recorded, atol=1e-6)
