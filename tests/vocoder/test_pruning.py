@@ -72,6 +72,7 @@ def zero_blocks(state, block: int = 16) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 def test_what_has_gone_stays_away_and_the_log_tells(data, tmp_path):
     assert run(data, tmp_path, "training.steps=4") == 0
     middle = zero_blocks(load_weights(tmp_path / "last.safetensors").state)  # the moving average

@@ -18,7 +18,7 @@ def tone(seconds: float, rate: int, gain: float = 0.3) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rate", [16000, 22050, 48000])
-@pytest.mark.parametrize("seconds", [1.0, 61.0])
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(61.0, marks=pytest.mark.slow)])
 def test_opus_keeps_the_length_whatever_the_rate(seconds, rate):
     decoded, _ = soundfile.read(io.BytesIO(opus_bytes(Waveform(tone(seconds, rate), rate))))
     played = soundfile.info(io.BytesIO(opus_bytes(Waveform(tone(seconds, rate), rate))))

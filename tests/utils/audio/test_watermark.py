@@ -21,6 +21,7 @@ from utils.audio import watermark
 from utils.audio.io import Waveform, read, resample, write
 from utils.audio.watermark import detect, mark
 from utils.errors import CloningError
+from utils.version import VERSION
 from utils.weights.find import DEFAULT_MODELS
 from voice_cloner import VoiceCloner
 
@@ -233,8 +234,12 @@ def test_the_command_line_marks_unless_told_not_to(flags, models, tmp_path):
     cloner = VoiceCloner.load(models, device="cpu")
     stages = [f"{name} {which}" for name, which in cloner.describe().items()]
     assert comment.split("; ") == [
-        "synthetic speech", "seed 5", *stages, "no watermark" if flags else "watermarked"
-    ]  # fmt: skip
+        "synthetic speech",
+        f"voice cloning toolkit {VERSION}",
+        "seed 5",
+        *stages,
+        "no watermark" if flags else "watermarked",
+    ]
     assert all(stage.fingerprint in comment for stage in (cloner.encoder, cloner.synthesizer, cloner.vocoder))
 
 
