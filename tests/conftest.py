@@ -22,18 +22,19 @@ SLOW = set(
 )
 
 
-def pytest_collectstart(collector: pytest.Collector) -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Only in processes that run tests: the one that hands them out needs neither package."""
-    if isinstance(collector, pytest.Session):
-        import utils  # noqa: F401, I001 - before torch: it settles how idle threads wait
-        import torch
-        from hypothesis import HealthCheck, settings
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        return
+    import utils  # noqa: F401, I001 - before torch: it settles how idle threads wait
+    import torch
+    from hypothesis import HealthCheck, settings
 
-        torch.set_num_threads(1)
-        # No verdict by the clock, and the same examples on every machine.
-        checks = [HealthCheck.too_slow]
-        settings.register_profile("steady", deadline=None, suppress_health_check=checks, derandomize=True)
-        settings.load_profile("steady")
+    torch.set_num_threads(1)
+    # No verdict by the clock, and the same examples on every machine.
+    checks = [HealthCheck.too_slow]
+    settings.register_profile("steady", deadline=None, suppress_health_check=checks, derandomize=True)
+    settings.load_profile("steady")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

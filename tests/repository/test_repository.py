@@ -129,3 +129,11 @@ def test_every_required_package_is_used():
             assert re.search(rf"(import|from|import_module\(.)\s*{module}\b|import_{module}\b", everything), (
                 f"{name[0]} is not used"
             )
+
+
+def test_tests_take_one_thread_and_no_verdict_by_the_clock():
+    import torch
+    from hypothesis import settings
+
+    assert torch.get_num_threads() == 1
+    assert settings().deadline is None and settings().derandomize
