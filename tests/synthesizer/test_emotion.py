@@ -22,6 +22,7 @@ from synthesizer.text.processor import TextProcessor
 from synthesizer.train import build_task
 from synthesizer.training.losses import emotion_losses, local_mean
 from tests.support.emotion_set import make_emotional_set
+from tests.support.synthesizer_training import whole_and_resumed
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
 from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
 from utils.audio.io import Waveform, write
@@ -185,25 +186,10 @@ def test_the_parallel_model_begins_as_the_one_without_emotions():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypatch, model):
-    assert script(toy, tmp_path / "whole", model) == 0
     settings = [*SETTINGS, f"model.architecture={model}", LABELS]
     task = build_task(toy, load_config(RunConfig, "synthesizer", "debug", settings)).__class__
-    losses = task.losses
-
-    def killed(self, modules, batch, phase, step):
-        if step == 6:
-            raise RuntimeError("killed")
-        return losses(self, modules, batch, phase, step)
-
-    monkeypatch.setattr(task, "losses", killed)
-    with pytest.raises(RuntimeError, match="killed"):
-        script(toy, tmp_path / "parts", model)
-    monkeypatch.undo()
-    assert script(toy, tmp_path / "parts", model) == 0
-    whole, parts = (load_weights(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
-    assert whole.step == parts.step == 8 and whole.config["emotion"]["labels"] == list(EMOTIONS)
-    for name, value in whole.state.items():
-        assert torch.equal(value, parts.state[name]), name
+    whole = whole_and_resumed(lambda out: script(toy, out, model), task, tmp_path, monkeypatch)
+    assert whole.config["emotion"]["labels"] == list(EMOTIONS)
     assert "emotion_accuracy" in load_weights(tmp_path / "whole" / "best.safetensors").metrics
 
 

@@ -21,6 +21,7 @@ from synthesizer.training import autoregressive as train_steps
 from synthesizer.training.autoregressive import alignment_warnings
 from synthesizer.training.losses import autoregressive_losses, local_mean
 from synthesizer.training.parallel import duration_scale
+from tests.support.synthesizer_training import learn_by_heart, whole_and_resumed
 from tests.synthesizer.test_data import MEL, SPEAKER_SIZE, make_set
 from utils.config import CONFIGS, load_config
 from utils.errors import CloningError
@@ -48,24 +49,8 @@ def script(toy: Path, out: Path, model: str, *extra: str) -> int:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypatch, model):
-    assert script(toy, tmp_path / "whole", model) == 0
     task = build_task(toy, config(model)).__class__
-    losses = task.losses
-
-    def killed(self, modules, batch, phase, step):
-        if step == 6:
-            raise RuntimeError("killed")
-        return losses(self, modules, batch, phase, step)
-
-    monkeypatch.setattr(task, "losses", killed)
-    with pytest.raises(RuntimeError, match="killed"):
-        script(toy, tmp_path / "parts", model)
-    monkeypatch.undo()
-    assert script(toy, tmp_path / "parts", model) == 0
-    whole, parts = (load_weights(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
-    assert whole.step == parts.step == 8
-    for name, value in whole.state.items():
-        assert torch.equal(value, parts.state[name]), name
+    whole = whole_and_resumed(lambda out: script(toy, out, model), task, tmp_path, monkeypatch)
     rows = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {r["group"] for r in rows} == {"train", "validation"}
     voice = np.full(SPEAKER_SIZE, SPEAKER_SIZE**-0.5, np.float32)
@@ -116,22 +101,7 @@ def test_tacotron_learns_one_batch_and_where_to_attend(toy):
     model = task.modules["synthesizer"].train()
     model.set_reduction(2)
     batch = task.train.whole(task.train.choose(1), None, 2)
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    values = []
-    for _ in range(70):
-        losses = autoregressive_losses(model(batch), batch, LossConfig(), 2, 0, local_mean)
-        values.append({name: float(value.detach()) for name, value in losses.items()})
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    for name in ("mel", "linear", "attention"):
-        assert values[-1][name] < 0.5 * values[0][name], name
-    with torch.no_grad():
-        attention = model.eval()(batch).attention
-    known = batch["targets"] >= 0
-    right = (attention.argmax(dim=2) == batch["targets"])[known]
-    assert right.float().mean() > 0.7
+    assert learn_by_heart(model, batch, 70, ("mel", "linear", "attention")) > 0.7
 
 
 def test_masked_losses_do_not_see_padding(toy):

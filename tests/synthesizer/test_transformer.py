@@ -12,6 +12,7 @@ from synthesizer.models.layers import ItemDropout
 from synthesizer.models.transformer import SPAN, Transformer, rotate
 from synthesizer.training.losses import autoregressive_losses, local_mean
 from tests.support.emotion_set import make_emotional_set
+from tests.support.synthesizer_training import learn_by_heart
 from tests.synthesizer.test_data import SPEAKER_SIZE
 from utils.data.corpora import EMOTIONS
 from utils.training.sampling import rng
@@ -170,21 +171,7 @@ def test_gradient_reaches_every_parameter(data):
 def test_one_batch_is_learned_and_where_to_attend(data):
     model = small(prenet_dropout=0.0, dropout=0.0).train()
     batch = data.whole(data.choose(1), None, 2)
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    values = []
-    for _ in range(60):
-        losses = autoregressive_losses(model(batch), batch, LossConfig(), 2, 0, local_mean)
-        values.append({name: float(value.detach()) for name, value in losses.items()})
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    for name in ("mel", "linear", "attention", "stop"):
-        assert values[-1][name] < 0.5 * values[0][name], name
-    with torch.no_grad():
-        attention = model.eval()(batch).attention
-    known = batch["targets"] >= 0
-    assert (attention.argmax(dim=2) == batch["targets"])[known].float().mean() > 0.8
+    assert learn_by_heart(model, batch, 60, ("mel", "linear", "attention", "stop")) > 0.8
 
 
 @pytest.mark.parametrize("change", [{"width": 30}, {"guided_heads": 9}, {"max_attention_step": 0}, {"dropout": 1.0}])
