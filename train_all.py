@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils.chain import finish
 from utils.chain.config import DEFAULT_STAGES, ENOUGH_SPEAKERS, KINDS, ChainConfig
-from utils.chain.plan import ROOT, Choices, Plan, Sources, make_plan
+from utils.chain.plan import Choices, Plan, Sources, make_plan
 from utils.chain.run import run
 from utils.config import SettingsParser, list_presets, load_config
 from utils.data.packing import pack, unpack
@@ -19,6 +19,7 @@ from utils.data.selection import SET_ASIDE, read_set_aside
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.scripts import exit_code
+from utils.weights.find import DEFAULT_MODELS, find_stage
 
 EPILOG = """
 examples:
@@ -125,19 +126,19 @@ def settings_of(args: argparse.Namespace) -> tuple[Sources, Choices, ChainConfig
     if parts:
         print(f"unpacking {len(parts)} parts into {args.out / 'corpora'}", flush=True)
         folders += tuple(unpack(parts, args.out / "corpora"))
-    ours = ROOT / "saved_models" / "default" / "encoder.safetensors"
-    teacher = Path(args.teacher) if args.teacher else ours if ours.is_file() else None
+    ours = find_stage(DEFAULT_MODELS, "encoder")
+    teacher = Path(args.teacher) if args.teacher else ours
     preset = args.config or ("gpu" if args.device != "cpu" and finish.torch.cuda.is_available() else "cpu")
     flags = ["--precision", args.precision] if args.precision else []
     flags += ["--threads", str(args.threads)] if args.threads else []
     sources = Sources.found(folders, args.alignments, args.texts)
     stages = tuple(args.stages or DEFAULT_STAGES)
-    if not args.stages and sources.speakers < ENOUGH_SPEAKERS and (args.encoder or ours.is_file()):
+    if not args.stages and sources.speakers < ENOUGH_SPEAKERS and (args.encoder or ours):
         stages = tuple(stage for stage in DEFAULT_STAGES if stage != "encoder")
         print(f"{sources.speakers} speakers are too few for an encoder of their own (--stages encoder ... trains one)")
     choices = Choices(
         args.out, minutes, stages, args.device, args.jobs, align=args.align, training=tuple(flags),
-        encoder=None if "encoder" in stages else args.encoder or (ours if ours.is_file() else None),
+        encoder=None if "encoder" in stages else args.encoder or ours,
         teacher=None if args.teacher == "none" or "encoder" not in stages else teacher,
         set_aside=None if args.set_aside == SET_ASIDE else args.set_aside,
     )  # fmt: skip

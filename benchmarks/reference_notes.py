@@ -31,9 +31,9 @@ from utils.audio.vad import trim_silence  # noqa: E402
 from utils.data.selection import SET_ASIDE, read_set_aside  # noqa: E402
 from utils.errors import CloningError  # noqa: E402
 from utils.scripts import exit_code  # noqa: E402
+from utils.weights.find import DEFAULT_MODELS  # noqa: E402
 
 RATE = 16_000
-MODELS = ROOT / "saved_models" / "default"
 NO_VOICE, BACKGROUND, CLIPPED, NARROW, PEOPLE = "no voice", "noise or music", "clipped", "above 4 kHz", "people speak"
 QUIET, LITTLE = "very quiet", "are voice"
 
@@ -149,8 +149,8 @@ def kinds(
 
 def run(args: argparse.Namespace) -> None:
     """Count the notes of each kind of damage."""
-    encoder = SpeakerEncoder.load(MODELS / "encoder.safetensors")
-    assessor = Assessor(encoder, [MODELS])
+    encoder = SpeakerEncoder.load(DEFAULT_MODELS / "encoder.safetensors")
+    assessor = Assessor(encoder, [DEFAULT_MODELS])
     clips = clips_of(args.corpus, args.set_aside, args.limit)
     tracks, noises = ([read(p).samples[: 60 * RATE] for p in paths] for paths in (args.music, args.noise))
 
