@@ -25,8 +25,9 @@ import torch
 
 from encoder.inference import SpeakerEncoder
 from references import MAX_SECONDS, Assessor, Clip, read_clips
+from speaking import Speaking
 from synthesizer.inference import Synthesizer
-from synthesizer.speech import DEFAULT, SpeechOptions, Synthesis
+from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis
 from utils.audio.io import Waveform, read
 from utils.audio.watermark import mark
 from utils.errors import CloningError
@@ -230,22 +231,50 @@ class VoiceCloner:
         timer.record("synthesizer")
         on_stage("vocoder")
         audio = self.vocoder.vocode(spoken.mel, seed=options.seed)
+        timer.record("vocoder")
+        return self._cloning(audio, spoken, voice, clips, options, timer.seconds)
+
+    def _cloning(
+        self, audio: Waveform, spoken: Speech, voice: Voice, clips: list[Clip], options: SpeechOptions, seconds: dict
+    ) -> Cloning:
+        """Mark the whole of `audio`, and say all that is known of it."""
+        started = time.perf_counter()
         if self.watermark:
             audio = Waveform(mark(audio.samples, audio.sample_rate), audio.sample_rate)
-        timer.record("vocoder")
+        seconds["vocoder"] += time.perf_counter() - started
         utils.return_memory()
+        emotion = options.emotion
         return Cloning(
             audio=audio,
             mel=np.asarray(spoken.mel),
             pieces=spoken.pieces,
             similarity=self.similarity(voice.embedding, audio),
-            seconds=timer.seconds,
+            seconds=seconds,
             seed=options.seed or 0,
             models=self.describe(),
             notes=[*voice.notes, *self._assessor.notes(clips), *spoken.notes],
-            emotion="as in the clip" if emotion_reference is not None else emotion or "",
+            emotion="as in the clip" if isinstance(emotion, Waveform) else emotion or "",
             watermark=self.watermark,
         )
+
+    def follow(self, reference: Any, text: str, **how: Any) -> Speaking:
+        """Speak as `stream` does, and have the Cloning of what has been made so far, at the end or before.
+
+        `how`: the keyword arguments of `clone`, but for `progress`. Raises as `stream`.
+        """
+        settings = {"seed": None, "rate": 1.0, "pause": 1.0, "emotion": None, "emotion_reference": None} | how
+        options = self._options(**settings)
+        started = time.perf_counter()
+        voice, clips = self._voice(reference)
+        heard = time.perf_counter() - started
+        sentences = self.synthesizer.follow(text, voice, options)
+
+        def done(audio: np.ndarray, spoken: Sequence[Spoken], seconds: dict[str, float]) -> Cloning:
+            speech = self.synthesizer.join(spoken, options)
+            wav = Waveform(audio, self.vocoder.mel.sample_rate)
+            return self._cloning(wav, speech, voice, clips, options, {"encoder": heard, **seconds})
+
+        return Speaking(sentences, lambda mels: self.vocoder.stream(mels, seed=options.seed), self._pieces, done)
 
     def stream(
         self,

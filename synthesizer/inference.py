@@ -21,7 +21,7 @@ from synthesizer.models.build import build_network, fast_decoder
 from synthesizer.models.decoding import FreeRun
 from synthesizer.models.tacotron.published import published_config, published_state
 from synthesizer.reference import prompt_of
-from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Synthesis, after, complaint
+from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, after, complaint
 from synthesizer.text.clauses import mark_ids, marks_of_words
 from synthesizer.text.processor import PUBLISHED, TextProcessor
 from synthesizer.text.sentences import Sentence
@@ -163,15 +163,20 @@ class Synthesizer:
         sentences = list(self.sentences(text))
         silences = [0.0, *(s.pause_s * options.pause / options.rate for s in sentences)]
         pieces = self._spoken([s.text for s in sentences], voice, options)
-        notes = list(dict.fromkeys(note for s in sentences for note in s.notes))
+        mels = [after(before, s, p, self.mel) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
+        return self.join([*map(Spoken, sentences, pieces, mels)], options)
+
+    def join(self, spoken: Sequence[Spoken], options: SpeechOptions) -> Speech:
+        """The sentences of `follow`, all or those so far, as `speak` gives them; `options` with the seed used."""
+        pieces = [sentence.piece for sentence in spoken]
+        notes = list(dict.fromkeys(note for sentence in spoken for note in sentence.sentence.notes))
         notes += [
             f"{p.text[:40]!r}: said with seed {p.seed}, seed {options.seed} failed"
             for p in pieces
             if p.seed != options.seed
         ]
         notes += [f"{p.text[:40]!r}: {complaint(p)}" for p in pieces if not p.good]
-        mels = [after(before, s, p, self.mel) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
-        return Speech(np.concatenate(mels, axis=1), pieces, notes)
+        return Speech(np.concatenate([sentence.mel for sentence in spoken], axis=1), pieces, notes)
 
     def stream(self, text: str, voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT) -> Iterator[np.ndarray]:
         """What `speak` makes, sentence by sentence: mels (M, f), all but the first with the pause before them.
@@ -179,18 +184,22 @@ class Synthesizer:
         The text is read as it is spoken: memory does not grow with its length. Raises CloningError at once
         for a text with nothing to say.
         """
+        return (spoken.mel for spoken in self.follow(text, voice, options))
+
+    def follow(self, text: str, voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT) -> Iterator[Spoken]:
+        """As `stream`, with all that is known of each sentence; `join` makes of them what `speak` gives."""
         options = options.with_seed()
         sentences = self.sentences(text)
         first = next(sentences)
 
-        def mels() -> Iterator[np.ndarray]:
+        def spoken() -> Iterator[Spoken]:
             before, silence = None, 0.0
             for sentence in chain([first], sentences):
                 (piece,) = self._spoken([sentence.text], voice, options)
-                yield after(before, silence, piece, self.mel)
+                yield Spoken(sentence, piece, after(before, silence, piece, self.mel))
                 before, silence = piece, sentence.pause_s * options.pause / options.rate
 
-        return mels()
+        return spoken()
 
     def sentences(self, text: str) -> Iterator[Sentence]:
         """The sentences of a text exactly as `speak` says them. Raises CloningError when nothing can be spoken."""

@@ -8,6 +8,7 @@ import secrets
 import numpy as np
 
 from synthesizer.models.alignment_quality import AlignmentQuality
+from synthesizer.text.sentences import Sentence
 from synthesizer.text.symbols import SILENCE
 from utils.audio.io import Waveform
 from utils.audio.mel import MelConfig
@@ -61,6 +62,15 @@ class Synthesis:
     def good(self) -> bool:
         """Neither cut off by the limit nor badly aligned."""
         return self.stop_reason != "limit" and self.quality.good
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """A sentence of a text, as it was cut and as it was said."""
+
+    sentence: Sentence
+    piece: Synthesis = dataclasses.field(repr=False)
+    mel: np.ndarray = dataclasses.field(repr=False)  # (M, f), with the pause before it
 
 
 @dataclasses.dataclass(frozen=True)

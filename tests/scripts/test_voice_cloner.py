@@ -67,6 +67,29 @@ def test_a_stream_begins_before_the_second_sentence_is_made(models, monkeypatch)
     assert made[1:] == ["Goodbye."]
 
 
+def test_speech_that_is_followed_adds_up_to_the_cloning(cloner):
+    text = "Hello there. And good morning to you all! Goodbye \N{GRINNING FACE}."
+    whole = cloner.clone(CLIP, text, seed=1, rate=0.8)
+    speaking = cloner.follow(CLIP, text, seed=1, rate=0.8)
+    with pytest.raises(CloningError, match="nothing has been said yet"):
+        speaking.cloning()
+    pieces = list(speaking)
+    added = speaking.cloning()
+    assert speaking.begun == 3 and sum(map(len, pieces)) == len(added.audio)
+    np.testing.assert_allclose(added.audio.samples, whole.audio.samples, rtol=0, atol=2e-3 * whole.audio.peak)
+    np.testing.assert_allclose(added.mel, whole.mel, rtol=0, atol=1e-3)
+    assert added.notes == whole.notes and len(added.notes) > 0
+    assert added.tags() == whole.tags() and added.similarity == pytest.approx(whole.similarity, abs=1e-3)
+    assert list(added.seconds) == list(whole.seconds) and min(added.seconds.values()) > 0
+
+
+def test_speech_can_be_left_in_the_middle(cloner):
+    speaking = cloner.follow(CLIP, "Hello there, and good morning to you all! Goodbye.", seed=1, rate=0.5)
+    first = next(speaking)
+    part = speaking.cloning()
+    assert speaking.begun == 1 and len(part.audio) == len(first) and [p.text[:5] for p in part.pieces] == ["Hello"]
+
+
 def test_a_stream_is_marked(models):
     text = "Hello there, and good morning to all of you who came. Goodbye to all of you who came."
     loud = VoiceCloner.load(models, device="cpu")
