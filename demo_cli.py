@@ -28,6 +28,14 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="CLIP",
         help="one or more recordings of the voice, 1 s of speech at least (wav, flac, ogg, opus, mp3, m4a, webm, wma)",
     )
+    parser.add_argument("--voice", metavar="NAME", help="in place of --reference: a voice that make_voice.py has made")
+    parser.add_argument(
+        "--voices",
+        type=user_path,
+        default=Path("voices"),
+        metavar="DIR",
+        help="folder of voices (default: %(default)s)",
+    )
     parser.add_argument("--text", help="what to say")
     parser.add_argument("--text-file", type=user_path, metavar="FILE", help="a UTF-8 file with what to say")
     parser.add_argument(
@@ -89,8 +97,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     text = _text(args)
-    if args.reference is None and text is not None and not args.show_text:
-        raise CloningError(f"no --reference given: name a recording of the voice; {EXAMPLE}")
+    if args.reference and args.voice is not None:
+        raise CloningError("--reference and --voice exclude each other: give one of them")
+    if not args.reference and args.voice is None and text is not None and not args.show_text:
+        raise CloningError(f"no --reference given: name a recording of the voice, or a --voice; {EXAMPLE}")
+    if args.voice is not None:
+        from utils.library import Library
+
+        args.reference = [str(Library(args.voices).path(args.voice))]
     if not args.show_text:
         _check(args)
     cloner = _load(args)
@@ -110,7 +124,7 @@ def _text(args: argparse.Namespace) -> str | None:
         raise CloningError("--text and --text-file exclude each other: give one of them")
     if args.text_file is not None:
         return _read_text(args.text_file)
-    if args.text is None and (args.reference or args.show_text) and not sys.stdin.isatty():
+    if args.text is None and (args.reference or args.voice or args.show_text) and not sys.stdin.isatty():
         return sys.stdin.read()
     return args.text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from encoder.inference import SpeakerEncoder
 from utils.audio import quality
 from utils.audio.io import Waveform, read
 from utils.errors import CloningError
+from utils.files import user_path
 
 MAX_SECONDS = 600.0
 ASSESSED_SECONDS = 120.0  # of a recording: what is wrong with it shows by then
@@ -24,10 +26,11 @@ MIN_OTHER_SECONDS = 1.0  # that a second person speaks, to be told
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording at the rate at which it was made, and what errors and notes call it."""
+    """A recording at the rate at which it was made, what errors and notes call it, and the sha256 of its file."""
 
     name: str
     wav: Waveform
+    sha256: str
 
 
 def read_clips(reference: Any) -> list[Clip]:
@@ -40,7 +43,8 @@ def read_clips(reference: Any) -> list[Clip]:
         raise CloningError("no reference clip given: name at least one recording of the voice")
     names = [str(clip) if isinstance(clip, str | Path) else "the reference" for clip in clips]
     waves = [read(clip, sample_rate=None, max_seconds=MAX_SECONDS) for clip in clips]
-    return [Clip(name, wav) for name, wav in zip(names, waves, strict=True)]
+    digests = [_sha256(clip, wav) for clip, wav in zip(clips, waves, strict=True)]
+    return [Clip(*found) for found in zip(names, waves, digests, strict=True)]
 
 
 class Assessor:
@@ -83,6 +87,15 @@ class Assessor:
             return []
         seconds = [f"{seconds:.1f} s" for seconds in talk.values()]
         return [f"{name}: {len(seconds)} people speak in it ({', '.join(seconds)}): cut out one of them"]
+
+
+def _sha256(source: Any, wav: Waveform) -> str:
+    """Of a file's bytes; of the samples, for what is no file, or can be read only once."""
+    if isinstance(source, str | Path) and user_path(source).is_file():
+        with user_path(source).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    data = source if isinstance(source, bytes | bytearray) else np.ascontiguousarray(wav.samples).tobytes()
+    return hashlib.sha256(data).hexdigest()
 
 
 def _voice(diarizer: Diarizer, found: Diarization, who: str) -> np.ndarray:

@@ -167,7 +167,9 @@ class VoiceCloner:
         read, holds too little voice, or is too long.
         """
         clips = read_clips(reference)
-        return replace(self._embed(clips, pitch=True), notes=tuple(self._assessor.notes(clips)))
+        files = [replace(clip, name=Path(clip.name).name) for clip in clips]  # saved: where they lie is nobody else's
+        voice, notes = self._embed(clips, pitch=True), self._assessor.notes(files)
+        return replace(voice, notes=tuple(notes), sources=tuple(clip.sha256 for clip in clips))
 
     def embed_reference(self, reference: Any) -> np.ndarray:
         """The speaker embedding (D,), of length 1, of what `clone` takes as a reference; raises as `embed_voice`."""
@@ -192,6 +194,10 @@ class VoiceCloner:
             )
         if voice.synthesizer != self.synthesizer.fingerprint:  # frames of another mel, pace by another measure
             voice = replace(voice, prompt=None, pace=None)
+        if voice.prompt is not None and voice.prompt.shape[1] != (n_mels := self.synthesizer.mel.n_mels):
+            raise CloningError(
+                f"the voice is damaged: its prompt has {voice.prompt.shape[1]} mel channels, not {n_mels}: make it anew"
+            )
         return voice, []
 
     def _embed(self, clips: Sequence[Clip], pitch: bool = False) -> Voice:

@@ -14,7 +14,9 @@ from utils.errors import CloningError
 from utils.weights.checkpoint import Checkpoint, load_weights, save_weights
 
 KIND = "voice"  # of a file
-_TEXTS, _NUMBERS = ("encoder", "synthesizer"), ("pitch", "spread", "pace", "level", "seconds")
+_TEXTS = ("encoder", "synthesizer", "made", "consent", "note")
+_NUMBERS = ("pitch", "spread", "pace", "level", "seconds")
+_LISTS = ("notes", "sources")
 USUAL_SPREAD = 0.25  # octaves
 LEAST_SPREAD = 0.08
 USUAL_PACE = 1.9  # log of the frames that a phone takes
@@ -38,6 +40,10 @@ class Voice:
     level: float | None = None  # of the recordings as they were, silences included, in dB of full scale
     seconds: float | None = None  # of voice that the embedding stands for
     notes: tuple[str, ...] = ()  # what keeps the recordings from being a good reference
+    sources: tuple[str, ...] = ()  # sha256 of each recording that it was made from
+    made: str = ""  # day, as 2026-11-26
+    consent: str = ""  # who agreed to the voice being cloned, and how, in the words of whoever made it
+    note: str = ""  # whatever else its maker wants to be known
 
     @property
     def pitch_hz(self) -> float | None:
@@ -51,7 +57,8 @@ class Voice:
 
     def save(self, path: str | Path) -> str:
         """Write a `.safetensors` file atomically; returns the fingerprint of the arrays. CloningError: cannot write."""
-        facts = {name: getattr(self, name) for name in (*_TEXTS, *_NUMBERS)} | {"notes": list(self.notes)}
+        facts: dict[str, Any] = {name: getattr(self, name) for name in (*_TEXTS, *_NUMBERS)}
+        facts |= {name: list(getattr(self, name)) for name in _LISTS}
         arrays = {"embedding": self.embedding} | ({} if self.prompt is None else {"prompt": self.prompt})
         state = {name: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for name, array in arrays.items()}
         return save_weights(path, kind=KIND, state=state, config=facts, mel=None, step=0)
@@ -93,13 +100,17 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
     config = checkpoint.config
     texts = {name: config.get(name, "") for name in _TEXTS}
     numbers = {name: config.get(name) for name in _NUMBERS}
-    notes = config.get("notes", [])
+    lists = {name: config.get(name, []) for name in _LISTS}
     wrong = [name for name, text in texts.items() if not isinstance(text, str)]
     wrong += [name for name, number in numbers.items() if number is not None and not _finite(number)]
-    wrong += [] if isinstance(notes, list) and all(isinstance(note, str) for note in notes) else ["notes"]
+    wrong += [name for name, lines in lists.items() if not _texts(lines)]
     if wrong:
         raise CloningError(f"{checkpoint.path}: damaged: its {', '.join(wrong)} cannot be of a voice")
-    return {**texts, **numbers, "notes": tuple(notes)}
+    return {**texts, **numbers, **{name: tuple(lines) for name, lines in lists.items()}}
+
+
+def _texts(lines: Any) -> bool:
+    return isinstance(lines, list) and all(isinstance(line, str) for line in lines)
 
 
 def _finite(number: Any) -> bool:

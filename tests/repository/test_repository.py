@@ -109,6 +109,8 @@ def test_every_sample_and_every_weight_has_a_notice():
     notice = (ROOT / "samples" / "README.md").read_text(encoding="utf-8")
     for clip in (ROOT / "samples").glob("*.wav"):
         assert clip.name in notice
+    for voice in (ROOT / "samples" / "voices").glob("*.safetensors"):
+        assert f"| `{voice.stem}` |" in notice
     for weights in (ROOT / "saved_models").rglob("*.safetensors"):
         card = (weights.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
         assert weights.name in card and "license" in card.lower()

@@ -36,7 +36,8 @@ def clip(data_dir):
 def whole() -> Voice:
     embedding = unit(np.linspace(-1, 1, 8, dtype=np.float32))
     prompt = np.random.default_rng(0).normal(size=(30, 80)).astype(np.float32)
-    return Voice(embedding, "abc", 0.3, 0.2, 1.9, prompt, "def", -21.5, 6.5, ("clip: too quiet",))
+    said = {"notes": ("clip: too quiet",), "sources": ("0" * 64,), "made": "2026-11-26", "consent": "Ann", "note": "x"}
+    return Voice(embedding, "abc", 0.3, 0.2, 1.9, prompt, "def", -21.5, 6.5, **said)
 
 
 @pytest.mark.parametrize("voice", [whole(), Voice(unit(np.ones(5, np.float32)))], ids=["whole", "embedding alone"])
@@ -61,6 +62,7 @@ def test_a_voice_is_read_as_it_was_written(tmp_path, voice):
         ({"embedding": torch.tensor([1.0])}, {"pace": math.inf}, "its pace cannot"),
         ({"embedding": torch.tensor([1.0])}, {"level": True, "encoder": 3}, "its encoder, level cannot"),
         ({"embedding": torch.tensor([1.0])}, {"notes": "loud"}, "its notes cannot"),
+        ({"embedding": torch.tensor([1.0])}, {"sources": [1], "consent": ["Ann"]}, "its consent, sources cannot"),
     ],
 )
 def test_a_damaged_voice_is_refused_in_one_line(tmp_path, state, config, message):
