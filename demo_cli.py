@@ -82,6 +82,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--json", type=user_path, metavar="FILE", help="also write a report: timings, similarity, seed, models"
     )
     parser.add_argument(
+        "--times",
+        type=user_path,
+        metavar="FILE",
+        help="also write when each sentence, word and phone is said: .srt, .vtt (sentences; .vtt with a time for each "
+        "word), .TextGrid, .json (all three), .rttm (sentences)",
+    )
+    parser.add_argument(
         "--show-text", action="store_true", help="print what will be spoken, a line a sentence, and stop"
     )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
@@ -142,7 +149,7 @@ def _read_text(path: Path) -> str:
 
 def _check(args: argparse.Namespace) -> None:
     """What can be known before any work: whether the results can be written, and over nothing that is read."""
-    from utils import plots
+    from utils import plots, times
     from utils.audio import io as audio
     from utils.files import require_apart
     from utils.training.sampling import require_seed
@@ -151,9 +158,11 @@ def _check(args: argparse.Namespace) -> None:
     audio.require_suffix(args.output)
     if args.plot:
         plots.require_suffix(args.plot)
+    if args.times:
+        times.require_suffix(args.times)
     read = [*(args.reference or []), args.text_file, args.emotion_reference, args.lexicon]
     read += [args.encoder, args.synthesizer, args.vocoder]
-    require_apart(filter(None, read), filter(None, (args.output, args.json, args.plot)))
+    require_apart(filter(None, read), _outputs(args))
 
 
 def _load(args: argparse.Namespace):
@@ -195,7 +204,7 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, nu
     from utils.files import write_text
 
     output = _numbered(args.output, number)
-    report_to, plot_to = (path and _numbered(path, number) for path in (args.json, args.plot))
+    report_to, plot_to, times_to = (path and _numbered(path, number) for path in (args.json, args.plot, args.times))
 
     tell = None if args.quiet else (lambda stage: print(f"{stage} ...", end=" ", flush=True))
     try:
@@ -212,6 +221,8 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, nu
     if report_to:
         report = {**cloning.report(), "reference": reference, "output": str(output)}
         write_text(report_to, json.dumps(report, indent=2) + "\n")
+    if times_to:
+        cloning.times.save(times_to)
     if plot_to:
         _draw(cloner, cloning, plot_to, output)
 
@@ -237,6 +248,10 @@ def _draw(cloner, cloning, path: Path, output: Path) -> None:
     except Exception as error:  # whatever matplotlib has against it, the speech is there
         why = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise CloningError(f"{path} could not be drawn ({why}); the speech is in {output}") from error
+
+
+def _outputs(args: argparse.Namespace) -> list[Path]:
+    return [path for path in (args.output, args.json, args.plot, args.times) if path]
 
 
 def _numbered(path: Path, number: int | None) -> Path:
@@ -268,7 +283,7 @@ def _loop(cloner, args: argparse.Namespace) -> None:
         if not text:
             return
         try:
-            while any(_numbered(path, count).exists() for path in (args.output, args.json, args.plot) if path):
+            while any(_numbered(path, count).exists() for path in _outputs(args)):
                 count += 1
             _clone(cloner, args, reference, text, count)
         except CloningError as error:

@@ -32,6 +32,7 @@ from utils.audio.io import Waveform, read
 from utils.audio.watermark import mark
 from utils.errors import CloningError
 from utils.files import user_path
+from utils.times import Times
 from utils.version import VERSION
 from utils.voice import Voice, is_voice
 from utils.weights.find import DEFAULT_MODELS, find_chosen
@@ -59,6 +60,7 @@ class Cloning:
     seed: int
     models: dict[str, str]
     notes: list[str]
+    times: Times = field(repr=False)  # of sentences, words and phones in `audio`
     emotion: str = ""  # asked for: a label, or "as in the clip"
     watermark: bool = False  # whether `audio` carries the mark of utils.audio.watermark
 
@@ -259,6 +261,7 @@ class VoiceCloner:
             seed=options.seed or 0,
             models=self.describe(),
             notes=[*voice.notes, *self._assessor.notes(clips), *spoken.notes],
+            times=spoken.times.until(audio.seconds),
             emotion="as in the clip" if isinstance(emotion, Waveform) else emotion or "",
             watermark=self.watermark,
         )

@@ -26,6 +26,7 @@ from synthesizer.text.clauses import mark_ids, marks_of_words
 from synthesizer.text.processor import PUBLISHED, TextProcessor
 from synthesizer.text.sentences import Sentence
 from synthesizer.text.symbols import PAUSE, SILENCE, WORD_BOUNDARY
+from synthesizer.times import times_of
 from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
@@ -176,7 +177,8 @@ class Synthesizer:
             if p.seed != options.seed
         ]
         notes += [f"{p.text[:40]!r}: {complaint(p)}" for p in pieces if not p.good]
-        return Speech(np.concatenate([sentence.mel for sentence in spoken], axis=1), pieces, notes)
+        mel = np.concatenate([sentence.mel for sentence in spoken], axis=1)
+        return Speech(mel, pieces, notes, times_of(spoken, self.mel))
 
     def stream(self, text: str, voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT) -> Iterator[np.ndarray]:
         """What `speak` makes, sentence by sentence: mels (M, f), all but the first with the pause before them.
@@ -251,6 +253,7 @@ class Synthesizer:
                         stop_reason=found.stop_reason,
                         text=texts[i],
                         tokens=self.text.decode(encoded[i].tokens),
+                        words=encoded[i].words,
                         quality=self.network.alignment_quality(found.alignment, encoded[i].tokens, self.text),
                         seed=options.seed or 0,
                     )
@@ -304,10 +307,13 @@ class Synthesizer:
                 symbols += [*word.phones, PAUSE if mark else WORD_BOUNDARY]
                 marks += [*[""] * len(word.phones), mark]
             symbols[-1] = SILENCE  # what ends the text is no pause
-            encoded = EncodedText(self.text.table.encode(symbols), mark_ids(marks, self.text.table))
+            named = tuple(word.text for word in words)
+            encoded = EncodedText(self.text.table.encode(symbols), mark_ids(marks, self.text.table), named)
         else:
             ids = self.text.encode(text)
-            encoded = EncodedText(ids, [0] * len(ids))
+            phones = self.text.config.symbol_set == "phonemes"
+            named = tuple(word.text for word in self.text.words(text)) if phones else ()
+            encoded = EncodedText(ids, [0] * len(ids), named)
         if (count := len(encoded.tokens)) > MAX_TOKENS:
             raise CloningError(
                 f"{text[:40]!r}...: {count} symbols, at most {MAX_TOKENS} in a sentence: make it shorter"
@@ -333,7 +339,7 @@ class Synthesizer:
         """Sentences of one seed, padded; speakers (B, D), emotion (1, E)."""
         tokens, marks = (
             nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in rows], batch_first=True).to(self.device)
-            for rows in zip(*encoded, strict=True)
+            for rows in ([text.tokens for text in encoded], [text.marks for text in encoded])
         )
         lengths = torch.tensor([len(text.tokens) for text in encoded], device=self.device)
         return ModelInput(tokens, lengths, marks, speakers, [seed] * len(encoded), emotion)

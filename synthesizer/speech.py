@@ -13,6 +13,7 @@ from synthesizer.text.symbols import SILENCE
 from utils.audio.io import Waveform
 from utils.audio.mel import MelConfig
 from utils.errors import CloningError
+from utils.times import Times
 from utils.training.sampling import require_seed
 
 EmotionInput = str | Waveform | None  # a label, a recording that carries an emotion, or neutral
@@ -57,6 +58,7 @@ class Synthesis:
     tokens: list[str] = dataclasses.field(repr=False)
     quality: AlignmentQuality
     seed: int
+    words: tuple[str, ...] = ()  # that the phones are of; none where the tokens are letters
 
     @property
     def good(self) -> bool:
@@ -80,6 +82,7 @@ class Speech:
     mel: np.ndarray = dataclasses.field(repr=False)  # (M, F)
     pieces: list[Synthesis]
     notes: list[str]  # what was left out of the text, what went wrong
+    times: Times
 
 
 def after(before: Synthesis | None, seconds: float, piece: Synthesis, mel_config: MelConfig) -> np.ndarray:

@@ -21,10 +21,11 @@ SHORTEST_SECONDS = 0.2  # of a text, however short, at rate 1
 
 class EncodedText(NamedTuple):
     """A sentence as a network reads it: ids of symbols, and of each the mark that ends a clause there
-    (`synthesizer.text.clauses`)."""
+    (`synthesizer.text.clauses`); the words that the phones are of, none where the symbols are letters."""
 
     tokens: list[int]
     marks: list[int]
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,15 @@ def test_a_wav_a_picture_and_a_report(run, tmp_path):
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_times_are_written_beside_and_another_ending_is_refused_before_any_work(run, tmp_path):
+    path = tmp_path / "t.json"
+    assert run("--reference", CLIP, "--text", "Hello there.", "--times", str(path))[0] == 0
+    assert [word["text"] for word in json.loads(path.read_text(encoding="utf-8"))["words"]] == ["Hello", "there"]
+    (tmp_path / "o.wav").unlink()
+    code, _, err = run("--reference", CLIP, "--text", "Hello.", "--times", str(tmp_path / "t.doc"))
+    assert code == 2 and ".srt, .vtt, .textgrid, .json, .rttm" in err and not (tmp_path / "o.wav").exists()
+
+
 def test_the_same_seed_writes_the_same_bytes(run, tmp_path):
     written = []
     for _ in range(2):
