@@ -15,6 +15,8 @@ from utils.scripts import exit_code
 
 EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --text "Hello there." --output out/hello.wav'
 
+LOUDEST = 60.0  # dB
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -39,8 +41,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", help="what to say")
     parser.add_argument("--text-file", type=user_path, metavar="FILE", help="a UTF-8 file with what to say")
     parser.add_argument(
-        "--output", type=user_path, default=Path("out/clone.wav"), metavar="WAV", help="default: %(default)s"
+        "--output",
+        type=user_path,
+        default=Path("out/clone.wav"),
+        metavar="FILE",
+        help=".wav, .flac, .ogg, .opus or .mp3 (default: %(default)s)",
     )
+    parser.add_argument("--bits", choices=["16", "24", "float"], help="of a .wav, or of a .flac but float (default 16)")
+    parser.add_argument("--sample-rate", type=int, metavar="HZ", help="of the output (default: that of the vocoder)")
     parser.add_argument(
         "--models",
         default="default",
@@ -59,6 +67,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, help="same seed, same audio (default: a random one, which is printed)")
     parser.add_argument("--rate", type=float, default=1.0, help="speed of speech (default 1; 1.2 is 20%% faster)")
+    parser.add_argument("--pitch", type=float, default=0.0, help="semitones higher, -12 to 12 (default 0)")
+    parser.add_argument(
+        "--volume", type=float, default=0.0, metavar="DB", help="dB louder; what would clip is scaled down (default 0)"
+    )
     parser.add_argument("--pause", type=float, default=1.0, help="factor of the silences between sentences (default 1)")
     parser.add_argument(
         "--monotonic", action="store_true", help="Tacotron: hold the attention to the text's order, should it skip"
@@ -155,7 +167,9 @@ def _check(args: argparse.Namespace) -> None:
     from utils.training.sampling import require_seed
 
     require_seed(args.seed)
-    audio.require_suffix(args.output)
+    if not abs(args.volume) <= LOUDEST:
+        raise CloningError(f"--volume {args.volume:g}: give -{LOUDEST:g} to {LOUDEST:g} dB")
+    audio.require_format(args.output, args.bits, args.sample_rate)
     if args.plot:
         plots.require_suffix(args.plot)
     if args.times:
@@ -194,7 +208,7 @@ def _load(args: argparse.Namespace):
         )
     except MismatchError as error:
         raise CloningError(f"{error} (here: --allow-mismatch)") from error
-    cloner.defaults = SpeechOptions(monotonic=args.monotonic)
+    cloner.defaults = SpeechOptions(monotonic=args.monotonic, pitch=args.pitch)
     return cloner
 
 
@@ -215,7 +229,8 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, nu
     finally:
         if tell:
             print(flush=True)
-    audio.write(output, cloning.audio, metadata=cloning.tags())
+    sound = audio.amplified(cloning.audio, args.volume)
+    audio.write(output, sound, metadata=cloning.tags(), bits=args.bits, sample_rate=args.sample_rate)
     if not args.quiet:
         _tell(cloning, output)
     if report_to:

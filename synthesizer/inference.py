@@ -227,9 +227,14 @@ class Synthesizer:
         """Each text, one sentence, in `voice`: a Voice, an embedding (D,), or one of each text's own (B, D).
 
         The same seed gives the same mels, whatever else is in the batch (but for rounding errors). Raises CloningError:
-        nothing to say, a text that is too long, a voice or an emotion that makes no sense.
+        nothing to say, a text that is too long, a voice or an emotion that makes no sense, another pitch asked of a
+        network that plans none.
         """
         options = options.with_seed()
+        if options.pitch and not self.network.moves_pitch:
+            raise CloningError(
+                f"{self.name} plans no pitch that could be moved: use a parallel one, or leave pitch out"
+            )
         speakers = self._speakers(voice.embedding if isinstance(voice, Voice) else voice, len(texts))
         texts = [self.text.normalize(text) for text in texts]
         encoded = [self.encode(text) for text in texts]
@@ -239,7 +244,7 @@ class Synthesizer:
             emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, options.emotion)
             settings = GenerationSettings(
                 self.mel, self.text, options.rate, self.metadata.duration_scale, self.metadata.pitch_scale,
-                options.monotonic, self._fast_decoder,
+                options.pitch / 12, options.monotonic, self._fast_decoder,
             )  # fmt: skip
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]

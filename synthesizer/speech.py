@@ -19,6 +19,7 @@ from utils.training.sampling import require_seed
 EmotionInput = str | Waveform | None  # a label, a recording that carries an emotion, or neutral
 RATES = (0.25, 4.0)
 PAUSES = (0.0, 10.0)
+PITCHES = (-12.0, 12.0)
 KEPT_FRAMES = 2  # of the silence before a sentence, however short the pause
 
 
@@ -28,13 +29,14 @@ class SpeechOptions:
 
     rate: float = 1.0  # speed: 2 is twice as fast
     pause: float = 1.0  # factor of the silences between sentences
+    pitch: float = 0.0  # semitones higher
     seed: int | None = None  # the same seed, the same mel; None: a random one
     emotion: EmotionInput = None
     attempts: int = 2  # with the next seeds, for a sentence that is badly aligned; the best is kept
     monotonic: bool = False  # Tacotron's attention may neither go back nor skip
 
     def __post_init__(self) -> None:
-        for name, (low, high) in {"rate": RATES, "pause": PAUSES}.items():
+        for name, (low, high) in {"rate": RATES, "pause": PAUSES, "pitch": PITCHES}.items():
             if not low <= (value := getattr(self, name)) <= high:
                 raise CloningError(f"{name} is {value:g}; it must be {low:g} to {high:g}")
         require_seed(self.seed)

@@ -7,6 +7,7 @@ are made, watermarked, and attacked as in ATTACKS; real recordings must not be t
 from __future__ import annotations
 
 import argparse
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from evaluation.models import chain_columns, facts_of
 from evaluation.report import Cell, Players, Report, Table
 from utils.audio.codecs import lossy_copy
 from utils.audio.decoding import comment
-from utils.audio.io import Waveform, read, resample, to_pcm16
+from utils.audio.io import Waveform, encode, read, resample, to_pcm16
 from utils.audio.watermark import FALSE_ALARM, GAIN, STRIDE_SECONDS, Detection, detect, mark
 from utils.errors import CloningError
 from utils.files import user_path
@@ -142,6 +143,18 @@ def mp3(samples: np.ndarray, rate: int, level: float = 0.6) -> np.ndarray:
     return lossy_copy(samples, rate, "MP3", level)
 
 
+def _written(suffix: str) -> Attack:
+    """In the format that `demo_cli.py --output` gives a file of that suffix."""
+
+    def copy(x: np.ndarray, rate: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        file = io.BytesIO()
+        encode(file, suffix, [x], rate)
+        wav = read(file.getvalue(), sample_rate=None)
+        return wav.samples, wav.sample_rate
+
+    return copy
+
+
 def _resampled(to: int) -> Attack:
     return lambda x, rate, rng: (stored(resample(x, rate, to)), to)
 
@@ -166,6 +179,9 @@ ATTACKS: dict[str, list[Attack]] = {
     "as it is": [],
     "resampled to 8 kHz": [_resampled(8000)],
     "resampled to 22.05 kHz": [_resampled(22050)],
+    "as .mp3": [_written("x.mp3")],
+    "as .ogg": [_written("x.ogg")],
+    "as .opus": [_written("x.opus")],
     "MP3, 64 kbit/s": [lambda x, rate, rng: (mp3(x, rate), rate)],
     "6 to 30 dB quieter": [_quieter],
     "1 to 9 dB louder": [_louder],

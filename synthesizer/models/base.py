@@ -60,6 +60,7 @@ class GenerationSettings:
     rate: float = 1.0  # 2 is twice as fast
     duration_scale: float = 1.0  # predicted durations are multiplied by it
     pitch_scale: float = 1.0  # how far predicted pitch goes from the voice's median is multiplied by it
+    pitch_shift: float = 0.0  # octaves by which predicted pitch is moved
     monotonic: bool = False  # an attention that can go back or skip must not
     free_run: FreeRun | None = None  # decodes in place of the network's own loop
 
@@ -77,6 +78,7 @@ class AcousticModel(nn.Module, ABC):
 
     needs_durations: ClassVar[bool] = False  # in training and in teacher forcing
     max_characters: ClassVar[int] = 130  # of a sentence; longer ones are said in clauses
+    moves_pitch = False  # whether `GenerationSettings.pitch_shift` makes a difference
     uses_voice_facts = False  # whether its input has pitch, pace and frames of a voice
     emotion: EmotionEncoder | None
 

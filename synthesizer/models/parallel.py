@@ -148,7 +148,7 @@ class Parallel(AcousticModel):
         self.voice: nn.Linear | None = None
         self.guess: nn.Sequential | None = None
         self.listener: Listener | None = None
-        self.uses_voice_facts = self.config.voice
+        self.moves_pitch, self.uses_voice_facts = True, self.config.voice
         if self.config.voice:
             self.voice = nn.Linear(3, channels, bias=False)
             nn.init.zeros_(self.voice.weight)  # so that weights without it go on as they were
@@ -363,7 +363,7 @@ class Parallel(AcousticModel):
         unconditional = self.encode(tokens, lengths, who.unconditional()) if self.config.guidance else None
         require_finite(encoding.durations_log, "durations")
         durations = planned_durations(encoding.durations_log, tokens, lengths, settings)
-        prosody = self.scaled(encoding, who, settings.pitch_scale)
+        prosody = shifted(self.scaled(encoding, who, settings.pitch_scale), settings.pitch_shift)
         mels, frame_counts = self.mels(encoding, durations, prosody, who, inputs.seeds, unconditional)
         index, _ = upsampling(durations)
         require_finite(mels, "mels")
@@ -390,6 +390,14 @@ class Parallel(AcousticModel):
         wanted = [text.symbols[t] not in (SILENCE, END, WORD_BOUNDARY, *PAUSES) for t in tokens]
         covered = [a for a, w in zip(said, wanted, strict=True) if w]
         return AlignmentQuality(sum(covered) / max(1, len(covered)), 1.0, 0, 0, len(alignment))
+
+
+def shifted(prosody: Tensor, octaves: float) -> Tensor:
+    """Prosody (B, N, 3), the pitch of what is voiced moved."""
+    if octaves == 0:
+        return prosody
+    energy, pitch, voicing = prosody.unbind(dim=-1)
+    return torch.stack([energy, pitch + octaves * voicing.clamp(0, 1), voicing], dim=-1)
 
 
 def normal_facts(facts: Tensor) -> Tensor:

@@ -134,6 +134,11 @@ def test_show_text_tells_what_will_be_read(run, tmp_path):
         (["--reference", CLIP, "--text", "Hi.", "--models", "nowhere"], "no encoder.safetensors or .pt"),
         (["--reference", CLIP, "--text", "Hi.", "--rate", "99"], "rate is 99; it must be 0.25 to 4"),
         (["--reference", CLIP, "--text", "Hi.", "--output", "x.m4a"], "cannot write .m4a"),
+        (["--reference", CLIP, "--text", "Hi.", "--output", "x.mp3", "--bits", "24"], "24 bits are asked for"),
+        (["--reference", CLIP, "--text", "Hi.", "--output", "x.mp3", "--sample-rate", "96000"], "a rate of 96000 Hz"),
+        (["--reference", CLIP, "--text", "Hi.", "--sample-rate", "1"], "a rate of 1 Hz"),
+        (["--reference", CLIP, "--text", "Hi.", "--volume", "nan"], "--volume nan: give -60 to 60 dB"),
+        (["--reference", CLIP, "--text", "Hi.", "--pitch", "13"], "pitch is 13; it must be -12 to 12"),
         (["--reference", CLIP, "--text", "Hi.", "--output", str(ROOT)], "cannot write a file without suffix"),
         (["--reference", CLIP, "--text", "Hi.", "--plot", "x.wav"], "cannot draw .wav; use .png, "),
         (["--reference", CLIP, "--text", "Hi.", "--seed", str(2**64)], "seed 18446744073709551616: a whole number"),
@@ -258,3 +263,18 @@ def test_it_starts_without_a_terminal_or_input():
         [sys.executable, "demo_cli.py"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     assert done.returncode in (0, 2) and "Traceback" not in done.stderr
+
+
+def test_format_rate_pitch_and_volume_of_the_output(run, tmp_path):
+    def said(*arguments: str):
+        assert run("--reference", CLIP, "--text", "Hello.", "--seed", "5", *arguments)[0] == 0
+        samples, rate = soundfile.read(tmp_path / "o.wav")
+        return samples, rate, soundfile.info(tmp_path / "o.wav").subtype
+
+    plain = said("--bits", "float", "--no-watermark")
+    assert plain[1:] == (16000, "FLOAT")
+    quieter = said("--bits", "float", "--volume", "-20", "--no-watermark")[0]
+    assert quieter == pytest.approx(plain[0] / 10, abs=1e-6)
+    other = said("--bits", "24", "--sample-rate", "44100")
+    assert other[1:] == (44100, "PCM_24") and abs(len(other[0]) / 44100 - len(plain[0]) / 16000) < 1e-3
+    assert (said("--bits", "float", "--pitch", "3", "--no-watermark")[0] != plain[0]).any()

@@ -12,7 +12,7 @@ import torch
 from synthesizer.config import FlowConfig, ParallelConfig, SynthesizerConfig, TacotronConfig
 from synthesizer.inference import MAX_TOKENS, Synthesizer
 from synthesizer.models.alignment_quality import MAX_FORWARD, AlignmentQuality
-from synthesizer.models.parallel import Parallel
+from synthesizer.models.parallel import Parallel, shifted
 from synthesizer.models.tacotron.network import Tacotron
 from synthesizer.speech import KEPT_FRAMES, SpeechOptions, after, silent_ends
 from synthesizer.text.processor import TextProcessor
@@ -103,6 +103,25 @@ def test_rate(synthesizer, voice, rate):
     changed = synthesizer.synthesize(TEXTS, voice, SpeechOptions(seed=1, rate=rate))
     for a, b in zip(plain, changed, strict=True):
         assert b.mel.shape[1] == pytest.approx(a.mel.shape[1] / rate, abs=1.01)
+
+
+def test_pitch_is_moved_where_it_is_planned_and_else_refused(synthesizer, voice):
+    plain = SpeechOptions(seed=1)
+    if synthesizer.name == "tacotron":
+        with pytest.raises(CloningError, match="plans no pitch that could be moved"):
+            synthesizer.speak("Hello there.", voice, SpeechOptions(seed=1, pitch=2))
+        return
+    mels = [synthesizer.speak("Hello there.", voice, SpeechOptions(seed=1, pitch=p)).mel for p in (0, 0, 2, -2)]
+    assert all(mel.shape == mels[0].shape for mel in mels), "as long as before"
+    np.testing.assert_array_equal(mels[0], synthesizer.speak("Hello there.", voice, plain).mel)
+    assert (mels[2] != mels[0]).any() and (mels[3] != mels[2]).any()
+
+
+def test_a_shift_moves_what_is_voiced():
+    prosody = torch.tensor([[[0.1, 0.5, 1.0], [0.2, 0.4, 0.0], [0.3, -0.2, 0.5]]])
+    assert shifted(prosody, 0.0) is prosody
+    torch.testing.assert_close(shifted(prosody, 0.5)[0, :, 1], torch.tensor([1.0, 0.4, 0.05]))
+    torch.testing.assert_close(shifted(prosody, 0.5)[..., [0, 2]], prosody[..., [0, 2]])
 
 
 def test_every_stop_has_a_reason_and_the_text_bounds_the_length(synthesizer, voice):

@@ -12,7 +12,7 @@ import io
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,12 +34,20 @@ _DC = 0.01  # of the level, from which on a mean is an offset; a voice's own is 
 _DRIFT = 0.3  # of the level, from which on what is slower than 20 Hz is taken out too
 _DC_SECONDS = 0.5  # in less, half a period of a voice may look like an offset
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
-_FORMATS = {
-    ".wav": ("WAV", "PCM_16"),
-    ".flac": ("FLAC", "PCM_16"),
-    ".ogg": ("OGG", "VORBIS"),
-    ".opus": ("OGG", "OPUS"),
-    ".mp3": ("MP3", "MPEG_LAYER_III"),
+_FORMATS: dict[
+    str, tuple[str, dict[str, str]]
+] = {  # by suffix: container, and encoding by its bits ("" where it has none)
+    ".wav": ("WAV", {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}),
+    ".flac": ("FLAC", {"16": "PCM_16", "24": "PCM_24"}),
+    ".ogg": ("OGG", {"": "VORBIS"}),
+    ".opus": ("OGG", {"": "OPUS"}),
+    ".mp3": ("MP3", {"": "MPEG_LAYER_III"}),
+}
+BITS = ("16", "24", "float")
+RATES = (8000, 192_000)  # Hz, of what is written
+_RATES_OF = {
+    "OPUS": OPUS_RATES,
+    "MPEG_LAYER_III": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
 }
 _TAGS = ("title", "comment", "software", "artist", "copyright", "date", "album", "license", "genre")
 
@@ -85,7 +93,9 @@ class Waveform:
     def wav_bytes(self) -> bytes:
         """The waveform as the bytes of a 16-bit wav file."""
         buffer = io.BytesIO()
-        _encode(buffer, self, "WAV", "PCM_16", {})
+        encode(
+            buffer, "x.wav", [self.samples if self.peak <= 1 else peak_normalize(self.samples, 1.0)], self.sample_rate
+        )
         return buffer.getvalue()
 
     def __repr__(self) -> str:
@@ -199,6 +209,11 @@ def peak_normalize(samples: np.ndarray, peak: float = 0.9) -> np.ndarray:
     return samples if largest == 0 else samples * np.float32(peak / largest)
 
 
+def amplified(wav: Waveform, decibels: float) -> Waveform:
+    """The waveform that much louder; peaks may come to pass 1."""
+    return wav if decibels == 0 else Waveform(wav.samples * np.float32(10 ** (decibels / 20)), wav.sample_rate)
+
+
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
     """Floats to 16-bit integers: round(x * 32767), half to even; beyond full scale is cut off."""
     return np.clip(np.rint(np.asarray(samples, dtype=np.float32) * PCM16), -32768, 32767).astype(np.int16)
@@ -209,47 +224,86 @@ def from_pcm16(pcm: np.ndarray) -> np.ndarray:
     return pcm.astype(np.float32) / np.float32(PCM16)
 
 
-def require_suffix(path: str | os.PathLike) -> None:
-    """Raises CloningError for a path whose suffix names no format that `write` knows."""
-    if (suffix := Path(path).suffix).lower() not in _FORMATS:
-        raise CloningError(f"{path}: cannot write {suffix or 'a file without suffix'}; use {_list(_FORMATS)}")
+def require_format(path: str | os.PathLike, bits: str | None = None, sample_rate: int | None = None) -> None:
+    """Raises CloningError for what `write` cannot write: another suffix, bits or a rate that its format has not."""
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise CloningError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {_list(_FORMATS)}")
+    encodings = _FORMATS[path.suffix.lower()][1]
+    if bits is not None and bits not in encodings:
+        there = _list(encodings) if "" not in encodings else "none to choose: leave bits out"
+        raise CloningError(f"{path}: {bits} bits are asked for; {path.suffix} has {there}")
+    if sample_rate is None:
+        return
+    if not RATES[0] <= sample_rate <= RATES[1]:
+        raise CloningError(f"{path}: a rate of {sample_rate} Hz; it must be {RATES[0]} to {RATES[1]}")
+    rates = _RATES_OF.get(encodings.get("", ""), (sample_rate,))
+    if sample_rate not in rates:
+        raise CloningError(f"{path}: a rate of {sample_rate} Hz; {path.suffix} has {_list(map(str, rates))}")
 
 
-def write(path: str | os.PathLike, wav: Waveform, *, metadata: Mapping[str, str] | None = None) -> Path:
-    """Write a file whole or not at all, its format by suffix: 16-bit .wav and .flac, .ogg, .opus, .mp3.
+def write(
+    path: str | os.PathLike,
+    wav: Waveform,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    bits: str | None = None,
+    sample_rate: int | None = None,
+) -> Path:
+    """Write a file whole or not at all, its format by suffix: .wav, .flac, .ogg, .opus, .mp3.
 
-    Samples beyond 1 scale the whole down to a peak of 1. `metadata` are tags: title, comment, software, artist,
-    copyright, date, album, license, genre. Missing folders are made.
-    Raises CloningError for another suffix, an unknown tag, samples that are not finite, or a folder that
+    `bits`: "16", "24" or "float" of wav, "16" or "24" of flac (16); `sample_rate`: that of `wav` where nothing is said
+    (of Opus 48 kHz, if it lacks that one). Samples beyond 1 scale the whole down to a peak of 1. `metadata` are tags:
+    title, comment, software, artist, copyright, date, album, license, genre. Missing folders are made.
+    Raises CloningError for what `require_format` refuses, an unknown tag, samples that are not finite, or a folder that
     cannot be written to.
     """
     path = user_path(path)
-    tags = dict(metadata or {})
-    require_suffix(path)
-    if unknown := sorted(set(tags) - set(_TAGS)):
-        raise CloningError(f"unknown metadata {unknown} for {path}; known are {_list(_TAGS)}")
+    require_format(path, bits, sample_rate)
     _require_finite(wav, f"what is to be written to {path}")
-    container, subtype = _FORMATS[path.suffix.lower()]
-    if subtype == "OPUS" and wav.sample_rate not in OPUS_RATES:
-        wav = Waveform(resample(wav.samples, wav.sample_rate, 48000), 48000)
+    rate = sample_rate or writable_rate(path, wav.sample_rate)
+    samples = resample(wav.samples, wav.sample_rate, rate)
+    peak = float(np.abs(samples).max(initial=0.0))
     buffer = io.BytesIO()  # libsndfile tells nothing of a disk that is full
-    _encode(buffer, wav, container, subtype, tags)
+    encode(buffer, path, [samples if peak <= 1 else peak_normalize(samples, 1.0)], rate, metadata, bits)
     with atomic_path(path) as partial:
         partial.write_bytes(buffer.getbuffer())
     return path
 
 
-def _encode(file: BinaryIO, wav: Waveform, container: str, subtype: str, tags: Mapping[str, str]) -> None:
+def writable_rate(path: str | os.PathLike, sample_rate: int) -> int:
+    """The rate itself, or the highest of the format of `path`, which has not this one."""
+    encodings = _FORMATS[Path(path).suffix.lower()][1]
+    rates = _RATES_OF.get(encodings.get("", ""), (sample_rate,))
+    return sample_rate if sample_rate in rates else rates[-1]
+
+
+def encode(
+    file: BinaryIO,
+    path: str | os.PathLike,
+    pieces: Iterable[np.ndarray],
+    sample_rate: int,
+    metadata: Mapping[str, str] | None = None,
+    bits: str | None = None,
+) -> None:
+    """Pieces (T,) of one waveform into an open file, in the format of `path`'s suffix; samples beyond 1 are cut off.
+
+    Raises CloningError for an unknown tag.
+    """
     import soundfile
 
-    samples = wav.samples if wav.peak <= 1 else peak_normalize(wav.samples, 1.0)
-    if subtype == "PCM_16":
-        samples = to_pcm16(samples)
-    with soundfile.SoundFile(file, "w", wav.sample_rate, 1, subtype, format=container) as out:
+    tags = dict(metadata or {})
+    if unknown := sorted(set(tags) - set(_TAGS)):
+        raise CloningError(f"unknown metadata {unknown} for {path}; known are {_list(_TAGS)}")
+    container, encodings = _FORMATS[Path(path).suffix.lower()]
+    subtype = encodings[bits] if bits is not None else next(iter(encodings.values()))
+    with soundfile.SoundFile(file, "w", sample_rate, 1, subtype, format=container) as out:
         for tag, text in tags.items():
             setattr(out, tag, text)
-        for start in range(0, len(samples), _BLOCK):  # libsndfile's Vorbis encoder overflows its stack on more
-            out.write(samples[start : start + _BLOCK])
+        for samples in pieces:
+            samples = to_pcm16(samples) if subtype == "PCM_16" else samples
+            for start in range(0, len(samples), _BLOCK):  # libsndfile's Vorbis encoder overflows its stack on more
+                out.write(samples[start : start + _BLOCK])
 
 
 def _from_array(array: np.ndarray, source_rate: int | None) -> Waveform:
