@@ -2,7 +2,7 @@
 # CONSTRAINTS=requirements/constraints/lowest.txt installs the lowest versions allowed, constraints/tested.txt the tested ones.
 PYTHON ?= python3
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --prefer-binary $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
-DEV := $(patsubst %,requirements/%.txt,dev align app cluster)
+DEV := $(patsubst %,requirements/%.txt,dev align app cluster serve)
 VENV := .venv
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts

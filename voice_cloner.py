@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,7 @@ class Cloning:
 
     def tags(self) -> dict[str, str]:
         """What a file of this audio must say of itself: the `metadata` of utils.audio.io.write."""
-        facts = [
-            "synthetic speech",
-            f"voice cloning toolkit {VERSION}",
-            f"seed {self.seed}",
-            *(f"{name} {which}" for name, which in self.models.items()),
-        ]
-        return {"comment": "; ".join([*facts, "watermarked" if self.watermark else "no watermark"])}
+        return file_tags(self.seed, self.models, self.watermark)
 
     def report(self) -> dict[str, Any]:
         """For machines: what `demo_cli.py --json` writes."""
@@ -337,6 +331,13 @@ class VoiceCloner:
             "synthesizer": f"{self.synthesizer.name} {self.synthesizer.fingerprint}",
             "vocoder": f"{self.vocoder.name} {self.vocoder.fingerprint}",
         }
+
+
+def file_tags(seed: int, models: Mapping[str, str], watermark: bool) -> dict[str, str]:
+    """What a file of cloned speech must say of itself; `models` as `VoiceCloner.describe` gives them."""
+    facts = ["synthetic speech", f"voice cloning toolkit {VERSION}", f"seed {seed}"]
+    facts += [f"{name} {which}" for name, which in models.items()]
+    return {"comment": "; ".join([*facts, "watermarked" if watermark else "no watermark"])}
 
 
 class _Timer:

@@ -1,0 +1,1 @@
+"""The chain behind HTTP, as OpenAI's clients speak it: see serve.py."""
