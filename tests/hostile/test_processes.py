@@ -128,7 +128,7 @@ def test_workers_end_with_their_parent(corpus, tmp_path, number):
 def test_killed_preprocessings_go_on(corpus, flags, sets, tmp_path, stage, long):
     draw = random.Random(stage)
     expected = {u.id: u for u in read_manifest(sets[stage]).utterances}
-    for attempt in range(17 if long else 1):
+    for attempt in range(50 if long else 1):
         out = tmp_path / str(attempt)
         command = (f"{stage}_preprocess", corpus, "--out", out, "--validation", 0.3, *flags[stage])
         process = start(*command, "--jobs", 2)
@@ -147,7 +147,7 @@ def test_killed_preprocessings_go_on(corpus, flags, sets, tmp_path, stage, long)
 @pytest.mark.parametrize("stage", ["encoder", "synthesizer", "vocoder"])
 def test_killed_trainings_go_on(sets, tmp_path, stage, long):
     draw = random.Random(stage)
-    for attempt in range(17 if long else 1):
+    for attempt in range(50 if long else 1):
         out = tmp_path / str(attempt)
         settings = ["--set", "training.save_every=3", "--set", "training.log_every=1", "--set", "data.min_seconds=0.3"]
         settings = settings[: 4 if stage != "encoder" else 6]
