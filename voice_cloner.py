@@ -190,10 +190,6 @@ class VoiceCloner:
             )
         if voice.synthesizer != self.synthesizer.fingerprint:  # frames of another mel, pace by another measure
             voice = replace(voice, prompt=None, pace=None)
-        if voice.prompt is not None and voice.prompt.shape[1] != (n_mels := self.synthesizer.mel.n_mels):
-            raise CloningError(
-                f"the voice is damaged: its prompt has {voice.prompt.shape[1]} mel channels, not {n_mels}: make it anew"
-            )
         return voice, []
 
     def _embed(self, clips: Sequence[Clip], pitch: bool = False) -> Voice:

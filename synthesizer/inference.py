@@ -332,9 +332,13 @@ class Synthesizer:
         """
         if not (self.network.uses_voice_facts and clips):
             return voice
-        prompt, track = prompt_of(clips, self.mel)
+        frames, track = prompt_of(clips, self.mel)
+        mel = torch.from_numpy(frames).to(self.device)[None]
+        first = mel[:, : round(PROMPT_SECONDS / self.mel.frame_seconds)].transpose(1, 2)
         with torch.inference_mode():
-            pace = self.network.pace(torch.from_numpy(prompt).to(self.device)[None])
+            pace = self.network.pace(mel)
+            tokens, _ = self.network.read_prompt(first, torch.tensor([first.shape[2]], device=self.device))
+        prompt = None if tokens is None else tokens[0].cpu().numpy()
         pitch, spread = pitch_facts(track) or (None, None)
         return dataclasses.replace(
             voice, pitch=pitch, spread=spread, pace=pace, prompt=prompt, synthesizer=self.fingerprint
@@ -350,18 +354,19 @@ class Synthesizer:
         return ModelInput(tokens, lengths, marks, speakers, [seed] * len(encoded), emotion)
 
     def _with_facts(self, inputs: ModelInput, voice: Voice) -> ModelInput:
-        """With what is known of a voice beside its embedding; the longest prompt is cut at PROMPT_SECONDS."""
+        """With what is known of a voice beside its embedding. CloningError: a prompt that is none of this network."""
+        if not self.network.uses_voice_facts:
+            return inputs
+        count, sizes = len(inputs.seeds), self.config.parallel
+        facts = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, voice.pace)])
+        inputs = dataclasses.replace(inputs, facts=facts.to(self.device).expand(count, -1))
         if voice.prompt is None:
             return inputs
-        count = len(inputs.seeds)
-        facts = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, voice.pace)])
-        prompt = torch.from_numpy(voice.prompt[: round(PROMPT_SECONDS / self.mel.frame_seconds)]).t()
-        return dataclasses.replace(
-            inputs,
-            facts=facts.to(self.device).expand(count, -1),
-            prompt=prompt.to(self.device).expand(count, -1, -1),
-            prompt_lengths=torch.full((count,), prompt.shape[1], device=self.device),
-        )
+        if voice.prompt.shape != (wanted := (sizes.prompt_tokens, sizes.prompt_width)):
+            raise CloningError(
+                f"the voice is damaged: its prompt is of shape {voice.prompt.shape}, not {wanted}: make it anew"
+            )
+        return dataclasses.replace(inputs, prompt=torch.from_numpy(voice.prompt).to(self.device).expand(count, -1, -1))
 
     def _speakers(self, speaker: np.ndarray, count: int) -> Tensor:
         speakers = torch.as_tensor(np.asarray(speaker, dtype=np.float32))

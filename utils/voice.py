@@ -27,7 +27,7 @@ FRAME_SECONDS = 0.0125  # of which `pace` counts the frames
 class Voice:
     """What is known of a voice: all but the embedding may be missing.
 
-    embedding (D,) of length 1; prompt (F, M): mel frames of the recordings, as the synthesizer that made it reads them.
+    embedding (D,) of length 1; prompt (K, T): tokens that the synthesizer that made it reads off the recordings.
     """
 
     embedding: np.ndarray
@@ -127,5 +127,5 @@ def _embedding(checkpoint: Checkpoint) -> np.ndarray:
 def _prompt(checkpoint: Checkpoint) -> np.ndarray | None:
     found = checkpoint.state.get("prompt")
     if found is not None and (found.ndim != 2 or not len(found)):
-        raise CloningError(f"{checkpoint.path}: damaged: its prompt is of shape {tuple(found.shape)}, not (F, M)")
+        raise CloningError(f"{checkpoint.path}: damaged: its prompt is of shape {tuple(found.shape)}, not (K, T)")
     return None if found is None else found.numpy()

@@ -39,8 +39,7 @@ class ModelInput:
     seeds: list[int]  # one a sentence
     emotion: Tensor | None = None  # (B, E) or (1, E), for a network with emotions
     facts: Tensor | None = None  # (B, 3) pitch, spread and pace of the voice (`utils.voice`), NaN where not known
-    prompt: Tensor | None = None  # (B, M, R) mel frames of the reference
-    prompt_lengths: Tensor | None = None  # (B,)
+    prompt: Tensor | None = None  # (B, K, T) tokens that the network reads off the reference
 
 
 class Recording(NamedTuple):
@@ -79,7 +78,7 @@ class AcousticModel(nn.Module, ABC):
     needs_durations: ClassVar[bool] = False  # in training and in teacher forcing
     max_characters: ClassVar[int] = 130  # of a sentence; longer ones are said in clauses
     moves_pitch = False  # whether `GenerationSettings.pitch_shift` makes a difference
-    uses_voice_facts = False  # whether its input has pitch, pace and frames of a voice
+    uses_voice_facts = False  # whether its input has pitch, pace and a prompt of a voice
     emotion: EmotionEncoder | None
 
     @abstractmethod
@@ -96,6 +95,11 @@ class AcousticModel(nn.Module, ABC):
     def pace(self, mel: Tensor) -> float:
         """log of the mean frames that a phone takes in mel (1, F, M), where `uses_voice_facts`."""
         raise NotImplementedError
+
+    def read_prompt(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Reference mels (B, M, R) of lengths (B,) in frames, 0 for none -> tokens (B, K, T) that stand for them in
+        `ModelInput.prompt`, and which items have them (B,); None for a network without."""
+        return None, None
 
     def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], text: TextProcessor) -> AlignmentQuality:
         """How well alignment (F, N) says the tokens (N,)."""

@@ -180,7 +180,8 @@ class Parallel(AcousticModel):
         if self.emotion is not None:
             emotion = self.emotion(batch["emotion"], batch["mel"], batch["window_lengths"], batch["seeds"])
         embedding = emotion.embedding if emotion is not None else None
-        who = self.condition(batch["speaker"], embedding, batch["facts"], batch["prompt"], batch["prompt_lengths"])
+        prompt = self.read_prompt(batch["prompt"], batch["prompt_lengths"])
+        who = self.condition(batch["speaker"], embedding, batch["facts"], *prompt)
         if dropout is not None:
             who = self._withheld(who, dropout)
         encoding = self.encode(batch["tokens"], batch["token_lengths"], who, dropout, batch["marks"])
@@ -221,32 +222,36 @@ class Parallel(AcousticModel):
         emotion: Tensor | None = None,
         facts: Tensor | None = None,
         prompt: Tensor | None = None,
-        prompt_lengths: Tensor | None = None,
+        present: Tensor | None = None,
     ) -> Conditioning:
         """Who speaks, and how: speaker (B, D) of norm 1, emotion (B, E), facts (B, 3) as `utils.voice` has them (NaN
-        where one is not known: it is guessed from the embedding), prompt (B, M, R) with its lengths (B,) in frames.
+        where one is not known: it is guessed from the embedding), prompt (B, K, T) of `read_prompt`, for the items that
+        have one (B,): all, if not told.
         """
         embedding = speaker * math.sqrt(speaker.shape[1])
         voice = self.speaker(embedding)
         guessed: Tensor | None = None
-        tokens: Tensor | None = None
-        present: Tensor | None = None
         if self.voice is not None and self.guess is not None:
             guessed = self.guess(embedding)
             facts = guessed.detach() if facts is None else torch.where(facts.isnan(), guessed.detach(), facts)
             voice = voice + self.voice(normal_facts(facts).to(voice.dtype))
         if self.prompt is not None:
-            if prompt is None or prompt_lengths is None:
-                present = torch.zeros(len(speaker), dtype=torch.bool, device=speaker.device)
-                tokens = voice.new_zeros(len(speaker), 1, self.config.prompt_width)
-            else:
-                mask = length_mask(prompt_lengths, prompt.shape[2])[..., None]
-                frames = self._normalized(prompt.transpose(1, 2)) * mask
-                tokens, present = self.prompt(frames, mask), prompt_lengths > 0
-                voice = voice + self.prompt_voice(tokens.mean(dim=1)) * present[:, None]
+            known = torch.full((len(speaker),), prompt is not None, device=speaker.device)
+            present = known if present is None or prompt is None else present
+            prompt = voice.new_zeros(len(speaker), 1, self.config.prompt_width) if prompt is None else prompt
+            voice = voice + self.prompt_voice(prompt.mean(dim=1)) * present[:, None]
+        else:
+            prompt = present = None
         voice = F.silu(voice)
         voice = voice if emotion is None else voice + self.feel(emotion)  # a sum: it carries over to voices never acted
-        return Conditioning(voice, facts if self.voice is not None else None, tokens, present, guessed)
+        return Conditioning(voice, facts if self.voice is not None else None, prompt, present, guessed)
+
+    def read_prompt(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The tokens of reference mels (see `AcousticModel.read_prompt`)."""
+        if self.prompt is None:
+            return None, None
+        mask = length_mask(lengths, mel.shape[2])[..., None]
+        return self.prompt(self._normalized(mel.transpose(1, 2)) * mask, mask), lengths > 0
 
     def _withheld(self, who: Conditioning, dropout: HashedDropout) -> Conditioning:
         """In training, some items are learned without their voice, and some without frames of a reference."""
@@ -358,7 +363,7 @@ class Parallel(AcousticModel):
     def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
         """The mel of each sentence (see `AcousticModel.generate`)."""
         tokens, lengths, max_abs = inputs.tokens, inputs.token_lengths, settings.mel.max_abs
-        who = self.condition(inputs.speaker, inputs.emotion, inputs.facts, inputs.prompt, inputs.prompt_lengths)
+        who = self.condition(inputs.speaker, inputs.emotion, inputs.facts, inputs.prompt)
         encoding = self.encode(tokens, lengths, who, marks=inputs.marks)
         unconditional = self.encode(tokens, lengths, who.unconditional()) if self.config.guidance else None
         require_finite(encoding.durations_log, "durations")

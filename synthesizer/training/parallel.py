@@ -192,7 +192,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""
         batch = self._held_out([utterance], model)
         emotion = model.emotion.label(batch["emotion"]) if model.emotion is not None else None
-        who = model.condition(batch["speaker"], emotion, batch["facts"], batch["prompt"], batch["prompt_lengths"])
+        prompt = model.read_prompt(batch["prompt"], batch["prompt_lengths"])
+        who = model.condition(batch["speaker"], emotion, batch["facts"], *prompt)
         encoding = model.encode(batch["tokens"], batch["token_lengths"], who, marks=batch["marks"])
         durations = whole_durations(torch.expm1(encoding.durations_log), batch["token_lengths"]).clamp(max=100)
         mel, _ = model.mels(encoding, durations, encoding.prosody, who, [0])

@@ -168,14 +168,18 @@ def test_a_voice_of_another_encoder_is_refused_and_frames_of_another_synthesizer
 
 
 def test_a_synthesizer_that_uses_facts_of_a_voice_gets_them_from_a_saved_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiny, "TINY_PARALLEL", dataclasses.replace(tiny.TINY_PARALLEL, voice=True))
+    monkeypatch.setattr(
+        tiny, "TINY_PARALLEL", dataclasses.replace(tiny.TINY_PARALLEL, voice=True, prompt_tokens=4, prompt_width=8)
+    )
     cloner = VoiceCloner.load(save_tiny_models(tmp_path / "models"), device="cpu")
     voice = cloner.embed_voice(CLIP)
-    assert voice.prompt is not None and voice.prompt.shape[1] == SYNTHESIZER_MEL.n_mels
+    assert voice.prompt is not None and voice.prompt.shape == (4, 8)
     assert voice.synthesizer == cloner.synthesizer.fingerprint and voice.phones_per_second is not None
     voice.save(tmp_path / "ann.safetensors")
     first, second = (cloner.clone(r, TEXT, seed=1).audio for r in (CLIP, tmp_path / "ann.safetensors"))
     np.testing.assert_array_equal(first.samples, second.samples)
+    with pytest.raises(CloningError, match=r"its prompt is of shape \(9, 7\), not \(4, 8\): make it anew"):
+        cloner.clone(dataclasses.replace(voice, prompt=np.zeros((9, 7), np.float32)), TEXT)
 
 
 @pytest.mark.parametrize(
