@@ -16,6 +16,7 @@ from utils.scripts import exit_code
 EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --text "Hello there." --output out/hello.wav'
 
 LOUDEST = 60.0  # dB
+LONG = 10_000  # characters of a text, from which on it is made in parts
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,13 +40,33 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder of voices (default: %(default)s)",
     )
     parser.add_argument("--text", help="what to say")
-    parser.add_argument("--text-file", type=user_path, metavar="FILE", help="a UTF-8 file with what to say")
+    parser.add_argument(
+        "--text-file",
+        type=user_path,
+        metavar="FILE",
+        help="a UTF-8 file with what to say; a long one is made in parts, and goes on where it was stopped",
+    )
+    parser.add_argument(
+        "--script",
+        type=user_path,
+        metavar="FILE",
+        help="lines such as '[ann] Hello.', '[ben|happy] Hello, Ann!', '[pause 0.8]'; kept lines are not made again",
+    )
+    parser.add_argument(
+        "--only", type=int, metavar="N", help="with --script: make line N of the file anew, with --seed as its own"
+    )
+    parser.add_argument(
+        "--batch",
+        type=user_path,
+        metavar="FILE",
+        help="CSV with a header, or JSON lines: text, and name, voice, reference, emotion, seed, rate, pause; "
+        "finished files are kept",
+    )
     parser.add_argument(
         "--output",
         type=user_path,
-        default=Path("out/clone.wav"),
         metavar="FILE",
-        help=".wav, .flac, .ogg, .opus or .mp3 (default: %(default)s)",
+        help=".wav, .flac, .ogg, .opus or .mp3 (default: out/clone.wav); of --batch a folder (default: out/batch)",
     )
     parser.add_argument("--bits", choices=["16", "24", "float"], help="of a .wav, or of a .flac but float (default 16)")
     parser.add_argument("--sample-rate", type=int, metavar="HZ", help="of the output (default: that of the vocoder)")
@@ -114,16 +135,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(lambda: run(args))
 
 
-def run(args: argparse.Namespace) -> None:
-    text = _text(args)
-    if args.reference and args.voice is not None:
-        raise CloningError("--reference and --voice exclude each other: give one of them")
-    if not args.reference and args.voice is None and text is not None and not args.show_text:
-        raise CloningError(f"no --reference given: name a recording of the voice, or a --voice; {EXAMPLE}")
+def run(args: argparse.Namespace) -> int | None:
+    args.output = args.output or Path("out/batch" if args.batch else "out/clone.wav")
+    _require_one_way(args)
     if args.voice is not None:
         from utils.library import Library
 
         args.reference = [str(Library(args.voices).path(args.voice))]
+    if args.script or args.batch:
+        return _narrate(args)
+    text = _text(args)
+    if not args.reference and text is not None and not args.show_text:
+        raise CloningError(f"no --reference given: name a recording of the voice, or a --voice; {EXAMPLE}")
     if not args.show_text:
         _check(args)
     cloner = _load(args)
@@ -131,19 +154,53 @@ def run(args: argparse.Namespace) -> None:
         sentences = list(cloner.synthesizer.sentences(text or ""))
         notes = dict.fromkeys(note for sentence in sentences for note in sentence.notes)
         print(*(sentence.text for sentence in sentences), *(f"note: {note}" for note in notes), sep="\n")
-    elif text is not None:
-        _clone(cloner, args, args.reference, text)
-    else:
+    elif text is None:
         _loop(cloner, args)
+    elif len(text) > LONG and not _reports(args):
+        from narration.command import speak_long
+
+        speak_long(cloner, args, text)
+    else:
+        _clone(cloner, args, args.reference, text)
+    return None
+
+
+def _require_one_way(args: argparse.Namespace) -> None:
+    if args.reference and args.voice is not None:
+        raise CloningError("--reference and --voice exclude each other: give one of them")
+    given = {name: getattr(args, name) for name in ("text", "text_file", "script", "batch")}
+    if len(both := [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]) > 1:
+        raise CloningError(f"{' and '.join(both)} exclude each other: give one of them")
+    if args.only is not None and not args.script:
+        raise CloningError(f"--only {args.only}: a line of a --script, which is not given")
+    if (args.script or args.batch) and (args.show_text or _reports(args)):
+        raise CloningError("--plot, --json, --times and --show-text go with one text, not with --script or --batch")
+
+
+def _reports(args: argparse.Namespace) -> list[Path]:
+    return [path for path in (args.json, args.plot, args.times) if path]
+
+
+def _narrate(args: argparse.Namespace) -> int | None:
+    from narration import batch, command
+
+    if args.script:
+        lines = command.read_script(args)
+        _check(args)
+        command.speak_script(_load(args), args, lines)
+        return None
+    if args.output.is_file():
+        raise CloningError(f"--output {args.output} is a file: --batch wants a folder")
+    table = batch.read_rows(args.batch)
+    _check(args)
+    return command.speak_batch(_load(args), args, table)
 
 
 def _text(args: argparse.Namespace) -> str | None:
     """The text to say; None means: ask for it."""
-    if args.text is not None and args.text_file is not None:
-        raise CloningError("--text and --text-file exclude each other: give one of them")
     if args.text_file is not None:
         return _read_text(args.text_file)
-    if args.text is None and (args.reference or args.voice or args.show_text) and not sys.stdin.isatty():
+    if args.text is None and (args.reference or args.show_text) and not sys.stdin.isatty():
         return sys.stdin.read()
     return args.text
 
@@ -169,14 +226,15 @@ def _check(args: argparse.Namespace) -> None:
     require_seed(args.seed)
     if not abs(args.volume) <= LOUDEST:
         raise CloningError(f"--volume {args.volume:g}: give -{LOUDEST:g} to {LOUDEST:g} dB")
-    audio.require_format(args.output, args.bits, args.sample_rate)
+    if not args.batch:
+        audio.require_format(args.output, args.bits, args.sample_rate)
     if args.plot:
         plots.require_suffix(args.plot)
     if args.times:
         times.require_suffix(args.times)
     read = [*(args.reference or []), args.text_file, args.emotion_reference, args.lexicon]
-    read += [args.encoder, args.synthesizer, args.vocoder]
-    require_apart(filter(None, read), _outputs(args))
+    read += [args.encoder, args.synthesizer, args.vocoder, args.script, args.batch]
+    require_apart(filter(None, read), [*_reports(args), *([] if args.batch else [args.output])])
 
 
 def _load(args: argparse.Namespace):
@@ -265,10 +323,6 @@ def _draw(cloner, cloning, path: Path, output: Path) -> None:
         raise CloningError(f"{path} could not be drawn ({why}); the speech is in {output}") from error
 
 
-def _outputs(args: argparse.Namespace) -> list[Path]:
-    return [path for path in (args.output, args.json, args.plot, args.times) if path]
-
-
 def _numbered(path: Path, number: int | None) -> Path:
     return path if number is None else path.with_name(f"{path.stem}_{number:03d}{path.suffix}")
 
@@ -298,7 +352,7 @@ def _loop(cloner, args: argparse.Namespace) -> None:
         if not text:
             return
         try:
-            while any(_numbered(path, count).exists() for path in _outputs(args)):
+            while any(_numbered(path, count).exists() for path in [args.output, *_reports(args)]):
                 count += 1
             _clone(cloner, args, reference, text, count)
         except CloningError as error:

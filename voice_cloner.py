@@ -28,6 +28,7 @@ from references import MAX_SECONDS, Assessor, Clip, read_clips
 from speaking import Speaking
 from synthesizer.inference import Synthesizer
 from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis
+from synthesizer.text.sentences import Sentence
 from utils.audio.io import Waveform, read
 from utils.audio.watermark import mark
 from utils.errors import CloningError
@@ -202,7 +203,7 @@ class VoiceCloner:
     def clone(
         self,
         reference: Any,
-        text: str,
+        text: str | Sequence[Sentence],
         *,
         seed: int | None = None,
         rate: float = 1.0,
@@ -213,6 +214,7 @@ class VoiceCloner:
     ) -> Cloning:
         """Speak `text` in the voice of `reference`: a clip, or several of the same person, or a Voice, or its file.
 
+        `text`: or some of the sentences that `synthesizer.sentences` cuts one into.
         `rate`: speed of speech (2 is twice as fast); `pause`: factor of the silences between sentences; the same
         `seed` gives the same samples. `emotion`: one of `synthesizer.emotions`; or `emotion_reference`: a clip, of
         anybody, whose emotion is taken (neutral without either). `progress` is called with the name of each stage as

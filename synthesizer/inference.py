@@ -154,14 +154,16 @@ class Synthesizer:
     def __repr__(self) -> str:
         return f"Synthesizer({self.name}, {self.text.config.symbol_set}, {self.fingerprint})"
 
-    def speak(self, text: str, voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT) -> Speech:
-        """A text of any length, read as a whole and cut at sentences.
+    def speak(
+        self, text: str | Sequence[Sentence], voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT
+    ) -> Speech:
+        """A text of any length, read as a whole and cut at sentences; or some of its `sentences`.
 
         A sentence whose alignment failed is tried again with the next seeds; the best is kept. Raises CloningError as
         `synthesize` does.
         """
         options = options.with_seed()
-        sentences = list(self.sentences(text))
+        sentences = list(self.sentences(text) if isinstance(text, str) else text)
         silences = [0.0, *(s.pause_s * options.pause / options.rate for s in sentences)]
         pieces = self._spoken([s.text for s in sentences], voice, options)
         mels = [after(before, s, p, self.mel) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
