@@ -15,12 +15,19 @@ if TYPE_CHECKING:
 
 def plot_embedding(embedding: np.ndarray, title: str = "embedding") -> Figure:
     """One embedding (D,) as a heat map of 16 columns or so."""
-    columns = next(n for n in range(round(len(embedding) ** 0.5), 0, -1) if len(embedding) % n == 0)
-    figure, axes = new_figure(3.6, 3.4)
-    axis = axes[0, 0]
-    image = axis.imshow(embedding.reshape(-1, columns), cmap="viridis")
-    figure.colorbar(image, ax=axis, shrink=0.8)
-    axis.set(title=plain(title), xticks=[], yticks=[])
+    return plot_embeddings([embedding], [title])
+
+
+def plot_embeddings(embeddings: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
+    """Embeddings (D,) side by side as heat maps of 16 columns or so, all on one color scale."""
+    size = len(embeddings[0])
+    columns = next(n for n in range(round(size**0.5), 0, -1) if size % n == 0)
+    figure, axes = new_figure(0.8 + 2.7 * len(embeddings), 3.2, columns=len(embeddings))
+    low, high = min(float(e.min()) for e in embeddings), max(float(e.max()) for e in embeddings)
+    for axis, embedding, title in zip(axes[0], embeddings, titles, strict=True):
+        image = axis.imshow(embedding.reshape(-1, columns), cmap="viridis", vmin=low, vmax=high)
+        axis.set(title=plain(title), xticks=[], yticks=[])
+    figure.colorbar(image, ax=list(axes[0]), shrink=0.8, label="value of each number")
     return figure
 
 

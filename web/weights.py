@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from utils.errors import CloningError
@@ -53,6 +54,30 @@ def label(path: Path, stage: str) -> str:
         return f"damaged file ({place})"
     network = config.get("architecture") or config.get("model") or PUBLISHED[stage]
     return f"{NAMES.get(network, network.capitalize())} ({place})"
+
+
+def noncommercial(path: str) -> bool:
+    """Whether the heading of the model card beside the weights says that they are not for commercial use."""
+    try:
+        heading = Path(path).with_name("MODEL_CARD.md").read_text(encoding="utf-8").lstrip().partition("\n")[0]
+    except OSError:
+        return False
+    return bool(re.search(r"non-?commercial|not for commercial", heading, re.IGNORECASE))
+
+
+def emotions(path: str) -> tuple[str, ...]:
+    """The emotions of a synthesizer; () for one without."""
+    try:
+        config = read_header(Path(path)).get("config", {})
+        return tuple(map(str, config.get("emotion", {}).get("labels", ())))
+    except (CloningError, AttributeError, TypeError):
+        return ()
+
+
+def with_emotions(found: dict[str, str]) -> str | None:
+    """The name of the first synthesizer of `find` that knows emotions: a parallel one where there is one."""
+    able = [name for name, path in found.items() if emotions(path)]
+    return next((name for name in able if name.startswith("Parallel")), able[0] if able else None)
 
 
 def stamp(path: str) -> float:

@@ -74,19 +74,53 @@ def test_one_click_through(address, browser_page, tmp_path):
     page.get_by_role("button", name="Fill in a sample text").click()
     page.get_by_text("The quick brown fox").wait_for()
     page.get_by_role("button", name="Clone", exact=True).click()
-    page.get_by_role("heading", name="Reference", exact=True).wait_for()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download").click()
+        page.get_by_role("button", name="Download", exact=True).click()
+    assert download.value.suggested_filename == "austen_0870_the-quick-brown-fox-jumps-over.wav"
     with soundfile.SoundFile(io.BytesIO(download.value.path().read_bytes())) as wav:
         assert wav.samplerate == 16000 and 1 < wav.frames / wav.samplerate < 8 and "synthetic" in wav.comment
         assert watermark.detect(wav.read(), wav.samplerate).found
-    players = page.locator("audio")
-    players.nth(2).wait_for()
-    lengths = [players.nth(i).evaluate(SECONDS) for i in range(3)]
-    assert lengths[0] == lengths[1] > 5 and lengths[2] == pytest.approx(wav.frames / 16000, abs=0.01)
-    page.get_by_role("img").nth(1).wait_for()
+    sample, take = page.get_by_label("The sample austen_0870"), page.get_by_label("Take in the voice austen_0870")
+    assert sample.evaluate(SECONDS) > 5 and take.evaluate(SECONDS) == pytest.approx(wav.frames / 16000, abs=0.01)
+    assert "Done" in page.get_by_role("status").first.inner_text()
+    page.locator("summary", has_text="Pictures").click()
+    page.get_by_role("img", name="Both recordings").wait_for()
     page.screenshot(path=str(tmp_path / "page.png"))
     assert not elsewhere and not complaints, (elsewhere, complaints)
+
+
+def test_speech_is_heard_while_it_is_made_and_its_words_light_up(address, browser_page):
+    page = browser_page
+    page.add_init_script(HEARD)
+    page.goto(f"{address}/?text={'The+kettle+is+on.+' * 12}&seed=1")
+    page.get_by_role("button", name="Clone", exact=True).click()
+    page.wait_for_function("window.heard.length > 0")
+    page.get_by_role("button", name="Download", exact=True).wait_for()
+    heard = page.evaluate("window.heard")
+    assert all(state == "running" for *_, state in heard)
+    ends = [start + seconds for start, seconds, _ in heard]  # one after the other, nothing twice
+    assert all(start >= end - 1e-3 for (start, *_), end in zip(heard[1:], ends, strict=False))
+    take = page.get_by_label("Take in the voice austen_0870")
+    take.evaluate("player => { player.pause(); player.currentTime = player.duration / 2; player.play() }")
+    page.locator(".words .said").wait_for()
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_can_be_read_at_any_width_in_both_themes(address, width, scheme, tmp_path):
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 1200}, color_scheme=scheme)
+        page.set_default_timeout(PATIENCE * 1000)
+        page.goto(f"{address}/?text=Guten+Morgen!+Das+Brot+ist+noch+warm.")
+        page.get_by_text("This looks like German").wait_for()
+        page.get_by_text("Clone only voices").wait_for()
+        page.screenshot(path=str(tmp_path / f"{scheme}{width}.png"), full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert page.evaluate(FAINT) == []
+        levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map(h => +h.tagName[1])")
+        assert levels[0] == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+        browser.close()
 
 
 def test_who_speaks_when_is_shown_and_played(address, browser_page, tmp_path):
@@ -110,7 +144,9 @@ def test_a_damaged_m4a_is_a_line(address, browser_page):
     bad = {"name": "me.m4a", "mimeType": "audio/mp4", "buffer": b"\0\0\0\x20ftypM4A " + bytes(64)}
     shown = page.get_by_test_id("stFileUploader").filter(visible=True)  # the other tab has one too
     shown.locator("input[type=file]").set_input_files(bad)
-    page.get_by_text("me.m4a is damaged, truncated or no audio: it cannot be decoded; copy it again").wait_for()
+    page.get_by_text(
+        "Not taken: me.m4a is damaged, truncated or no audio: it cannot be decoded; copy it again"
+    ).wait_for()
     assert "Traceback" not in page.content()
 
 
@@ -129,3 +165,43 @@ SECONDS = """player => new Promise(done => {
     if (player.readyState > 0) return done(player.duration)
     player.onloadedmetadata = () => done(player.duration)
 })"""
+
+# [start, seconds, state of the context] of each piece of sound that the page plays by itself
+HEARD = """window.heard = [];
+const create = AudioContext.prototype.createBufferSource;
+AudioContext.prototype.createBufferSource = function () {
+    const source = create.call(this), start = source.start.bind(source);
+    source.start = (at) => { window.heard.push([at, source.buffer.duration, this.state]); start(at); };
+    return source;
+}"""
+# visible texts whose contrast with what lies behind them is below 4.5 to 1: [text, ratio]
+FAINT = """(() => {
+    const parse = (color) => {
+        const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number);
+        return color.startsWith("color(srgb") ? [r * 255, g * 255, b * 255, a] : [r, g, b, a];
+    };
+    const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
+    const luminance = (color) => {
+        const [r, g, b] = color.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (element) => {
+        if (!element) return [255, 255, 255];
+        const own = parse(getComputedStyle(element).backgroundColor);
+        return own[3] === 1 ? own.slice(0, 3) : over(own, behind(element.parentElement));
+    };
+    const faint = [];
+    const walker = document.createTreeWalker(document.querySelector("[data-testid=stMain]"), NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
+        if (!text || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+        if (element.closest("script, style, [disabled], [aria-hidden=true], [data-testid=stIconMaterial]")) continue;
+        const ground = behind(element), color = parse(getComputedStyle(element).color);
+        for (let e = element; e; e = e.parentElement) color[3] *= +getComputedStyle(e).opacity;
+        const ink = over(color, ground);
+        const [low, high] = [luminance(ink), luminance(ground)].sort((a, b) => a - b);
+        const ratio = (high + 0.05) / (low + 0.05);
+        if (ratio < 4.5) faint.push([text.slice(0, 40), Math.round(ratio * 100) / 100]);
+    }
+    return faint;
+})()"""

@@ -1,0 +1,108 @@
+"""Speech made in a thread of its own, so that the page can play its beginning, tell how far it is, and stop it."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from utils.audio.io import Waveform, to_pcm16
+from vocoder.inference import GriffinLimVocoder
+from voice_cloner import Cloning, VoiceCloner
+from web.work import Settings, explain
+
+log = logging.getLogger(__name__)
+SENT_SECONDS = 6.0  # for which a piece of sound is kept to be sent again, should the browser have missed it
+Source = object  # what `VoiceCloner.clone` takes as a reference
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is. `sentences`: 0 until they are counted."""
+
+    begun: int = 0
+    sentences: int = 0
+    seconds: float = 0.0  # of speech
+
+    def __str__(self) -> str:
+        if not self.begun:
+            return "Listening to the voice ..."
+        of = f" of {self.sentences}" if self.sentences else ""
+        return f"Sentence {self.begun}{of}, {self.seconds:.0f} s of speech"
+
+
+class Job:
+    """One text in one voice. `cloning` is there once `done` is true, unless nothing was said; `error`: why not."""
+
+    def __init__(self, load: Callable[[], VoiceCloner], voice: Source, text: str, settings: Settings) -> None:
+        """`load` gives the cloner, in the thread."""
+        self.text, self.settings = text, settings
+        self.progress = Progress()
+        self.cloning: Cloning | None = None
+        self.error = ""
+        self.stopped = ""  # where it was told to stop
+        self.first_sound = 0.0  # seconds from the start
+        self._started = time.monotonic()
+        self._pieces: deque[tuple[float, int, Waveform]] = deque()
+        self._stop, self._sound = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(load, voice), daemon=True)
+        self._thread.start()
+
+    @property
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Finish with what has been said so far."""
+        self._stop.set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Until it is done, at most so long; whether it is."""
+        self._thread.join(seconds)
+        return self.done
+
+    def wait_for_sound(self, seconds: float) -> None:
+        """Until there is something to hear, or to tell."""
+        self._sound.wait(seconds)
+
+    def pieces(self) -> list[list]:
+        """The latest pieces of sound for the browser: [number, rate, 16-bit samples in base64]."""
+        return [[n, wav.sample_rate, _base64(wav)] for _, n, wav in list(self._pieces)]
+
+    def _run(self, load: Callable[[], VoiceCloner], voice: Source) -> None:
+        try:
+            self.cloning = self._speak(load(), voice)
+        except Exception as error:
+            self.error = explain(error)
+        finally:
+            self._sound.set()
+
+    def _speak(self, cloner: VoiceCloner, voice: Source) -> Cloning:
+        how = self.settings.how()
+        if isinstance(cloner.vocoder, GriffinLimVocoder):  # works on the whole
+            return cloner.clone(voice, self.text, **how)
+        speaking = cloner.follow(voice, self.text, **how)
+        count = 0
+        for number, piece in enumerate(speaking):
+            now = time.monotonic()
+            self.first_sound = self.first_sound or now - self._started
+            self._pieces.append((now, number, piece))
+            while now - self._pieces[0][0] > SENT_SECONDS:
+                self._pieces.popleft()
+            seconds = self.progress.seconds + piece.seconds
+            self.progress = replace(self.progress, begun=speaking.begun, sentences=count, seconds=seconds)
+            self._sound.set()
+            # counted after the first sound, for a long text takes a moment to read
+            count = count or sum(1 for _ in cloner.synthesizer.sentences(self.text))
+            if self._stop.is_set():
+                self.stopped = f"stopped in sentence {speaking.begun} of {count}"
+                break
+        return speaking.cloning()
+
+
+def _base64(wav: Waveform) -> str:
+    return base64.b64encode(to_pcm16(wav.samples).astype("<i2").tobytes()).decode("ascii")

@@ -1,0 +1,249 @@
+"""Takes: what was said, in which voice, with what settings; kept in memory, and on disk where that is asked for."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import secrets
+import shlex
+import time
+import unicodedata
+import zipfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.audio.io import Waveform
+from utils.errors import CloningError
+from utils.files import write_text
+from voice_cloner import Cloning
+from web.work import Settings, wav_file
+
+FOLDER = Path("takes")  # in the working directory, where a visitor ticks that takes are kept
+MOST_BYTES = 400 * 2**20  # of sound kept in memory for a visitor; the oldest takes go first
+WORDS_IN_NAME, LONGEST_NAME = 6, 60
+DRAWN_SECONDS = 60.0  # of speech whose alignment is kept for a picture: more cannot be read
+_KIND = "take of the voice cloning page"
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """What the pictures of a take need beside its sound."""
+
+    voice: Waveform | None = field(repr=False)  # the reference, where there is one
+    alignments: list[np.ndarray] = field(repr=False)  # (F, N) each, 0 to 255
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """A clone as the page keeps it. `wav`: the bytes of its file, or where that lies."""
+
+    id: str
+    made: float  # seconds since 1970
+    text: str
+    voice: str  # what the visitor calls it
+    voice_key: str  # names its recordings
+    settings: dict[str, Any]
+    chain: str  # of the weights, as `weights` names them
+    reference: list[str]  # paths
+    weights: dict[str, str]  # stage -> path or name, where it is not the default
+    seconds: float
+    work_seconds: float
+    first_sound: float
+    similarity: float
+    encoder: str  # its fingerprint
+    models: dict[str, str]
+    notes: list[str]
+    sentences: list[str]
+    words: list[tuple[str, float, float]]  # with start and stop in seconds
+    stopped: str
+    noncommercial: bool
+    wav: bytes | Path = field(repr=False)
+    sketch: Sketch | None = field(default=None, repr=False)
+
+    @property
+    def bytes(self) -> bytes:
+        """Of the wav file. Raises CloningError where it was kept on disk and is gone."""
+        if isinstance(self.wav, bytes):
+            return self.wav
+        try:
+            return self.wav.read_bytes()
+        except OSError as error:
+            raise CloningError(f"{self.wav} cannot be read: {error.strerror}") from error
+
+    @property
+    def seed(self) -> int:
+        return int(self.settings["seed"])
+
+    @property
+    def file_name(self) -> str:
+        """Of voice and words: `austen_0870_the-quick-brown-fox.wav`."""
+        return f"{self.stem}.wav"
+
+    @property
+    def stem(self) -> str:
+        words = re.findall(r"\w+", unicodedata.normalize("NFKC", self.text).lower())[:WORDS_IN_NAME]
+        voice = re.sub(r"[^\w-]+", "-", self.voice).strip("-") or "voice"
+        return f"{voice[:30]}_{'-'.join(words)[:LONGEST_NAME] or 'speech'}"
+
+
+def of(cloning: Cloning, text: str, settings: Settings, sketch: Sketch, **facts: Any) -> Take:
+    """The take of a cloning; `facts`: the fields that the page alone knows."""
+    now = time.time()
+    return Take(
+        id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}{secrets.token_hex(2)}",
+        made=now,
+        text=text,
+        settings=asdict(replace(settings, seed=cloning.seed)),
+        seconds=cloning.audio.seconds,
+        work_seconds=sum(cloning.seconds.values()),
+        similarity=cloning.similarity,
+        encoder=cloning.models["encoder"].split()[-1],
+        models=dict(cloning.models),
+        notes=list(cloning.notes),
+        sentences=[piece.text for piece in cloning.pieces],
+        words=[(span.text, round(span.start, 3), round(span.stop, 3)) for span in cloning.times.words],
+        wav=wav_file(cloning),
+        sketch=sketch,
+        **facts,
+    )
+
+
+def sketch(cloning: Cloning, voice: Waveform | None) -> Sketch:
+    """What pictures will need: alignments of short speech only, in bytes."""
+    short = cloning.audio.seconds <= DRAWN_SECONDS
+    kept = [np.round(255 * piece.alignment).astype(np.uint8) for piece in cloning.pieces] if short else []
+    return Sketch(voice, kept)
+
+
+def add(takes: list[Take], take: Take) -> list[Take]:
+    """With the newest first, and as many as memory has room for."""
+    kept, room = [], MOST_BYTES
+    for one in [take, *takes]:
+        room -= len(one.wav) if isinstance(one.wav, bytes) else 0
+        if room >= 0 or one is take:
+            kept.append(one)
+    return kept
+
+
+# On disk
+
+
+def keep(take: Take) -> Take:
+    """Write `ID_NAME.wav` and `.json` into FOLDER; the take that reads its sound from there comes back.
+
+    Raises CloningError: cannot write.
+    """
+    stem, folder = f"{take.id}_{take.stem}", FOLDER
+    path = folder / f"{stem}.wav"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(take.bytes)
+    except OSError as error:
+        raise CloningError(f"the take cannot be kept in {folder}: {error.strerror}") from error
+    write_text(folder / f"{stem}.json", json.dumps({"kind": _KIND, **facts(take)}, indent=1, ensure_ascii=False) + "\n")
+    return replace(take, wav=path)
+
+
+def facts(take: Take) -> dict[str, Any]:
+    """All of a take but its sound."""
+    return {f.name: getattr(take, f.name) for f in fields(Take) if f.name not in ("wav", "sketch")}
+
+
+def kept() -> list[Take]:
+    """What `keep` wrote, the newest first; what is not such a file is passed over."""
+    found = []
+    for path in sorted(FOLDER.glob("*.json"), reverse=True):
+        wav = path.with_suffix(".wav")
+        try:
+            read = json.loads(path.read_text(encoding="utf-8"))
+            if read.pop("kind") != _KIND or not wav.is_file():
+                continue
+            take = Take(**{**read, "words": [tuple(word) for word in read["words"]]}, wav=wav)
+            assert take.stem and _values(take) and isinstance(take.notes, list) and take.made + take.work_seconds >= 0
+            found.append(take)
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError):
+            continue
+    return found
+
+
+def remove(take: Take) -> None:
+    """Also from the disk, where it was kept."""
+    if isinstance(take.wav, Path):
+        take.wav.unlink(missing_ok=True)
+        take.wav.with_suffix(".json").unlink(missing_ok=True)
+
+
+def zipped(takes: Iterable[Take]) -> bytes:
+    """All takes as the bytes of a zip: their wav files, and a table of what they are."""
+    buffer, table = io.BytesIO(), io.StringIO()
+    rows = csv.writer(table)
+    rows.writerow(["file", "made", "voice", "text", "seed", "rate", "pause", "emotion", "seconds", "similarity"])
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for number, take in enumerate(reversed(list(takes)), start=1):
+            name = f"{number:03d}_{take.file_name}"
+            file.writestr(name, take.bytes)
+            made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(take.made))
+            how = [take.settings.get(key) for key in ("seed", "rate", "pause", "emotion")]
+            rows.writerow([name, made, take.voice, take.text, *how, f"{take.seconds:.2f}", f"{take.similarity:.3f}"])
+        file.writestr("takes.csv", table.getvalue())
+    return buffer.getvalue()
+
+
+# Elsewhere
+
+
+def command(take: Take) -> str:
+    """The command that makes the same file."""
+    words = ["python", "demo_cli.py", "--reference", *take.reference]
+    for name, value in {**take.weights, **_changed(take), "text": take.text, "output": f"out/{take.file_name}"}.items():
+        words += [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
+def python(take: Take) -> str:
+    """The lines of Python that make the same file."""
+    reference = take.reference[0] if len(take.reference) == 1 else take.reference
+    how = ", ".join([repr(reference), repr(take.text), *_named(_changed(take))])
+    return "\n".join(
+        [
+            "from utils.audio.io import write",
+            "from voice_cloner import VoiceCloner",
+            "",
+            f"cloner = VoiceCloner.load({', '.join(_named(take.weights))})",
+            f"cloning = cloner.clone({how})",
+            f"write({f'out/{take.file_name}'!r}, cloning.audio, metadata=cloning.tags())",
+        ]
+    )
+
+
+def _named(values: dict[str, Any]) -> list[str]:
+    return [f"{name}={value!r}" for name, value in values.items()]
+
+
+def _changed(take: Take) -> dict[str, Any]:
+    """The settings that are not as they are when nothing is said; the seed always."""
+    plain = Settings()
+    return {name: value for name, value in take.settings.items() if value != getattr(plain, name, None)}
+
+
+def differences(first: Take, second: Take) -> list[tuple[str, str, str]]:
+    """Rows of what a listener may want to know of two takes: what, of the first, of the second."""
+    rows = []
+    for name, one, other in zip(_LABELS, _values(first), _values(second), strict=True):
+        if one != other:
+            rows.append((name, one, other))
+    return rows
+
+
+_LABELS = ("Text", "Voice", "Weights", "Seed", "Rate", "Pauses", "Emotion", "Length", "Similarity")
+
+
+def _values(take: Take) -> list[str]:
+    how = [str(take.settings.get(key) or "-") for key in ("seed", "rate", "pause", "emotion")]
+    return [take.text, take.voice, take.chain, *how, f"{take.seconds:.1f} s", f"{take.similarity:.2f}"]
