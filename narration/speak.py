@@ -21,7 +21,7 @@ from utils.version import VERSION
 from utils.voice import Voice
 from voice_cloner import VoiceCloner, file_tags
 
-SECTION = 40  # sentences of a part
+SECTION = 20  # sentences of a part: some 80 s
 
 
 @dataclass

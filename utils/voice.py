@@ -15,7 +15,13 @@ from utils.weights.checkpoint import Checkpoint, load_weights, save_weights
 
 KIND = "voice"  # of a file
 _TEXTS = ("encoder", "synthesizer", "made", "consent", "note")
-_NUMBERS = ("pitch", "spread", "pace", "level", "seconds")
+_NUMBERS = {
+    "pitch": (-5, 5),
+    "spread": (0, 5),
+    "pace": (-10, 10),
+    "level": (-200, 50),
+    "seconds": (0, 1e7),
+}  # and limits
 _LISTS = ("notes", "sources")
 USUAL_SPREAD = 0.25  # octaves
 LEAST_SPREAD = 0.08
@@ -102,7 +108,7 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
     numbers = {name: config.get(name) for name in _NUMBERS}
     lists = {name: config.get(name, []) for name in _LISTS}
     wrong = [name for name, text in texts.items() if not isinstance(text, str)]
-    wrong += [name for name, number in numbers.items() if number is not None and not _finite(number)]
+    wrong += [name for name, number in numbers.items() if number is not None and not _within(number, *_NUMBERS[name])]
     wrong += [name for name, lines in lists.items() if not _texts(lines)]
     if wrong:
         raise CloningError(f"{checkpoint.path}: damaged: its {', '.join(wrong)} cannot be of a voice")
@@ -113,8 +119,8 @@ def _texts(lines: Any) -> bool:
     return isinstance(lines, list) and all(isinstance(line, str) for line in lines)
 
 
-def _finite(number: Any) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e6
+def _within(number: Any, low: float, high: float) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and low <= number <= high
 
 
 def _embedding(checkpoint: Checkpoint) -> np.ndarray:
