@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of voices (default: %(default)s)",
     )
-    parser.add_argument("--text", help="what to say")
+    parser.add_argument("--text", help='what to say; marks such as <break time="1s"/> are followed (README)')
     parser.add_argument(
         "--text-file",
         type=user_path,

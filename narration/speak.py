@@ -52,7 +52,8 @@ class Narrator:
         notes: dict[str, None] = {}
         spoken = 0
         for number, section in enumerate(_sections(sentences), 1):
-            pause = section[-1].pause_s * self.how.get("pause", 1.0) / self.how.get("rate", 1.0)
+            factor = 1.0 if section[-1].asked else self.how.get("pause", 1.0) / self.how.get("rate", 1.0)
+            pause = section[-1].pause_s * factor
             spoken += sum(len(sentence.text) for sentence in section)
             path, new = parts.keep(self._part(number, voice, section, self.how | {"seed": seed}, notes))
             made.append((path, pause))
@@ -100,7 +101,7 @@ class Narrator:
     ) -> Part:
         """One clone; of a line of a script (a str), at the level of all lines."""
         cloner, line = self.cloner, isinstance(text, str)
-        words = text if isinstance(text, str) else [str(sentence.text) for sentence in text]
+        words = text if isinstance(text, str) else [f"{s.said} {s.pause_s}" if s.asked else str(s.said) for s in text]
 
         def make() -> Waveform:
             try:

@@ -21,8 +21,9 @@ from synthesizer.models.build import build_network, fast_decoder
 from synthesizer.models.decoding import FreeRun
 from synthesizer.models.tacotron.published import published_config, published_state
 from synthesizer.reference import prompt_of
-from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, after, complaint
+from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, after, complaint, silence_after
 from synthesizer.text.clauses import mark_ids, marks_of_words
+from synthesizer.text.marks import NEUTRAL, NO_PROSODY, plain
 from synthesizer.text.processor import PUBLISHED, TextProcessor
 from synthesizer.text.sentences import Sentence
 from synthesizer.text.symbols import PAUSE, SILENCE, WORD_BOUNDARY
@@ -164,8 +165,8 @@ class Synthesizer:
         """
         options = options.with_seed()
         sentences = list(self.sentences(text) if isinstance(text, str) else text)
-        silences = [0.0, *(s.pause_s * options.pause / options.rate for s in sentences)]
-        pieces = self._spoken([s.text for s in sentences], voice, options)
+        silences = [0.0, *(silence_after(s, options) for s in sentences)]
+        pieces = self._spoken([s.said for s in sentences], voice, options)
         mels = [after(before, s, p, self.mel) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
         return self.join([*map(Spoken, sentences, pieces, mels)], options)
 
@@ -173,6 +174,8 @@ class Synthesizer:
         """The sentences of `follow`, all or those so far, as `speak` gives them; `options` with the seed used."""
         pieces = [sentence.piece for sentence in spoken]
         notes = list(dict.fromkeys(note for sentence in spoken for note in sentence.sentence.notes))
+        if not self.network.moves_pitch and any(sentence.sentence.styled for sentence in spoken):
+            notes.append(NO_PROSODY)
         notes += [
             f"{p.text[:40]!r}: said with seed {p.seed}, seed {options.seed} failed"
             for p in pieces
@@ -199,9 +202,9 @@ class Synthesizer:
         def spoken() -> Iterator[Spoken]:
             before, silence = None, 0.0
             for sentence in chain([first], sentences):
-                (piece,) = self._spoken([sentence.text], voice, options)
+                (piece,) = self._spoken([sentence.said], voice, options)
                 yield Spoken(sentence, piece, after(before, silence, piece, self.mel))
-                before, silence = piece, sentence.pause_s * options.pause / options.rate
+                before, silence = piece, silence_after(sentence, options)
 
         return spoken()
 
@@ -258,7 +261,7 @@ class Synthesizer:
                         mel=found.mel.float().cpu().numpy(),
                         alignment=found.alignment.float().cpu().numpy(),
                         stop_reason=found.stop_reason,
-                        text=texts[i],
+                        text=plain(texts[i]),
                         tokens=self.text.decode(encoded[i].tokens),
                         words=encoded[i].words,
                         quality=self.network.alignment_quality(found.alignment, encoded[i].tokens, self.text),
@@ -315,7 +318,10 @@ class Synthesizer:
                 marks += [*[""] * len(word.phones), mark]
             symbols[-1] = SILENCE  # what ends the text is no pause
             named = tuple(word.text for word in words)
-            encoded = EncodedText(self.text.table.encode(symbols), mark_ids(marks, self.text.table), named)
+            styles = [NEUTRAL, *(word.style for word in words for _ in (*word.phones, word.after)), NEUTRAL]
+            styles[-2] = NEUTRAL  # the silence at the end
+            styled = () if set(styles) == {NEUTRAL} else tuple(styles)
+            encoded = EncodedText(self.text.table.encode(symbols), mark_ids(marks, self.text.table), named, styled)
         else:
             ids = self.text.encode(text)
             phones = self.text.config.symbol_set == "phonemes"
@@ -353,7 +359,12 @@ class Synthesizer:
             for rows in ([text.tokens for text in encoded], [text.marks for text in encoded])
         )
         lengths = torch.tensor([len(text.tokens) for text in encoded], device=self.device)
-        return ModelInput(tokens, lengths, marks, speakers, [seed] * len(encoded), emotion)
+        inputs = ModelInput(tokens, lengths, marks, speakers, [seed] * len(encoded), emotion)
+        if not any(text.styles for text in encoded):
+            return inputs
+        styles = [torch.tensor(text.styles or [NEUTRAL] * len(text.tokens)) for text in encoded]
+        style = nn.utils.rnn.pad_sequence(styles, batch_first=True, padding_value=1.0)
+        return dataclasses.replace(inputs, style=style.to(self.device))
 
     def _with_facts(self, inputs: ModelInput, voice: Voice) -> ModelInput:
         """With what is known of a voice beside its embedding. CloningError: a prompt that is none of this network."""

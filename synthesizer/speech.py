@@ -104,6 +104,11 @@ def after(before: Synthesis | None, seconds: float, piece: Synthesis, mel_config
     return np.concatenate([np.minimum(between, -mel_config.max_abs + 0.5), mel], axis=1)
 
 
+def silence_after(sentence: Sentence, options: SpeechOptions) -> float:
+    """Seconds between a sentence and the next."""
+    return sentence.pause_s * (1.0 if sentence.asked else options.pause / options.rate)
+
+
 def silent_ends(piece: Synthesis) -> tuple[int, int]:
     """Frames of silence at the start and at the end of a sentence."""
     silent = np.array([token == SILENCE for token in piece.tokens])[piece.alignment.argmax(axis=1)]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from synthesizer.models.alignment_quality import AlignmentQuality, alignment_quality
 from synthesizer.models.decoding import FreeRun
 from synthesizer.models.emotion import EmotionEncoder
+from synthesizer.text.marks import Style
 from synthesizer.text.processor import TextProcessor
 from utils.audio.mel import MelConfig
 from utils.errors import CloningError
@@ -26,6 +27,7 @@ class EncodedText(NamedTuple):
     tokens: list[int]
     marks: list[int]
     words: tuple[str, ...] = ()
+    styles: tuple[Style, ...] = ()  # of each symbol; none where all are as predicted
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class ModelInput:
     emotion: Tensor | None = None  # (B, E) or (1, E), for a network with emotions
     facts: Tensor | None = None  # (B, 3) pitch, spread and pace of the voice (`utils.voice`), NaN where not known
     prompt: Tensor | None = None  # (B, K, T) tokens that the network reads off the reference
+    style: Tensor | None = None  # (B, N, 3) of each token: `synthesizer.text.marks.Style`
 
 
 class Recording(NamedTuple):
@@ -77,7 +80,7 @@ class AcousticModel(nn.Module, ABC):
 
     needs_durations: ClassVar[bool] = False  # in training and in teacher forcing
     max_characters: ClassVar[int] = 130  # of a sentence; longer ones are said in clauses
-    moves_pitch = False  # whether `GenerationSettings.pitch_shift` makes a difference
+    moves_pitch = False  # whether `GenerationSettings.pitch_shift` and `ModelInput.style` make a difference
     uses_voice_facts = False  # whether its input has pitch, pace and a prompt of a voice
     emotion: EmotionEncoder | None
 

@@ -27,6 +27,7 @@ from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
 from synthesizer.models.layers import ConvStack, HashedDropout, length_mask
 from synthesizer.models.listener import FrameClasses, Listener
 from synthesizer.models.prompt import Prompt, TokenAttention
+from synthesizer.models.style import leveled, normal_facts, paced, shifted
 from synthesizer.text.clauses import N_MARKS, ahead
 from synthesizer.text.processor import TextProcessor
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
@@ -367,11 +368,12 @@ class Parallel(AcousticModel):
         encoding = self.encode(tokens, lengths, who, marks=inputs.marks)
         unconditional = self.encode(tokens, lengths, who.unconditional()) if self.config.guidance else None
         require_finite(encoding.durations_log, "durations")
-        durations = planned_durations(encoding.durations_log, tokens, lengths, settings)
-        prosody = shifted(self.scaled(encoding, who, settings.pitch_scale), settings.pitch_shift)
+        durations = planned_durations(paced(encoding.durations_log, inputs.style), tokens, lengths, settings)
+        prosody = shifted(self.scaled(encoding, who, settings.pitch_scale), settings.pitch_shift, inputs.style)
         mels, frame_counts = self.mels(encoding, durations, prosody, who, inputs.seeds, unconditional)
         index, _ = upsampling(durations)
         require_finite(mels, "mels")
+        mels = leveled(mels, index, inputs.style, settings.mel)
         return [
             Generated(mel[:, :n].clamp(-max_abs, max_abs), F.one_hot(places[:n], int(size)), "durations")
             for mel, places, n, size in zip(mels, index, frame_counts.tolist(), lengths, strict=True)
@@ -395,17 +397,3 @@ class Parallel(AcousticModel):
         wanted = [text.symbols[t] not in (SILENCE, END, WORD_BOUNDARY, *PAUSES) for t in tokens]
         covered = [a for a, w in zip(said, wanted, strict=True) if w]
         return AlignmentQuality(sum(covered) / max(1, len(covered)), 1.0, 0, 0, len(alignment))
-
-
-def shifted(prosody: Tensor, octaves: float) -> Tensor:
-    """Prosody (B, N, 3), the pitch of what is voiced moved."""
-    if octaves == 0:
-        return prosody
-    energy, pitch, voicing = prosody.unbind(dim=-1)
-    return torch.stack([energy, pitch + octaves * voicing.clamp(0, 1), voicing], dim=-1)
-
-
-def normal_facts(facts: Tensor) -> Tensor:
-    """facts (B, 3) of `utils.voice` -> numbers of about 0 +- 1."""
-    pitch, spread, pace = facts.unbind(dim=1)
-    return torch.stack([pitch * 2, (spread - USUAL_SPREAD) * 10, (pace - USUAL_PACE) * 5], dim=1)

@@ -12,6 +12,17 @@ from synthesizer.text import languages, published
 from synthesizer.text.english.phonemes import check_phones, read_lexicon
 from synthesizer.text.languages import Normalized
 from synthesizer.text.layout import blocks
+from synthesizer.text.marks import (
+    NEUTRAL,
+    NO_PROSODY,
+    Segment,
+    Style,
+    last_style,
+    plain,
+    read_marks,
+    style_of,
+    without_styles,
+)
 from synthesizer.text.sentences import PAUSES_S, Sentence, SpokenText, cut
 from synthesizer.text.symbols import CHARACTERS, END, PAD, WORD_BOUNDARY, SymbolTable, phoneme_table
 from utils.config import from_dict, to_dict
@@ -41,6 +52,7 @@ class Word(NamedTuple):
     text: str
     phones: tuple[str, ...]
     after: str  # a mark of `PAUSES`, the word boundary, or "" at the very end
+    style: Style = NEUTRAL
 
 
 class TextProcessor:
@@ -104,6 +116,54 @@ class TextProcessor:
     def sentences(self, text: str, max_chars: int = 200) -> Iterator[Sentence]:
         """The sentences of `text` as they will be spoken, the long ones in pieces of at most max_chars characters.
 
+        Marks in it (`synthesizer.text.marks`) are followed. Raises CloningError when nothing can be spoken, and for
+        marks that cannot be read.
+        """
+        marked = read_marks(text, self.language.phones)
+        if marked is None:
+            return self._plain_sentences(text, max_chars)
+        segments, notes = marked
+        if self.config.cleaner == "published" and any(last_style(segment.text) for segment in segments):
+            segments = [segment._replace(text=without_styles(segment.text)) for segment in segments]
+            notes = [*notes, NO_PROSODY]
+        return self._marked(segments, notes, max_chars)
+
+    def _marked(self, segments: Sequence[Segment], notes: Sequence[str], max_chars: int) -> Iterator[Sentence]:
+        """The sentences between breaks, each with the style that it begins in."""
+        last: Sentence | None = None
+        noted, style = tuple(notes), NEUTRAL
+        for segment in segments:
+            before, found = last, list(self._spoken(segment, max_chars))
+            for piece in found:
+                styled = piece.text if style == NEUTRAL else f"{style.control()} {piece.text}"
+                style = last_style(styled) or style
+                if last is not None:
+                    yield last
+                shown = SpokenText(plain(piece.text))
+                last = piece._replace(text=shown, styled="" if styled == shown else styled, notes=noted + piece.notes)
+                noted = ()
+            if not found:
+                style = last_style(segment.text) or style
+            if segment.pause_s is not None and last is not None:
+                more = last.pause_s if last is before and last.asked else 0.0
+                last = last._replace(pause_s=segment.pause_s + more, asked=True)
+            elif segment.pause_s:
+                noted += ("a break before the first word is left out",)
+        if last is None:
+            raise _nothing(" ".join(segment.text for segment in segments), noted)
+        yield last._replace(pause_s=0.0, asked=False, notes=last.notes + noted)
+
+    def _spoken(self, segment: Segment, max_chars: int) -> Iterator[Sentence]:
+        """The sentences of a stretch between breaks: none where it has nothing to say."""
+        text = segment.text.rstrip()
+        if any(c.isalnum() for c in text):
+            if segment.pause_s is not None and plain(text)[-1:].isalnum():
+                text += ","  # goes on after the break
+            yield from self._plain_sentences(text, max_chars)
+
+    def _plain_sentences(self, text: str, max_chars: int) -> Iterator[Sentence]:
+        """The sentences of a text without marks.
+
         A text is normalized before it is cut, for only then is it known which dots end a sentence. It is read a stretch
         at a time (`synthesizer.text.layout`), however long it is. Raises CloningError when nothing can be spoken.
         """
@@ -164,17 +224,21 @@ class TextProcessor:
         spoken = [piece.key for piece in pieces]
         phones = self.language.pronounce(spoken, self.lexicon) if pronounced else [[]] * len(pieces)
         words: list[Word] = []
+        style = NEUTRAL
         for piece, found in zip(pieces, phones, strict=True):
             if piece.kind == "mark":
                 if words:
                     words[-1] = words[-1]._replace(after=_stronger(words[-1].after, piece.key))
+                continue
+            if piece.kind == "phones" and (begins := style_of(piece.text)):
+                style = begins
                 continue
             if piece.kind == "phones":
                 found = list(check_phones(piece.text.strip("{}").split(), piece.text, self.language.phones))
             if not self.config.stress:
                 found = [self.language.without_stress(phone) for phone in found]
             if found or not pronounced:
-                words.append(Word(piece.text, tuple(found), WORD_BOUNDARY))
+                words.append(Word(piece.text, tuple(found), WORD_BOUNDARY, style))
         if not words:
             raise _nothing(text, ())
         if words[-1].after == WORD_BOUNDARY:

@@ -31,6 +31,13 @@ class Sentence(NamedTuple):
     text: SpokenText
     pause_s: float
     notes: tuple[str, ...] = ()
+    styled: str = ""  # `text` with the styles of its words (`synthesizer.text.marks`), where it has any
+    asked: bool = False  # whether a mark asks for this very pause, so that no factor changes it
+
+    @property
+    def said(self) -> SpokenText:
+        """What a synthesizer is given."""
+        return SpokenText(self.styled or self.text)
 
 
 def cut(text: str, max_chars: int, rules: Language | None = None) -> list[Sentence]:

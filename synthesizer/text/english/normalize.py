@@ -27,6 +27,7 @@ from synthesizer.text.english.abbreviations import SENTENCE_ABBREVIATIONS
 from synthesizer.text.english.characters import read_characters
 from synthesizer.text.english.number_words import number_names
 from synthesizer.text.languages import Normalized
+from synthesizer.text.marks import style_of
 from synthesizer.text.symbols import ARPABET, ARPABET_STRESSED
 
 __all__ = ["SENTENCE_ABBREVIATIONS", "normalize"]
@@ -80,7 +81,9 @@ def _capitals(text: str, *, everywhere: bool) -> str:
 
 
 def _is_pronunciation(content: str) -> bool:
-    """Whether braces hold phones; one right phone is enough, so that a wrong one beside it is reported later."""
+    """Whether braces hold phones or a style; one right phone is enough: a wrong one beside it is reported later."""
+    if style_of(f"{{{content}}}"):
+        return True
     tokens = content.split()
     return any(t in _PHONES for t in tokens) and all(re.fullmatch(r"[A-Z]{1,3}\d?", t) for t in tokens)
 
