@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from narration.script import LONG
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.scripts import exit_code
@@ -16,7 +17,6 @@ from utils.scripts import exit_code
 EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --text "Hello there." --output out/hello.wav'
 
 LOUDEST = 60.0  # dB
-LONG = 10_000  # characters of a text, from which on it is made in parts
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from narration.script import LONGEST_LINE
+from narration.script import LONG
 from utils.audio import io as audio
 from utils.errors import CloningError
 
@@ -101,8 +101,8 @@ def _row(number: int, record: Any) -> Row:
         raise CloningError(f"unknown columns {', '.join(unknown)}; columns are {', '.join(COLUMNS)}")
     record = {name: str(value).strip() for name, value in record.items() if value not in (None, "")}
     text = record.get("text", "")
-    if not text or len(text) > LONGEST_LINE:
-        raise CloningError(f"its text has {len(text)} characters; 1 to {LONGEST_LINE} are wanted")
+    if not text or len(text) > LONG:
+        raise CloningError(f"its text has {len(text)} characters; 1 to {LONG} are wanted")
     how: dict[str, Any] = {"emotion": record["emotion"]} if "emotion" in record else {}
     for name, kind in {"seed": int, "rate": float, "pause": float}.items():
         try:

@@ -17,7 +17,7 @@ from utils.errors import CloningError
 
 PAUSE_SECONDS = 0.45  # between two lines
 LONGEST_PAUSE = 600.0  # seconds
-LONGEST_LINE = 10_000  # characters
+LONG = 10_000  # characters that one clone says at most; longer texts are made in parts
 _TAG = re.compile(r"\[([^\[\]]*)\]\s*(.*)", re.DOTALL)
 _PAUSE = re.compile(r"pause\s+([0-9]*\.?[0-9]+)\s*s?", re.IGNORECASE)
 
@@ -55,8 +55,8 @@ def parse(text: str, name: str = "the script") -> list[Line]:
             voice, emotion, row = _tagged(row, where)
         if not row:
             raise CloningError(f"{where}: {voice} says nothing: write the words after the name, in the same line")
-        if len(row) > LONGEST_LINE:
-            raise CloningError(f"{where}: {len(row)} characters; a line has at most {LONGEST_LINE}: break it up")
+        if len(row) > LONG:
+            raise CloningError(f"{where}: {len(row)} characters; a line has at most {LONG}: break it up")
         lines.append(Line(number, voice, emotion, row))
         paused = False
     if not lines:

@@ -13,12 +13,13 @@ SAMPLES = ROOT / "samples"
 # modules that train, start processes, drive the page, or search: `make test-fast` leaves them out
 SLOW = set(
     "encoder/train evaluation/chain evaluation/diarization evaluation/emotion evaluation/report "
-    "evaluation/resynthesis hostile/states repository/contributing repository/docker repository/notebooks "
-    "repository/readme repository/repository scripts/demo_cli scripts/diarize scripts/emotion_chain "
-    "scripts/preset_22k scripts/scripts scripts/teacher_forced synthesizer/emotion synthesizer/reembed "
-    "synthesizer/text/hostile synthesizer/train synthesizer/voice utils/audio/watermark utils/data/few_recordings "
-    "utils/data/packing utils/data/preprocess utils/growth utils/training/budget utils/training/loop "
-    "utils/waiting vocoder/native_build vocoder/streaming vocoder/train web/app web/browser".split()
+    "evaluation/resynthesis hostile/states hostile/voices narration/speak repository/contributing repository/docker "
+    "repository/notebooks repository/readme repository/repository scripts/demo_cli scripts/diarize "
+    "scripts/emotion_chain scripts/make_voice scripts/preset_22k scripts/scripts scripts/teacher_forced "
+    "synthesizer/emotion synthesizer/reembed synthesizer/text/hostile synthesizer/train synthesizer/voice "
+    "utils/audio/watermark utils/data/few_recordings utils/data/packing utils/data/preprocess utils/growth "
+    "utils/training/budget utils/training/loop utils/waiting vocoder/native_build vocoder/streaming vocoder/train "
+    "web/app web/browser".split()
 )
 
 

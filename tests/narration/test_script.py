@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from narration.script import LONGEST_LINE, PAUSE_SECONDS, Line, parse
+from narration.script import LONG, PAUSE_SECONDS, Line, parse
 from utils.errors import CloningError
 
 
@@ -37,7 +37,7 @@ def test_a_line_without_a_name_at_first_is_the_narrators():
         ("[ann|] Hi.", "line 1: .* is not"),
         ("[ann]", "line 1: ann says nothing"),
         ("[ann] Hi.\n[pause 601]", "line 2: a pause of 601 s; it may be up to 600 s"),
-        ("x" * (LONGEST_LINE + 1), f"line 1: {LONGEST_LINE + 1} characters"),
+        ("x" * (LONG + 1), f"line 1: {LONG + 1} characters"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_number(text, message):
