@@ -34,6 +34,19 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--remove", metavar="NAME", help="delete a voice")
     parser.add_argument("--name", help="of the voice to make: letters, digits, - and _")
     parser.add_argument("--consent", help="who agreed that this voice is cloned, and how; required with --reference")
+    parser.add_argument(
+        "--adapt",
+        type=float,
+        metavar="SECONDS",
+        help="with --reference: let the synthesizer learn the voice for at most so long (60 is enough for one clip)",
+    )
+    parser.add_argument(
+        "--text",
+        nargs="+",
+        type=user_path,
+        metavar="FILE",
+        help="with --adapt: the words of each clip, in their order; without, phones are found by ear",
+    )
     parser.add_argument("--note", help="whatever else is to be kept with the voice")
     parser.add_argument("--force", action="store_true", help="write over a voice of that name")
     parser.add_argument("--face", type=user_path, metavar="SVG", help="with --info: write the voice's drawn face")
@@ -82,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
             library.require_free(recipe["name"], args.force)
         cloner = _load(args)
         for recipe in made:
-            voice = cloner.embed_voice(recipe["clips"])
+            voice = _made(cloner, recipe["clips"], args)
             _save(library, args, recipe["name"], voice, recipe["note"], recipe["consent"])
 
 
@@ -93,8 +106,30 @@ def _check(args: argparse.Namespace) -> None:
         raise CloningError(
             "no --consent given: who agreed that this voice is cloned, and how? Such as --consent 'my own voice'"
         )
+    if args.adapt is not None and not args.reference:
+        raise CloningError("--adapt: give the recordings to learn from with --reference")
+    if args.text and args.adapt is None:
+        raise CloningError("--text is for --adapt SECONDS alone: a voice that is not adapted needs no words")
     if args.face and (args.info is None or args.face.suffix.lower() != ".svg"):
         raise CloningError(f"--face {args.face}: give it with --info, and a name that ends in .svg")
+
+
+def _made(cloner, clips: Sequence[str], args: argparse.Namespace):
+    if args.adapt is None:
+        return cloner.embed_voice(clips)
+    from adaptation import adapt
+
+    return adapt(cloner, clips, [_words(path) for path in args.text or ()], seconds=args.adapt, progress=print)
+
+
+def _words(path: Path) -> str:
+    try:
+        words = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CloningError(f"--text {path}: cannot be read: {error}") from error
+    if not words:
+        raise CloningError(f"--text {path}: empty: it must hold the words of its clip")
+    return words
 
 
 def _load(args: argparse.Namespace):
@@ -182,6 +217,7 @@ def _info(library, name: str, face_to: Path | None) -> None:
         "file": str(path),
         "voice": _facts(voice),
         "encoder": f"{voice.encoder}{'' if fits else ', which is not the default one: only its own can speak in it'}",
+        "adapted": f"for synthesizer {voice.synthesizer} alone" if voice.adapted else "",
         "consent": voice.consent or "nothing said",
         "note": voice.note,
         "level of the recordings": f"{voice.level:.1f} dB" if voice.level is not None else "",

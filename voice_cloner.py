@@ -190,7 +190,12 @@ class VoiceCloner:
                 "make it anew from its recordings"
             )
         if voice.synthesizer != self.synthesizer.fingerprint:  # frames of another mel, pace by another measure
-            voice = replace(voice, prompt=None, pace=None)
+            if voice.adapted is not None and not self.allow_mismatch:
+                raise MismatchError(
+                    f"the voice was adapted to synthesizer {voice.synthesizer}, this one is "
+                    f"{self.synthesizer.fingerprint}: take that one, or make the voice anew"
+                )
+            voice = replace(voice, prompt=None, pace=None, adapted=None)
         return voice, []
 
     def _embed(self, clips: Sequence[Clip], pitch: bool = False) -> Voice:

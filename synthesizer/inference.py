@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from synthesizer.adapters import adapted
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
 from synthesizer.models.base import AcousticModel, EncodedText, GenerationSettings, ModelInput, Recording
@@ -74,6 +75,7 @@ class Synthesizer:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
         self.config, self.text, self.metadata = config, text, metadata or SynthesizerMetadata()
+        self._adapted: tuple[Any, AcousticModel] | None = None  # to the voice that was spoken last, if it has adapters
 
     @cached_property
     def _fast_decoder(self) -> FreeRun | None:
@@ -235,7 +237,7 @@ class Synthesizer:
         nothing to say, a text that is too long, a voice or an emotion that makes no sense, another pitch asked of a
         network that plans none.
         """
-        options = options.with_seed()
+        options, network = options.with_seed(), self._network_of(voice)
         if options.pitch and not self.network.moves_pitch:
             raise CloningError(
                 f"{self.name} plans no pitch that could be moved: use a parallel one, or leave pitch out"
@@ -256,7 +258,7 @@ class Synthesizer:
                 inputs = self._input([encoded[i] for i in chosen], speakers[chosen], options.seed or 0, emotion)
                 if isinstance(voice, Voice):
                     inputs = self._with_facts(inputs, voice)
-                for i, found in zip(chosen, self.network.generate(inputs, settings), strict=True):
+                for i, found in zip(chosen, network.generate(inputs, settings), strict=True):
                     results[i] = Synthesis(
                         mel=found.mel.float().cpu().numpy(),
                         alignment=found.alignment.float().cpu().numpy(),
@@ -351,6 +353,26 @@ class Synthesizer:
         return dataclasses.replace(
             voice, pitch=pitch, spread=spread, pace=pace, prompt=prompt, synthesizer=self.fingerprint
         )
+
+    def voice_input(self, voice: Voice) -> ModelInput:
+        """A voice as the network reads it, beside no text. Raises CloningError for a voice that makes no sense."""
+        emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, None)
+        silence = EncodedText([0], [0])
+        return self._with_facts(self._input([silence], self._speakers(voice.embedding, 1), 0, emotion), voice)
+
+    def _network_of(self, voice: np.ndarray | Voice) -> AcousticModel:
+        """The network, with a voice's own changes where it has some (`synthesizer.adapters`)."""
+        if not isinstance(voice, Voice) or voice.adapted is None:
+            return self.network
+        if voice.synthesizer != self.fingerprint:
+            raise CloningError(
+                f"the voice was adapted to synthesizer {voice.synthesizer}, this one is {self.fingerprint}: take that "
+                "one, or make the voice anew"
+            )
+        last = self._adapted
+        if last is None or last[0] is not voice.adapted:
+            last = self._adapted = (voice.adapted, adapted(self.network, voice.adapted))
+        return last[1]
 
     def _input(self, encoded: Sequence[EncodedText], speakers: Tensor, seed: int, emotion: Tensor | None) -> ModelInput:
         """Sentences of one seed, padded; speakers (B, D), emotion (1, E)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from utils.errors import CloningError
 from utils.weights.checkpoint import Checkpoint, load_weights, save_weights
 
 KIND = "voice"  # of a file
+ADAPTED = "adapted/"  # begins the names of changes of weights in it
 _TEXTS = ("encoder", "synthesizer", "made", "consent", "note")
 _NUMBERS = {
     "pitch": (-5, 5),
@@ -42,7 +44,7 @@ class Voice:
     spread: float | None = None  # of the pitch, in octaves (standard deviation)
     pace: float | None = None  # log of the mean frames of 12.5 ms that a phone takes in speech
     prompt: np.ndarray | None = None
-    synthesizer: str = ""  # fingerprint of the synthesizer that measured `pace` and made `prompt`
+    synthesizer: str = ""  # fingerprint of the synthesizer that measured `pace`, made `prompt` and was adapted
     level: float | None = None  # of the recordings as they were, silences included, in dB of full scale
     seconds: float | None = None  # of voice that the embedding stands for
     notes: tuple[str, ...] = ()  # what keeps the recordings from being a good reference
@@ -50,6 +52,7 @@ class Voice:
     made: str = ""  # day, as 2026-11-26
     consent: str = ""  # who agreed to the voice being cloned, and how, in the words of whoever made it
     note: str = ""  # whatever else its maker wants to be known
+    adapted: Mapping[str, np.ndarray] | None = None  # changes of the synthesizer's weights (`synthesizer.adapters`)
 
     @property
     def pitch_hz(self) -> float | None:
@@ -67,6 +70,7 @@ class Voice:
         facts |= {name: list(getattr(self, name)) for name in _LISTS}
         arrays = {"embedding": self.embedding} | ({} if self.prompt is None else {"prompt": self.prompt})
         state = {name: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for name, array in arrays.items()}
+        state |= {ADAPTED + name: torch.from_numpy(array).half() for name, array in (self.adapted or {}).items()}
         return save_weights(path, kind=KIND, state=state, config=facts, mel=None, step=0)
 
     @staticmethod
@@ -74,7 +78,9 @@ class Voice:
         """What `save` wrote. Raises CloningError: missing, damaged, or a file of another kind."""
         checkpoint = load_weights(path, KIND)
         facts = _facts(checkpoint)
-        return Voice(_embedding(checkpoint), prompt=_prompt(checkpoint), **facts)
+        changes = {name.removeprefix(ADAPTED): x for name, x in checkpoint.state.items() if name.startswith(ADAPTED)}
+        adapted = {name: change.numpy() for name, change in changes.items()} or None
+        return Voice(_embedding(checkpoint), prompt=_prompt(checkpoint), adapted=adapted, **facts)
 
 
 def is_voice(source: Any) -> bool:

@@ -211,9 +211,9 @@ class Parallel(AcousticModel):
     def recorded(self, batch: ParallelBatch) -> tuple[Tensor, Tensor]:
         """The normalized mel (B, W, M) of the windows of a batch, and its mask (B, W, 1)."""
         mask = length_mask(batch["window_lengths"], batch["mel"].shape[2])[..., None]
-        return self._normalized(batch["mel"].transpose(1, 2)) * mask, mask
+        return self.normalized(batch["mel"].transpose(1, 2)) * mask, mask
 
-    def _normalized(self, mel: Tensor) -> Tensor:
+    def normalized(self, mel: Tensor) -> Tensor:
         """mel (B, F, M) in the units of `utils.audio.mel` -> (B, F, M)"""
         return (mel - self.mel_mean) / self.mel_std
 
@@ -252,7 +252,7 @@ class Parallel(AcousticModel):
         if self.prompt is None:
             return None, None
         mask = length_mask(lengths, mel.shape[2])[..., None]
-        return self.prompt(self._normalized(mel.transpose(1, 2)) * mask, mask), lengths > 0
+        return self.prompt(self.normalized(mel.transpose(1, 2)) * mask, mask), lengths > 0
 
     def _withheld(self, who: Conditioning, dropout: HashedDropout) -> Conditioning:
         """In training, some items are learned without their voice, and some without frames of a reference."""
@@ -389,7 +389,7 @@ class Parallel(AcousticModel):
     def pace(self, mel: Tensor) -> float:
         """log of the mean frames that a phone takes in mel (1, F, M)."""
         assert self.listener is not None
-        return float(self.listener.pace(self._normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)))
+        return float(self.listener.pace(self.normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)))
 
     def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], text: TextProcessor) -> AlignmentQuality:
         """Planned durations cannot skip; symbols that take no time are not missed."""

@@ -31,6 +31,7 @@ def save_tiny_models(
     vocoder_mel: MelConfig = SYNTHESIZER_MEL,
     embedding_size: int = 256,
     emotions: tuple[str, ...] = (),
+    parallel: ParallelConfig = TINY_PARALLEL,
 ) -> Path:
     """encoder, synthesizer (of an architecture) and vocoder that fit together, unless told otherwise."""
     torch.manual_seed(0)
@@ -43,7 +44,7 @@ def save_tiny_models(
     )  # fmt: skip
     text = TextProcessor("characters" if model == "tacotron" else "phonemes")
     shape = SynthesizerConfig(
-        architecture=model, tacotron=TINY_TACOTRON, parallel=TINY_PARALLEL, transformer=TINY_TRANSFORMER,
+        architecture=model, tacotron=TINY_TACOTRON, parallel=parallel, transformer=TINY_TRANSFORMER,
         emotion=EmotionConfig(labels=emotions, channels=16),
     )  # fmt: skip
     network = build_synthesizer(shape, len(text), SYNTHESIZER_MEL.n_mels)

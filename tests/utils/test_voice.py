@@ -37,14 +37,19 @@ def whole() -> Voice:
     embedding = unit(np.linspace(-1, 1, 8, dtype=np.float32))
     prompt = np.random.default_rng(0).normal(size=(30, 80)).astype(np.float32)
     said = {"notes": ("clip: too quiet",), "sources": ("0" * 64,), "made": "2026-11-26", "consent": "Ann", "note": "x"}
-    return Voice(embedding, "abc", 0.3, 0.2, 1.9, prompt, "def", -21.5, 6.5, **said)
+    changes = {"mean.offset": np.array([0.5, -2], np.float32), "mean.inward": np.ones((4, 2), np.float32)}
+    return Voice(embedding, "abc", 0.3, 0.2, 1.9, prompt, "def", -21.5, 6.5, adapted=changes, **said)
 
 
 @pytest.mark.parametrize("voice", [whole(), Voice(unit(np.ones(5, np.float32)))], ids=["whole", "embedding alone"])
 def test_a_voice_is_read_as_it_was_written(tmp_path, voice):
     voice.save(tmp_path / "ann.safetensors")
     again = Voice.load(tmp_path / "ann.safetensors")
-    for field in dataclasses.fields(Voice):
+    again_changes, changes = again.adapted or {}, voice.adapted or {}
+    assert again_changes.keys() == changes.keys()
+    for name, values in changes.items():
+        np.testing.assert_array_equal(again_changes[name], values)
+    for field in [field for field in dataclasses.fields(Voice) if field.name != "adapted"]:
         np.testing.assert_array_equal(getattr(again, field.name), getattr(voice, field.name))
     assert again.embedding.dtype == np.float32 and isinstance(again.notes, tuple)
 

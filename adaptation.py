@@ -1,0 +1,154 @@
+"""Adapt the chain's synthesizer to one voice, within a minute of a CPU.
+
+    >>> voice = adapt(cloner, ["one.wav", "two.wav"])
+    >>> voice.save("ann.safetensors")
+    >>> cloner.clone(voice, "Hello there.")
+
+While the adapters learn (`synthesizer.training.adaptation`), sentences that are in no recording are spoken with them.
+What is kept is the last state in which these are more like the voice than unadapted, and about as intelligible. If
+there is none, the voice is not adapted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from references import Clip, read_clips
+from synthesizer.models.parallel import Parallel
+from synthesizer.speech import SpeechOptions, Synthesis
+from synthesizer.spoken import SpokenClip, clip_with_words, clip_without_words
+from synthesizer.training.adaptation import Adaptation
+from utils.audio.io import read
+from utils.errors import CloningError
+from utils.voice import Voice
+from voice_cloner import VoiceCloner
+
+SECONDS = (5.0, 3600.0)
+STEPS = (40, 160)  # for up to SHORT and from LONG seconds of voice on
+SHORT, LONG = 20.0, 180.0
+ROUNDS = 2  # states that are listened to
+KEPT_FOR_LISTENING = 0.8  # part of the time after which no step is made
+MORE_MISHEARD = 0.15  # part of the frames; in a noisy voice it grew by 0.10, and words were understood as before
+SENTENCES = (
+    "The old sailor watched a thick fog move over the harbor.",
+    "Please choose eight yellow plums and put them in a jar.",
+    "She thought the voyage was a great joke, but nobody laughed.",
+    "Young children enjoy measuring how high their kites have flown.",
+)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Of the test sentences: cosine with the voice, and the part of frames heard as another phone (NaN: unknown)."""
+
+    similarity: float
+    misheard: float
+
+    def acceptable(self, unadapted: Heard) -> bool:
+        """Whether it is more like the voice than `unadapted`, and about as intelligible."""
+        return self.similarity > unadapted.similarity and not self.misheard > unadapted.misheard + MORE_MISHEARD
+
+
+def adapt(
+    cloner: VoiceCloner,
+    reference: Any,
+    texts: Sequence[str | None] = (),
+    *,
+    seconds: float = 60.0,
+    steps: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Voice:
+    """The voice of one clip or of several, as `VoiceCloner.embed_voice`, with changes of the synthesizer's weights.
+
+    reference: a path, an array, a Waveform, or a list of them.
+    texts: what is said in each clip, in order, None where that is not known; for words, pocketsphinx must be installed.
+    `seconds` of wall time bound it, 5 to 3600; `steps` are planned by the length of the recordings. The same seed gives
+    the same changes where time suffices. `progress` is called with a line now and then. Raises CloningError as
+    `embed_voice` does; for bounds, words that do not fit, a synthesizer that cannot be adapted.
+    """
+    if not SECONDS[0] <= seconds <= SECONDS[1]:
+        raise CloningError(f"seconds is {seconds:g}; it must be {SECONDS[0]:g} to {SECONDS[1]:g}")
+    say = progress or (lambda line: None)
+    started = time.perf_counter()
+    voice = replace(cloner.embed_voice(reference), synthesizer=cloner.synthesizer.fingerprint)
+    clips = read_clips(reference)
+    spoken = _spoken(cloner, clips, texts)
+    steps = planned_steps(sum(clip.wav.seconds for clip in clips)) if steps is None else steps
+    learner = Adaptation(cloner.synthesizer, voice, spoken, steps, seed)
+    first = hear(cloner, voice)
+    chosen, at = voice, 0
+    say(f"unadapted: {_described(first)}")
+    in_time = True
+    for stop in sorted({round(steps * part / ROUNDS) for part in range(1, ROUNDS + 1)} - {0}):
+        while in_time and learner.step < stop:
+            learner.learn()
+            in_time = time.perf_counter() - started < KEPT_FOR_LISTENING * seconds
+        candidate = replace(voice, adapted=learner.numbers())
+        heard = hear(cloner, candidate)
+        say(f"step {learner.step} of {steps}: {_described(heard)}")
+        if heard.acceptable(first):
+            chosen, at = candidate, learner.step
+        if not in_time:
+            break
+    say(f"kept: step {at}" if at else "kept: the unadapted voice, no step was more like it")
+    return chosen
+
+
+def planned_steps(seconds: float) -> int:
+    """More for longer recordings: a short one is soon known by heart."""
+    share = (min(max(seconds, SHORT), LONG) - SHORT) / (LONG - SHORT)
+    return round(STEPS[0] + share * (STEPS[1] - STEPS[0]))
+
+
+def hear(cloner: VoiceCloner, voice: Voice) -> Heard:
+    """How alike and how intelligible the test sentences are in `voice`."""
+    pieces = cloner.synthesizer.synthesize(SENTENCES, voice, SpeechOptions(seed=0))
+    audio = [cloner.vocoder.vocode(piece.mel, seed=0) for piece in pieces]
+    similarity = float(np.mean([cloner.similarity(voice.embedding, clone) for clone in audio]))
+    return Heard(similarity, float(np.mean([_misheard(cloner, piece) for piece in pieces])))
+
+
+def _misheard(cloner: VoiceCloner, piece: Synthesis) -> float:
+    network = cloner.synthesizer.network
+    if not isinstance(network, Parallel) or network.listener is None:
+        return float("nan")
+    ids = torch.tensor([cloner.synthesizer.text.table.ids[symbol] for symbol in piece.tokens])
+    wanted = ids[torch.from_numpy(piece.alignment.argmax(axis=1))]
+    with torch.inference_mode():
+        mel = network.normalized(torch.from_numpy(piece.mel.T).to(cloner.synthesizer.device)[None])
+        found = network.listener(mel, torch.ones_like(mel[..., :1], dtype=torch.bool)).symbols[0].argmax(dim=1).cpu()
+    return float((found != wanted).float().mean())
+
+
+def _spoken(cloner: VoiceCloner, clips: Sequence[Clip], texts: Sequence[str | None]) -> list[SpokenClip]:
+    if texts and len(texts) != len(clips):
+        raise CloningError(f"{len(texts)} texts for {len(clips)} clips: give one for each, in their order")
+    found = []
+    for clip, text in zip(clips, texts or [None] * len(clips), strict=True):
+        samples = read(clip.wav, sample_rate=cloner.synthesizer.mel.sample_rate).samples
+        try:
+            found.append(
+                _aligned(cloner, clip, samples, text) if text else clip_without_words(cloner.synthesizer, samples)
+            )
+        except CloningError as error:
+            raise CloningError(f"{clip.name}: {error}") from error
+    return found
+
+
+def _aligned(cloner: VoiceCloner, clip: Clip, samples: np.ndarray, text: str) -> SpokenClip:
+    from synthesizer.data.forced_aligner import RATE, Aligner
+
+    row = Aligner()(read(clip.wav, sample_rate=RATE).samples, text)
+    return clip_with_words(cloner.synthesizer, samples, {"id": clip.name, **row})
+
+
+def _described(heard: Heard) -> str:
+    words = "" if np.isnan(heard.misheard) else f", {heard.misheard:.1%} of the frames heard as another phone"
+    return f"similarity {heard.similarity:.3f}{words}"
