@@ -1,7 +1,7 @@
 """What `make_voice.py --adapt` gains: voices speak other sentences unadapted, and adapted to one clip of 10 to 20 s.
 
-    python benchmarks/adaptation.py --corpus CORPORA                     # the six set-aside readers
-    python benchmarks/adaptation.py --corpus CORPORA --voices NAMES      # others, to choose settings by
+    python benchmarks/adapting.py --corpus CORPORA                     # the six set-aside readers
+    python benchmarks/adapting.py --corpus CORPORA --voices NAMES      # others, to choose settings by
 
 Judges are those of `evaluate.py chain` (requirements/eval.txt): way to the voice by both judges of similarity, word
 errors by Whisper, DistillMOS; and the processor seconds that adapting took.
