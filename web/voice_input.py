@@ -22,7 +22,7 @@ from web.chain import ROOT
 from web.lines import errors_as_lines, plain
 
 SAMPLE, LIBRARY, UPLOAD, RECORD = "A sample", "The library", "A file", "The microphone"
-FACES = 4  # in a row
+FACE = 72  # pixels
 # what utils.audio.decoding reads
 SUFFIXES = ["wav", "flac", "ogg", "oga", "opus", "mp3", "m4a", "mp4", "mov", "aac", "webm", "mkv", "wma", "amr", "aiff",
             "aif", "caf", "au"]  # fmt: skip
@@ -85,13 +85,14 @@ def _library() -> Chosen | None:
         return None
     chosen = st.session_state.setdefault("library_voice", names[0])
     chosen = chosen if chosen in names else names[0]
-    for start in range(0, len(names), FACES):
-        for column, name in zip(st.columns(FACES), names[start : start + FACES], strict=False):
-            column.image(face(name), width=72, alt="")
-            column.button(
-                name, key=f"voice-{name}", on_click=_pick, args=(name,), width="stretch", wrap=True,
-                type="primary" if name == chosen else "secondary",
-            )  # fmt: skip
+    with st.container(horizontal=True, gap="small"):
+        for name in names:
+            with st.container(width=FACE + 16, gap="xxsmall", horizontal_alignment="center"):
+                st.image(face(name), width=FACE, alt="")
+                st.button(
+                    name, key=f"voice-{name}", on_click=_pick, args=(name,), width="stretch",
+                    type="primary" if name == chosen else "secondary",
+                )  # fmt: skip
     path = library.path(chosen)
     voice = library.load(chosen)
     about = [voice.note, f"{voice.seconds:.0f} s of recordings" if voice.seconds else "", *voice.notes]
