@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluation import headings
 from evaluation.cache import plain
 from evaluation.metrics.scores import Interval
 from utils.audio.codecs import opus_bytes
@@ -132,15 +133,22 @@ class Report:
                 views.append(view)
             else:
                 views.append({"kind": "figure", "title": part[0], "data": _png(part[1])})
-        return template.render(subcommand=self.subcommand, facts=facts, missing=self.missing, parts=views)
+        return template.render(
+            subcommand=self.subcommand,
+            title=headings.title(self.subcommand),
+            facts=facts,
+            missing=self.missing,
+            parts=views,
+        )
 
 
 def _table(table: Table) -> dict[str, Any]:
     """What the template shows of a table: cells (value, interval, reason's number), and each reason once as a note."""
     reasons: dict[str, int] = {}
+    winners = {column: headings.best(column, _rounded(table, column)) for column in table.columns}
     rows = []
     for name, cells in table.rows:
-        shown = []
+        shown: list[dict[str, Any]] = []
         for column, digits in table.columns.items():
             cell = cells.get(column, Cell(None, reason="not measured"))
             if cell.value is None:
@@ -149,11 +157,22 @@ def _table(table: Table) -> dict[str, Any]:
                 shown.append({"value": cell.value})
             else:
                 value, bracket, interval = cell.text(digits).partition(" [")
-                shown.append({"value": value, "interval": f"[{interval}" if bracket else ""})
+                bold = name in winners[column]
+                shown.append({"value": value, "interval": f"[{interval}" if bracket else "", "best": bold})
         rows.append((name, shown))
     notes = [table.note] if table.note else []
     notes += [f"{number}: {reason}" for reason, number in reasons.items()]
-    return {"kind": "numbers", "title": table.title, "columns": list(table.columns), "rows": rows, "notes": notes}
+    known = [(column, headings.MEASURES[column].meaning) for column in table.columns if column in headings.MEASURES]
+    columns = [headings.heading(column) for column in table.columns]
+    return {"kind": "numbers", "title": table.title, "columns": columns, "rows": rows, "notes": notes, "known": known}
+
+
+def _rounded(table: Table, column: str) -> dict[str, float]:
+    """Row -> value as it is shown, of the rows that have one."""
+    cells = {name: cells.get(column, Cell(None)).value for name, cells in table.rows}
+    return {
+        name: round(value, table.columns[column]) for name, value in cells.items() if isinstance(value, float | int)
+    }
 
 
 def _players(players: Players, budget: int) -> tuple[dict[str, Any], int]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 
+import evaluate
+from evaluation import headings
 from evaluation.cache import Cache
 from evaluation.metrics.scores import Interval
 from evaluation.report import Cell, Players, Report, Table
@@ -45,3 +48,18 @@ def test_report_is_json_and_one_page_with_reasons_and_players(tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "Scores &lt;1&gt;" in text and "no &lt;judge&gt;" in text and "not installed" in text
     assert text.count("<audio") == 1 and "data:audio/ogg;base64," in text and "http" not in text
+
+
+def test_a_page_says_in_words_which_way_is_better_and_which_is_best(tmp_path):
+    table = Table("Scores", {"WER %": 1, "DistillMOS": 2, "n": 0})
+    for name, wer, mos in (("real", 1.0, 4.5), ("old", 12.0, 3.9), ("new", 8.04, 3.7), ("same", 8.01, 3.7)):
+        table.add(name, {"WER %": Cell(wer), "DistillMOS": Cell(mos), "n": Cell(wer)})
+    text = Report("chain", {"date": "today"}, parts=[table]).as_html()
+    assert "<h1>How good is cloned speech?</h1>" in text and 'name="viewport"' in text
+    assert "WER % \N{DOWNWARDS ARROW}" in text and "DistillMOS \N{UPWARDS ARROW}" in text and "<th>n</th>" in text
+    assert re.findall("<b>(.*?)</b>", text) == ["3.90", "8.0", "8.0"]  # equal as shown: both; a recording is no system
+    assert "words that a speech recognizer gets wrong" in text
+
+
+def test_every_subcommand_has_a_title():
+    assert set(evaluate.SUBCOMMANDS) == set(headings.TITLES)
