@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from utils.errors import CloningError
@@ -14,6 +14,7 @@ from utils.files import user_path
 from utils.scripts import exit_code
 
 MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
+WRITTEN = ("output", "json", "csv", "srt", "plot", "html")
 EXAMPLE = (
     "example: python diarize.py meeting.wav --reference Ann=ann.wav --reference Ben=ben.wav --html out/meeting.html"
 )
@@ -46,6 +47,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", type=user_path, metavar="FILE", help="also write turns, talk time and similarity curves"
     )
+    parser.add_argument("--csv", type=user_path, metavar="FILE", help="also write turns as a table")
+    parser.add_argument(
+        "--srt", type=user_path, metavar="FILE", help="also write turns as subtitles that name who speaks"
+    )
+    parser.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="another name in everything that is written, such as S1=Ann; the page renames too",
+    )
     parser.add_argument("--plot", type=user_path, metavar="PNG", help="also draw similarity curves and turns")
     parser.add_argument("--html", type=user_path, metavar="HTML", help="also write a page that plays the recording")
     parser.add_argument(
@@ -73,12 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """What the script does. Raises CloningError."""
     references = _references(args.reference)
+    renamed = _renamed(args.rename)
     speakers = _speakers(args.speakers)
     if references and speakers is not None:
         raise CloningError(f"--speakers {speakers} does not go with --reference: the references say who may speak")
     _outputs(args)
     import torch
 
+    from diarization.exports import display_name, to_csv, to_srt
     from diarization.pipeline import Diarizer
     from diarization.settings import DiarizationSettings
     from diarization.turns import to_rttm
@@ -89,12 +103,15 @@ def run(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     chosen = {name: value for name in ("hop", "window") if (value := getattr(args, name)) is not None}
     diarizer = Diarizer.load(args.models, override(DiarizationSettings(), **chosen), args.device)
-    result = diarizer.diarize(args.audio, references, speakers)
-    name = Path(args.audio).stem
-    written = [args.output]
+    result = diarizer.diarize(args.audio, references, speakers, _progress(args.quiet)).renamed(renamed)
+    name = display_name(args.audio)
     write_text(args.output, to_rttm(result.turns, name))
     if args.json:
         write_text(args.json, json.dumps({"recording": name, **result.as_json()}, indent=1) + "\n")
+    if args.csv:
+        write_text(args.csv, to_csv(result.turns))
+    if args.srt:
+        write_text(args.srt, to_srt(result.turns))
     if args.plot:
         from diarization.plots import plot_diarization
         from utils import plots
@@ -106,7 +123,7 @@ def run(args: argparse.Namespace) -> None:
         write_text(args.html, to_html(result, name))
     if not args.quiet:
         _print_talk_time(result)
-        print(*[*written, *(path for path in (args.json, args.plot, args.html) if path)], sep="\n")
+        print(*(getattr(args, name) for name in WRITTEN if getattr(args, name)), sep="\n")
 
 
 def _references(given: Sequence[str]) -> dict[str, list[str]]:
@@ -129,6 +146,35 @@ def _references(given: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
+def _renamed(given: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for item in given:
+        old, equals, new = (part.strip() for part in item.partition("="))
+        if not equals or not old or not new:
+            raise CloningError(f"--rename {item}: OLD=NEW is wanted, as in S1=Ann")
+        if not new.isprintable() or len(new) > 60:
+            raise CloningError(f"--rename {item[:60]!r}: a name is one line of at most 60 characters")
+        if old in found:
+            raise CloningError(f"--rename {old}=... is given twice")
+        found[old] = new
+    return found
+
+
+def _progress(quiet: bool) -> Callable[[float, str], None]:
+    """A bar on the terminal, and nothing elsewhere."""
+    from tqdm import tqdm
+
+    bar = tqdm(total=100, disable=True if quiet else None, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}")
+
+    def show(done: float, what: str) -> None:
+        bar.set_description_str(what, refresh=False)
+        bar.update(round(100 * done) - bar.n)
+        if done >= 1:
+            bar.close()
+
+    return show
+
+
 def _speakers(text: str | None) -> int | None:
     if text is None or text == "auto":
         return None
@@ -143,17 +189,21 @@ def _outputs(args: argparse.Namespace) -> None:
     from utils.files import require_apart
 
     read = [args.audio, *(item.partition("=")[2] for item in args.reference)]
-    require_apart(read, filter(None, (args.output, args.json, args.plot, args.html)))
+    require_apart(read, filter(None, (getattr(args, name) for name in WRITTEN)))
     if args.plot:
         plots.require_suffix(args.plot)
 
 
 def _print_talk_time(result) -> None:
-    table = result.talk_time()
-    width = max(map(len, table), default=7)
-    print(f"{'speaker':{max(width, 7)}}  seconds  share  turns")
-    for name, (seconds, turns) in table.items():
-        print(f"{name:{max(width, 7)}}  {seconds:7.1f}  {seconds / result.audio.seconds:5.0%}  {turns:5d}")
+    from diarization.exports import clock, silence
+
+    nobody, several = silence(result.turns, result.audio.seconds)
+    table = [(name, seconds, str(turns)) for name, (seconds, turns) in result.talk_time().items()]
+    table += [("silence", nobody, ""), ("two or more at once", several, "")]
+    width = max(len(name) for name, *_ in table)
+    print(f"{'speaker':{width}}  {'talks':>9}  share  turns")
+    for name, seconds, turns in table:
+        print(f"{name:{width}}  {clock(seconds, 1):>9}  {seconds / result.audio.seconds:5.0%}  {turns:>5}")
 
 
 if __name__ == "__main__":

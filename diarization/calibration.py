@@ -65,5 +65,5 @@ def windows_of(encoder: SpeakerEncoder, path: Path, settings: DiarizationSetting
     )
     wav = Waveform(wav.samples[: round(2 * WINDOWS_OF_A_CLIP * settings.window * wav.sample_rate)], wav.sample_rate)
     speech = find_speech(wav.samples, wav.sample_rate, settings)
-    heard = embed_speech(encoder, wav.samples, wav.sample_rate, speech, settings)
+    heard = embed_speech(encoder, wav, speech, settings)
     return heard.embeddings[np.diff(heard.spans, axis=1)[:, 0] >= settings.window / 2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from diarization import clustering, matching
 from diarization.scores import Calibration
 from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, absorb_short, from_frames, talk_time
-from diarization.windows import SpeechWindows, embed_speech, find_speech
+from diarization.windows import Progress, SpeechWindows, embed_speech, find_speech, silent
 from encoder.inference import SpeakerEncoder
 from utils.audio.io import Source, Waveform
 from utils.audio.reference import prepare_reference
@@ -38,6 +38,23 @@ class Diarization:
     audio: Waveform
     settings: DiarizationSettings
     encoder: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """All that speak, or were expected to."""
+        return list(dict.fromkeys([*self.speakers, *(turn.speaker for turn in self.turns)]))
+
+    def renamed(self, names: Mapping[str, str]) -> Diarization:
+        """The same with other names of speakers. Raises CloningError for a speaker that is not there, and where two
+        would have one name."""
+        for old in names:
+            if old not in self.names:
+                raise CloningError(f"nobody is called {old}: the speakers are {', '.join(self.names)}")
+        changed = [names.get(name, name) for name in self.names]
+        if twice := next((name for name in changed if changed.count(name) > 1), None):
+            raise CloningError(f"two speakers would be called {twice}: give everyone a name of their own")
+        turns = [replace(turn, speaker=names.get(turn.speaker, turn.speaker)) for turn in self.turns]
+        return replace(self, turns=turns, speakers=[names.get(name, name) for name in self.speakers])
 
     def talk_time(self) -> dict[str, tuple[float, int]]:
         """Seconds and number of turns of each speaker, who talks most first."""
@@ -88,9 +105,10 @@ class Diarizer:
         source: Source,
         references: Mapping[str, Sequence[Source]] | None = None,
         speakers: int | None = None,
+        progress: Progress = silent,
     ) -> Diarization:
         """`references`: clips of each named voice; who is none of them is `UNKNOWN`. `speakers`: how many there are,
-        if that is known and nobody is named.
+        if that is known and nobody is named. `progress` is told now and then which share is done, of what.
 
         Raises CloningError for audio that cannot be read, without enough speech, and for references that do not do.
         """
@@ -103,17 +121,21 @@ class Diarizer:
                 f"a reference is called {UNKNOWN}: that name is for voices that are none of the references"
             )
         enrolled = {name: self.enrol(name, clips) for name, clips in (references or {}).items()}
+        progress(0.0, "reading")
         audio = self.prepare(source)
-        windows = self.listen(audio, "the recording" if not isinstance(source, str | Path) else str(source))
-        if enrolled:
-            return self.match(audio, windows, enrolled)
-        return self.cluster(audio, windows, speakers)
+        name = "the recording" if not isinstance(source, str | Path) else str(source)
+        windows = self.listen(audio, name, lambda done, what: progress(0.05 + 0.85 * done, what))
+        progress(0.9, "comparing voices")
+        result = self.match(audio, windows, enrolled) if enrolled else self.cluster(audio, windows, speakers)
+        progress(1.0, "done")
+        return result
 
-    def listen(self, audio: Waveform, what: str) -> SpeechWindows:
+    def listen(self, audio: Waveform, what: str, progress: Progress = silent) -> SpeechWindows:
         """Embeddings over the speech of `audio`; CloningError when there is too little of it."""
         samples, rate = audio.samples, audio.sample_rate
         if audio.peak < SILENCE_PEAK:
             raise CloningError(f"{what} is silence only: nothing was recorded in its {audio.seconds:.1f} s")
+        progress(0.0, "finding speech")
         speech = find_speech(samples, rate, self.settings)
         found = float(np.diff(speech, axis=1).sum())
         if found < self.settings.min_speech:
@@ -121,7 +143,9 @@ class Diarizer:
                 f"too little voice: found {found:.2f} s of speech in {what} ({audio.seconds:.2f} s long), "
                 f"at least {self.settings.min_speech:.2f} s is wanted: give a longer or clearer recording"
             )
-        return embed_speech(self.encoder, samples, rate, speech, self.settings)
+        return embed_speech(
+            self.encoder, audio, speech, self.settings, lambda done, of: progress(0.15 + 0.85 * done, of)
+        )
 
     def cluster(self, audio: Waveform, windows: SpeechWindows, speakers: int | None = None) -> Diarization:
         """Turns of voices that nobody named: they are called S1, S2, ... in the order in which they first speak."""

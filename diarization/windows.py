@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
 from diarization.settings import DiarizationSettings
 from encoder.inference import WINDOWS_AT_ONCE, SpeakerEncoder
+from utils.audio.io import Waveform
 from utils.audio.vad import VadConfig, new_detector, smooth
 from utils.voice import unit
+
+Progress = Callable[[float, str], None]  # the share that is done, of what
 
 _CHUNK = 32  # windows whose mel is made in one go: bounds the memory of speech without a pause
 PITCH_PERIODS = (0.0025, 0.0167)  # seconds: 60 to 400 Hz
@@ -19,7 +22,10 @@ PERIODIC = 0.6  # correlation of a frame with itself a period later: voiced soun
 PITCH_AROUND = 2.0  # seconds in which somebody who speaks has a pitch now and then ...
 PITCHED = 0.04  # ... that is in this share of them, at the least
 _HEARD = 2000  # windows of the voice detector, of 30 ms, judged in one go
-_LONG = 1000  # windows worth a progress bar
+
+
+def silent(done: float, what: str) -> None:
+    """Progress that nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -119,46 +125,44 @@ def owned_seconds(windows: np.ndarray, span: tuple[float, float]) -> np.ndarray:
 
 
 def embed_speech(
-    encoder: SpeakerEncoder, samples: np.ndarray, rate: int, speech: np.ndarray, settings: DiarizationSettings
+    encoder: SpeakerEncoder,
+    audio: Waveform,
+    speech: np.ndarray,
+    settings: DiarizationSettings,
+    progress: Progress = silent,
 ) -> SpeechWindows:
     """Embeddings of all windows over stretches of speech (K, 2); memory is bounded however long the recording is."""
     per_stretch = [slide(tuple(span), settings.window, settings.hop) for span in speech]
     spans = np.concatenate(per_stretch) if per_stretch else np.zeros((0, 2))
     owned = [owned_seconds(windows, tuple(span)) for windows, span in zip(per_stretch, speech, strict=True)]
-    segment = np.repeat(np.arange(len(per_stretch)), [len(windows) for windows in per_stretch])
     return SpeechWindows(
-        seconds=len(samples) / rate,
+        seconds=audio.seconds,
         speech=speech,
         spans=spans,
-        segment=segment,
+        segment=np.repeat(np.arange(len(per_stretch)), [len(windows) for windows in per_stretch]),
         owned=np.concatenate(owned) if owned else np.zeros(0),
-        embeddings=_embed(encoder, samples, rate, per_stretch, len(spans)),
+        embeddings=_embed(encoder, audio, per_stretch, len(spans), progress),
     )
 
 
 def _embed(
-    encoder: SpeakerEncoder, samples: np.ndarray, rate: int, per_stretch: list[np.ndarray], count: int
+    encoder: SpeakerEncoder, audio: Waveform, per_stretch: list[np.ndarray], count: int, progress: Progress
 ) -> np.ndarray:
     found = np.empty((count, encoder.embedding_size), np.float32)
     pending: list[Tensor] = []
     done = 0
-    hop = encoder.config.mel.hop_length
-    quiet = True if count < _LONG else None
-    with tqdm(total=count, desc="listening", unit="window", disable=quiet) as progress:
-        for windows in per_stretch:
-            for first in range(0, len(windows), _CHUNK):
-                places = np.rint(windows[first : first + _CHUNK] * rate).astype(int)
-                begin = places[0, 0]
-                mel = encoder.mel(samples[begin : places[-1, 1]])
-                pending += [
-                    mel[:, (a - begin) // hop : max((b - begin) // hop, (a - begin) // hop + 1)] for a, b in places
-                ]
-                if len(pending) >= WINDOWS_AT_ONCE:
-                    found[done : done + len(pending)] = encoder.embed_mels(pending)
-                    done += len(pending)
-                    progress.update(len(pending))
-                    pending = []
-        if pending:
-            found[done:] = encoder.embed_mels(pending)
-            progress.update(len(pending))
+    hop, rate, samples = encoder.config.mel.hop_length, audio.sample_rate, audio.samples
+    for windows in per_stretch:
+        for first in range(0, len(windows), _CHUNK):
+            places = np.rint(windows[first : first + _CHUNK] * rate).astype(int)
+            begin = places[0, 0]
+            mel = encoder.mel(samples[begin : places[-1, 1]])
+            pending += [mel[:, (a - begin) // hop : max((b - begin) // hop, (a - begin) // hop + 1)] for a, b in places]
+            if len(pending) >= WINDOWS_AT_ONCE:
+                found[done : done + len(pending)] = encoder.embed_mels(pending)
+                done += len(pending)
+                progress(done / count, "listening")
+                pending = []
+    if pending:
+        found[done:] = encoder.embed_mels(pending)
     return unit(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -34,6 +35,34 @@ def new_figure(
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def fit_fonts(figure: Figure) -> None:
+    """Gives the texts of a figure fonts in which all of their letters are, if there are such on this machine: names may
+    be of any script. What no font has is drawn as an empty box."""
+    from matplotlib import font_manager, text
+
+    texts = [label for label in figure.findobj(text.Text) if not label.get_text().isascii()]
+    wanted = {ord(letter) for label in texts for letter in label.get_text() if not letter.isspace()}
+    families, wanted = ["DejaVu Sans"], wanted - _letters(font_manager.findfont("DejaVu Sans"))
+    for font in font_manager.fontManager.ttflist if wanted else ():
+        if found := wanted & _letters(font.fname):
+            families.append(font.name)
+            wanted -= found
+        if not wanted:
+            break
+    for label in texts:
+        label.set_fontfamily(families)
+
+
+@lru_cache(maxsize=512)
+def _letters(font: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(FT2Font(font).get_charmap())
+    except (OSError, RuntimeError):  # a font that is no longer there, or of another kind
+        return frozenset()
 
 
 def plot_mel(mel: np.ndarray, title: str = "mel", hop_seconds: float = 0.0125) -> Figure:

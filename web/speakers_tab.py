@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ class Found:
     html: str
     rttm: str
     report: str
+    csv: str
+    srt: str
+    picture: bytes
 
 
 def show() -> None:
@@ -53,11 +58,15 @@ def show() -> None:
         if audio is None:
             raise CloningError("There is no recording yet: choose the example or a file above.")
         references = _references(clips)
-        with st.spinner("Listening ..."):
+        bar = st.progress(0.0, "Reading ...")
+        try:
             encoder = Path(weights.default("encoder"))
             diarizer = _diarizer(Diarizer, encoder.parent, weights.stamp(str(encoder)))
-            result = diarizer.diarize(audio, references, None if references or count == AUTO else count)
-            st.session_state.turns = _found(name, result)
+            number = None if references or count == AUTO else count
+            show = partial(_progress, bar)
+            st.session_state.turns = _found(name, diarizer.diarize(audio, references, number, show))
+        finally:
+            bar.empty()
     if "turns" in st.session_state:
         _show(st.session_state.turns)
 
@@ -76,7 +85,9 @@ def _recording() -> tuple[str, Waveform | None]:
     st.audio(upload.getvalue())
     for note in audio.notes:
         st.warning(plain(note), icon=":material/info:")
-    return Path(upload.name).stem, audio
+    from diarization.exports import display_name
+
+    return display_name(upload.name), audio
 
 
 def _example() -> Waveform:
@@ -93,11 +104,17 @@ def _example() -> Waveform:
 
 def _references(uploads: list[Any]) -> dict[str, list[Waveform]]:
     """Clips by the name of their file: `ann.wav` and `ann.mp3` are both Ann's."""
+    from diarization.exports import display_name
+
     found: dict[str, list[Waveform]] = {}
     for upload in uploads:
-        name = Path(upload.name).stem.strip()[:60]
+        name = display_name(upload.name).strip()[:60]
         found.setdefault(name, []).append(work.read_upload(upload.getvalue(), upload.name))
     return found
+
+
+def _progress(bar: Any, done: float, what: str) -> None:
+    bar.progress(min(done, 0.95), f"{what.capitalize()} ...")
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -106,23 +123,37 @@ def _diarizer(_kind: Any, folder: Path, stamp: float) -> Any:
 
 
 def _found(name: str, result: Any) -> Found:
+    from diarization.exports import to_csv, to_srt
     from diarization.page import to_html
+    from diarization.plots import plot_diarization
     from diarization.turns import to_rttm
 
     report = json.dumps({"recording": name, **result.as_json()}, indent=1)
-    return Found(name, to_html(result, name), to_rttm(result.turns, name), report)
+    picture = io.BytesIO()
+    plot_diarization(result, name).savefig(picture, format="png", dpi=100)
+    turns = result.turns
+    return Found(
+        name, to_html(result, name), to_rttm(turns, name), report, to_csv(turns), to_srt(turns),
+        picture.getvalue(),
+    )  # fmt: skip
 
 
 def _show(found: Found) -> None:
     st.divider()
-    st.iframe(found.html, height=720)
-    columns = st.columns(3)
+    st.iframe(found.html, height=1000)
+    st.caption(
+        "Names that you change above are in the files that you save there; the files below have the first names."
+    )
     files = (
         ("Turns (RTTM)", found.rttm, "rttm"),
+        ("Turns (CSV)", found.csv, "csv"),
+        ("Subtitles (SRT)", found.srt, "srt"),
         ("Report (JSON)", found.report, "json"),
-        ("This picture (HTML)", found.html, "html"),
+        ("This page (HTML)", found.html, "html"),
+        ("Picture (PNG)", found.picture, "png"),
     )
-    for column, (label, data, suffix) in zip(columns, files, strict=True):
-        column.download_button(
-            label, data, f"{found.name}.{suffix}", on_click="ignore", icon=":material/download:", width="stretch"
-        )
+    for first in (0, 3):
+        for column, (label, data, suffix) in zip(st.columns(3), files[first : first + 3], strict=True):
+            column.download_button(
+                label, data, f"{found.name}.{suffix}", on_click="ignore", icon=":material/download:", width="stretch"
+            )

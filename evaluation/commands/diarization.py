@@ -1,5 +1,5 @@
-"""`evaluate.py diarization`: diarization error rates with references and without, on conversations
-built from set-aside LibriSpeech speakers and on meetings; `--calibrate` measures the encoder first."""
+"""`evaluate.py diarization`: diarization error rates with references and without, on conversations built from set-aside
+LibriSpeech speakers, on simulated talks and on meetings; `--calibrate` measures the encoder first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,25 +19,25 @@ from diarization.calibration import calibrate
 from diarization.pipeline import Diarization, Diarizer
 from diarization.plots import plot_diarization
 from diarization.scores import Calibration
-from diarization.turns import Turn, read_rttm
+from diarization.turns import Turn
 from encoder.inference import SpeakerEncoder
-from evaluation.lists.conversations import OVERLAP, Conversation, Recipe, Shelf, build, read_word_times, recipes
+from evaluation.commands.diarization_items import MEETINGS, Item, built, meetings, simulated
+from evaluation.lists.simulated import PARTS
 from evaluation.models import encoder_columns, facts_of
 from evaluation.report import Cell, Report, Table
-from utils.audio.io import Waveform, read
 from utils.data.corpora import Clip, scan
 from utils.data.selection import SET_ASIDE, read_set_aside
 from utils.errors import CloningError, require_package
 from utils.files import user_path
 
 logger = logging.getLogger(__name__)
-MINUTES, QUICK_MINUTES = (1.0, 4.0, 10.0), (1.0,)
 CALIBRATION_CORPORA = ("librispeech", "ljspeech", "speechocean762", "an4")  # read speech, licenses as the encoder's
-MEETINGS = "diarization_ami"
 MODES = ("with references", "number given", "without")
 COLLARS = {"DER %": (0.0, False), "DER %, collar 0.25": (0.25, False), "DER %, collar 0.25, no overlap": (0.25, True)}
+KINDS = ("built", "simulated", "meetings")
 COLUMNS = {**dict.fromkeys(COLLARS, 2), "missed %": 2, "false alarm %": 2, "confusion %": 2, "speakers off by": 2}
-PARTS = "missed, false alarm, confusion: parts of the first column"
+COLUMNS |= {"number right %": 0}
+PARTS_OF_RATE = "missed, false alarm, confusion: parts of the first column"
 
 
 class Errors(NamedTuple):
@@ -54,21 +54,24 @@ class Errors(NamedTuple):
         return (self.missed + self.false_alarm + self.confusion) / self.total if self.total else float("nan")
 
 
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """A recording, its turns, and clips of its speakers (none: it is not measured with references)."""
-
-    name: str
-    group: str
-    audio: Waveform
-    turns: list[Turn]
-    references: dict[str, list[Waveform]]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `evaluate.py diarization`."""
     parser.add_argument(
         "--encoder", type=user_path, action="append", default=[], metavar="PATH", help="one more column"
+    )
+    parser.add_argument(
+        "--kind",
+        nargs="+",
+        choices=KINDS,
+        default=list(KINDS),
+        help="built: readers in turn, set aside; simulated: rooms, telephones, noise and overlap; meetings: AMI "
+        "(default: all)",
+    )
+    parser.add_argument(
+        "--list",
+        choices=PARTS,
+        default="test",
+        help="of the simulated talks: to train and calibrate on, to choose by, to report (default: %(default)s)",
     )
     parser.add_argument(
         "--calibrate",
@@ -86,16 +89,24 @@ def run(args: argparse.Namespace) -> Report:
     set_aside = set(read_set_aside(SET_ASIDE))
     clips = scan(args.corpus, follow_links=True).clips
     report = Report("diarization", facts_of(args, columns))
-    items = list(_meetings(args.corpus / MEETINGS, report))
     for column in columns:
         encoder = SpeakerEncoder.load(column.path, args.device)
         place = column.path.with_name("diarization.json")
         if args.calibrate:
             make_calibration(encoder, clips, set_aside).save(place)
         diarizer = Diarizer(encoder, Calibration.load(place, encoder.fingerprint))
-        _measure(report, column.name, diarizer, [*items, *_conversations(args, clips, set_aside)])
+        _measure(report, column.name, diarizer, _items(args, clips, set_aside, report))
     report.facts |= {"settings": str(diarizer.settings), "calibration": str(diarizer.calibration.about)}
     return report
+
+
+def _items(args: argparse.Namespace, clips: list[Clip], set_aside: set[str], report: Report) -> Iterator[Item]:
+    if "meetings" in args.kind:
+        yield from meetings(args.corpus / MEETINGS, report)
+    if "built" in args.kind:
+        yield from built(args.corpus, clips, set_aside, args.quick, args.limit)
+    if "simulated" in args.kind:
+        yield from simulated(args.corpus, clips, set_aside, args.list, args.quick, args.limit)
 
 
 def make_calibration(encoder: SpeakerEncoder, clips: Iterable[Clip], set_aside: set[str]) -> Calibration:
@@ -162,7 +173,7 @@ def _measure(report: Report, name: str, diarizer: Diarizer, items: Iterable[Item
     for mode in MODES:
         groups = [group for group, measured in gathered if measured == mode]
         if groups:
-            table = Table(f"{name}, {mode}", COLUMNS, note=PARTS)
+            table = Table(f"{name}, {mode}", COLUMNS, note=PARTS_OF_RATE)
             for group in groups:
                 table.add(f"{group} ({len(gathered[group, mode])})", _cells(gathered[group, mode]))
             report.parts.append(table)
@@ -189,57 +200,8 @@ def _cells(rows: Sequence[dict[str, Any]]) -> dict[str, Cell]:
         ("confusion %", plain.confusion),
     ):
         cells[heading] = Cell.of(float(100 * seconds / plain.total))
-    return cells | {"speakers off by": Cell.of(float(np.mean([row["off"] for row in rows])))}
-
-
-def _conversations(args: argparse.Namespace, clips: Iterable[Clip], set_aside: set[str]) -> Iterable[Item]:
-    voices: dict[str, list[Path]] = defaultdict(list)
-    for clip in clips:
-        if clip.speaker.startswith("librispeech-") and clip.speaker in set_aside:
-            voices[clip.speaker].append(clip.path)
-    shelf = Shelf({name: paths for name, paths in voices.items() if len(paths) > 3}, read_word_times(args.corpus))
-    if len(shelf.clips) < 4:
-        raise CloningError(f"{args.corpus}: {len(shelf.clips)} set-aside LibriSpeech speakers found, 4 are wanted")
-    wanted = recipes(QUICK_MINUTES if args.quick else MINUTES)
-    for recipe in wanted[: args.limit]:
-        yield conversation_item(build(recipe, shelf))
-
-
-def conversation_item(conversation: Conversation) -> Item:
-    """A built conversation as an item, with the references that it came with."""
-    recipe: Recipe = conversation.recipe
-    group = f"built, {recipe.speakers} speakers{OVERLAP[recipe.overlap]}"
-    references = {name: [clip] for name, clip in conversation.references.items()}
-    return Item(recipe.name, group, conversation.audio, conversation.turns, references)
-
-
-def _meetings(folder: Path, report: Report) -> Iterable[Item]:
-    """AMI excerpts. References are what a speaker says alone in other excerpts, where all speakers have enough."""
-    if not folder.is_dir():
-        report.missing.append(("meetings", f"no folder {folder}"))
-        return
-    turns = {name: rows for path in sorted(folder.glob("*.rttm")) for name, rows in read_rttm(path).items()}
-    audio = {name: read(path) for name in turns for path in folder.glob(f"{name}.*") if path.suffix == ".opus"}
-    scored = dict(line.split()[0::3] for path in folder.glob("*.uem") for line in path.read_text().splitlines() if line)
-    for name, wav in sorted(audio.items()):
-        speakers = sorted({turn.speaker for turn in turns[name]})
-        references = {who: _alone(who, {n: turns[n] for n in audio if n != name}, audio) for who in speakers}
-        if not all(references.values()):
-            references = {}
-        samples = wav.samples[: round(float(scored[name]) * wav.sample_rate)]
-        group = "AMI, all" if not references else "AMI, references elsewhere"
-        yield Item(name, group, Waveform(samples, wav.sample_rate), turns[name], references)
-
-
-def _alone(speaker: str, turns: dict[str, list[Turn]], audio: dict[str, Waveform]) -> list[Waveform]:
-    """A speaker's speech without overlap in other recordings; nothing when it is under two seconds."""
-    pieces = []
-    for name, rows in turns.items():
-        for turn in (row for row in rows if row.speaker == speaker):
-            others = [row for row in rows if row.speaker != speaker and row.start < turn.stop and row.stop > turn.start]
-            if not others and turn.seconds >= 1:
-                rate = audio[name].sample_rate
-                pieces.append(audio[name].samples[round(turn.start * rate) : round(turn.stop * rate)])
-    if sum(map(len, pieces)) < 2 * 16000:
-        return []
-    return [Waveform(np.concatenate(pieces), 16000)]
+    off = np.array([row["off"] for row in rows])
+    return cells | {
+        "speakers off by": Cell.of(float(off.mean())),
+        "number right %": Cell.of(float(100 * (off == 0).mean())),
+    }

@@ -10,17 +10,19 @@ import select
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import diarize
+from diarization.exports import to_csv, to_srt
 from diarization.page import as_data, for_script, to_html
 from diarization.pipeline import UNKNOWN, Diarization, Diarizer
 from diarization.plots import plot_diarization
 from diarization.settings import DiarizationSettings
-from diarization.turns import Turn, read_rttm
+from diarization.turns import Turn, read_rttm, to_rttm
 from utils.audio.io import Waveform, read, write
 from utils.errors import CloningError
 
@@ -117,19 +119,22 @@ def test_the_hop_can_be_set(diarizer, talk):
 
 
 def test_everything_is_written(path, talk, tmp_path, capsys):
-    files = {kind: tmp_path / "new" / f"a.{kind}" for kind in ("rttm", "json", "png", "html")}
+    files = {kind: tmp_path / "new" / f"a.{kind}" for kind in ("rttm", "json", "png", "html", "csv", "srt")}
     arguments = [str(path), "--output", str(files["rttm"]), "--plot", str(files["png"]), "--threads", "1"]
-    arguments += ["--json", str(files["json"]), "--html", str(files["html"])]
+    arguments += ["--json", str(files["json"]), "--html", str(files["html"]), "--csv", str(files["csv"])]
+    arguments += ["--srt", str(files["srt"]), "--rename", "Ann=\u5b89"]
     arguments += [f"--reference=Ann={SAMPLES / READER}", f"--reference=<b>Ben</b>={SAMPLES / OTHER}"]
     assert diarize.main(arguments) == 0
     told = capsys.readouterr().out
-    assert "Ann" in told and "<b>Ben</b>" in told and "turns" in told
+    assert "\u5b89" in told and "<b>Ben</b>" in told and "silence" in told and "Ann" not in told
     ((recording, turns),) = read_rttm(files["rttm"]).items()
-    assert recording == "my_talk" and same_people(turns, talk[1]) == {"Ann": "reader", "<b>Ben</b>": "other"}
+    assert recording == "my_talk" and same_people(turns, talk[1]) == {"\u5b89": "reader", "<b>Ben</b>": "other"}
     content = json.loads(files["json"].read_text(encoding="utf-8"))
     assert [t["speaker"] for t in content["turns"]] == [t.speaker for t in turns]
-    assert content["speakers"]["Ann"]["turns"] == 2
-    assert len(content["similarity"]["times"]) == len(content["similarity"]["cosines"]["Ann"])
+    assert content["speakers"]["\u5b89"]["turns"] == 2
+    assert len(content["similarity"]["times"]) == len(content["similarity"]["cosines"]["\u5b89"])
+    assert files["csv"].read_text(encoding="utf-8").count("\u5b89") == 2
+    assert files["srt"].read_text(encoding="utf-8").count(" --> ") == 4
     assert files["png"].read_bytes().startswith(b"\x89PNG")
     assert "<b>Ben" not in files["html"].read_text(encoding="utf-8")
 
@@ -155,6 +160,11 @@ def run_error(capsys, *arguments: object) -> str:
         (["--reference", "Ann={clip}", "--speakers", "2"], "does not go with --reference"),
         (["--reference", "unknown={clip}"], "none of the references"),
         (["--reference", "Ann={silence}"], "silence only"),
+        (["--rename", "S1"], "OLD=NEW is wanted"),
+        (["--rename", "S9=Ann"], "nobody is called S9: the speakers are S1"),
+        (["--rename", "S1=A", "--rename", "S1=B"], "given twice"),
+        (["--rename", "S1=S2"], "two speakers would be called S2"),
+        (["--csv", "{out}"], "would be written twice"),
         (["--speakers", "0"], "1 to 50"),
         (["--speakers", "two"], "1 to 50"),
         (["--hop", "9"], "hop 9.0 s"),
@@ -205,7 +215,10 @@ def test_the_page_is_whole_and_escaped(strange):
     assert "<img" not in page and page.count("<script") == page.count("</script>") == 2
     (text,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page)
     data = json.loads(text)
-    assert data == json.loads(json.dumps(as_data(strange))) and data["names"] == [BAD_NAME, "Ben"]
+    assert data == json.loads(json.dumps(as_data(strange, "<script>alert(2)</script>"))) and data["names"] == [
+        BAD_NAME,
+        "Ben",
+    ]
     assert data["turns"] == [[0.2, 2.0, 0], [2.2, 4.0, 1]] and len(data["times"]) == len(data["cosines"][0])
     assert json.loads(for_script({"a": "</script>&<!--"})) == {"a": "</script>&<!--"}
 
@@ -215,6 +228,20 @@ def test_the_picture_shows_odd_names(strange):
     figure.canvas.draw()
     assert len(figure.axes[0].lines) == 2
     assert [label.get_text() for label in figure.axes[1].get_yticklabels()][1] == "Ben"
+
+
+def test_half_an_hour_is_drawn_in_strips_of_five_minutes(strange):
+    audio = Waveform(np.zeros(1800 * 100, np.float32), 100)
+    times = np.arange(0.4, 1800, 0.4)
+    turns = [Turn(t, t + 20, BAD_NAME if t % 100 else "Ben") for t in range(0, 1780, 25)]
+    cosines = np.stack([np.ones(len(times)), np.zeros(len(times))], axis=1)
+    figure = plot_diarization(replace(strange, audio=audio, turns=turns, times=times, cosines=cosines), "long")
+    curves, *strips = figure.axes
+    assert len(strips) == 6 and [axes.get_xlim() for axes in strips] == [(300 * k, 300 * k + 300) for k in range(6)]
+    assert all(len(axes.get_yticks()) == 2 for axes in strips)
+    figure.canvas.draw()
+    assert "27:30" in [label.get_text() for label in strips[-1].get_xticklabels()]
+    assert strips[-1].get_xlabel() == "time (h:mm:ss)" and len(curves.lines[0].get_xdata()) < 1500
 
 
 PATIENCE = 600  # s; a busy machine is no failure
@@ -292,7 +319,14 @@ def test_the_page_plays_with_a_moving_cursor(strange, tmp_path):
 
         wait("typeof rows !== 'undefined' && audio.readyState >= 2 && 'time' in document.body.dataset")
         assert evaluate("document.querySelectorAll('img').length") == 0
-        assert evaluate("document.querySelector('.now b').textContent") == BAD_NAME
+        assert evaluate("rows[0].label.value") == BAD_NAME
+        exported = {
+            "rttm": to_rttm(strange.turns, "a talk"),
+            "csv": to_csv(strange.turns),
+            "srt": to_srt(strange.turns),
+        }
+        for kind, text in exported.items():
+            assert evaluate(f"exported.{kind}()") == text, kind
         assert abs(evaluate("audio.duration") - 4.0) < 0.1
         evaluate("goTo(1.0)")
         wait("document.body.dataset.time === '1.00'")
@@ -305,8 +339,32 @@ def test_the_page_plays_with_a_moving_cursor(strange, tmp_path):
         evaluate("audio.pause()")
         box = evaluate("(b => [b.left, b.top, b.width, b.height])(whole.getBoundingClientRect())")
         for kind in ("mousePressed", "mouseReleased"):  # a click on the picture of the whole goes there
-            call(
-                "Input.dispatchMouseEvent", type=kind, x=box[0] + box[2] / 4, y=box[1] + 5, button="left", clickCount=1
-            )
+            x = box[0] + 34 + (box[2] - 34) / 4
+            call("Input.dispatchMouseEvent", type=kind, x=x, y=box[1] + 5, button="left", clickCount=1)
         wait("Math.abs(+document.body.dataset.time - 1.0) < 0.05")
         assert evaluate("document.body.dataset.speaks") == BAD_NAME
+
+        def press(key: str, modifiers: int = 0):
+            for kind in ("keyDown", "keyUp"):
+                call("Input.dispatchKeyEvent", type=kind, key=key, code=key, modifiers=modifiers)
+
+        for key, modifiers, time_shown in (
+            ("End", 0, "4.00"), ("Home", 0, "0.00"), ("ArrowRight", 8, "0.20"), ("ArrowRight", 8, "2.20"),
+            ("ArrowLeft", 8, "0.20"), ("ArrowRight", 0, "4.00"), ("ArrowLeft", 0, "0.00"),
+        ):  # fmt: skip
+            press(key, modifiers)
+            wait(f"document.body.dataset.time === '{time_shown}'")
+        press(" ")
+        wait("!audio.paused")
+        press(" ")
+        wait("audio.paused")
+        evaluate("document.querySelectorAll('#turns button')[1].click()")  # the list of turns
+        wait(
+            "document.body.dataset.speaks === 'Ben' && document.querySelector('#turns .now').innerText.includes('Ben')"
+        )
+        evaluate("rows[1].label.value = 'Zo\u00eb, Q'; rows[1].label.dispatchEvent(new Event('input'))")
+        assert evaluate("exported.csv()").endswith('2.200,4.000,"Zo\u00eb, Q"\n') and "Ben" not in evaluate(
+            "exported.srt()"
+        )
+        evaluate(f"rows[1].label.value = {json.dumps(BAD_NAME)}; rows[1].label.dispatchEvent(new Event('input'))")
+        assert "Another speaker" in evaluate("said.textContent") and "Zo" in evaluate("exported.srt()")

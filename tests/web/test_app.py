@@ -575,10 +575,14 @@ def test_who_speaks_when_in_the_example(real_page):
     assert not real_page.error and report["recording"] == "example" and list(report["speakers"]) == ["S1", "S2"]
     assert [voice["turns"] for voice in report["speakers"].values()] == [2, 2]
     assert found.rttm.count("SPEAKER example 1 ") == 4 and "<audio" in found.html
+    assert found.csv.count("\n") == 5 and found.srt.count(" --> ") == 4 and found.picture.startswith(b"\x89PNG")
     assert [b.label for b in real_page.get("download_button")] == [
         "Turns (RTTM)",
+        "Turns (CSV)",
+        "Subtitles (SRT)",
         "Report (JSON)",
-        "This picture (HTML)",
+        "This page (HTML)",
+        "Picture (PNG)",
     ]
 
 

@@ -1,0 +1,109 @@
+"""What `evaluate.py diarization` measures on: recordings with their turns, and clips of those who speak in them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from diarization.turns import Turn, read_rttm
+from evaluation.lists.conversations import OVERLAP, Conversation, Recipe, Shelf, build, read_word_times, recipes
+from evaluation.lists.simulated import TALKS, Part, build_talk, cast_of, talk_recipes
+from evaluation.report import Report
+from utils.audio.io import Waveform, read
+from utils.data.corpora import Clip
+from utils.errors import CloningError
+
+MINUTES, QUICK_MINUTES = (1.0, 4.0, 10.0), (1.0,)
+QUICK_TALKS = 6
+MEETINGS, NOISES = "diarization_ami", "noise_esc10"
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A recording, its turns, and clips of its speakers (none: it is not measured with references)."""
+
+    name: str
+    group: str
+    audio: Waveform
+    turns: list[Turn]
+    references: dict[str, list[Waveform]]
+
+
+def built(
+    corpus: Path, clips: Iterable[Clip], set_aside: set[str], quick: bool = False, limit: int | None = None
+) -> Iterator[Item]:
+    """Conversations of set-aside readers. Raises CloningError where there are too few of them."""
+    voices: dict[str, list[Path]] = defaultdict(list)
+    for clip in clips:
+        if clip.speaker.startswith("librispeech-") and clip.speaker in set_aside:
+            voices[clip.speaker].append(clip.path)
+    shelf = Shelf({name: paths for name, paths in voices.items() if len(paths) > 3}, read_word_times(corpus))
+    if len(shelf.clips) < 4:
+        raise CloningError(f"{corpus}: {len(shelf.clips)} set-aside LibriSpeech speakers found, 4 are wanted")
+    wanted = recipes(QUICK_MINUTES if quick else MINUTES)
+    for recipe in wanted[:limit]:
+        yield conversation_item(build(recipe, shelf))
+
+
+def conversation_item(conversation: Conversation) -> Item:
+    """A built conversation as an item, with the references that it came with."""
+    recipe: Recipe = conversation.recipe
+    group = f"built, {recipe.speakers} speakers{OVERLAP[recipe.overlap]}"
+    references = {name: [clip] for name, clip in conversation.references.items()}
+    return Item(recipe.name, group, conversation.audio, conversation.turns, references)
+
+
+def meetings(folder: Path, report: Report) -> Iterator[Item]:
+    """AMI excerpts. References are what a speaker says alone in other excerpts, where all speakers have enough."""
+    if not folder.is_dir():
+        report.missing.append(("meetings", f"no folder {folder}"))
+        return
+    turns = {name: rows for path in sorted(folder.glob("*.rttm")) for name, rows in read_rttm(path).items()}
+    audio = {name: read(path) for name in turns for path in folder.glob(f"{name}.*") if path.suffix == ".opus"}
+    scored = dict(line.split()[0::3] for path in folder.glob("*.uem") for line in path.read_text().splitlines() if line)
+    for name, wav in sorted(audio.items()):
+        speakers = sorted({turn.speaker for turn in turns[name]})
+        references = {who: _alone(who, {n: turns[n] for n in audio if n != name}, audio) for who in speakers}
+        if not all(references.values()):
+            references = {}
+        samples = wav.samples[: round(float(scored[name]) * wav.sample_rate)]
+        group = "AMI, all" if not references else "AMI, references elsewhere"
+        yield Item(name, group, Waveform(samples, wav.sample_rate), turns[name], references)
+
+
+def _alone(speaker: str, turns: dict[str, list[Turn]], audio: dict[str, Waveform]) -> list[Waveform]:
+    """A speaker's speech without overlap in other recordings; nothing when it is under two seconds."""
+    pieces = []
+    for name, rows in turns.items():
+        for turn in (row for row in rows if row.speaker == speaker):
+            others = [row for row in rows if row.speaker != speaker and row.start < turn.stop and row.stop > turn.start]
+            if not others and turn.seconds >= 1:
+                rate = audio[name].sample_rate
+                pieces.append(audio[name].samples[round(turn.start * rate) : round(turn.stop * rate)])
+    if sum(map(len, pieces)) < 2 * 16000:
+        return []
+    return [Waveform(np.concatenate(pieces), 16000)]
+
+
+def simulated(
+    corpus: Path,
+    clips: Iterable[Clip],
+    set_aside: set[str],
+    part: Part,
+    quick: bool = False,
+    limit: int | None = None,
+) -> Iterator[Item]:
+    """Talks of one of the simulated lists. Raises CloningError where the corpus has too few of its speakers."""
+    cast = cast_of(part, clips, read_word_times(corpus), set_aside, corpus / NOISES)
+    if len(cast.clips) < 5:
+        raise CloningError(
+            f"{corpus}: {len(cast.clips)} speakers with word times for the simulated list {part}; 5 are wanted"
+        )
+    for recipe in talk_recipes(part, QUICK_TALKS if quick else TALKS if limit is None else limit):
+        talk = build_talk(recipe, cast)
+        references = {name: [clip] for name, clip in talk.references.items()}
+        yield Item(recipe.name, f"simulated, {recipe.channel}", talk.audio, talk.turns, references)
