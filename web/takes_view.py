@@ -8,12 +8,14 @@ from pathlib import Path
 
 import streamlit as st
 
+from utils.errors import CloningError
 from web import live, notes, pictures, takes
 from web.chain import Chain, load
 from web.job import Job
 from web.lines import errors_as_lines, plain
 from web.takes import Take
 from web.voice_input import Chosen
+from web.work import explain
 
 EVERY = 0.4  # seconds, at which a running job is looked at
 FIRST_SOUND = 1.0  # seconds that the page waits for something to hear before it is shown
@@ -85,8 +87,7 @@ def _take_in(asked: Asked) -> None:
     )  # fmt: skip
     asked.job.cloning = None  # its arrays are large
     if st.session_state.get("keep"):
-        with errors_as_lines():
-            take = takes.keep(take)
+        take = _on_disk(take)
     st.session_state.takes = takes.add(st.session_state.get("takes", []), take)
     st.session_state.compared = None
 
@@ -184,6 +185,8 @@ def history() -> None:
         f"Keep takes on this computer, in {takes.FOLDER.resolve()}", key="keep", bind="query-params",
         on_change=_keep_all, help="Without it they are gone when the page is closed or loaded anew.",
     )  # fmt: skip
+    if line := st.session_state.get("keep_error"):
+        st.error(plain(line), icon=":material/error:")
     if st.session_state.keep and not st.session_state.get("read"):
         st.session_state.read = True
         there = {take.id for take in kept}
@@ -202,10 +205,18 @@ def history() -> None:
 
 
 def _keep_all() -> None:
+    st.session_state.keep_error = ""
     if st.session_state.keep:
-        st.session_state.takes = [
-            takes.keep(take) if isinstance(take.wav, bytes) else take for take in st.session_state.takes
-        ]
+        st.session_state.takes = [_on_disk(take) for take in st.session_state.get("takes", [])]
+
+
+def _on_disk(take: Take) -> Take:
+    """Kept, or as it is, with a line on the page that outlives the next run of it."""
+    try:
+        return takes.keep(take) if isinstance(take.wav, bytes) else take
+    except CloningError as error:
+        st.session_state.keep_error = explain(error)
+        return take
 
 
 def _row(take: Take, first: bool) -> None:
@@ -235,7 +246,8 @@ def _compare(which: str) -> None:
 
 
 def _delete(take: Take) -> None:
-    takes.remove(take)
+    with errors_as_lines():
+        takes.remove(take)
     st.session_state.takes = [one for one in st.session_state.takes if one.id != take.id]
 
 

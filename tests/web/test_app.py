@@ -409,6 +409,15 @@ def test_takes_outlive_the_page_only_where_that_is_ticked(page, monkeypatch, tmp
     assert len(list((tmp_path / "takes").glob("2*"))) == 2
 
 
+def test_a_folder_that_cannot_be_written_to_costs_no_take(page, monkeypatch, tmp_path):
+    (tmp_path / "takes").write_bytes(b"a file, no folder")
+    monkeypatch.setattr(takes, "FOLDER", tmp_path / "takes")
+    press(page)
+    page.checkbox(key="keep").check().run()
+    assert not page.exception and "cannot be kept" in lines(page) and len(results(page)) == 1
+    assert len(results(press(page, "Again."))) == 2 and not page.exception
+
+
 def test_the_command_and_the_lines_of_python_make_the_same_again(page, models, monkeypatch, tmp_path):
     page.slider(key="rate").set_value(0.8)
     (take,) = results(press(page, 'It\'s $5 "here".\nYes.'))

@@ -101,6 +101,9 @@ def test_speech_is_heard_while_it_is_made_and_its_words_light_up(address, browse
     ends = [start + seconds for start, seconds, _ in heard]  # one after the other, nothing twice
     assert all(start >= end - 1e-3 for (start, *_), end in zip(heard[1:], ends, strict=False))
     take = page.get_by_label("Take in the voice austen_0870")
+    page.wait_for_function(
+        "[...document.querySelectorAll('audio')].some(p => !p.paused && p.currentTime > 0)"
+    )  # goes on
     take.evaluate("player => { player.pause(); player.currentTime = player.duration / 2; player.play() }")
     page.locator(".words .said").wait_for()
 
