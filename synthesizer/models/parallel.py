@@ -168,11 +168,16 @@ class Parallel(AcousticModel):
             self._keep_what_is_said()
 
     def _keep_what_is_said(self) -> None:
-        """Freeze symbols and convolutional blocks: of those, training changes only how they are conditioned."""
+        """Freeze symbols, convolutional blocks and all that hears a voice: of those, training changes only how they are
+        conditioned."""
         stacks = [self.encoder, self.decoder, *([self.flow.stack] if self.flow is not None else [])]
         for stack in stacks:
             stack.freeze_blocks()
         self.embedding.requires_grad_(False)
+        hearing = ("guess", "listener", "prompt", "text_prompt", "frame_prompt", "prompt_voice")
+        for name, part in self.named_children():
+            if name in hearing:
+                part.requires_grad_(False)
 
     def forward(self, batch: ParallelBatch) -> ParallelOutput:
         """Training: everything the losses need, for a window of frames of each item; shapes as in `ParallelBatch`."""

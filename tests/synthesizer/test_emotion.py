@@ -194,13 +194,16 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypa
 
 
 def test_adapting_changes_the_condition_alone_and_is_stored_as_a_difference(toy, tmp_path, capsys):
-    assert script(toy, tmp_path / "a", "parallel", "--set=model.emotion.labels=[]") == 0
+    told = ("--set=model.parallel.voice=true", "--set=model.parallel.prompt_tokens=4")
+    assert script(toy, tmp_path / "a", "parallel", "--set=model.emotion.labels=[]", *told) == 0
     base = tmp_path / "base.safetensors"
     export(tmp_path / "a" / "last.safetensors", base)
-    assert script(toy, tmp_path / "b", "parallel", "--from", str(base), "--set=model.emotion.adapt=true") == 0
+    assert script(toy, tmp_path / "b", "parallel", "--from", str(base), "--set=model.emotion.adapt=true", *told) == 0
     before, after = load_weights(base).state, load_weights(tmp_path / "b" / "last.safetensors").state
     kept = {name for name in before if torch.equal(before[name].half(), after[name].half())}
     assert "encoder.blocks.0.up.weight" in kept and "flow.stack.blocks.0.depthwise.weight" in kept
+    hearing = ("guess.", "listener.", "prompt.", "text_prompt.", "frame_prompt.", "prompt_voice.")
+    assert kept >= {name for name in before if name.startswith(hearing)}
     assert "encoder.blocks.0.film.weight" not in kept and "predictor.leave.weight" not in kept
 
     small, whole = tmp_path / "small.safetensors", tmp_path / "whole.safetensors"
