@@ -90,7 +90,7 @@ def emotion_losses(
 
 def attention_weight(config: LossConfig, step: int) -> float:
     """The weight of the attention's loss at a training step: falls in a straight line to a floor."""
-    left = max(0.0, 1 - step / config.attention_steps)
+    left = max(0.0, 1 - step / config.attention_steps) if config.attention_steps else 0.0
     return config.attention * max(config.attention_floor, left)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -83,6 +85,7 @@ def test_the_weight_of_the_attention_falls_to_its_floor():
     assert attention_weight(config, 0) == 2.0
     assert attention_weight(config, 50) == 1.0
     assert attention_weight(config, 1000) == pytest.approx(0.2)
+    assert attention_weight(dataclasses.replace(config, attention_steps=0), 0) == pytest.approx(0.2)
 
 
 # -- stopping ----------------------------------------------------------------------------------------------------------
