@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+import utils  # isort: skip  # noqa: F401  settles how threads wait, before torch is loaded
 import torch
 
 from references import Clip, read_clips

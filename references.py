@@ -30,7 +30,7 @@ class Clip:
 
     name: str
     wav: Waveform
-    sha256: str
+    sha256: str = ""
 
 
 def read_clips(reference: Any) -> list[Clip]:

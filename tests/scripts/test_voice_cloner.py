@@ -168,10 +168,8 @@ def test_a_voice_of_another_encoder_is_refused_and_frames_of_another_synthesizer
 
 
 def test_a_synthesizer_that_uses_facts_of_a_voice_gets_them_from_a_saved_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        tiny, "TINY_PARALLEL", dataclasses.replace(tiny.TINY_PARALLEL, voice=True, prompt_tokens=4, prompt_width=8)
-    )
-    cloner = VoiceCloner.load(save_tiny_models(tmp_path / "models"), device="cpu")
+    told = dataclasses.replace(tiny.TINY_PARALLEL, voice=True, prompt_tokens=4, prompt_width=8)
+    cloner = VoiceCloner.load(save_tiny_models(tmp_path / "models", parallel=told), device="cpu")
     voice = cloner.embed_voice(CLIP)
     assert voice.prompt is not None and voice.prompt.shape == (4, 8)
     assert voice.synthesizer == cloner.synthesizer.fingerprint and voice.phones_per_second is not None
