@@ -79,8 +79,10 @@ def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
     """(N, D) -> (N, 2) by UMAP on cosine distance; the same seed gives the same picture."""
     if len(embeddings) < 3:
         raise ValueError(f"a map needs at least 3 embeddings, got {len(embeddings)}")
+    import torch
     import umap
 
+    threads = torch.get_num_threads()  # numba sets them for the whole process
     # UMAP's spectral start needs more points than it has; a random one does for a handful
     few = len(embeddings) < 8
     reducer = umap.UMAP(
@@ -90,7 +92,10 @@ def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
         n_jobs=1,
         init="random" if few else "spectral",
     )
-    return reducer.fit_transform(embeddings)
+    try:
+        return reducer.fit_transform(embeddings)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _colors(n: int) -> list:

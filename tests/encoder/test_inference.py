@@ -186,8 +186,9 @@ def test_map_keeps_speakers_together():
     labels = np.repeat(["a", "b", "c"], 6)
     figure = plots.plot_umap(embeddings, list(labels))
     figure.canvas.draw()
+    threads = torch.get_num_threads()
     points = plots.project(embeddings)
-    assert points.shape == (18, 2)
+    assert points.shape == (18, 2) and torch.get_num_threads() == threads
     assert np.allclose(points, plots.project(embeddings))  # the same seed, the same map
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(distance, np.inf)
