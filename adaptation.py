@@ -79,8 +79,8 @@ def adapt(
         raise CloningError(f"seconds is {seconds:g}; it must be {SECONDS[0]:g} to {SECONDS[1]:g}")
     say = progress or (lambda line: None)
     started = time.perf_counter()
-    voice = replace(cloner.embed_voice(reference), synthesizer=cloner.synthesizer.fingerprint)
     clips = read_clips(reference)
+    voice = replace(cloner.embed_voice(clips), synthesizer=cloner.synthesizer.fingerprint)
     spoken = _spoken(cloner, clips, texts)
     steps = planned_steps(sum(clip.wav.seconds for clip in clips)) if steps is None else steps
     learner = Adaptation(cloner.synthesizer, voice, spoken, steps, seed)

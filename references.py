@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +26,36 @@ MIN_OTHER_SECONDS = 1.0  # that a second person speaks, to be told
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording at the rate at which it was made, what errors and notes call it, and the sha256 of its file."""
+    """A recording at the rate at which it was made, what errors and notes call it, and what it was read from."""
 
     name: str
     wav: Waveform
-    sha256: str = ""
+    source: Any = field(default=None, repr=False)
+
+    def sha256(self) -> str:
+        """Of the bytes of its file; of its samples, where it was no file, or one that can be read only once."""
+        source = self.source
+        if isinstance(source, str | Path) and user_path(source).is_file():
+            with user_path(source).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        data = source if isinstance(source, bytes | bytearray) else np.ascontiguousarray(self.wav.samples).tobytes()
+        return hashlib.sha256(data).hexdigest()
 
 
 def read_clips(reference: Any) -> list[Clip]:
-    """One clip, or a list of them (paths, bytes, files, arrays, Waveforms); an open file cannot be read twice.
+    """One clip, or a list of them (paths, bytes, files, arrays, Waveforms, or Clips, which stay as they are).
 
     Raises CloningError for none, and for one that cannot be read or is too long.
     """
     clips = reference if isinstance(reference, list | tuple) else [reference]
     if not clips:
         raise CloningError("no reference clip given: name at least one recording of the voice")
-    names = [str(clip) if isinstance(clip, str | Path) else "the reference" for clip in clips]
-    waves = [read(clip, sample_rate=None, max_seconds=MAX_SECONDS) for clip in clips]
-    digests = [_sha256(clip, wav) for clip, wav in zip(clips, waves, strict=True)]
-    return [Clip(*found) for found in zip(names, waves, digests, strict=True)]
+    return [clip if isinstance(clip, Clip) else _read(clip) for clip in clips]
+
+
+def _read(source: Any) -> Clip:
+    name = str(source) if isinstance(source, str | Path) else "the reference"
+    return Clip(name, read(source, sample_rate=None, max_seconds=MAX_SECONDS), source)
 
 
 class Assessor:
@@ -87,15 +98,6 @@ class Assessor:
             return []
         seconds = [f"{seconds:.1f} s" for seconds in talk.values()]
         return [f"{name}: {len(seconds)} people speak in it ({', '.join(seconds)}): cut out one of them"]
-
-
-def _sha256(source: Any, wav: Waveform) -> str:
-    """Of a file's bytes; of the samples, for what is no file, or can be read only once."""
-    if isinstance(source, str | Path) and user_path(source).is_file():
-        with user_path(source).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    data = source if isinstance(source, bytes | bytearray) else np.ascontiguousarray(wav.samples).tobytes()
-    return hashlib.sha256(data).hexdigest()
 
 
 def _voice(diarizer: Diarizer, found: Diarization, who: str) -> np.ndarray:

@@ -166,7 +166,7 @@ class VoiceCloner:
         clips = read_clips(reference)
         files = [replace(clip, name=Path(clip.name).name) for clip in clips]  # saved: where they lie is nobody else's
         voice, notes = self._embed(clips, pitch=True), self._assessor.notes(files)
-        return replace(voice, notes=tuple(notes), sources=tuple(clip.sha256 for clip in clips))
+        return replace(voice, notes=tuple(notes), sources=tuple(clip.sha256() for clip in clips))
 
     def embed_reference(self, reference: Any) -> np.ndarray:
         """The speaker embedding (D,), of length 1, of what `clone` takes as a reference; raises as `embed_voice`."""
