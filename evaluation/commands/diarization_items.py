@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from diarization.turns import Turn, read_rttm
-from evaluation.lists.conversations import OVERLAP, Conversation, Recipe, Shelf, build, read_word_times, recipes
+from evaluation.lists.conversations import OVERLAP, Conversation, Shelf, build, read_word_times, recipes
 from evaluation.lists.simulated import TALKS, Part, build_talk, cast_of, talk_recipes
 from evaluation.report import Report
 from utils.audio.io import Waveform, read
@@ -46,15 +46,14 @@ def built(
         raise CloningError(f"{corpus}: {len(shelf.clips)} set-aside LibriSpeech speakers found, 4 are wanted")
     wanted = recipes(QUICK_MINUTES if quick else MINUTES)
     for recipe in wanted[:limit]:
-        yield conversation_item(build(recipe, shelf))
+        group = f"built, {recipe.speakers} speakers{OVERLAP[recipe.overlap]}"
+        yield _made(recipe.name, group, build(recipe, shelf))
 
 
-def conversation_item(conversation: Conversation) -> Item:
-    """A built conversation as an item, with the references that it came with."""
-    recipe: Recipe = conversation.recipe
-    group = f"built, {recipe.speakers} speakers{OVERLAP[recipe.overlap]}"
-    references = {name: [clip] for name, clip in conversation.references.items()}
-    return Item(recipe.name, group, conversation.audio, conversation.turns, references)
+def _made(name: str, group: str, conversation: Conversation) -> Item:
+    """A conversation as an item, with the references that it came with."""
+    references = {who: [clip] for who, clip in conversation.references.items()}
+    return Item(name, group, conversation.audio, conversation.turns, references)
 
 
 def meetings(folder: Path, report: Report) -> Iterator[Item]:
@@ -104,6 +103,4 @@ def simulated(
             f"{corpus}: {len(cast.clips)} speakers with word times for the simulated list {part}; 5 are wanted"
         )
     for recipe in talk_recipes(part, QUICK_TALKS if quick else TALKS if limit is None else limit):
-        talk = build_talk(recipe, cast)
-        references = {name: [clip] for name, clip in talk.references.items()}
-        yield Item(recipe.name, f"simulated, {recipe.channel}", talk.audio, talk.turns, references)
+        yield _made(recipe.name, f"simulated, {recipe.channel}", build_talk(recipe, cast))

@@ -45,9 +45,8 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Audio, turns, and an unused clip of each speaker."""
+    """Audio, turns, and a clip of each speaker that is not in it."""
 
-    recipe: Recipe
     audio: Waveform
     turns: list[Turn]
     references: dict[str, Waveform]
@@ -127,7 +126,7 @@ def build(recipe: Recipe, shelf: Shelf) -> Conversation:
         now = max([now, *(turn.stop + GAP_SECONDS[0] for turn in turns if turn.speaker == speaker)])
     samples = samples[: round(max(turn.stop for turn in turns) * RATE) + RATE // 2]
     samples += rng.standard_normal(len(samples)).astype(np.float32) * np.float32(10 ** (NOISE_DBFS / 20))
-    return Conversation(recipe, Waveform(np.clip(samples, -1, 1), RATE), sorted(turns), references)
+    return Conversation(Waveform(np.clip(samples, -1, 1), RATE), sorted(turns), references)
 
 
 def read_word_times(corpus: Path) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from scipy.signal import butter, oaconvolve, sosfiltfilt
 
 from diarization.turns import Turn
 from diarization.windows import join
-from evaluation.lists.conversations import LEVEL_DBFS, PAUSE, RATE, REFERENCE_SECONDS
+from evaluation.lists.conversations import LEVEL_DBFS, PAUSE, RATE, REFERENCE_SECONDS, Conversation
 from utils.audio.io import Waveform, normalize_volume, read
 from utils.data.corpora import Clip
 from utils.data.selection import Splits
@@ -56,16 +56,6 @@ class TalkRecipe:
     snr: float
     overlap: float
     seed: int
-
-
-@dataclass(frozen=True)
-class Talk:
-    """Audio, turns, and a clip of each speaker that is not in it, as it was recorded."""
-
-    recipe: TalkRecipe
-    audio: Waveform
-    turns: list[Turn]
-    references: dict[str, Waveform]
 
 
 @dataclass(frozen=True)
@@ -116,8 +106,11 @@ def _recipe(seed: int) -> TalkRecipe:
     return TalkRecipe(name, speakers, seconds, channel, float(snr), float(overlap), seed)
 
 
-def build_talk(recipe: TalkRecipe, cast: Cast) -> Talk:
-    """The same recipe and cast, the same talk, sample by sample. Raises CloningError without pyroomacoustics."""
+def build_talk(recipe: TalkRecipe, cast: Cast) -> Conversation:
+    """The same recipe and cast, the same talk, sample by sample; its references are as they were recorded.
+
+    Raises CloningError without pyroomacoustics.
+    """
     rng = np.random.default_rng([recipe.seed, 1])
     wanted = 2.0 + 1.2 * recipe.seconds / recipe.speakers
     able = [who for who, paths in cast.clips.items() if sum(map(_seconds, paths)) > wanted] or list(cast.clips)
@@ -143,7 +136,7 @@ def build_talk(recipe: TalkRecipe, cast: Cast) -> Talk:
         noise = _telephone(noise)
     mixed = mixed + noise * (level / max(float(np.sqrt(np.mean(noise**2))), 1e-9)) * 10 ** (-recipe.snr / 20)
     mixed = normalize_volume(mixed.astype(np.float32), rng.uniform(-35, -20), increase_only=False)
-    return Talk(recipe, Waveform(np.clip(mixed, -1, 1), RATE), turns, references)
+    return Conversation(Waveform(np.clip(mixed, -1, 1), RATE), turns, references)
 
 
 def _timeline(
