@@ -12,7 +12,7 @@ from pathlib import Path
 from narration.script import LONG
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.scripts import exit_code
+from utils.scripts import add_device, add_voices, exit_code, log_warnings
 
 EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --text "Hello there." --output out/hello.wav'
 
@@ -32,13 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="one or more recordings of the voice, 1 s of speech at least (wav, flac, ogg, opus, mp3, m4a, webm, wma)",
     )
     parser.add_argument("--voice", metavar="NAME", help="in place of --reference: a voice that make_voice.py has made")
-    parser.add_argument(
-        "--voices",
-        type=user_path,
-        default=Path("voices"),
-        metavar="DIR",
-        help="folder of voices (default: %(default)s)",
-    )
+    add_voices(parser)
     parser.add_argument("--text", help='what to say; marks such as <break time="1s"/> are followed (README)')
     parser.add_argument(
         "--text-file",
@@ -108,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave out the inaudible mark of cloned speech that 'evaluate.py watermark FILE' finds again",
     )
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    add_device(parser)
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     parser.add_argument("--plot", type=user_path, metavar="PNG", help="also draw the mel and the alignment")
     parser.add_argument(
@@ -130,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="%(levelname)s: %(message)s")
+    log_warnings(args.quiet)
     logging.getLogger("utils.audio.io").setLevel(logging.ERROR)  # oddities of a reference are a clone's notes
     return exit_code(lambda: run(args))
 

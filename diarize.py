@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.scripts import exit_code
+from utils.scripts import exit_code, log_warnings
 
 MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
 WRITTEN = ("output", "json", "csv", "srt", "plot", "html")
@@ -78,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="%(levelname)s: %(message)s")
+    log_warnings(args.quiet)
     return exit_code(lambda: run(args))
 
 

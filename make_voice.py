@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import CloningError, printable
-from utils.files import user_path, write_text
-from utils.scripts import exit_code
+from utils.files import read_text, user_path, write_text
+from utils.scripts import add_device, add_voices, exit_code
 
 EXAMPLE = "example: python make_voice.py --reference a.wav b.wav --name ann --consent 'Ann agreed, 26 November 2026'"
 
@@ -50,13 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--note", help="whatever else is to be kept with the voice")
     parser.add_argument("--force", action="store_true", help="write over a voice of that name")
     parser.add_argument("--face", type=user_path, metavar="SVG", help="with --info: write the voice's drawn face")
-    parser.add_argument(
-        "--voices",
-        type=user_path,
-        default=Path("voices"),
-        metavar="DIR",
-        help="folder of voices (default: %(default)s)",
-    )
+    add_voices(parser)
     parser.add_argument(
         "--root", type=user_path, default=Path(), metavar="DIR", help="with --recipes: where its clips lie (default: .)"
     )
@@ -66,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of encoder and synthesizer that are to read the voice (default: ours)",
     )
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    add_device(parser)
     return parser
 
 
@@ -123,10 +117,7 @@ def _made(cloner, clips: Sequence[str], args: argparse.Namespace):
 
 
 def _words(path: Path) -> str:
-    try:
-        words = path.read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CloningError(f"--text {path}: cannot be read: {error}") from error
+    words = read_text(path, f"--text {path}").strip()
     if not words:
         raise CloningError(f"--text {path}: empty: it must hold the words of its clip")
     return words
@@ -163,10 +154,7 @@ def _shares(text: str) -> dict[str, float]:
 
 def _recipes(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Of a file of JSON lines: name, clips (below --root, or beside the file), consent and note."""
-    try:
-        lines = args.recipes.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CloningError(f"--recipes {args.recipes}: cannot be read: {error}") from error
+    lines = read_text(args.recipes, f"--recipes {args.recipes}").splitlines()
     places = (args.root, args.recipes.parent)
     return [_recipe(line, f"{args.recipes} line {i}", places) for i, line in enumerate(lines, 1) if line.strip()]
 

@@ -9,12 +9,11 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from utils.errors import CloningError, require_package
 from utils.files import user_path
-from utils.scripts import exit_code
+from utils.scripts import add_device, add_voices, exit_code, log_warnings
 
 EXAMPLE = """example: python serve.py --alias alloy=lucy
   curl http://127.0.0.1:8000/v1/audio/speech -H "Content-Type: application/json" \\
@@ -39,9 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a file with the token that clients must send; needed for any address but this machine's own",
     )
     parser.add_argument("--models", default="default", metavar="DIR", help="folder of checkpoints; 'default': ours")
-    parser.add_argument(
-        "--voices", type=user_path, default=Path("voices"), metavar="DIR", help="folder of voices (default: voices)"
-    )
+    add_voices(parser)
     parser.add_argument(
         "--alias",
         action="append",
@@ -54,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-waiting", type=int, default=32, metavar="N", help="requests that may wait; more get 429 (default: 32)"
     )
     parser.add_argument("--timeout", type=float, default=300, metavar="S", help="of a request (default: 300 s)")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    add_device(parser)
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     parser.add_argument("--quiet", action="store_true", help="log errors only")
     return parser
@@ -63,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code: 0 after SIGTERM, when what was accepted has been answered."""
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="%(levelname)s: %(message)s")
+    log_warnings(args.quiet)
     return exit_code(lambda: run(args))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from narration.script import LONG
 from utils.audio import io as audio
 from utils.errors import CloningError
+from utils.files import read_text
 
 COLUMNS = ("text", "name", "voice", "reference", "emotion", "seed", "rate", "pause")
 _NAME = re.compile(r"[^\W.][\w. -]{0,150}")
@@ -33,10 +34,7 @@ class Row:
 
 def read_rows(path: Path) -> tuple[list[Row], list[str]]:
     """Rows of a table, and a line for each that makes no sense. Raises CloningError for a file that is no table."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CloningError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    text = read_text(path, str(path))
     records = _json(text) if path.suffix.lower() in (".jsonl", ".json", ".ndjson") else _csv(text, path)
     rows: list[Row] = []
     bad: list[str] = []

@@ -11,7 +11,7 @@ from narration import batch, script
 from narration.speak import Narrator, line_seed, with_emotion
 from utils.audio import io as audio
 from utils.errors import CloningError
-from utils.files import user_path
+from utils.files import read_text, user_path
 from utils.library import Library
 from utils.voice import Voice, is_voice
 from voice_cloner import VoiceCloner
@@ -19,11 +19,7 @@ from voice_cloner import VoiceCloner
 
 def read_script(args: argparse.Namespace) -> list[script.Line]:
     """The lines of --script. Raises CloningError also where the first has no voice, or a voice is not kept."""
-    try:
-        text = args.script.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CloningError(f"--script {args.script}: cannot be read as UTF-8 text: {error}") from error
-    lines = script.parse(text, str(args.script))
+    lines = script.parse(read_text(args.script, f"--script {args.script}"), str(args.script))
     library = Library(args.voices)
     for line in lines:
         try:

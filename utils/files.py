@@ -107,3 +107,11 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def read_text(path: Path, name: str) -> str:
+    """A text of the user's, a byte order mark left out. CloningError, which calls it by `name`: it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CloningError(f"{name}: cannot be read as UTF-8 text: {error}") from error

@@ -1,18 +1,41 @@
-"""How scripts end: exit codes, and one line for what the user can put right."""
+"""What scripts share: flags, what they log, and how they end (exit codes, one line for what the user can put right)."""
 
 from __future__ import annotations
 
+import argparse
 import errno
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from utils.errors import CloningError
-from utils.files import FULL, cannot_write
+from utils.files import FULL, cannot_write, user_path
 from utils.processes import ended_by_signals
 
 _CLOSED = (errno.EPIPE, errno.EINVAL)  # what a pipe answers that nobody reads any more; the second on Windows
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`, as `voice_cloner.pick_device` reads it."""
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+
+
+def add_voices(parser: argparse.ArgumentParser) -> None:
+    """`--voices`, the folder of a `utils.library.Library`."""
+    parser.add_argument(
+        "--voices",
+        type=user_path,
+        default=Path("voices"),
+        metavar="DIR",
+        help="folder of voices (default: %(default)s)",
+    )
+
+
+def log_warnings(quiet: bool) -> None:
+    """Log to stderr, a line each: warnings, or only errors."""
+    logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, format="%(levelname)s: %(message)s")
 
 
 def exit_code(run: Callable[[], int | None]) -> int:
