@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from synthesizer.data import alignments as align
-from synthesizer.features import LONGEST_PAUSE_SECONDS, MARGIN_SECONDS, level, prosody, without_pauses
+from synthesizer.features import level, prosody, without_pauses
 from synthesizer.inference import Synthesizer
 from synthesizer.models.parallel import Parallel
 from synthesizer.text.symbols import END, PAD, PAUSE, PAUSES, SILENCE, WORD_BOUNDARY
@@ -43,9 +43,7 @@ def clip_with_words(synthesizer: Synthesizer, samples: np.ndarray, row: dict[str
     """
     config = synthesizer.mel
     samples = level(samples, config.sample_rate)
-    aligned = align.symbols_of(row, len(samples) / config.sample_rate)
-    aligned = align.shorten_ends(samples, aligned, config.sample_rate)
-    samples, aligned = align.cap_silences(samples, aligned, config.sample_rate, LONGEST_PAUSE_SECONDS, MARGIN_SECONDS)
+    samples, aligned = align.cut_to(samples, row, config.sample_rate)
     mel = mel_spectrogram(torch.from_numpy(samples), config).T.numpy()
     tokens = np.array(synthesizer.text.table.encode(aligned.symbols))
     durations = align.frame_durations(aligned, config.sample_rate, config.hop_length, len(mel))

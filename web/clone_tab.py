@@ -10,7 +10,7 @@ from web.chain import Chain, load
 from web.job import Job
 from web.lines import errors_as_lines
 from web.takes_view import Asked
-from web.voice_input import SUFFIXES, UPLOAD, Chosen, choose
+from web.voice_input import Chosen, choose
 from web.work import Settings
 
 STAGES = ("encoder", "synthesizer", "vocoder")
@@ -128,6 +128,3 @@ def _emotion(place, synthesizers: dict[str, str], chosen: str) -> tuple[str | No
         if weights.noncommercial(synthesizers[able]) else None,
     )  # fmt: skip
     return (None, chosen) if emotion == NO_EMOTION else (emotion, able)
-
-
-__all__ = ["SUFFIXES", "UPLOAD", "show"]

@@ -15,8 +15,8 @@ import streamlit as st
 from utils.audio.io import Waveform
 from utils.errors import CloningError
 from web import weights, work
-from web.clone_tab import SUFFIXES, UPLOAD
 from web.lines import plain
+from web.voice_input import SUFFIXES, UPLOAD
 
 EXAMPLE = "An example"
 TURNS = (("austen_0870", 0.0, 3.5), ("goforward", 0.0, 2.8), ("austen_0890", 0.0, 5.3), ("goforward", 0.3, 2.6))

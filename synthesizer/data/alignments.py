@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from synthesizer.features import FRAME_SECONDS, sound_bounds
+from synthesizer.features import FRAME_SECONDS, LONGEST_PAUSE_SECONDS, MARGIN_SECONDS, sound_bounds
 from synthesizer.text.symbols import PAUSE, SILENCE, WORD_BOUNDARY
 from utils.errors import CloningError
 
@@ -103,6 +103,15 @@ def _first_phones(word_starts: list[int], phones: list[tuple[int, str]]) -> set[
     spoken = [(start, i) for i, (start, phone) in enumerate(phones) if phone != SILENCE]
     starts = np.array([start for start, _ in spoken])
     return {spoken[int(np.abs(starts - word).argmin())][1] for word in word_starts}
+
+
+def cut_to(samples: np.ndarray, row: dict[str, Any], rate: int) -> tuple[np.ndarray, AlignedSymbols]:
+    """Speech (T,) as a synthesizer learns from it, silences at its ends and long pauses cut, and its symbols in time.
+
+    Raises CloningError as `symbols_of`.
+    """
+    aligned = shorten_ends(samples, symbols_of(row, len(samples) / rate), rate)
+    return cap_silences(samples, aligned, rate, LONGEST_PAUSE_SECONDS, MARGIN_SECONDS)
 
 
 def cap_silences(

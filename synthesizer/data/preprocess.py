@@ -15,8 +15,6 @@ import torch
 from synthesizer.data import alignments as align
 from synthesizer.features import (
     LEVEL_DBFS,
-    LONGEST_PAUSE_SECONDS,
-    MARGIN_SECONDS,
     level,
     loud_dbfs,
     trimmed,
@@ -108,7 +106,7 @@ class Preprocessor:
         if row is None:
             samples, symbols = trimmed(samples, self.config.sample_rate), None
         else:
-            samples, symbols = self._aligned(samples, row)
+            samples, symbols = align.cut_to(samples, row, self.config.sample_rate)
         seconds = len(samples) / self.config.sample_rate
         if seconds < self.min_seconds:
             raise CloningError(f"too short: {clip.id}: {seconds:.1f} s, limit {self.min_seconds:g} s")
@@ -154,12 +152,6 @@ class Preprocessor:
             **({} if clip.speed == 1 else {"original": original(clip)}),
         )
         return utterance, arrays
-
-    def _aligned(self, samples: np.ndarray, row: dict[str, Any]) -> tuple[np.ndarray, align.AlignedSymbols]:
-        rate = self.config.sample_rate
-        aligned = align.symbols_of(row, len(samples) / rate)
-        aligned = align.shorten_ends(samples, aligned, rate)
-        return align.cap_silences(samples, aligned, rate, LONGEST_PAUSE_SECONDS, MARGIN_SECONDS)
 
 
 @dataclasses.dataclass
