@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from diarization.turns import Turn
+from utils.times import subtitle_clock
 
 
 def clock(seconds: float, decimals: int = 0) -> str:
@@ -42,7 +43,7 @@ def to_csv(turns: Iterable[Turn]) -> str:
 def to_srt(turns: Iterable[Turn]) -> str:
     """Subtitles (SubRip) that name who speaks."""
     return "\n".join(
-        f"{i}\n{_subtitle_time(turn.start)} --> {_subtitle_time(turn.stop)}\n{turn.speaker}\n"
+        f"{i}\n{subtitle_clock(turn.start, ',')} --> {subtitle_clock(turn.stop, ',')}\n{turn.speaker}\n"
         for i, turn in enumerate(turns, start=1)
     )
 
@@ -55,9 +56,3 @@ def silence(turns: Sequence[Turn], seconds: float) -> tuple[float, float]:
     edges = edges[np.lexsort((edges[:, 1], edges[:, 0]))]
     lengths, speaking = np.diff(edges[:, 0]), np.cumsum(edges[:-1, 1])
     return max(0.0, seconds - float(lengths[speaking > 0].sum())), float(lengths[speaking > 1].sum())
-
-
-def _subtitle_time(seconds: float) -> str:
-    thousandths = round(seconds * 1000)
-    minutes, rest = divmod(thousandths, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d},{rest % 1000:03d}"

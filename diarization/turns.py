@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import CloningError
+from utils.times import rttm_line
 
 
 @dataclass(frozen=True, order=True)
@@ -63,11 +63,7 @@ def talk_time(turns: Iterable[Turn]) -> dict[str, tuple[float, int]]:
 
 def to_rttm(turns: Iterable[Turn], recording: str) -> str:
     """One line a turn: `SPEAKER <recording> 1 <start> <seconds> <NA> <NA> <speaker> <NA> <NA>`, white space as `_`."""
-    name = _field(recording)
-    return "".join(
-        f"SPEAKER {name} 1 {turn.start:.3f} {turn.seconds:.3f} <NA> <NA> {_field(turn.speaker)} <NA> <NA>\n"
-        for turn in turns
-    )
+    return "".join(rttm_line(recording, turn.start, turn.seconds, turn.speaker) for turn in turns)
 
 
 def read_rttm(path: str | Path) -> dict[str, list[Turn]]:
@@ -106,7 +102,3 @@ def _join(turns: Sequence[Turn]) -> list[Turn]:
         else:
             joined.append(turn)
     return joined
-
-
-def _field(text: str) -> str:
-    return re.sub(r"\s+", "_", text.strip()) or "_"

@@ -18,6 +18,7 @@ from server.state import Server
 from server.worker import Worker
 from utils.audio.io import read
 from utils.errors import CloningError
+from utils.times import rttm_field
 
 _NO = ("", "no", "false", "0", "none", "null")
 
@@ -67,7 +68,7 @@ def add_diarize_route(app: FastAPI, server: Server, worker: Worker) -> None:
             raise ApiError(400, "file: give a recording", param="file")
         names = [str(value).strip() for value in form.getlist("names")]
         clips = await _files(form, "references", server.limits.references)
-        fit = len(names) == len(clips) == len({"_".join(n.split()) for n in names}) and all(
+        fit = len(names) == len(clips) == len(set(map(rttm_field, names))) and all(
             name and name.isprintable() and len(name) <= 60 for name in names
         )
         if not fit:

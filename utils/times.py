@@ -152,9 +152,9 @@ def _vtt(times: Times, name: str, speaker: str) -> str:
     for cue, parts in cues(times):
         (_, first), *others = parts
         text = html.escape(first, quote=False) + "".join(
-            f"<{_clock(start)}>{html.escape(part, quote=False)}" for start, part in others
+            f"<{subtitle_clock(start)}>{html.escape(part, quote=False)}" for start, part in others
         )
-        blocks.append(f"{_clock(cue.start)} --> {_clock(cue.stop)}\n{text.strip()}")
+        blocks.append(f"{subtitle_clock(cue.start)} --> {subtitle_clock(cue.stop)}\n{text.strip()}")
     return "\n\n".join(blocks) + "\n"
 
 
@@ -181,11 +181,7 @@ def _json(times: Times, name: str, speaker: str) -> str:
 
 def _rttm(times: Times, name: str, speaker: str) -> str:
     """A turn for each sentence: RTTM has no place for words."""
-    recording, who = ("_".join(field.split()) or "_" for field in (name, speaker))
-    return "".join(
-        f"SPEAKER {recording} 1 {s.start:.3f} {s.stop - s.start:.3f} <NA> <NA> {who} <NA> <NA>\n"
-        for s in times.sentences
-    )
+    return "".join(rttm_line(name, s.start, s.stop - s.start, speaker) for s in times.sentences)
 
 
 KINDS: dict[str, Callable[[Times, str, str], str]] = {
@@ -201,7 +197,18 @@ def _lines(text: str) -> str:
     return "\n".join(textwrap.wrap(text, LINE_CHARACTERS, break_long_words=False))
 
 
-def _clock(seconds: float) -> str:
+def subtitle_clock(seconds: float, point: str = ".") -> str:
+    """`hh:mm:ss.mmm` as WebVTT has it; SubRip has a comma for the point."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
+
+
+def rttm_line(recording: str, start: float, seconds: float, speaker: str) -> str:
+    """`SPEAKER <recording> 1 <start> <seconds> <NA> <NA> <speaker> <NA> <NA>` and the end of the line."""
+    return f"SPEAKER {rttm_field(recording)} 1 {start:.3f} {seconds:.3f} <NA> <NA> {rttm_field(speaker)} <NA> <NA>\n"
+
+
+def rttm_field(text: str) -> str:
+    """A name as RTTM holds it: white space as `_`."""
+    return "_".join(text.split()) or "_"
