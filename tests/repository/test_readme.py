@@ -1,4 +1,4 @@
-"""The README's commands: every flag exists, and the first one speaks, with the weights that the repository carries."""
+"""The README and that of the presets: flags and links exist, and the first command speaks, with the weights here."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ import demo_cli
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
-COMMANDS = re.findall(r"(?:^|\s)python (\w+\.py|-m utils[.\w]+)([^\n#|]*)", BLOCKS)
+BOTH = README + (ROOT / "configs" / "README.md").read_text(encoding="utf-8")
+BLOCK = r"```sh\n(.*?)```"
+BLOCKS = "\n".join(re.findall(BLOCK, BOTH, flags=re.DOTALL))
+IN_LINES = re.findall(r"`(?:python )?(\w+\.py)( [^`]*)`", re.sub(BLOCK, "", BOTH, flags=re.DOTALL))
+COMMANDS = re.findall(r"(?:^|\s)python (\w+\.py|-m utils[.\w]+)([^\n#|]*)", BLOCKS) + IN_LINES
 
 
 @lru_cache
@@ -64,8 +67,25 @@ def test_the_walk_names_functions_of_its_files():
         assert re.search(rf"def {re.search('`([a-z_]+)`', what)[1]}\b", (ROOT / path).read_text(encoding="utf-8")), path
 
 
+def test_the_front_page_stays_short():
+    assert len(README.splitlines()) <= 300
+
+
+@pytest.mark.parametrize("folder", ["", "configs", "saved_models/default", "saved_models/emotional", "samples"])
+def test_links_lead_somewhere(folder):
+    pages = list((ROOT / folder).glob("*.md"))
+    assert pages
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for path, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page.name}: {path}"
+            headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE) if heading else []
+            assert not heading or heading in {h.lower().replace(" ", "-") for h in headings}, f"{page.name}: {heading}"
+
+
 def test_the_readme_names_commands_at_all():
-    assert len(COMMANDS) > 12 and "make demo" in BLOCKS and "make test" in BLOCKS
+    assert len(COMMANDS) > 40 and len(IN_LINES) > 5 and "make demo" in BLOCKS and "make test" in BLOCKS
 
 
 def test_the_first_command_speaks(tmp_path):
