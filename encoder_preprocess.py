@@ -114,11 +114,9 @@ def run(args: argparse.Namespace) -> None:
         args.out,
         KIND,
         preprocessor,
-        jobs=args.jobs,
-        scheduler=args.scheduler,
         assign_split=chosen.splits,
         header=header,
-        retry_skipped=args.retry_skipped,
+        work=selection.work_of(args),
     )
     if args.teacher is not None:
         _teach(args, manifest)

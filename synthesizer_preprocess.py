@@ -131,9 +131,8 @@ def make_voices(args: argparse.Namespace, embedder: Embedder) -> int:
     chosen = selection.select(args)
     process = VoicePreprocessor(embedder, max_seconds=args.max_seconds, config=SYNTHESIZER_MELS[args.mel])
     found = preprocessing.run(
-        chosen.clips, args.out, VOICES, process, jobs=args.jobs, scheduler=args.scheduler, assign_split=chosen.splits,
-        header=process.header() | {"encoder": embedder.encoder.fingerprint}, retry_skipped=args.retry_skipped,
-        left_out=chosen.left_out,
+        chosen.clips, args.out, VOICES, process, assign_split=chosen.splits, left_out=chosen.left_out,
+        header=process.header() | {"encoder": embedder.encoder.fingerprint}, work=selection.work_of(args),
     )  # fmt: skip
     print(chosen.scan.report())
     print(preprocessing.report(found))
@@ -168,8 +167,8 @@ def run(args: argparse.Namespace) -> int:
         splits.update((clip.speaker, "train") for clip in others)
         clips = [*clips, *others]
     found = preprocessing.run(
-        clips, args.out, KIND, process, jobs=args.jobs, scheduler=args.scheduler,
-        assign_split=splits, header=header, retry_skipped=args.retry_skipped, left_out=chosen.left_out,
+        clips, args.out, KIND, process, assign_split=splits, header=header, left_out=chosen.left_out,
+        work=selection.work_of(args),
     )  # fmt: skip
     write_speaker_means(found)
     odd = outliers(found)

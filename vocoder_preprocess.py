@@ -75,10 +75,8 @@ def run(args: argparse.Namespace) -> None:
         print(chosen.scan.report())
         preprocessor, clips, splits = Preprocessor(SYNTHESIZER_MELS[args.mel]), chosen.clips, chosen.splits
         header = preprocessor.header()
-    manifest = preprocessing.run(
-        clips, args.out, KIND, preprocessor, jobs=args.jobs, scheduler=args.scheduler,
-        assign_split=splits, header=header, retry_skipped=args.retry_skipped,
-    )  # fmt: skip
+    work = selection.work_of(args)
+    manifest = preprocessing.run(clips, args.out, KIND, preprocessor, assign_split=splits, header=header, work=work)
     print(preprocessing.report(manifest))
 
 

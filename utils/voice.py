@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from utils.errors import CloningError
-from utils.weights.checkpoint import Checkpoint, load_weights, save_weights
+from utils.weights.checkpoint import Checkpoint, Header, load_weights, save_weights
 
 KIND = "voice"  # of a file
 ADAPTED = "adapted/"  # begins the names of changes of weights in it
@@ -71,7 +71,7 @@ class Voice:
         arrays = {"embedding": self.embedding} | ({} if self.prompt is None else {"prompt": self.prompt})
         state = {name: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for name, array in arrays.items()}
         state |= {ADAPTED + name: torch.from_numpy(array).half() for name, array in (self.adapted or {}).items()}
-        return save_weights(path, kind=KIND, state=state, config=facts, mel=None, step=0)
+        return save_weights(path, Header(KIND, facts), state)
 
     @staticmethod
     def load(path: str | Path) -> Voice:

@@ -19,7 +19,7 @@ from utils.audio.io import Waveform, normalize_volume, read
 from utils.audio.vad import trim_silence
 from utils.config import to_dict
 from utils.errors import CloningError
-from utils.weights.checkpoint import save_weights
+from utils.weights.checkpoint import Header, save_weights
 
 CLIPS = ["1320", "3575", "6829", "8230", "p240", "p260"]
 
@@ -136,7 +136,7 @@ def test_loading_keeps_weights_settings_and_fingerprint(encoder, tmp_path):
     path = tmp_path / "encoder.safetensors"
     encoder.config = dataclasses.replace(encoder.config, partials=PartialConfig(120))
     state = encoder.network.state_dict()
-    name = save_weights(path, kind="encoder", state=state, config=to_dict(encoder.config), mel=None, step=3)
+    name = save_weights(path, Header("encoder", to_dict(encoder.config), step=3), state)
     again = SpeakerEncoder.load(path)
     assert again.fingerprint == name and again.config == encoder.config and again.embedding_size == 12
     assert encoder.config.architecture in repr(again) and name in repr(again)

@@ -14,7 +14,7 @@ from encoder.model import build_network, load_network
 from utils.audio.mel import MelConfig
 from utils.config import from_dict, load_config, to_dict
 from utils.errors import CloningError
-from utils.weights.checkpoint import load_weights, save_weights
+from utils.weights.checkpoint import Header, load_weights, save_weights
 
 SMALL_TRANSFORMER = TransformerConfig(width=24, blocks=2, heads=3, feedforward=20, pooled=16, block_kernel=3)
 ODD_MEL = MelConfig(n_mels=20)
@@ -124,9 +124,7 @@ def test_checkpoint_rebuilds_the_network(tmp_path, network):
     model, config = network
     model.register_parameter("prototypes", torch.nn.Parameter(torch.rand(5, config.embedding_size)))
     path = tmp_path / "e.safetensors"
-    save_weights(
-        path, kind="encoder", state=model.state_dict(), config=to_dict(config), mel=to_dict(config.mel), step=1
-    )
+    save_weights(path, Header("encoder", to_dict(config), mel=to_dict(config.mel), step=1), model.state_dict())
     again, found = load_network(load_weights(path))
     assert found == config
     mel = torch.rand(2, config.mel.n_mels, 40)
@@ -137,7 +135,7 @@ def test_checkpoint_that_does_not_fit_is_refused(tmp_path, data_dir):
     model, config = make("lstm")
     path = tmp_path / "e.safetensors"
     wrong = dataclasses.replace(config, embedding_size=7)
-    save_weights(path, kind="encoder", state=model.state_dict(), config=to_dict(wrong), mel=None, step=1)
+    save_weights(path, Header("encoder", to_dict(wrong), step=1), model.state_dict())
     with pytest.raises(CloningError, match=r"linear\.bias is \[16\] in the file, \[7\]"):
         load_network(load_weights(path))
 

@@ -19,7 +19,7 @@ from utils.errors import CloningError
 from utils.files import atomic_path
 from utils.native import build
 from utils.scripts import exit_code
-from utils.weights.checkpoint import save_training_state, save_weights
+from utils.weights.checkpoint import Header, save_training_state, save_weights
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process's files")
 LIMITED = """
@@ -81,7 +81,7 @@ def test_what_libraries_say_of_a_full_disk(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         for write in (
-            lambda: save_weights(tmp_path / "w", kind="encoder", state=many, config={}, mel=None, step=0),
+            lambda: save_weights(tmp_path / "w", Header("encoder", {}), many),
             lambda: save_training_state(tmp_path / "s", many),
         ):
             with pytest.raises(CloningError, match=r"cannot write .*free"):

@@ -16,7 +16,7 @@ from utils.audio.mel import SYNTHESIZER_MEL, SYNTHESIZER_MEL_22K
 from utils.audio.watermark import mark
 from utils.config import to_dict
 from utils.errors import CloningError
-from utils.weights.checkpoint import load_weights, save_weights
+from utils.weights.checkpoint import Header, load_weights, save_weights
 from voice_cloner import MismatchError, VoiceCloner, pick_device
 from web.work import explain
 
@@ -241,9 +241,10 @@ def test_griffin_lim_reads_the_mel_of_any_synthesizer(models, tmp_path):
     weights = load_weights(models / "synthesizer.safetensors")
     wide = tmp_path / "wide.safetensors"
     save_weights(
-        wide, kind="synthesizer", state=weights.state, config=weights.config, mel=to_dict(SYNTHESIZER_MEL_22K),
-        step=0, extra=weights.extra,
-    )  # fmt: skip
+        wide,
+        Header("synthesizer", weights.config, mel=to_dict(SYNTHESIZER_MEL_22K), extra=weights.extra),
+        weights.state,
+    )
     cloner = VoiceCloner.load(models, synthesizer=wide, vocoder="griffin-lim", device="cpu")
     assert cloner.clone(CLIP, "Hi.", seed=3).audio.sample_rate == 22050
 

@@ -14,7 +14,7 @@ from synthesizer.models.build import build_network as build_synthesizer
 from synthesizer.text.processor import TextProcessor
 from utils.audio.mel import ENCODER_MEL, SYNTHESIZER_MEL, MelConfig
 from utils.config import to_dict
-from utils.weights.checkpoint import save_weights
+from utils.weights.checkpoint import Header, save_weights
 from vocoder.config import VocoderConfig, VocosConfig
 from vocoder.model import build_network as build_vocoder
 
@@ -39,9 +39,10 @@ def save_tiny_models(
     sizes = TransformerConfig(width=32, blocks=1, heads=2, feedforward=64, pooled=32)
     config = EncoderConfig(architecture="transformer", embedding_size=embedding_size, transformer=sizes)
     fingerprint = save_weights(
-        folder / "encoder.safetensors", kind="encoder", state=build_network(config).state_dict(),
-        config=to_dict(config), mel=to_dict(ENCODER_MEL), step=0,
-    )  # fmt: skip
+        folder / "encoder.safetensors",
+        Header("encoder", to_dict(config), mel=to_dict(ENCODER_MEL)),
+        build_network(config).state_dict(),
+    )
     text = TextProcessor("characters" if model == "tacotron" else "phonemes")
     shape = SynthesizerConfig(
         architecture=model, tacotron=TINY_TACOTRON, parallel=parallel, transformer=TINY_TRANSFORMER,
@@ -51,13 +52,23 @@ def save_tiny_models(
     if emotions and model == "parallel":
         torch.nn.init.normal_(network.feel.weight)  # zero before any training: emotions would make no difference
     save_weights(
-        folder / "synthesizer.safetensors", kind="synthesizer", state=network.state_dict(), config=to_dict(shape),
-        mel=to_dict(SYNTHESIZER_MEL), step=0,
-        extra={"text": text.describe(), "marks": "all" if model == "tacotron" else "pauses", "encoder": fingerprint},
-    )  # fmt: skip
+        folder / "synthesizer.safetensors",
+        Header(
+            "synthesizer",
+            to_dict(shape),
+            mel=to_dict(SYNTHESIZER_MEL),
+            extra={
+                "text": text.describe(),
+                "marks": "all" if model == "tacotron" else "pauses",
+                "encoder": fingerprint,
+            },
+        ),
+        network.state_dict(),
+    )
     vocos = VocoderConfig(mel=vocoder_mel, vocos=VocosConfig(dim=16, hidden=32, blocks=1))
     save_weights(
-        folder / "vocoder.safetensors", kind="vocoder", state=build_vocoder(vocos).state_dict(), config=to_dict(vocos),
-        mel=to_dict(vocoder_mel), step=0,
-    )  # fmt: skip
+        folder / "vocoder.safetensors",
+        Header("vocoder", to_dict(vocos), mel=to_dict(vocoder_mel)),
+        build_vocoder(vocos).state_dict(),
+    )
     return folder

@@ -13,7 +13,7 @@ from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
 from tests.synthesizer.test_parallel import small as small_parallel
 from utils.config import load_config
 from utils.errors import CloningError
-from utils.weights.checkpoint import load_weights, save_weights
+from utils.weights.checkpoint import Header, load_weights, save_weights
 
 MELS, CONTEXT = 20, 12
 
@@ -91,26 +91,21 @@ def test_a_run_begins_with_the_flow_it_is_given_and_is_stored_without_it(tmp_pat
     sizes = [f"model.speaker_size={SPEAKER_SIZE}", "data.min_frames=1", "model.parallel.channels=16"]
     given = build_task(root, load_config(RunConfig, "synthesizer", "debug", [*sizes, "model.architecture=parallel"]))
     base = tmp_path / "parallel.safetensors"
-    save_weights(
-        base, kind="synthesizer", state=given.modules["synthesizer"].state_dict(), config={}, mel=given.mel, step=0
-    )
+    save_weights(base, Header("synthesizer", {}, mel=given.mel), given.modules["synthesizer"].state_dict())
     settings = [*sizes, f"model.architecture={model}", f"flow_from={base}"]
     task = build_task(root, load_config(RunConfig, "synthesizer", "debug", settings))
     own = task.modules["synthesizer"].state_dict()
     flow = [name for name in own if name.startswith("flow.stack.")]
     assert flow and all(torch.equal(own[name], given.modules["synthesizer"].state_dict()[name]) for name in flow)
     out = tmp_path / "out.safetensors"
-    save_weights(
-        out, kind="synthesizer", state=own, config={}, mel=task.mel, step=0, dtype="float16",
-        base=load_weights(base),
-    )  # fmt: skip
+    save_weights(out, Header("synthesizer", {}, mel=task.mel), own, dtype="float16", base=load_weights(base))
     found = load_weights(out).state
     assert found.keys() == own.keys()  # nothing else of the base
     with pytest.raises(CloningError, match=r"flow_from: the flow of these weights does not fit model.flow: .*size"):
         build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "model.flow.channels=24"]))
     with pytest.raises(CloningError, match=r"flow_from: the flow of these weights does not fit model.flow: .*Missing"):
         no_flow = tmp_path / "no_flow.safetensors"
-        save_weights(no_flow, kind="synthesizer", state={"x": torch.zeros(1)}, config={}, mel=None, step=0)
+        save_weights(no_flow, Header("synthesizer", {}), {"x": torch.zeros(1)})
         build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, f"flow_from={no_flow}"]))
     with pytest.raises(
         CloningError, match=r"flow_from is .*, but only a tacotron or transformer with model.flow.blocks"

@@ -19,7 +19,7 @@ from synthesizer.text.processor import TextProcessor
 from utils.audio.mel import SYNTHESIZER_MEL
 from utils.config import to_dict
 from utils.errors import CloningError
-from utils.weights.checkpoint import save_weights
+from utils.weights.checkpoint import Header, save_weights
 
 SIZE = 8
 TACOTRON = TacotronConfig(
@@ -41,9 +41,10 @@ def save(path: Path, model: str, marks: str = "pauses", flow_blocks: int = 0) ->
         network.predictor.leave.bias.data[0] = 2.0  # some 6 frames a token
     extra = {"text": text.describe(), "marks": marks, "encoder": "abc"}
     save_weights(
-        path, kind="synthesizer", state=network.state_dict(), config=to_dict(config), mel=to_dict(SYNTHESIZER_MEL),
-        step=1, extra=extra,
-    )  # fmt: skip
+        path,
+        Header("synthesizer", to_dict(config), mel=to_dict(SYNTHESIZER_MEL), step=1, extra=extra),
+        network.state_dict(),
+    )
     return path
 
 

@@ -16,7 +16,7 @@ from encoder.model import load_network
 from tests.conftest import SAMPLES
 from utils.config import to_dict
 from utils.data.manifest import Arrays, Manifest, read_manifest
-from utils.weights.checkpoint import load_weights, save_weights
+from utils.weights.checkpoint import Header, load_weights, save_weights
 
 
 def test_a_set_given_another_encoders_embeddings_is_what_preprocessing_with_it_makes(data_dir, tmp_path, capsys):
@@ -30,7 +30,7 @@ def test_a_set_given_another_encoders_embeddings_is_what_preprocessing_with_it_m
         network.linear.weight.mul_(torch.rand(network.linear.weight.shape, generator=torch.Generator().manual_seed(0)))
     other = tmp_path / "other.safetensors"
     mel = to_dict(config.mel)
-    save_weights(other, kind="encoder", state=network.state_dict(), config=to_dict(config), mel=mel, step=1)
+    save_weights(other, Header("encoder", to_dict(config), mel=mel, step=1), network.state_dict())
 
     def preprocess(out: str, encoder: Path) -> Manifest:
         arguments = [tmp_path / "corpus", "--out", tmp_path / out, "--encoder", encoder, "--jobs", 1]

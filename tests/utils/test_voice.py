@@ -18,7 +18,7 @@ from utils.audio.reference import prepare_reference
 from utils.audio.vad import trim_silence
 from utils.errors import CloningError
 from utils.voice import Voice, is_voice, unit
-from utils.weights.checkpoint import save_weights
+from utils.weights.checkpoint import Header, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_a_voice_is_read_as_it_was_written(tmp_path, voice):
 )
 def test_a_damaged_voice_is_refused_in_one_line(tmp_path, state, config, message):
     path = tmp_path / "ann.safetensors"
-    save_weights(path, kind="voice", state={"other": torch.ones(1), **state}, config=config, mel=None, step=0)
+    save_weights(path, Header("voice", config), {"other": torch.ones(1), **state})
     with pytest.raises(CloningError, match=message) as caught:
         Voice.load(path)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
@@ -84,7 +84,7 @@ def test_a_file_that_is_no_voice_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CloningError, match="damaged or cut off"):
         Voice.load(path)
-    save_weights(path, kind="encoder", state={"embedding": torch.ones(1)}, config={}, mel=None, step=0)
+    save_weights(path, Header("encoder", {}), {"embedding": torch.ones(1)})
     with pytest.raises(CloningError, match="expected a checkpoint of kind 'voice', found 'encoder'"):
         Voice.load(path)
     with pytest.raises(CloningError, match="no such checkpoint"):

@@ -10,7 +10,7 @@ from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import to_dict
 from utils.errors import CloningError
-from utils.weights.checkpoint import save_weights
+from utils.weights.checkpoint import Header, save_weights
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig, VocosConfig, WaveRNNConfig
 from vocoder.inference import Vocoder
 from vocoder.model import build_network, generated
@@ -51,7 +51,7 @@ def saved(request, tmp_path_factory):
     model = build_network(config).eval()
     path = tmp_path_factory.mktemp("model") / "vocoder.safetensors"
     mel = to_dict(config.mel)
-    save_weights(path, kind="vocoder", state=model.state_dict(), config=to_dict(config), mel=mel, step=3)
+    save_weights(path, Header("vocoder", to_dict(config), mel=mel, step=3), model.state_dict())
     return path, config, model
 
 
@@ -130,7 +130,7 @@ def test_refuses_other_files_in_one_line(tmp_path, data_dir):
     config = CONFIGS["vocos"]
     state = build_network(CONFIGS["vocos, odd"]).state_dict()
     path = tmp_path / "vocoder.safetensors"
-    save_weights(path, kind="vocoder", state=state, config=to_dict(config), mel=None, step=0)
+    save_weights(path, Header("vocoder", to_dict(config)), state)
     with pytest.raises(CloningError, match="does not fit this model"):
         Vocoder.load(path)
 

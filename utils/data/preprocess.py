@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,54 +41,61 @@ Process = Callable[[Clip], tuple[Utterance, dict[str, np.ndarray]]]
 _LISTED = 20  # corrupt files named in a report; skipped.jsonl has them all
 
 
+@dataclass(frozen=True)
+class Work:
+    """How a set is made; nothing in the set depends on it. Raises CloningError for counts under 1."""
+
+    jobs: int = 1  # processes
+    scheduler: str | None = None  # address of a Dask cluster, in place of processes
+    shard_size: int = 128  # clips
+    retry_skipped: bool = False  # try again what an earlier run left out
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1 or self.shard_size < 1:
+            raise CloningError(f"jobs ({self.jobs}) and shard_size ({self.shard_size}) must be at least 1")
+
+
 def run(
     clips: Iterable[Clip],
     out_dir: str | Path,
     kind: str,
     process: Process,
     *,
-    jobs: int = 1,
-    scheduler: str | None = None,
-    shard_size: int = 128,
     assign_split: Callable[[str], str],
     header: dict[str, Any] | None = None,
-    initializer: Callable[[], None] | None = None,
-    retry_skipped: bool = False,
     left_out: Iterable[Skipped] = (),
+    work: Work = Work(),
 ) -> Manifest:
     """Preprocess the clips that `out_dir` lacks, then gather its manifest.
 
     `process` must be picklable; each worker keeps one copy of it, so what it loads lazily is loaded once a worker.
-    It raises CloningError for a clip that cannot be used: the clip is skipped and counted by reason. With `jobs` = 1
-    everything runs in this process; otherwise in spawned processes with one torch thread each, or, with `scheduler`, on
+    It raises CloningError for a clip that cannot be used: the clip is skipped and counted by reason. With one job
+    everything runs in this process; otherwise in spawned processes with one torch thread each, or, with a scheduler, on
     the workers of that Dask cluster, which must see `out_dir` and the corpus under the same paths.
 
     `header` holds the settings that the arrays depend on: going on in a folder made with others is refused. Splits are
-    assigned when the manifest is gathered, so changing them needs no new arrays. `retry_skipped` tries again what an
-    earlier run left out; `left_out` says what never came here. Raises CloningError when nothing is kept, a worker dies,
-    or the cluster does not answer.
+    assigned when the manifest is gathered, so changing them needs no new arrays. `left_out` says what never came here.
+    Raises CloningError when nothing is kept, a worker dies, or the cluster does not answer.
     """
     clips = list(clips)
     header = {} if header is None else header
     root = Path(out_dir).absolute()
     if repeated := [id for id, n in Counter(clip.id for clip in clips).items() if n > 1]:
         raise CloningError(f"{len(repeated)} ids belong to several clips, such as {repeated[0]}: scan them together")
-    if jobs < 1 or shard_size < 1:
-        raise CloningError(f"jobs ({jobs}) and shard_size ({shard_size}) must be at least 1")
     with locked(root):
         _check_settings(root, kind, header)
-        done = _done(root, retry_skipped)
-        task = _Task(root, process, initializer, alone=jobs == 1 and scheduler is None)
+        done = _done(root, work.retry_skipped)
+        task = _Task(root, process, alone=work.jobs == 1 and work.scheduler is None)
         missing = sum(clip.id not in done for clip in clips)
         logger.info("%d clips, %d of them to do", len(clips), missing)
         with tqdm(total=missing, unit="clip", desc=kind, disable=None, smoothing=0.05) as bar:
             results: Generator[_Made, None, None]
-            if missing and scheduler is not None:
-                results = _on_cluster(task, scheduler, lambda workers: _shards(clips, done, shard_size, workers))
-            elif missing and jobs > 1:
-                results = _in_pool(task, _shards(clips, done, shard_size, jobs), jobs)
+            if missing and work.scheduler is not None:
+                results = _on_cluster(task, work.scheduler, lambda n: _shards(clips, done, work.shard_size, n))
+            elif missing and work.jobs > 1:
+                results = _in_pool(task, _shards(clips, done, work.shard_size, work.jobs), work.jobs)
             else:
-                results = (task(shard, bar) for shard in _shards(clips, done, shard_size, 1))
+                results = (task(shard, bar) for shard in _shards(clips, done, work.shard_size, 1))
             try:
                 _follow(results, root, bar, counted=task.alone)
             except (SystemExit, CloningError):  # by a signal, which ended the workers; or on a full disk
@@ -184,8 +191,8 @@ _LOCAL = threading.local()
 class _Task:
     """Makes one shard. Travels to the workers with every shard, but its first copy there stays and does the work."""
 
-    def __init__(self, root: Path, process: Process, initializer: Callable[[], None] | None, alone: bool) -> None:
-        self.root, self.process, self.initializer, self.alone = root, process, initializer, alone
+    def __init__(self, root: Path, process: Process, alone: bool) -> None:
+        self.root, self.process, self.alone = root, process, alone
         self.token = uuid.uuid4().hex
 
     def __call__(self, shard: _Shard, bar: tqdm | None = None) -> _Made:
@@ -219,8 +226,6 @@ class _Task:
         if not self.alone and "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)  # the workers share the cores; one that needs no torch imports none
         if getattr(_LOCAL, "token", None) != self.token:
-            if self.initializer is not None:
-                self.initializer()
             _LOCAL.token, _LOCAL.process = self.token, self.process
         return _LOCAL.process
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from utils.config import CONFIGS
 from utils.data.corpora import Clip, Scan, scan
 from utils.data.manifest import Skipped
+from utils.data.preprocess import Work
 from utils.errors import CloningError
 from utils.files import user_path
 
@@ -93,6 +94,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "read what links in a corpus lead to elsewhere, too: recordings and texts (without it they are listed)"
     parser.add_argument("--follow-links", action="store_true", help=about)
     parser.add_argument("--retry-skipped", action="store_true", help="try again what an earlier run left out")
+
+
+def work_of(args: argparse.Namespace) -> Work:
+    """How the flags want a set made."""
+    return Work(args.jobs, args.scheduler, retry_skipped=args.retry_skipped)
 
 
 class Selection(NamedTuple):

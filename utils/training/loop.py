@@ -176,16 +176,15 @@ class Run:
         )
 
     def _write_weights(self, name: str, metrics: dict[str, float]) -> None:
-        checkpoint.save_weights(
-            self.out / name,
-            kind=self.task.kind,
-            state=self.average.weights or self._weights(),
-            config=self.task.config,
+        header = checkpoint.Header(
+            self.task.kind,
+            self.task.config,
             mel=self.task.mel,
             step=self.step,
             metrics={**metrics, "training_hours": round(self.clock.seconds / 3600, 3)},
             extra={**self.task.extra, "run": self.run_info},
         )
+        checkpoint.save_weights(self.out / name, header, self.average.weights or self._weights())
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 

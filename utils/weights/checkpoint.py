@@ -51,16 +51,22 @@ _PUBLISHED_MARKS = {
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What a weights file says: `state` maps names to float32 (or integer) CPU tensors."""
+class Header:
+    """What a file of weights says of them."""
 
-    kind: str
-    state: dict[str, Tensor] = field(repr=False)
+    kind: str  # "encoder", "synthesizer", "vocoder", "voice"
     config: dict[str, Any]
-    mel: dict[str, Any] | None
-    step: int
-    metrics: dict[str, Any]
-    extra: dict[str, Any]  # what one stage alone cares about, such as the encoder that a synthesizer was trained on
+    mel: dict[str, Any] | None = None
+    step: int = 0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)  # for one stage alone: the encoder that a synthesizer goes with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Header):
+    """A file of weights: `state` maps names to float32 (or integer) CPU tensors."""
+
+    state: dict[str, Tensor] = field(repr=False)
     fingerprint: str
     published: bool  # a `.pt` of the SV2TTS layout: config, mel and extra are empty, the stage infers them
     path: Path
@@ -69,14 +75,9 @@ class Checkpoint:
 
 def save_weights(
     path: str | Path,
-    *,
-    kind: str,
+    header: Header,
     state: Mapping[str, Tensor],
-    config: dict[str, Any],
-    mel: dict[str, Any] | None,
-    step: int,
-    metrics: dict[str, Any] | None = None,
-    extra: dict[str, Any] | None = None,
+    *,
     dtype: Literal["float32", "float16", "int8"] = "float32",
     base: Checkpoint | None = None,
 ) -> str:
@@ -92,24 +93,24 @@ def save_weights(
     state = {**state, **_unpack(packed)}
     plain = {name: _stored(tensor, dtype != "float32") for name, tensor in kept.items() if name not in packed}
     mark = fingerprint(state)
-    header: dict[str, Any] = {
-        "kind": kind,
+    entries: dict[str, Any] = {
+        "kind": header.kind,
         "format": 2 if packed else 1,
         "version": VERSION,
-        "config": config,
-        "mel": mel,
-        "step": step,
-        "metrics": metrics or {},
-        "extra": extra or {},
+        "config": header.config,
+        "mel": header.mel,
+        "step": header.step,
+        "metrics": header.metrics,
+        "extra": header.extra,
         "fingerprint": mark,
     }
     if base is not None:
         _check_place(path, base.path)
         place = os.path.relpath(base.path.resolve(), path.resolve().parent)
-        header["base"] = {"path": Path(place).as_posix(), "fingerprint": base.fingerprint}
-        header["base"]["unused"] = sorted(base.state.keys() - state.keys())  # where it is another kind of network
+        entries["base"] = {"path": Path(place).as_posix(), "fingerprint": base.fingerprint}
+        entries["base"]["unused"] = sorted(base.state.keys() - state.keys())  # where it is another kind of network
     with atomic_path(path) as partial:
-        save_file({**plain, **packed}, partial, metadata={name: json.dumps(value) for name, value in header.items()})
+        save_file({**plain, **packed}, partial, metadata={name: json.dumps(value) for name, value in entries.items()})
     return mark
 
 

@@ -6,6 +6,7 @@ import argparse
 import copy
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from utils.config import SettingsParser, assign
@@ -31,15 +32,11 @@ def export(
     config = copy.deepcopy(found.config)
     for setting in settings:
         assign(config, setting)
+    training_only = found.extra.get("training_only", ())
     return save_weights(
         target,
-        kind=found.kind,
-        state={name: value for name, value in found.state.items() if name not in found.extra.get("training_only", ())},
-        config=config,
-        mel=found.mel,
-        step=found.step,
-        metrics=found.metrics,
-        extra=found.extra,
+        replace(found, config=config),
+        {name: value for name, value in found.state.items() if name not in training_only},
         dtype="int8" if int8 else "float16",
         base=None if base is None else load_weights(base, found.kind),
     )

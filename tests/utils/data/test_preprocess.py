@@ -76,9 +76,10 @@ def make_corpus(root: Path, speakers: int = 4, clips: int = 6) -> Path:
     return root / "voices"
 
 
-def whole_set(clips: list[Clip], out: Path, process: Process, **options):
+def whole_set(clips: list[Clip], out: Path, process: Process, **how):
+    work = preprocessing.Work(**how)
     return preprocessing.run(
-        clips, out, "test", process, assign_split=lambda speaker: "train", header={"rate": 16000}, **options
+        clips, out, "test", process, assign_split=lambda speaker: "train", header={"rate": 16000}, work=work
     )
 
 
@@ -261,19 +262,6 @@ def test_a_bug_stops_the_run_and_names_the_file(clips, tmp_path):
         whole_set(clips, tmp_path / "set", Process(tmp_path / "log", bug="voices/s2/5"))
     manifest = whole_set(clips, tmp_path / "set", Process(tmp_path / "log"))
     assert len(manifest.utterances) == 22
-
-
-PREPARED: list[int] = []
-
-
-def prepare() -> None:
-    PREPARED.append(1)
-
-
-def test_initializer_runs_once_a_run(clips, tmp_path):
-    PREPARED.clear()
-    whole_set(clips, tmp_path / "set", Process(tmp_path / "log"), initializer=prepare)
-    assert PREPARED == [1]
 
 
 class Loads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from utils.errors import CloningError
 from utils.version import VERSION
 from utils.weights import export
 from utils.weights.checkpoint import (
+    Header,
     fingerprint,
     load_training_state,
     load_weights,
@@ -38,16 +40,18 @@ def state():
     }
 
 
-def save(path, state, **changes):
-    options = {
-        "kind": "encoder",
-        "config": {"layers": 3, "name": "naïve"},
-        "mel": {"n_mels": 40},
-        "step": 12,
-        "metrics": {"eer": 0.05},
-        "extra": {"encoder": "abc"},
-    }
-    return save_weights(path, state=state, **{**options, **changes})
+HEADER = Header(
+    "encoder",
+    {"layers": 3, "name": "naïve"},
+    mel={"n_mels": 40},
+    step=12,
+    metrics={"eer": 0.05},
+    extra={"encoder": "abc"},
+)
+
+
+def save(path, state, header=HEADER, **options):
+    return save_weights(path, header, state, **options)
 
 
 def one_line(path, message, **options):
@@ -231,7 +235,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, state):
     path = tmp_path / "x.safetensors"
     mark = save(path, state)
     with pytest.raises(TypeError):
-        save(path, {"a": torch.zeros(3)}, config={"not json": object()})
+        save(path, {"a": torch.zeros(3)}, replace(HEADER, config={"not json": object()}))
     assert load_weights(path).fingerprint == mark
     old = tmp_path / "state.pt"
     save_training_state(old, {"step": 1})
@@ -291,7 +295,11 @@ def test_an_exported_checkpoint_says_the_same_in_half_the_size(tmp_path, data_di
     assert load_weights(tmp_path / "set.safetensors").config == {**one.config, "layers": 4}
     assert export.main([str(one.path), str(tmp_path / "int8.safetensors"), "--int8"]) == 0
     assert (tmp_path / "int8.safetensors").stat().st_size < 0.6 * two.path.stat().st_size
-    save(tmp_path / "more.safetensors", {**state, "aid": torch.ones(9)}, extra={"training_only": ["aid"]})
+    save(
+        tmp_path / "more.safetensors",
+        {**state, "aid": torch.ones(9)},
+        replace(HEADER, extra={"training_only": ["aid"]}),
+    )
     export.export(tmp_path / "more.safetensors", tmp_path / "less.safetensors")
     assert load_weights(tmp_path / "less.safetensors").state.keys() == state.keys()
     with pytest.raises(CloningError, match="only ours are exported"):
