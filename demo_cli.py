@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from narration.script import LONG
-from utils.errors import CloningError
+from utils.errors import CloningError, MismatchError
 from utils.files import user_path
 from utils.scripts import add_device, add_voices, exit_code, log_warnings
 
@@ -25,46 +25,104 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"{EXAMPLE}\nClone only voices whose owners agree: the README says what this must not be used for.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    _add_voice(parser.add_argument_group("whose voice"))
+    _add_text(parser.add_argument_group("what it says"))
+    _add_speech(parser.add_argument_group("how it is said"))
+    _add_results(parser.add_argument_group("what is written"))
+    _add_models(parser.add_argument_group("weights and machine"))
+    return parser
+
+
+def _add_voice(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--reference",
         nargs="+",
         metavar="CLIP",
         help="one or more recordings of the voice, 1 s of speech at least (wav, flac, ogg, opus, mp3, m4a, webm, wma)",
     )
-    parser.add_argument("--voice", metavar="NAME", help="in place of --reference: a voice that make_voice.py has made")
-    add_voices(parser)
-    parser.add_argument("--text", help='what to say; marks such as <break time="1s"/> are followed (README)')
-    parser.add_argument(
+    group.add_argument("--voice", metavar="NAME", help="in place of --reference: a voice that make_voice.py has made")
+    add_voices(group)
+
+
+def _add_text(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--text", help='what to say; marks such as <break time="1s"/> are followed (README)')
+    group.add_argument(
         "--text-file",
         type=user_path,
         metavar="FILE",
         help="a UTF-8 file with what to say; a long one is made in parts, and goes on where it was stopped",
     )
-    parser.add_argument(
+    group.add_argument(
         "--script",
         type=user_path,
         metavar="FILE",
         help="lines such as '[ann] Hello.', '[ben|happy] Hello, Ann!', '[pause 0.8]'; kept lines are not made again",
     )
-    parser.add_argument(
+    group.add_argument(
         "--only", type=int, metavar="N", help="with --script: make line N of the file anew, with --seed as its own"
     )
-    parser.add_argument(
+    group.add_argument(
         "--batch",
         type=user_path,
         metavar="FILE",
         help="CSV with a header, or JSON lines: text, and name, voice, reference, emotion, seed, rate, pause; "
         "finished files are kept",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--lexicon", type=user_path, metavar="FILE", help="pronunciations of your own: lines of 'word  PH PH PH'"
+    )
+    group.add_argument(
+        "--show-text", action="store_true", help="print what will be spoken, a line a sentence, and stop"
+    )
+
+
+def _add_speech(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--seed", type=int, help="same seed, same audio (default: a random one, which is printed)")
+    group.add_argument("--rate", type=float, default=1.0, help="speed of speech (default 1; 1.2 is 20%% faster)")
+    group.add_argument("--pitch", type=float, default=0.0, help="semitones higher, -12 to 12 (default 0)")
+    group.add_argument(
+        "--volume", type=float, default=0.0, metavar="DB", help="dB louder; what would clip is scaled down (default 0)"
+    )
+    group.add_argument("--pause", type=float, default=1.0, help="factor of the silences between sentences (default 1)")
+    group.add_argument(
+        "--monotonic", action="store_true", help="Tacotron: hold the attention to the text's order, should it skip"
+    )
+    group.add_argument("--emotion", help="such as happy; an unknown one is refused with the list")
+    group.add_argument(
+        "--emotion-reference", type=user_path, metavar="CLIP", help="a recording, of anybody, whose emotion is taken"
+    )
+
+
+def _add_results(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--output",
         type=user_path,
         metavar="FILE",
         help=".wav, .flac, .ogg, .opus or .mp3 (default: out/clone.wav); of --batch a folder (default: out/batch)",
     )
-    parser.add_argument("--bits", choices=["16", "24", "float"], help="of a .wav, or of a .flac but float (default 16)")
-    parser.add_argument("--sample-rate", type=int, metavar="HZ", help="of the output (default: that of the vocoder)")
-    parser.add_argument(
+    group.add_argument("--bits", choices=["16", "24", "float"], help="of a .wav, or of a .flac but float (default 16)")
+    group.add_argument("--sample-rate", type=int, metavar="HZ", help="of the output (default: that of the vocoder)")
+    group.add_argument("--plot", type=user_path, metavar="PNG", help="also draw the mel and the alignment")
+    group.add_argument(
+        "--json", type=user_path, metavar="FILE", help="also write a report: timings, similarity, seed, models"
+    )
+    group.add_argument(
+        "--times",
+        type=user_path,
+        metavar="FILE",
+        help="also write when each sentence, word and phone is said: .srt, .vtt (sentences; .vtt with a time for each "
+        "word), .TextGrid, .json (all three), .rttm (sentences)",
+    )
+    group.add_argument(
+        "--no-watermark",
+        action="store_true",
+        help="leave out the inaudible mark of cloned speech that 'evaluate.py watermark FILE' finds again",
+    )
+    group.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _add_models(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--models",
         default="default",
         metavar="DIR",
@@ -76,50 +134,12 @@ def build_parser() -> argparse.ArgumentParser:
             "vocoder": ", or griffin-lim, or wavernn or hifigan, which are undertrained,",
         }
         what = f"checkpoint{also.get(stage, '')} in place of the folder's {stage} (ours or published)"
-        parser.add_argument(f"--{stage}", metavar="FILE", help=what)
-    parser.add_argument(
+        group.add_argument(f"--{stage}", metavar="FILE", help=what)
+    group.add_argument(
         "--allow-mismatch", action="store_true", help="go on with stages that were not trained for each other"
     )
-    parser.add_argument("--seed", type=int, help="same seed, same audio (default: a random one, which is printed)")
-    parser.add_argument("--rate", type=float, default=1.0, help="speed of speech (default 1; 1.2 is 20%% faster)")
-    parser.add_argument("--pitch", type=float, default=0.0, help="semitones higher, -12 to 12 (default 0)")
-    parser.add_argument(
-        "--volume", type=float, default=0.0, metavar="DB", help="dB louder; what would clip is scaled down (default 0)"
-    )
-    parser.add_argument("--pause", type=float, default=1.0, help="factor of the silences between sentences (default 1)")
-    parser.add_argument(
-        "--monotonic", action="store_true", help="Tacotron: hold the attention to the text's order, should it skip"
-    )
-    parser.add_argument("--emotion", help="such as happy; an unknown one is refused with the list")
-    parser.add_argument(
-        "--emotion-reference", type=user_path, metavar="CLIP", help="a recording, of anybody, whose emotion is taken"
-    )
-    parser.add_argument(
-        "--lexicon", type=user_path, metavar="FILE", help="pronunciations of your own: lines of 'word  PH PH PH'"
-    )
-    parser.add_argument(
-        "--no-watermark",
-        action="store_true",
-        help="leave out the inaudible mark of cloned speech that 'evaluate.py watermark FILE' finds again",
-    )
-    add_device(parser)
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
-    parser.add_argument("--plot", type=user_path, metavar="PNG", help="also draw the mel and the alignment")
-    parser.add_argument(
-        "--json", type=user_path, metavar="FILE", help="also write a report: timings, similarity, seed, models"
-    )
-    parser.add_argument(
-        "--times",
-        type=user_path,
-        metavar="FILE",
-        help="also write when each sentence, word and phone is said: .srt, .vtt (sentences; .vtt with a time for each "
-        "word), .TextGrid, .json (all three), .rttm (sentences)",
-    )
-    parser.add_argument(
-        "--show-text", action="store_true", help="print what will be spoken, a line a sentence, and stop"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
-    return parser
+    add_device(group)
+    group.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -236,7 +256,7 @@ def _load(args: argparse.Namespace):
 
     from synthesizer.speech import SpeechOptions
     from utils.weights.find import DEFAULT_MODELS
-    from voice_cloner import MismatchError, VoiceCloner
+    from voice_cloner import VoiceCloner
 
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -70,10 +70,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    from utils.library import Library
+    from utils.library import Library, TakenError
 
     _check(args)
-    library = Library(args.voices)
+    try:
+        _do(Library(args.voices), args)
+    except TakenError as error:
+        raise CloningError(f"{error}, or write over it (--force)") from error
+
+
+def _do(library, args: argparse.Namespace) -> None:
     if args.list:
         for name in library.names():
             print(_line(library, name))

@@ -31,7 +31,7 @@ from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis
 from synthesizer.text.sentences import Sentence
 from utils.audio.io import Waveform, read
 from utils.audio.watermark import mark
-from utils.errors import CloningError
+from utils.errors import CloningError, MismatchError
 from utils.files import user_path
 from utils.times import Times
 from utils.version import VERSION
@@ -43,10 +43,6 @@ utils.bound_kernels()
 log = logging.getLogger(__name__)
 PUBLISHED_ENCODER = "173bdb63c1714ecc"  # fingerprint of the encoder that published synthesizers were trained with
 MIN_REFERENCE_SECONDS = 1.0  # of voice
-
-
-class MismatchError(CloningError):
-    """Stages that were not made for each other."""
 
 
 @dataclass(frozen=True)
@@ -190,11 +186,8 @@ class VoiceCloner:
                 "make it anew from its recordings"
             )
         if voice.synthesizer != self.synthesizer.fingerprint:  # frames of another mel, pace by another measure
-            if voice.adapted is not None and not self.allow_mismatch:
-                raise MismatchError(
-                    f"the voice was adapted to synthesizer {voice.synthesizer}, this one is "
-                    f"{self.synthesizer.fingerprint}: take that one, or make the voice anew"
-                )
+            if not self.allow_mismatch:
+                self.synthesizer.require_own(voice)
             voice = replace(voice, prompt=None, pace=None, adapted=None)
         return voice, []
 

@@ -47,7 +47,7 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
     def synthesize(speaker: np.ndarray, seconds: float) -> np.ndarray:
         # Not `synthesize`, which stops, trims and tries again by its output: the number of steps is given here
         network, dropout = synthesizer.network, ItemDropout([0], synthesizer.device)
-        tokens = torch.tensor([synthesizer.tokens(TEXT)])
+        tokens = torch.tensor([synthesizer.encode(TEXT).tokens])
         memory = network.encode_text(tokens, torch.tensor([tokens.shape[1]]), torch.from_numpy(speaker)[None], dropout)
         steps = -(-frames_of(seconds) // network.reduction)
         decode = fast_decoder(synthesizer.config, network) or network.free_run

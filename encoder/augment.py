@@ -199,7 +199,7 @@ def lossy(wav: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.nda
     try:
         decoded = lossy_copy(wav, sample_rate, container, rng.uniform(*levels))
     except CloningError as error:
-        raise CloningError(f"augment.codec: {error} or --set augment.codec=0") from error
+        raise CloningError(f"augment.codec: {error} or set augment.codec to 0") from error
     return np.pad(decoded, (0, max(0, len(wav) - len(decoded))))[: len(wav)]
 
 

@@ -50,7 +50,7 @@ class TrainingBatches:
         if len(self.speakers) < self.data.speakers:
             raise CloningError(
                 f"{manifest.root}: {len(self.speakers)} training speakers, a batch wants {self.data.speakers}: "
-                f"preprocess more or --set data.speakers={len(self.speakers)}"
+                f"preprocess more or set data.speakers to {len(self.speakers)}"
             )
         rows = [by_speaker[name] for name in self.speakers]
         self.utterances = [u for row in rows for u in row]

@@ -80,7 +80,7 @@ def write_rooms(count: int, out: Path, seed: int = 0) -> int:
     try:
         import pyroomacoustics
     except ImportError as error:
-        raise require_package("pyroomacoustics", "--rooms", "requirements/rooms.txt") from error
+        raise require_package("pyroomacoustics", "making rooms", "requirements/rooms.txt") from error
     random = np.random.default_rng(seed)
     arrays = {}
     for index in tqdm(range(count), desc="rooms", disable=None):

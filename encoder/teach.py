@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -112,5 +112,5 @@ def read_taught(root: Path) -> Taught | None:
             about = json.loads(header["about"])
             voices = [(float(speed), float(formants)) for speed, formants in about["voices"]]
             return Taught(about["ids"], {v: file.get_tensor(perturbation_name(v)) for v in voices}, header["teacher"])
-    except Exception as error:
-        raise CloningError(f"{path}: damaged: {error}; delete it and give --teacher again") from error
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+        raise CloningError(f"{path}: damaged: {error}; delete it and have the teacher embed the set again") from error

@@ -89,7 +89,7 @@ class EncoderTask(Task[SpeakerBatch]):
         if data.batch_size % world_size():
             raise CloningError(
                 f"a batch of {data.speakers} x {data.utterances} cannot be shared by {world_size()} processes: "
-                f"make it a multiple with --set data.speakers=N"
+                "set data.speakers so that it is a multiple"
             )
         network = modules[phase]
         embeddings = network(self._inputs(batch)).float()
@@ -223,25 +223,25 @@ def _require_teacher(manifest: Manifest, settings: RunConfig, taught: Taught | N
     if augment.speed and untaught and not loss.ge2e_weight + loss.aam_weight:
         raise CloningError(
             f"augment.speed makes new voices, but nothing learns from that of {perturbation_name(untaught[0])}: "
-            "preprocess with --speeds and --formants, or set it to 0"
+            "run encoder_preprocess.py with --speeds and --formants, or set it to 0"
         )
     if not loss.distill_weight:
         return
     if taught is None:
         raise CloningError(
             f"{manifest.root}: no teacher's embeddings in this set, loss.distill_weight is "
-            f"{settings.loss.distill_weight:g}: preprocess with --teacher encoder.pt or set the weight to 0"
+            f"{settings.loss.distill_weight:g}: run encoder_preprocess.py with --teacher, or set the weight to 0"
         )
     if missing := {u.id for u in manifest.utterances} - set(taught.ids):
         raise CloningError(
             f"{manifest.root}: the teacher has not heard {len(missing)} utterances, such as {min(missing)}: "
-            f"preprocess again with --teacher"
+            "run encoder_preprocess.py with --teacher again"
         )
     size = taught.embeddings[OWN].shape[1]
     if size != settings.model.embedding_size:
         raise CloningError(
             f"the teacher's embeddings have {size} dimensions, the model's "
-            f"{settings.model.embedding_size}: --set model.embedding_size={size}"
+            f"{settings.model.embedding_size}: set model.embedding_size to {size}"
         )
 
 

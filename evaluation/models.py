@@ -27,7 +27,7 @@ def encoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
     columns += [Column(f"{path.parent.name}/{path.stem}", path) for path in extra]
     if not columns:
         where = ", ".join(map(str, _folders(folders)))
-        raise CloningError(f"no encoder in {where}: give --models DIR or --encoder PATH")
+        raise CloningError(f"no encoder in {where}: give a folder of checkpoints, or an encoder")
     return unique(columns)
 
 
@@ -51,7 +51,7 @@ def chain_columns(folders: list[Path]) -> list[Column]:
     """Folders that hold at least a synthesizer; CloningError when there is none."""
     columns = [column for column in folder_columns(folders) if find_stage(column.path, "synthesizer")]
     if not columns:
-        raise CloningError(f"no synthesizer in {', '.join(map(str, _folders(folders)))}: give --models DIR")
+        raise CloningError(f"no synthesizer in {', '.join(map(str, _folders(folders)))}: give a folder of checkpoints")
     return columns
 
 

@@ -22,7 +22,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         sock = socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
-        raise CloningError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port") from error
+        raise CloningError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another port") from error
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNTAKEN_MS)
     return sock

@@ -18,6 +18,7 @@ from server.state import Server
 from server.worker import Worker
 from utils.audio.io import read
 from utils.errors import CloningError
+from utils.library import TakenError
 from utils.times import rttm_field
 
 _NO = ("", "no", "false", "0", "none", "null")
@@ -39,9 +40,7 @@ def add_voice_route(app: FastAPI, server: Server, worker: Worker) -> None:
         try:
             server.library.require_free(name)
         except CloningError as error:
-            taken = name.lower() in map(str.lower, server.library.names())
-            said = str(error).removesuffix(", or write over it (--force)")
-            raise ApiError(409 if taken else 400, said, param="name") from error
+            raise ApiError(409 if isinstance(error, TakenError) else 400, str(error), param="name") from error
 
         def work() -> Iterator[bytes]:
             clips = [read(clip, sample_rate=None, max_seconds=server.limits.reference_seconds) for clip in files]

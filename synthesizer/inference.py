@@ -17,22 +17,21 @@ from torch import Tensor, nn
 from synthesizer.adapters import adapted
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
-from synthesizer.models.base import AcousticModel, EncodedText, GenerationSettings, ModelInput, Recording
+from synthesizer.models.base import AcousticModel, GenerationSettings, ModelInput, Recording
 from synthesizer.models.build import build_network, fast_decoder
 from synthesizer.models.decoding import FreeRun
 from synthesizer.models.tacotron.published import published_config, published_state
 from synthesizer.reference import prompt_of
 from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, after, complaint, silence_after
-from synthesizer.text.clauses import mark_ids, marks_of_words
+from synthesizer.text.encoding import EncodedText, encode
 from synthesizer.text.marks import NEUTRAL, NO_PROSODY, plain
 from synthesizer.text.processor import PUBLISHED, TextProcessor
 from synthesizer.text.sentences import Sentence
-from synthesizer.text.symbols import PAUSE, SILENCE, WORD_BOUNDARY
 from synthesizer.times import times_of
 from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
-from utils.errors import CloningError
+from utils.errors import CloningError, MismatchError
 from utils.training.sampling import SEEDS
 from utils.voice import Voice, pitch_facts
 from utils.weights.checkpoint import Checkpoint, load_weights
@@ -40,7 +39,6 @@ from utils.weights.networks import rebuild
 
 BATCH = 8  # sentences at once
 PROMPT_SECONDS = 12.0  # of a reference, whose frames are read
-MAX_TOKENS = 600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,34 +304,9 @@ class Synthesizer:
             made = self.network.teacher_forced(inputs, recording, -self.mel.max_abs)
         return made[0, :, :frames].clamp(-self.mel.max_abs, self.mel.max_abs).float().cpu().numpy()
 
-    def tokens(self, text: str) -> list[int]:
-        """The ids that the network reads. Models of aligned speech know one kind of pause, and silence at both ends."""
-        return self.encode(text).tokens
-
     def encode(self, text: str) -> EncodedText:
-        """Tokens and the marks at which clauses end; CloningError when there are too many for one sentence."""
-        if self.metadata.marks == "pauses":
-            words = self.text.words(text)
-            symbols, marks = [SILENCE], [""]
-            for word, mark in zip(words, marks_of_words(words, self.text.language), strict=True):
-                symbols += [*word.phones, PAUSE if mark else WORD_BOUNDARY]
-                marks += [*[""] * len(word.phones), mark]
-            symbols[-1] = SILENCE  # what ends the text is no pause
-            named = tuple(word.text for word in words)
-            styles = [NEUTRAL, *(word.style for word in words for _ in (*word.phones, word.after)), NEUTRAL]
-            styles[-2] = NEUTRAL  # the silence at the end
-            styled = () if set(styles) == {NEUTRAL} else tuple(styles)
-            encoded = EncodedText(self.text.table.encode(symbols), mark_ids(marks, self.text.table), named, styled)
-        else:
-            ids = self.text.encode(text)
-            phones = self.text.config.symbol_set == "phonemes"
-            named = tuple(word.text for word in self.text.words(text)) if phones else ()
-            encoded = EncodedText(ids, [0] * len(ids), named)
-        if (count := len(encoded.tokens)) > MAX_TOKENS:
-            raise CloningError(
-                f"{text[:40]!r}...: {count} symbols, at most {MAX_TOKENS} in a sentence: make it shorter"
-            )
-        return encoded
+        """The ids that the network reads, and more; CloningError when they are too many for one sentence."""
+        return encode(text, self.text, pauses=self.metadata.marks == "pauses")
 
     def describe_voice(self, voice: Voice, clips: Sequence[Waveform]) -> Voice:
         """`voice` with what this network uses beside the embedding: pitch, pace and frames, from clips of it.
@@ -360,15 +333,19 @@ class Synthesizer:
         silence = EncodedText([0], [0])
         return self._with_facts(self._input([silence], self._speakers(voice.embedding, 1), 0, emotion), voice)
 
+    def require_own(self, voice: Voice) -> None:
+        """Raises MismatchError for a voice that was adapted to another synthesizer."""
+        if voice.adapted is not None and voice.synthesizer != self.fingerprint:
+            raise MismatchError(
+                f"the voice was adapted to synthesizer {voice.synthesizer}, this one is {self.fingerprint}: take that "
+                "one, or make the voice anew"
+            )
+
     def _network_of(self, voice: np.ndarray | Voice) -> AcousticModel:
         """The network, with a voice's own changes where it has some (`synthesizer.adapters`)."""
         if not isinstance(voice, Voice) or voice.adapted is None:
             return self.network
-        if voice.synthesizer != self.fingerprint:
-            raise CloningError(
-                f"the voice was adapted to synthesizer {voice.synthesizer}, this one is {self.fingerprint}: take that "
-                "one, or make the voice anew"
-            )
+        self.require_own(voice)
         last = self._adapted
         if last is None or last[0] is not voice.adapted:
             last = self._adapted = (voice.adapted, adapted(self.network, voice.adapted))

@@ -65,7 +65,7 @@ class TeacherForcing:
         header, model = self.manifest.header, self.synthesizer
         if not header.get("audio"):
             raise CloningError(
-                f"{self.root}: holds no waveforms: make the set anew, with the same flags and --keep-audio: "
+                f"{self.root}: holds no waveforms: make the set anew, keeping them: "
                 "synthesizer_preprocess.py CORPUS --encoder FILE --keep-audio --out ANOTHER_DIR"
             )
         if different := model.mel.differences(from_dict(MelConfig, header.get("mel"), "mel")):
@@ -81,7 +81,7 @@ class TeacherForcing:
         if model.encoder_fingerprint not in ("", header.get("encoder")):
             raise CloningError(
                 f"{self.checkpoint}: learned voices as encoder {model.encoder_fingerprint} embeds them, {self.root} "
-                f"holds those of {header.get('encoder')}: preprocess with the --encoder that it was trained with"
+                f"holds those of {header.get('encoder')}: preprocess with the encoder that it was trained with"
             )
         if model.network.needs_durations and not header.get("durations"):
             raise CloningError(
@@ -92,7 +92,7 @@ class TeacherForcing:
     def split(self, speaker: str) -> str:
         """That of the synthesizer's set: who was held out from it stays held out."""
         if speaker not in self._splits:
-            raise CloningError(f"{speaker} is not of {self.root}: the folder holds another set; give another --out")
+            raise CloningError(f"{speaker} is not of {self.root}: the folder holds another set; choose another")
         return self._splits[speaker]
 
     @cached_property

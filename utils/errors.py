@@ -1,4 +1,4 @@
-"""The one kind of error that a user can put right."""
+"""The errors that a user can put right."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ class CloningError(Exception):
     def __init__(self, message: str) -> None:
         message = printable(message)
         super().__init__(message if len(message) <= LONGEST else f"{message[:LONGEST]} ...")
+
+
+class MismatchError(CloningError):
+    """Stages, or a voice and a stage, that were not made for each other."""
 
 
 def printable(text: str) -> str:

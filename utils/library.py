@@ -30,6 +30,10 @@ _DEVICES = re.compile(r"con|prn|aux|nul|(?:com|lpt)\d", re.IGNORECASE)  # no nam
 _LEAST_NORM = 0.1  # of a blend before it is scaled to length 1: opposite voices leave nothing
 
 
+class TakenError(CloningError):
+    """There is a voice of that name."""
+
+
 class Library:
     """A folder of voices by name, `voices/` where nothing is said, and beside it the shipped ones, which are only read.
 
@@ -73,11 +77,9 @@ class Library:
         return path
 
     def require_free(self, name: str, force: bool = False) -> None:
-        """Raises CloningError where there is a voice of that name (unless `force`), and for what is no name."""
+        """Raises TakenError where there is a voice of that name (unless `force`), CloningError for what is no name."""
         if (there := self._find(name, self._folders)) and not force:
-            raise CloningError(
-                f"there is a voice {name!r} already ({there}): choose another name, or write over it (--force)"
-            )
+            raise TakenError(f"there is a voice {name!r} already ({there}): choose another name")
 
     def remove(self, name: str) -> Path:
         """Delete a voice; the path that is gone comes back. Raises CloningError: there is none; it is a shipped one."""

@@ -86,7 +86,7 @@ def locked(folder: Path) -> Iterator[None]:
                 file.seek(0)
                 owner = file.read(20).strip() or "unknown"
                 raise CloningError(
-                    f"{folder}: another run (process {owner}) writes here: wait for it, end it, or choose another --out"
+                    f"{folder}: another run (process {owner}) writes here: wait for it, end it, or take another folder"
                 ) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

@@ -17,12 +17,12 @@ from utils.processes import ended_by_signals
 _CLOSED = (errno.EPIPE, errno.EINVAL)  # what a pipe answers that nobody reads any more; the second on Windows
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse._ActionsContainer) -> None:
     """`--device`, as `voice_cloner.pick_device` reads it."""
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
 
 
-def add_voices(parser: argparse.ArgumentParser) -> None:
+def add_voices(parser: argparse._ActionsContainer) -> None:
     """`--voices`, the folder of a `utils.library.Library`."""
     parser.add_argument(
         "--voices",

@@ -271,13 +271,13 @@ def _usable(manifest: Manifest, split: str, mel: MelConfig, config: DataConfig) 
         fitting = max(1, int(max(u.seconds for u in everything) * mel.sample_rate / mel.hop_length) - 1)
         raise CloningError(
             f"{manifest.root}: all {len(everything)} {split} utterances are shorter than a crop of {shortest:.2f} s: "
-            f"--set data.crop_frames={fitting} or less, or add longer recordings"
+            f"set data.crop_frames to {fitting} or less, or add longer recordings"
         )
     if not usable:
         widest = max(u.extra["bandwidth"] for u in long)
         raise CloningError(
             f"{manifest.root}: all {len(long)} {split} utterances are narrower than data.min_bandwidth {limit:g} Hz: "
-            f"--set data.min_bandwidth={widest:g} or less, or add better recordings"
+            f"set data.min_bandwidth to {widest:g} or less, or add better recordings"
         )
     if len(long) < len(everything):
         short = len(everything) - len(long)
@@ -285,7 +285,7 @@ def _usable(manifest: Manifest, split: str, mel: MelConfig, config: DataConfig) 
     if config.teacher_forced and (lacking := [u.id for u in usable if not u.extra.get("teacher_forced")]):
         raise CloningError(
             f"{manifest.root}: {len(lacking)} utterances without teacher-forced mels (such as {lacking[0]}): run "
-            "vocoder_preprocess.py with --synthesizer, or --set data.teacher_forced=false"
+            "vocoder_preprocess.py with --synthesizer, or set data.teacher_forced to false"
         )
     return usable
 

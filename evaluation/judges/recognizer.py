@@ -124,10 +124,10 @@ def load_recognizer(choice: str, sentences: Iterable[str], whisper: Path | None 
     `whisper`: a folder with a model for faster-whisper, in place of the installed one. CloningError if it is no folder.
     """
     if whisper is not None and not (whisper / "model.bin").is_file():
-        raise CloningError(f"--whisper {whisper}: no model.bin in it; give a folder made for faster-whisper")
+        raise CloningError(f"{whisper}: no model.bin in it; give a folder of a Whisper made for faster-whisper")
     model = whisper or bundled_whisper() or WHISPER
     if choice == "none":
-        return Missing("recognizer", "--recognizer none")
+        return Missing("recognizer", "none is asked for")
     if choice == "whisper":
         return attempt("recognizer", lambda: Whisper(model, fetch=True))
     if choice == "auto":

@@ -150,7 +150,7 @@ def in_turn(items: list[Item]) -> list[Item]:
 def _bundled(folder: Path) -> Plan:
     clips = sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO) if folder.is_dir() else []
     if not clips:
-        raise CloningError(f"{folder}: no bundled clips here; give --corpus DIR")
+        raise CloningError(f"{folder}: no bundled clips here; give a folder of corpora")
     enrolment: dict[str, list[Path]] = {}
     for clip in clips:
         enrolment.setdefault(clip.stem.replace("-", "_").split("_")[0], []).append(clip)

@@ -68,7 +68,7 @@ def bundled_list(folder: Path = SAMPLES) -> TrialList:
     """The clips that come with the project, the speaker is the name up to its first `_` or `-`."""
     stems = sorted(path.stem for path in folder.iterdir() if path.suffix.lower() in AUDIO) if folder.is_dir() else []
     if not stems:
-        raise CloningError(f"{folder}: no bundled clips here; give --corpus DIR")
+        raise CloningError(f"{folder}: no bundled clips here; give a folder of corpora")
     utterances = tuple((stem, stem.replace("-", "_").split("_")[0], stem) for stem in stems)
     return TrialList("samples", "The bundled clips: a smoke test, not a measurement.", True, "across", utterances)
 
@@ -76,7 +76,7 @@ def bundled_list(folder: Path = SAMPLES) -> TrialList:
 def find_audio(root: Path, stems: set[str]) -> dict[str, Path]:
     """Paths of the stems found below `root`, in any audio format (of several, the first by path)."""
     if not root.is_dir():
-        raise CloningError(f"{root}: no such folder; --corpus is the folder that holds LibriSpeech, RAVDESS, ...")
+        raise CloningError(f"{root}: no such folder; give the one that holds the corpora LibriSpeech, RAVDESS, ...")
     found: dict[str, Path] = {}
     for path in sorted(root.rglob("*")):
         if path.stem in stems and path.suffix.lower() in AUDIO:

@@ -39,14 +39,14 @@ def plan_of(corpus: Path, names: list[str] | None, validation: float = 0.05, see
         chosen = [speaker for speaker in enough if any(fnmatch.fnmatchcase(speaker, name) for name in names)]
         for name in names:
             if not fnmatch.filter(chosen, name):
-                raise CloningError(f"--voices {name}: no such speaker with {AT_LEAST} clips and texts in {corpus}")
+                raise CloningError(f"{name}: no such speaker with {AT_LEAST} clips and texts in {corpus}")
         if aside := [speaker for speaker in chosen if splits[speaker] == "test"]:
-            raise CloningError(f"--voices {', '.join(aside)}: set aside, nothing may be chosen by them")
+            raise CloningError(f"{', '.join(aside)}: set aside, nothing may be chosen by them")
     else:
         chosen = [speaker for speaker in enough if splits[speaker] == "validation"]
         chosen = [speaker for speaker in chosen if clips[speaker][0].corpus not in NO_SENTENCES]
         if not chosen:
-            raise CloningError(f"{corpus}: no validation speaker with {AT_LEAST} clips and texts; give --voices")
+            raise CloningError(f"{corpus}: no validation speaker with {AT_LEAST} clips and texts; name voices")
     items, enrolment, missing = [], {}, []
     for speaker in chosen:
         try:

@@ -61,7 +61,7 @@ class SynthesisData:
         if not inside:
             raise CloningError(
                 f"{root}: no {split} utterance of {config.min_frames} to {config.max_frames} frames among "
-                f"{len(found)}: --set data.min_frames=... or data.max_frames=..., or add recordings"
+                f"{len(found)}: set data.min_frames or data.max_frames, or add recordings"
             )
         self.emotions = tuple(emotions)
         self.utterances = self._expressive(inside, split) if emotions else inside

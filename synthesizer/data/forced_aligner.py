@@ -82,7 +82,7 @@ class Aligner:
             try:
                 from pocketsphinx import Decoder
             except ModuleNotFoundError as error:
-                raise require_package("pocketsphinx", "--align", "requirements/align.txt") from error
+                raise require_package("pocketsphinx", "alignment", "requirements/align.txt") from error
             everything = {"beam": 0, "pbeam": 0, "wbeam": 0}  # the text is known: no path is too unlikely
             self._decoder = Decoder(samprate=RATE, lm=None, bestpath=False, loglevel="FATAL", **everything)
         return self._decoder

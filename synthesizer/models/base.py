@@ -12,22 +12,11 @@ from torch import Tensor, nn
 from synthesizer.models.alignment_quality import AlignmentQuality, alignment_quality
 from synthesizer.models.decoding import FreeRun
 from synthesizer.models.emotion import EmotionEncoder
-from synthesizer.text.marks import Style
 from synthesizer.text.processor import TextProcessor
 from utils.audio.mel import MelConfig
 from utils.errors import CloningError
 
 SHORTEST_SECONDS = 0.2  # of a text, however short, at rate 1
-
-
-class EncodedText(NamedTuple):
-    """A sentence as a network reads it: ids of symbols, and of each the mark that ends a clause there
-    (`synthesizer.text.clauses`); the words that the phones are of, none where the symbols are letters."""
-
-    tokens: list[int]
-    marks: list[int]
-    words: tuple[str, ...] = ()
-    styles: tuple[Style, ...] = ()  # of each symbol; none where all are as predicted
 
 
 @dataclass(frozen=True)

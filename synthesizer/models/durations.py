@@ -1,16 +1,20 @@
-"""Durations of tokens in mel frames: made whole, and spread over frames."""
+"""Durations of tokens in mel frames: predicted, made whole, and spread over frames."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthesizer.models.base import SHORTEST_SECONDS, GenerationSettings
-from synthesizer.models.layers import length_mask
+from synthesizer.models.layers import ConvStack, length_mask
+from synthesizer.text.clauses import N_MARKS, ahead
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
 
 LONGEST_TOKEN_SECONDS = 0.75
 DURATION_SCALES = (0.7, 1.5)  # what a checkpoint may ask for
+Drop = Callable[[Tensor], Tensor]
 
 
 def upsampled(durations: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,3 +60,29 @@ def planned_durations(durations_log: Tensor, tokens: Tensor, lengths: Tensor, se
     totals = frames.cumsum(dim=1).gather(1, lengths[:, None] - 1)
     frames = frames * (SHORTEST_SECONDS / frame_seconds / totals).clamp(min=1)
     return whole_durations(frames, lengths, settings.rate)
+
+
+class Predictor(nn.Module):
+    """Durations and prosody of tokens: (B, N, C) -> (B, N, outputs)."""
+
+    def __init__(self, channels: int, outputs: int, clauses: bool = False) -> None:
+        super().__init__()
+        self.stack = ConvStack(2, channels, channels, kernel=5, expansion=2)
+        self.leave = nn.Linear(channels, outputs)
+        self.marks = nn.Embedding(N_MARKS, 2 * channels) if clauses else None
+        if self.marks is not None:
+            nn.init.zeros_(self.marks.weight)  # so that weights without it go on as they were
+
+    def forward(
+        self, x: Tensor, condition: Tensor, mask: Tensor, marks: Tensor | None = None, drop: Drop = lambda x: x
+    ) -> Tensor:
+        """x (B, N, C), condition (B, K), mask (B, N, 1), marks (B, N) (see `clauses.ahead`) -> (B, N, outputs)
+
+        `drop` is applied to what is predicted from.
+        """
+        x = drop(x)
+        if self.marks is not None and marks is not None:
+            mark, near = ahead(marks)
+            all_along, at_end = self.marks(mark).chunk(2, dim=-1)
+            x = x + all_along + at_end * near[..., None]
+        return self.leave(drop(self.stack(x, condition, mask)))

@@ -9,7 +9,7 @@ trained with some, joins the speaker: it is a matter of pitch, energy and durati
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,14 +21,13 @@ from synthesizer.batches import ParallelBatch
 from synthesizer.config import SynthesizerConfig
 from synthesizer.models.alignment_quality import AlignmentQuality
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording, require_finite
-from synthesizer.models.durations import planned_durations, upsampled, upsampling
+from synthesizer.models.durations import Predictor, planned_durations, upsampled, upsampling
 from synthesizer.models.emotion import EmotionEncoder, EmotionOutput
 from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
 from synthesizer.models.layers import ConvStack, HashedDropout, length_mask
 from synthesizer.models.listener import FrameClasses, Listener
 from synthesizer.models.prompt import Prompt, TokenAttention
 from synthesizer.models.style import leveled, normal_facts, paced, shifted
-from synthesizer.text.clauses import N_MARKS, ahead
 from synthesizer.text.processor import TextProcessor
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.voice import USUAL_PACE, USUAL_SPREAD
@@ -36,7 +35,6 @@ from utils.voice import USUAL_PACE, USUAL_SPREAD
 N_PROSODY = 3  # energy, pitch, voicing: see `synthesizer.features.prosody`
 N_POSITION = 3
 PITCH_SCALES = (1.0, 1.6)  # what a checkpoint may ask for: twice as far, words were lost on validation voices
-Drop = Callable[[Tensor], Tensor]
 
 
 class Conditioning(NamedTuple):
@@ -90,32 +88,6 @@ class ParallelOutput(NamedTuple):
     frame_classes: FrameClasses | None = None  # what the listener finds in `mel`
     frame_targets: FrameTargets | None = None  # what it should find
     emotion: EmotionOutput | None = None
-
-
-class Predictor(nn.Module):
-    """Durations and prosody of tokens: (B, N, C) -> (B, N, outputs)."""
-
-    def __init__(self, channels: int, outputs: int, clauses: bool = False) -> None:
-        super().__init__()
-        self.stack = ConvStack(2, channels, channels, kernel=5, expansion=2)
-        self.leave = nn.Linear(channels, outputs)
-        self.marks = nn.Embedding(N_MARKS, 2 * channels) if clauses else None
-        if self.marks is not None:
-            nn.init.zeros_(self.marks.weight)  # so that weights without it go on as they were
-
-    def forward(
-        self, x: Tensor, condition: Tensor, mask: Tensor, marks: Tensor | None = None, drop: Drop = lambda x: x
-    ) -> Tensor:
-        """x (B, N, C), condition (B, K), mask (B, N, 1), marks (B, N) (see `clauses.ahead`) -> (B, N, outputs)
-
-        `drop` is applied to what is predicted from.
-        """
-        x = drop(x)
-        if self.marks is not None and marks is not None:
-            mark, near = ahead(marks)
-            all_along, at_end = self.marks(mark).chunk(2, dim=-1)
-            x = x + all_along + at_end * near[..., None]
-        return self.leave(drop(self.stack(x, condition, mask)))
 
 
 class Parallel(AcousticModel):

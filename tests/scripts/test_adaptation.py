@@ -12,9 +12,9 @@ import make_voice
 from adaptation import Heard, adapt, planned_steps
 from tests.conftest import SAMPLES
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
-from utils.errors import CloningError
+from utils.errors import CloningError, MismatchError
 from utils.library import Library
-from voice_cloner import MismatchError, VoiceCloner
+from voice_cloner import VoiceCloner
 
 CLIP = SAMPLES / "austen_0890.wav"
 TOLD = dataclasses.replace(TINY_PARALLEL, voice=True, prompt_tokens=4, prompt_width=8)

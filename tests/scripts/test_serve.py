@@ -39,7 +39,7 @@ def test_bounds_a_port_that_is_taken_and_a_missing_package(capsys, monkeypatch):
     assert "--max-waiting is 0; it must be 1 to 10000" in refused(capsys, "--max-waiting", "0")
     assert "--timeout is nan" in refused(capsys, "--timeout", "nan")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "choose another --port" in refused(capsys, "--port", str(taken.getsockname()[1]))
+        assert "choose another port" in refused(capsys, "--port", str(taken.getsockname()[1]))
     monkeypatch.setattr(serve, "find_spec", lambda name: None)
     assert "pip install -r requirements/serve.txt" in refused(capsys)
 

@@ -15,9 +15,9 @@ from utils.audio.io import Waveform, read
 from utils.audio.mel import SYNTHESIZER_MEL, SYNTHESIZER_MEL_22K
 from utils.audio.watermark import mark
 from utils.config import to_dict
-from utils.errors import CloningError
+from utils.errors import CloningError, MismatchError
 from utils.weights.checkpoint import Header, load_weights, save_weights
-from voice_cloner import MismatchError, VoiceCloner, pick_device
+from voice_cloner import VoiceCloner, pick_device
 from web.work import explain
 
 CLIP = ROOT / "samples" / "austen_0890.wav"

@@ -276,7 +276,7 @@ def test_a_transformer_wants_durations(tmp_path):
 
 
 def test_with_teacher_forcing_it_is_as_long_as_the_recording(spoken):
-    tokens = np.array(spoken.tokens("See it."))
+    tokens = np.array(spoken.encode("See it.").tokens)
     durations = np.array([3] * (len(tokens) - 1) + [0])
     mel = np.zeros((80, durations.sum()), np.float32)
     prosody = np.zeros((len(tokens), 3), np.float32)

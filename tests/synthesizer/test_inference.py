@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from synthesizer.config import FlowConfig, ParallelConfig, SynthesizerConfig, TacotronConfig
-from synthesizer.inference import MAX_TOKENS, Synthesizer
+from synthesizer.inference import Synthesizer
 from synthesizer.models.alignment_quality import MAX_FORWARD, AlignmentQuality
 from synthesizer.models.parallel import Parallel, shifted
 from synthesizer.models.tacotron.network import Tacotron
 from synthesizer.speech import KEPT_FRAMES, SpeechOptions, after, silent_ends
+from synthesizer.text.encoding import MAX_TOKENS
 from synthesizer.text.processor import TextProcessor
 from utils.audio.mel import SYNTHESIZER_MEL
 from utils.config import to_dict
@@ -203,7 +204,7 @@ def test_five_hundred_words_come_out_whole(parallel, voice):
 
 
 def test_marks_become_pauses_for_models_of_aligned_speech(parallel):
-    symbols = parallel.text.decode(parallel.tokens("See; it! Now?"))
+    symbols = parallel.text.decode(parallel.encode("See; it! Now?").tokens)
     assert symbols == ["SIL", "S", "IY", ",", "IH", "T", ",", "N", "AW", "SIL", "~"]
 
 

@@ -36,12 +36,12 @@ class Progress:
                 content = json.loads(self.path.read_text(encoding="utf-8"))
                 steps, self.done = content["steps"], content["done"]
             except (ValueError, KeyError, TypeError) as error:
-                raise CloningError(f"{self.path}: damaged: delete the folder {out} or give another --out") from error
+                raise CloningError(f"{self.path}: damaged: delete the folder {out} or choose another") from error
             if steps != wanted:
                 name = next(name for name in {**steps, **wanted} if steps.get(name) != wanted.get(name))
                 raise CloningError(
-                    f"{out}: was begun with another plan (differs in {name!r}): repeat that command, or give another "
-                    "--out"
+                    f"{out}: was begun with another plan (differs in {name!r}): repeat that command, or choose "
+                    "another folder"
                 )
         self.steps = wanted
 
@@ -56,7 +56,7 @@ class Progress:
             write_text(self.path, json.dumps({"steps": self.steps, "done": self.done}, indent=1) + "\n")
         except OSError as error:
             raise CloningError(
-                f"{self.path.parent}: cannot write here: {error.strerror}; choose another --out"
+                f"{self.path.parent}: cannot write here: {error.strerror}; choose another folder"
             ) from error
 
 

@@ -39,7 +39,7 @@ def pack(
     pack, parts there already, a file larger than a part.
     """
     if other := sorted(out.glob("part_*.tar.gz")):
-        raise CloningError(f"{other[0]}: there are parts already: choose another --out, or delete them")
+        raise CloningError(f"{other[0]}: there are parts already: choose another folder, or delete them")
     waiting = iter(_members(corpora, (*set_aside, *exclude)))
     member = next(waiting, None)
     parts: list[Path] = []
@@ -94,7 +94,7 @@ def _fill(raw: BinaryIO, member: _Member | None, waiting: Iterator[_Member], num
                 name, data = member
                 if raw.tell() + len(data) + SLACK > limit:
                     if count == 0:
-                        raise CloningError(f"{name} has {len(data) / 1e6:.1f} MB: give a larger --part-mb")
+                        raise CloningError(f"{name} has {len(data) / 1e6:.1f} MB: give a larger size of parts")
                     following = member
                     break
                 _add(archive, name, data)

@@ -241,7 +241,7 @@ def _in_pool(task: _Task, shards: Iterator[_Shard], jobs: int) -> Generator[_Mad
                 yield from [future.result() for future in finished]
         except BrokenProcessPool as error:
             raise CloningError(
-                f"a worker process died, perhaps for want of memory: run again to go on, with fewer than --jobs {jobs}"
+                f"a worker process died, perhaps for want of memory: run again to go on, with fewer than {jobs} jobs"
             ) from error
         finally:  # after an error or Ctrl-C: the shards in hand are finished, no other is begun
             pool.shutdown(wait=False, cancel_futures=True)
@@ -251,7 +251,7 @@ def _on_cluster(task: _Task, scheduler: str, cut: Callable[[int], Iterator[_Shar
     try:
         from distributed import Client, KilledWorker, as_completed
     except ImportError as error:
-        raise require_package("distributed", "--scheduler", "requirements/cluster.txt") from error
+        raise require_package("distributed", "a Dask cluster", "requirements/cluster.txt") from error
     try:
         client = Client(scheduler, timeout=20)
     except (OSError, TimeoutError, ValueError) as error:
@@ -294,7 +294,9 @@ def _follow(results: Generator[_Made, None, None], root: Path, bar: tqdm, counte
     with closing(results):
         for made in results:
             if not (root / "shards" / f"{made.name}.jsonl").is_file():
-                raise CloningError(f"{root}: a worker's shard did not arrive here; --out must be on a shared disk")
+                raise CloningError(
+                    f"{root}: a worker's shard did not arrive here: the folder must be on a disk that all workers share"
+                )
             seconds, skipped = seconds + made.seconds, skipped + made.skipped
             if not counted:
                 bar.update(made.kept + made.skipped)
@@ -325,12 +327,12 @@ def _check_settings(root: Path, kind: str, header: dict[str, Any]) -> None:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise CloningError(f"{path}: damaged: {error}; delete the folder {root}, or give another --out") from error
+            raise CloningError(f"{path}: damaged: {error}; delete the folder {root}, or choose another") from error
         if different := sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k)):
             k = different[0]
             raise CloningError(
                 f"{root} was made with other settings ({', '.join(different)}): {k} was {found.get(k)!r}, "
-                f"now {wanted.get(k)!r}; give another --out, or delete it"
+                f"now {wanted.get(k)!r}; choose another folder, or delete it"
             )
         return
     write_text(path, json.dumps(wanted, indent=1) + "\n")

@@ -18,7 +18,7 @@ UNMEASURED = 5  # steps at first, in which memory is found and kernels are chose
 def profile(task: Task, config: TrainingConfig, steps: int, *, device: str = "auto") -> list[str]:
     """Train `steps` steps after a few that do not count, and say in words how fast they were. Writes nothing."""
     if steps < 1:
-        raise CloningError(f"--profile {steps}: give a number of steps of at least 1")
+        raise CloningError(f"a profile of {steps} steps: give at least 1")
     run = Run(task, config, Path(), device)
     run.prepare()
     device = run.accelerator.device.type

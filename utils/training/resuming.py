@@ -37,7 +37,7 @@ def read_state(path: Path, task: Task, optimizers: Mapping[str, Optimizer]) -> d
         raise _unfit(path, "model")
     if differing := changed(task.renamed(state["model"]), task.config):
         raise CloningError(
-            f"{path.parent}: holds a run of another model (differs in {sorted(differing)}): choose another --out"
+            f"{path.parent}: holds a run of another model (differs in {sorted(differing)}): choose another folder"
         )
     state.setdefault("unvalidated", False)  # older runs have none
     for name, (kinds, least, most) in NUMBERS.items():
@@ -115,5 +115,5 @@ def _moments_fit(kept: Any, parameter: Tensor) -> bool:
 def _unfit(path: Path, what: str) -> CloningError:
     return CloningError(
         f"{path}: damaged, or of another version: {what} is missing or not what a training saves; "
-        "delete it to begin anew, or choose another --out"
+        "delete it to begin anew, or choose another folder"
     )

@@ -23,14 +23,14 @@ def begin_from(path: str | Path, task: Task, module: nn.Module) -> list[str]:
     theirs, ours = (_architecture(config) for config in (source.config, task.config))
     if theirs and theirs != ours:
         raise CloningError(
-            f"{path}: its architecture is {theirs}, that of this run is {ours}: give a --config of architecture "
-            f"{theirs}, or leave out --from"
+            f"{path}: its architecture is {theirs}, that of this run is {ours}: choose settings with "
+            f"architecture {theirs}, or begin without it"
         )
     fresh = warm_start(module, source.state)
     if {name for name, value in module.state_dict().items() if value.ndim > 1} <= set(fresh):
         raise CloningError(
-            f"{path}: none of its matrices fits this run's network: give the --config that it was trained with, or "
-            "leave out --from"
+            f"{path}: none of its matrices fits this run's network: choose the settings that it was trained with, "
+            "or begin without it"
         )
     return fresh
 

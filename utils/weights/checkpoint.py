@@ -273,7 +273,7 @@ def _base_state(path: Path, base: dict[str, Any], chain: int) -> dict[str, Tenso
     if not found.is_file():
         raise CloningError(f"{path}: holds only what differs from {found}, which is missing: put it back")
     if chain == _LONGEST_CHAIN:
-        raise CloningError(f"{path}: its base has a base, and so on, {_LONGEST_CHAIN} times: export it without --base")
+        raise CloningError(f"{path}: its base has a base, and so on, {_LONGEST_CHAIN} times: export it without a base")
     checkpoint = _load_ours(found, chain + 1)
     if checkpoint.fingerprint != base["fingerprint"]:
         raise CloningError(

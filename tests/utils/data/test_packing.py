@@ -87,7 +87,7 @@ def test_an_archive_cannot_write_outside(tmp_path):
 
 
 def test_what_cannot_be_packed_is_said(corpus, tmp_path):
-    with pytest.raises(CloningError, match="give a larger --part-mb"):
+    with pytest.raises(CloningError, match="give a larger size of parts"):
         pack([corpus], tmp_path / "small", 70_000 - 2**12)
     assert not list((tmp_path / "small").glob("*"))
     with pytest.raises(CloningError, match="everybody is set aside"):

@@ -209,7 +209,7 @@ def test_a_profile_says_how_fast_and_writes_nothing(tmp_path, monkeypatch):
     assert "3 steps in" in lines[0] and "steps/s" in lines[0] and "items/s" in lines[0]
     assert lines[1].startswith("waiting for data ")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(CloningError, match="--profile 0"):
+    with pytest.raises(CloningError, match="profile of 0 steps"):
         profile(Toy(), settings_for(4), 0)
     with pytest.raises(CloningError, match=f"ended after 4 steps: give it more than {UNMEASURED}"):
         profile(Toy(), settings_for(4), 3, device="cpu")
