@@ -20,7 +20,7 @@ import numpy as np
 
 from utils.audio.io import Waveform
 from utils.errors import CloningError
-from utils.files import write_text
+from utils.files import atomic_path, write_text
 from voice_cloner import Cloning
 from web.work import Settings, wav_file
 
@@ -141,12 +141,13 @@ def keep(take: Take) -> Take:
     """
     stem, folder = f"{take.id}_{take.stem}", FOLDER
     path = folder / f"{stem}.wav"
+    said = json.dumps({"kind": _KIND, **facts(take)}, indent=1, ensure_ascii=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(take.bytes)
-    except OSError as error:
-        raise CloningError(f"the take cannot be kept in {folder}: {error.strerror}") from error
-    write_text(folder / f"{stem}.json", json.dumps({"kind": _KIND, **facts(take)}, indent=1, ensure_ascii=False) + "\n")
+        with atomic_path(path) as partial:
+            partial.write_bytes(take.bytes)
+        write_text(folder / f"{stem}.json", said + "\n")
+    except CloningError as error:
+        raise CloningError(f"the take cannot be kept: {error}") from error
     return replace(take, wav=path)
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from utils.files import atomic_path
 from utils.native import build
 from utils.scripts import exit_code
 from utils.weights.checkpoint import Header, save_training_state, save_weights
+from web import takes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process's files")
 LIMITED = """
@@ -72,17 +74,20 @@ def test_training_goes_on_after_a_full_disk(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_what_libraries_say_of_a_full_disk(tmp_path):
+def test_what_libraries_say_of_a_full_disk(tmp_path, monkeypatch):
     import resource
     import signal
 
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     many = {"a": torch.zeros(100_000)}
+    monkeypatch.setattr(takes, "FOLDER", tmp_path)
+    take = takes.Take(**{field.name: "" for field in fields(takes.Take)} | {"wav": bytes(200_000)})
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         for write in (
             lambda: save_weights(tmp_path / "w", Header("encoder", {}), many),
             lambda: save_training_state(tmp_path / "s", many),
+            lambda: takes.keep(take),
         ):
             with pytest.raises(CloningError, match=r"cannot write .*free"):
                 write()
