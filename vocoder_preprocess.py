@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     selection.add_arguments(parser)
     parser.add_argument(
         "--synthesizer", type=user_path, metavar="CHECKPOINT",
-        help="store what this synthesizer predicts, led by the recordings of its own set (given as CORPUS)",
+        help="store what this synthesizer predicts, teacher-forced by the recordings of its own set (given as CORPUS)",
     )  # fmt: skip
     parser.add_argument(
         "--exclude",

@@ -47,7 +47,7 @@ class JobAnswer(Response):
             await self._send(send, b"", more=False)
         except _GoneError:
             pass
-        except Exception as error:
+        except Exception as error:  # a fault of ours too: who asks gets an answer, and the server goes on
             if not begun:
                 await as_api_error(error, self.param).response()(scope, receive, send)
             elif not isinstance(error, ApiError):

@@ -65,7 +65,7 @@ class Job:
                     return
                 if piece:
                     self._put(piece)
-        except Exception as error:
+        except Exception as error:  # raised again where the answer is sent
             self._put(error)
         else:
             self._put(_END)

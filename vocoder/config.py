@@ -98,7 +98,7 @@ class HifiGanConfig:
     upsample_kernels: tuple[int, ...] = (11, 11, 8, 4)
     resblock_kernels: tuple[int, ...] = (3, 7, 11)
     resblock_dilations: tuple[int, ...] = (1, 3, 5)
-    source: bool = False  # it hears pulses and noise beside the mel, made as `source_filter` says
+    source: bool = False  # it gets pulses and noise beside the mel, made as `source_filter` says
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -131,7 +131,7 @@ class VocoderConfig:
 
     @property
     def sourced(self) -> bool:
-        """Whether the network hears pulses and noise, and finds their pitch."""
+        """Whether the network gets pulses and noise, and finds their pitch."""
         return self.architecture == "source_filter" or (self.architecture == "hifigan" and self.hifigan.source)
 
     def __post_init__(self) -> None:

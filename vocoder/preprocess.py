@@ -19,7 +19,7 @@ from utils.errors import CloningError
 KIND = "vocoder"
 PEAK = 0.9
 
-# What a synthesizer makes of a clip when it is led by the true frames: the samples that it learned from (T,) float32
+# What a synthesizer makes of a clip when it is teacher-forced: the samples that it learned from (T,) float32
 # and the mel that it predicts for them, (F, M) with F = 1 + T // hop. Picklable: it is called in worker processes.
 TeacherForced = Callable[[Clip], tuple[np.ndarray, np.ndarray]]
 

@@ -137,18 +137,17 @@ class Parallel(AcousticModel):
         self.register_buffer("mel_mean", torch.zeros(n_mels))
         self.register_buffer("mel_std", torch.ones(n_mels))
         if config.emotion.adapt:
-            self._keep_what_is_said()
+            self._freeze_but_conditioning()
 
-    def _keep_what_is_said(self) -> None:
-        """Freeze symbols, convolutional blocks and all that hears a voice: of those, training changes only how they are
-        conditioned."""
+    def _freeze_but_conditioning(self) -> None:
+        """Freeze symbols, convolutional blocks and what encodes a voice: training changes how they are conditioned."""
         stacks = [self.encoder, self.decoder, *([self.flow.stack] if self.flow is not None else [])]
         for stack in stacks:
             stack.freeze_blocks()
         self.embedding.requires_grad_(False)
-        hearing = ("guess", "listener", "prompt", "text_prompt", "frame_prompt", "prompt_voice")
+        of_voice = ("guess", "listener", "prompt", "text_prompt", "frame_prompt", "prompt_voice")
         for name, part in self.named_children():
-            if name in hearing:
+            if name in of_voice:
                 part.requires_grad_(False)
 
     def forward(self, batch: ParallelBatch) -> ParallelOutput:

@@ -175,7 +175,7 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         )
 
     def forward(self, batch: AutoregressiveBatch) -> AutoregressiveOutput:
-        """Teacher forcing of a batch, whose targets say which token each step speaks."""
+        """Teacher forcing of a batch (`AutoregressiveBatch`), whose targets say which token each step speaks."""
         dropout, emotion = ItemDropout(batch["seeds"], batch["mel"].device), None
         if self.emotion is not None:
             emotion = self.emotion(batch["emotion"], batch["mel"], batch["mel_lengths"], batch["seeds"])

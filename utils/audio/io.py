@@ -34,16 +34,14 @@ _DC = 0.01  # of the level, from which on a mean is an offset; a voice's own is 
 _DRIFT = 0.3  # of the level, from which on what is slower than 20 Hz is taken out too
 _DC_SECONDS = 0.5  # in less, half a period of a voice may look like an offset
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
-_FORMATS: dict[
-    str, tuple[str, dict[str, str]]
-] = {  # by suffix: container, and encoding by its bits ("" where it has none)
+# By suffix: container, and encoding by its bits ("" where it has none)
+_FORMATS: dict[str, tuple[str, dict[str, str]]] = {
     ".wav": ("WAV", {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}),
     ".flac": ("FLAC", {"16": "PCM_16", "24": "PCM_24"}),
     ".ogg": ("OGG", {"": "VORBIS"}),
     ".opus": ("OGG", {"": "OPUS"}),
     ".mp3": ("MP3", {"": "MPEG_LAYER_III"}),
 }
-BITS = ("16", "24", "float")
 RATES = (8000, 192_000)  # Hz, of what is written
 _RATES_OF = {
     "OPUS": OPUS_RATES,

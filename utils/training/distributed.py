@@ -38,6 +38,7 @@ def gather_rows(x: Tensor) -> Tensor:
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:
+        """x (B, ...) -> (B * world, ...)"""
         parts = [torch.empty_like(x) for _ in range(world_size())]
         dist.all_gather(parts, x.contiguous())
         return torch.stack(parts, dim=1).flatten(0, 1)

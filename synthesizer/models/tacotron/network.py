@@ -106,7 +106,7 @@ class Tacotron(AutoregressiveModel[TacotronMemory]):
     def forward(
         self, batch: AutoregressiveBatch, randomness: Randomness | None = None, forced_alignment: bool = False
     ) -> AutoregressiveOutput:
-        """Teacher forcing of a batch.
+        """Teacher forcing of a batch; shapes as in `AutoregressiveBatch`.
 
         forced_alignment: the decoder also gets the token that it has just spoken (the batch's targets). Then no step
         waits for the one before, and all are made at once.
