@@ -22,7 +22,6 @@ import utils  # isort: skip  # noqa: F401  settles how threads wait, before torc
 import torch
 
 from references import Clip, read_clips
-from synthesizer.models.parallel import Parallel
 from synthesizer.speech import SpeechOptions, Synthesis
 from synthesizer.spoken import SpokenClip, clip_with_words, clip_without_words
 from synthesizer.training.adaptation import Adaptation
@@ -118,15 +117,14 @@ def hear(cloner: VoiceCloner, voice: Voice) -> Heard:
 
 
 def _misheard(cloner: VoiceCloner, piece: Synthesis) -> float:
-    network = cloner.synthesizer.network
-    if not isinstance(network, Parallel) or network.listener is None:
+    with torch.inference_mode():
+        mel = torch.from_numpy(piece.mel.T).to(cloner.synthesizer.device)[None]
+        logits = cloner.synthesizer.network.frame_symbols(mel)
+    if logits is None:
         return float("nan")
     ids = torch.tensor([cloner.synthesizer.text.table.ids[symbol] for symbol in piece.tokens])
     wanted = ids[torch.from_numpy(piece.alignment.argmax(axis=1))]
-    with torch.inference_mode():
-        mel = network.normalized(torch.from_numpy(piece.mel.T).to(cloner.synthesizer.device)[None])
-        found = network.listener(mel, torch.ones_like(mel[..., :1], dtype=torch.bool)).symbols[0].argmax(dim=1).cpu()
-    return float((found != wanted).float().mean())
+    return float((logits[0].argmax(dim=1).cpu() != wanted).float().mean())
 
 
 def _spoken(cloner: VoiceCloner, clips: Sequence[Clip], texts: Sequence[str | None]) -> list[SpokenClip]:

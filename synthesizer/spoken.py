@@ -15,7 +15,6 @@ import torch
 from synthesizer.data import alignments as align
 from synthesizer.features import level, prosody, without_pauses
 from synthesizer.inference import Synthesizer
-from synthesizer.models.parallel import Parallel
 from synthesizer.text.symbols import END, PAD, PAUSE, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.audio.mel import mel_spectrogram
 from utils.audio.pitch import pitch
@@ -52,16 +51,16 @@ def clip_with_words(synthesizer: Synthesizer, samples: np.ndarray, row: dict[str
 
 def clip_without_words(synthesizer: Synthesizer, samples: np.ndarray) -> SpokenClip:
     """samples (T,) at the mel's rate. Raises CloningError: silence; a synthesizer without a frame classifier."""
-    network, config = synthesizer.network, synthesizer.mel
-    if not isinstance(network, Parallel) or network.listener is None:
-        raise CloningError(
-            "this synthesizer finds no phones in a recording: give the words of each clip, or take another synthesizer"
-        )
+    config = synthesizer.mel
     samples = without_pauses(level(samples, config.sample_rate), config.sample_rate)
     mel = mel_spectrogram(torch.from_numpy(samples), config).T.numpy()
     with torch.no_grad():
-        normal = network.normalized(torch.from_numpy(mel).to(synthesizer.device)[None])
-        logits = network.listener(normal, torch.ones_like(normal[..., :1], dtype=torch.bool)).symbols[0].cpu()
+        found = synthesizer.network.frame_symbols(torch.from_numpy(mel).to(synthesizer.device)[None])
+    if found is None:
+        raise CloningError(
+            "this synthesizer finds no phones in a recording: give the words of each clip, or take another synthesizer"
+        )
+    logits = found[0].cpu()
     impossible = [synthesizer.text.table.ids[s] for s in (PAD, END, WORD_BOUNDARY, *PAUSES) if s != PAUSE]
     logits[:, impossible] = -torch.inf
     scores = logits.log_softmax(dim=1).numpy()

@@ -88,6 +88,10 @@ class AcousticModel(nn.Module, ABC):
         """log of the mean frames that a phone takes in mel (1, F, M), where `uses_voice_facts`."""
         raise NotImplementedError
 
+    def frame_symbols(self, mel: Tensor) -> Tensor | None:
+        """Logits (B, F, S) of the symbol said in each frame of mel (B, F, M); None for a network that finds none."""
+        return None
+
     def read_prompt(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Reference mels (B, M, R) of lengths (B,) in frames, 0 for none -> tokens (B, K, T) that stand for them in
         `ModelInput.prompt`, and which items have them (B,); None for a network without."""

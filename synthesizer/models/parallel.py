@@ -367,6 +367,12 @@ class Parallel(AcousticModel):
         assert self.listener is not None
         return float(self.listener.pace(self.normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)))
 
+    def frame_symbols(self, mel: Tensor) -> Tensor | None:
+        """Logits (B, F, S) of the symbol said in each frame of mel (B, F, M); None without a listener."""
+        if self.listener is None:
+            return None
+        return self.listener(self.normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)).symbols
+
     def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], text: TextProcessor) -> AlignmentQuality:
         """Planned durations cannot skip; symbols that take no time are not missed."""
         said = alignment.any(dim=0).tolist()
