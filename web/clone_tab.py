@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from synthesizer.speech import PITCHES
 from utils.errors import CloningError
 from web import notes, takes_view, weights, work
 from web.chain import Chain, load
@@ -110,11 +111,18 @@ def _settings(place) -> tuple[Chain, Settings]:
     pause = right.slider(
         "Pauses", 0.0, 3.0, 1.0, 0.1, help="factor of the silences between sentences", key="pause", bind="query-params"
     )
+    pitch = right.slider(
+        "Pitch", *PITCHES, 0.0, 0.5, help="semitones higher or lower", key="pitch", bind="query-params", format="%+g"
+    )
+    volume = right.slider(
+        "Volume", -20.0, 20.0, 0.0, 1.0, help="dB louder or softer; what would clip is scaled down", key="volume",
+        bind="query-params", format="%+g",
+    )  # fmt: skip
     seed = right.number_input(
         "Seed", 0, 2**31 - 1, None, help="the same seed gives the same speech", placeholder="another each time",
         key="seed", bind="query-params",
     )  # fmt: skip
-    return chain, Settings(seed=None if seed is None else int(seed), rate=rate, pause=pause, emotion=emotion)
+    return chain, Settings(None if seed is None else int(seed), rate, pause, emotion, pitch, volume)
 
 
 def _emotion(place, synthesizers: dict[str, str], chosen: str) -> tuple[str | None, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from utils.audio.io import Waveform, to_pcm16
+from utils.audio.io import Waveform, amplified, to_pcm16
 from vocoder.inference import GriffinLimVocoder
 from voice_cloner import Cloning, VoiceCloner
 from web.work import Settings, explain
@@ -46,7 +47,7 @@ class Job:
         self.error = ""
         self.stopped = ""  # where it was told to stop
         self.first_sound = 0.0  # seconds from the start
-        self._started = time.monotonic()
+        self._started, self._gain = time.monotonic(), settings.volume
         self._pieces: deque[tuple[float, int, Waveform]] = deque()
         self._stop, self._sound = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, args=(load, voice), daemon=True)
@@ -82,26 +83,32 @@ class Job:
             self._sound.set()
 
     def _speak(self, cloner: VoiceCloner, voice: Source) -> Cloning:
-        how = self.settings.how()
+        how, cloner = self.settings.how(), self.settings.given_to(cloner)
         if isinstance(cloner.vocoder, GriffinLimVocoder):  # works on the whole
             return cloner.clone(voice, self.text, **how)
         speaking = cloner.follow(voice, self.text, **how)
         count = 0
         for number, piece in enumerate(speaking):
-            now = time.monotonic()
-            self.first_sound = self.first_sound or now - self._started
-            self._pieces.append((now, number, piece))
-            while now - self._pieces[0][0] > SENT_SECONDS:
-                self._pieces.popleft()
             seconds = self.progress.seconds + piece.seconds
             self.progress = replace(self.progress, begun=speaking.begun, sentences=count, seconds=seconds)
-            self._sound.set()
+            self._play(number, piece)
             # counted after the first sound, for a long text takes a moment to read
             count = count or sum(1 for _ in cloner.synthesizer.sentences(self.text))
             if self._stop.is_set():
                 self.stopped = f"stopped in sentence {speaking.begun} of {count}"
                 break
         return speaking.cloning()
+
+    def _play(self, number: int, piece: Waveform) -> None:
+        """Give a piece of sound to the browser, at the volume that was asked for as far as nothing clips."""
+        if piece.peak:
+            self._gain = min(self._gain, -20 * math.log10(piece.peak)) if self._gain > 0 else self._gain
+        now = time.monotonic()
+        self.first_sound = self.first_sound or now - self._started
+        self._pieces.append((now, number, amplified(piece, self._gain)))
+        while now - self._pieces[0][0] > SENT_SECONDS:
+            self._pieces.popleft()
+        self._sound.set()
 
 
 def _base64(wav: Waveform) -> str:

@@ -73,7 +73,9 @@ def length(text: str, rate: float = 1.0) -> str:
     if not count:
         return ""
     seconds = count / CHARACTERS_PER_SECOND / rate
-    lasts = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    number, unit = (seconds, "second") if seconds < 90 else (seconds / 60, "minute")
+    number = max(1, round(number))
+    lasts = f"{number} {unit}{'s' if number > 1 else ''}"
     return f"{count:,} characters, about {lasts} of speech"
 
 

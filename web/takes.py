@@ -22,7 +22,7 @@ from utils.audio.io import Waveform
 from utils.errors import CloningError
 from utils.files import atomic_path, write_text
 from voice_cloner import Cloning
-from web.work import Settings, wav_file
+from web.work import Settings, converted, wav_file
 
 FOLDER = Path("takes")  # in the working directory, where a visitor ticks that takes are kept
 MOST_BYTES = 400 * 2**20  # of sound kept in memory for a visitor; the oldest takes go first
@@ -83,7 +83,10 @@ class Take:
     @property
     def file_name(self) -> str:
         """Of voice and words: `austen_0870_the-quick-brown-fox.wav`."""
-        return f"{self.stem}.wav"
+        return self.file_as("wav")
+
+    def file_as(self, suffix: str) -> str:
+        return f"{self.stem}.{suffix}"
 
     @property
     def stem(self) -> str:
@@ -108,7 +111,7 @@ def of(cloning: Cloning, text: str, settings: Settings, sketch: Sketch, **facts:
         notes=list(cloning.notes),
         sentences=[piece.text for piece in cloning.pieces],
         words=[(span.text, round(span.start, 3), round(span.stop, 3)) for span in cloning.times.words],
-        wav=wav_file(cloning),
+        wav=wav_file(cloning, settings.volume),
         sketch=sketch,
         **facts,
     )
@@ -180,17 +183,17 @@ def remove(take: Take) -> None:
         take.wav.with_suffix(".json").unlink(missing_ok=True)
 
 
-def zipped(takes: Iterable[Take]) -> bytes:
-    """All takes as the bytes of a zip: their wav files, and a table of what they are."""
+def zipped(takes: Iterable[Take], suffix: str = "wav") -> bytes:
+    """All takes as the bytes of a zip: their files, and a table of what they are."""
     buffer, table = io.BytesIO(), io.StringIO()
     rows = csv.writer(table)
-    rows.writerow(["file", "made", "voice", "text", "seed", "rate", "pause", "emotion", "seconds", "similarity"])
+    rows.writerow(["file", "made", "voice", "text", *_HOW, "seconds", "similarity"])
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for number, take in enumerate(reversed(list(takes)), start=1):
-            name = f"{number:03d}_{take.file_name}"
-            file.writestr(name, take.bytes)
+            name = f"{number:03d}_{take.file_as(suffix)}"
+            file.writestr(name, converted(take.bytes, suffix))
             made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(take.made))
-            how = [take.settings.get(key) for key in ("seed", "rate", "pause", "emotion")]
+            how = [take.settings.get(key) for key in _HOW]
             rows.writerow([name, made, take.voice, take.text, *how, f"{take.seconds:.2f}", f"{take.similarity:.3f}"])
         file.writestr("takes.csv", table.getvalue())
     return buffer.getvalue()
@@ -199,26 +202,32 @@ def zipped(takes: Iterable[Take]) -> bytes:
 # Elsewhere
 
 
-def command(take: Take) -> str:
+def command(take: Take, suffix: str = "wav") -> str:
     """The command that makes the same file."""
     words = ["python", "demo_cli.py", "--reference", *take.reference]
-    for name, value in {**take.weights, **_changed(take), "text": take.text, "output": f"out/{take.file_name}"}.items():
+    output = f"out/{take.file_as(suffix)}"
+    for name, value in {**take.weights, **_changed(take), "text": take.text, "output": output}.items():
         words += [f"--{name}", str(value)]
     return shlex.join(words)
 
 
-def python(take: Take) -> str:
+def python(take: Take, suffix: str = "wav") -> str:
     """The lines of Python that make the same file."""
     reference = take.reference[0] if len(take.reference) == 1 else take.reference
-    how = ", ".join([repr(reference), repr(take.text), *_named(_changed(take))])
+    changed = _changed(take)
+    pitch, volume = changed.pop("pitch", None), changed.pop("volume", None)
+    how = ", ".join([repr(reference), repr(take.text), *_named(changed)])
+    sound = f"amplified(cloning.audio, {volume!r})" if volume else "cloning.audio"
     return "\n".join(
         [
-            "from utils.audio.io import write",
+            *(["from synthesizer.speech import SpeechOptions"] if pitch else []),
+            f"from utils.audio.io import {'amplified, ' if volume else ''}write",
             "from voice_cloner import VoiceCloner",
             "",
             f"cloner = VoiceCloner.load({', '.join(_named(take.weights))})",
+            *([f"cloner.defaults = SpeechOptions(pitch={pitch!r})"] if pitch else []),
             f"cloning = cloner.clone({how})",
-            f"write({f'out/{take.file_name}'!r}, cloning.audio, metadata=cloning.tags())",
+            f"write({f'out/{take.file_as(suffix)}'!r}, {sound}, metadata=cloning.tags())",
         ]
     )
 
@@ -242,9 +251,10 @@ def differences(first: Take, second: Take) -> list[tuple[str, str, str]]:
     return rows
 
 
-_LABELS = ("Text", "Voice", "Weights", "Seed", "Rate", "Pauses", "Emotion", "Length", "Similarity")
+_HOW = ("seed", "rate", "pause", "emotion", "pitch", "volume")
+_LABELS = ("Text", "Voice", "Weights", "Seed", "Rate", "Pauses", "Emotion", "Pitch", "Volume", "Length", "Similarity")
 
 
 def _values(take: Take) -> list[str]:
-    how = [str(take.settings.get(key) or "-") for key in ("seed", "rate", "pause", "emotion")]
+    how = [str(take.settings.get(key) or "-") for key in _HOW]
     return [take.text, take.voice, take.chain, *how, f"{take.seconds:.1f} s", f"{take.similarity:.2f}"]

@@ -15,7 +15,7 @@ from web.job import Job
 from web.lines import errors_as_lines, plain
 from web.takes import Take
 from web.voice_input import Chosen
-from web.work import explain
+from web.work import FORMATS, converted, explain
 
 EVERY = 0.4  # seconds, at which a running job is looked at
 FIRST_SOUND = 1.0  # seconds that the page waits for something to hear before it is shown
@@ -110,11 +110,33 @@ def card(take: Take, key: str, stale: str = "") -> None:
         st.warning(plain(note), icon=":material/info:")
     if take.noncommercial:
         st.warning(NONCOMMERCIAL, icon=":material/money_off:")
-    st.download_button(
-        "Download", lambda: take.bytes, take.file_name, "audio/wav", icon=":material/download:", width="stretch",
-        on_click="ignore", key=f"download-{key}",
+    button, choice = st.columns([3, 1], vertical_alignment="bottom")
+    suffix = _format(choice, key)
+    button.download_button(
+        "Download", lambda: converted(take.bytes, suffix), take.file_as(suffix), FORMATS[suffix], width="stretch",
+        icon=":material/download:", on_click="ignore", key=f"download-{key}",
     )  # fmt: skip
     _panels(take, key)
+
+
+def _format(place, key: str) -> str:
+    """The suffix of downloads, one for all takes, chosen beside each button."""
+
+    def chosen() -> None:
+        st.query_params["format"] = st.session_state[f"format-{key}"]
+        st.session_state.format_chosen = True
+
+    suffix = _suffix()
+    st.session_state[f"format-{key}"] = suffix
+    place.selectbox("Format", list(FORMATS), key=f"format-{key}", format_func=str.upper, on_change=chosen)
+    if st.session_state.pop("format_chosen", False):
+        st.rerun()  # the other buttons too
+    return suffix
+
+
+def _suffix() -> str:
+    asked = st.query_params.get("format", "wav")
+    return asked if asked in FORMATS else "wav"
 
 
 def _player(take: Take, key: str) -> None:
@@ -136,8 +158,8 @@ def _panels(take: Take, key: str) -> None:
         with panel, errors_as_lines():
             _pictures(take)
     with st.expander("The same by command or in Python", icon=":material/terminal:"):
-        st.code(takes.command(take), language=None, wrap_lines=True)
-        st.code(takes.python(take), language=None, wrap_lines=True)
+        st.code(takes.command(take, _suffix()), language=None, wrap_lines=True)
+        st.code(takes.python(take, _suffix()), language=None, wrap_lines=True)
     with st.expander("Details", icon=":material/list:"):
         st.table(_details(take), alt="Details of the take", hide_header=True)
 
@@ -168,6 +190,7 @@ def _details(take: Take) -> list[dict[str, str]]:
         "Voice": ", ".join(take.reference),
         "Seed": str(take.seed),
         "Rate and pauses": f"{settings.get('rate')} and {settings.get('pause')}",
+        "Pitch and volume": f"{settings.get('pitch', 0):+g} semitones and {settings.get('volume', 0):+g} dB",
         "Length": f"{take.seconds:.2f} s",
         "First sound after": f"{take.first_sound:.2f} s" if take.first_sound else "the whole was made",
         "Time to make it": f"{take.work_seconds:.2f} s",
@@ -199,8 +222,8 @@ def history() -> None:
     for take in kept if many else kept[:SHOWN]:
         _row(take, first=take is kept[0])
     st.download_button(
-        "All takes as one zip", lambda: takes.zipped(kept), "takes.zip", "application/zip", on_click="ignore",
-        icon=":material/folder_zip:", key="zip",
+        "All takes as one zip", lambda: takes.zipped(kept, _suffix()), "takes.zip", "application/zip",
+        on_click="ignore", icon=":material/folder_zip:", key="zip",
     )  # fmt: skip
 
 

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import math
 import secrets
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from references import MAX_SECONDS
+from utils.audio import decoding
 from utils.audio import io as audio
 from utils.audio.io import Waveform
 from utils.errors import CloningError
-from voice_cloner import Cloning, MismatchError
+from voice_cloner import Cloning, MismatchError, VoiceCloner
 
 log = logging.getLogger(__name__)
+FORMATS = {  # suffixes of what is downloaded
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+}
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
@@ -32,16 +41,24 @@ TEXTS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What the visitor set beside voice and text: keyword arguments of `VoiceCloner.clone`."""
+    """What the visitor set beside voice and text."""
 
     seed: int | None = None
     rate: float = 1.0
     pause: float = 1.0
     emotion: str | None = None
+    pitch: float = 0.0  # semitones higher
+    volume: float = 0.0  # dB louder, of the file
 
     def how(self) -> dict[str, Any]:
-        """The keyword arguments."""
-        return asdict(self)
+        """Keyword arguments of `VoiceCloner.clone`."""
+        return {name: value for name, value in asdict(self).items() if name not in ("pitch", "volume")}
+
+    def given_to(self, cloner: VoiceCloner) -> VoiceCloner:
+        """A cloner of the same models, which all visitors share, with what `clone` has no argument for."""
+        own = copy.copy(cloner)
+        own.defaults = replace(cloner.defaults, pitch=self.pitch)
+        return own
 
 
 def megabytes(seconds: float) -> int:
@@ -76,11 +93,22 @@ def require_text(text: str) -> str:
     raise CloningError("There is nothing to say yet: type a sentence, or take a sample text.")
 
 
-def wav_file(cloning: Cloning) -> bytes:
-    """The bytes of the file that demo_cli.py would write."""
+def wav_file(cloning: Cloning, volume: float = 0.0) -> bytes:
+    """The bytes of the file that demo_cli.py would write; `volume` in dB."""
+    return _file("wav", audio.amplified(cloning.audio, volume), cloning.tags())
+
+
+def converted(data: bytes, suffix: str) -> bytes:
+    """The bytes of a wav file in another of FORMATS, with what the file says of itself."""
+    if suffix == "wav":
+        return data
+    said = decoding.comment(io.BytesIO(data), "clone.wav")
+    return _file(suffix, audio.read(data, sample_rate=None), {"comment": said} if said else {})
+
+
+def _file(suffix: str, wav: Waveform, tags: dict[str, str]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clone.wav"
-        return audio.write(path, cloning.audio, metadata=cloning.tags()).read_bytes()
+        return audio.write(Path(folder) / f"clone.{suffix}", wav, metadata=tags).read_bytes()
 
 
 def explain(error: Exception) -> str:

@@ -625,3 +625,66 @@ def test_without_its_packages_diarization_is_a_line(models, monkeypatch):
     monkeypatch.setitem(sys.modules, "diarization.pipeline", None)
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
     assert not page.exception and not page.error and "package diarization is missing" in page.info[0].value
+
+
+def test_pitch_and_volume_reach_the_file_and_what_is_copied(page, models, monkeypatch, tmp_path):
+    page.number_input(key="seed").set_value(5)
+    plain = results(press(page))[0]
+    page.slider(key="volume").set_value(-6.0)
+    page.slider(key="pitch").set_value(3.0)
+    (take, _) = results(press(page))
+    assert take.settings["pitch"] == 3 and take.settings["volume"] == -6
+    assert ("Pitch", "3.0", "-") in takes.differences(take, plain)
+    monkeypatch.chdir(tmp_path)
+    _, _, *flags = shlex.split(takes.command(take, "flac"))
+    flags[flags.index("--reference") + 1] = str(ROOT / "samples" / "austen_0870.wav")
+    assert demo_cli.main([*flags, "--models", str(models / "default"), "--device", "cpu", "--quiet"]) == 0
+    code = takes.python(take, "flac").replace("load(", f"load({str(models / 'default')!r}, device='cpu'")
+    monkeypatch.chdir(ROOT)
+    exec(code.replace("write('out/", f"write('{tmp_path.as_posix()}/out/py_"), {})
+    ours = soundfile.read(io.BytesIO(take.bytes))[0]
+    for name in (take.file_as("flac"), f"py_{take.file_as('flac')}"):
+        np.testing.assert_allclose(soundfile.read(tmp_path / "out" / name)[0], ours, rtol=0, atol=2e-3)
+    louder = soundfile.read(io.BytesIO(plain.bytes))[0]
+    assert not np.allclose(louder[: len(ours)], ours[: len(louder)], atol=2e-3)
+
+
+def test_the_volume_is_that_of_the_live_sound_too_and_nothing_clips(page):
+    page.number_input(key="seed").set_value(5)
+    peaks = []
+    for volume in (-6.0, 0.0, 20.0):
+        page.slider(key="volume").set_value(volume)
+        press(page)
+        pieces = [piece for *_, piece in page.session_state["asked"].job._pieces]
+        peaks.append(max(piece.peak for piece in pieces))
+    assert peaks[0] == pytest.approx(peaks[1] / 10**0.3, rel=0.02) and peaks[1] < peaks[2] <= 1 + 1e-6
+    assert np.abs(soundfile.read(io.BytesIO(results(page)[0].bytes))[0]).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", work.FORMATS)
+def test_a_take_is_downloaded_in_every_format_with_its_tags(page, suffix):
+    press(page)
+    newest = results(page)[0]
+    box = page.selectbox(key=f"format-player-{newest.id}")
+    assert box.label == "Format"
+    box.set_value(suffix).run()
+    assert page.query_params.get("format", "wav") in (suffix, [suffix])
+    again, name = work.converted(newest.bytes, suffix), newest.file_as(suffix)
+    with soundfile.SoundFile(io.BytesIO(again)) as file:
+        assert "synthetic speech" in file.comment and abs(file.frames / file.samplerate - newest.seconds) < 0.1
+    assert name.endswith(f".{suffix}") and name in takes.command(newest, suffix)
+    with zipfile.ZipFile(io.BytesIO(takes.zipped(results(page), suffix))) as zipped:
+        assert zipped.namelist()[0] == f"001_{name}"
+
+
+def test_a_pitch_that_the_synthesizer_does_not_plan_is_a_line(page, models):
+    folder = save_tiny_models(models / "letters", "tacotron")
+    for stage in ("encoder", "vocoder"):
+        (folder / f"{stage}.safetensors").unlink()
+    try:
+        page.run()
+        page.selectbox(key="synthesizer").set_value("Tacotron (letters)")
+        page.slider(key="pitch").set_value(3.0)
+        assert "leave pitch out" in lines(press(page)) and not results(page)
+    finally:
+        shutil.rmtree(folder)
