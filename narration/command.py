@@ -45,7 +45,7 @@ def speak_script(cloner: VoiceCloner, args: argparse.Namespace, lines: list[scri
             cloner.embed_reference(voice)
         except CloningError as error:
             raise CloningError(f"voice {name or 'of the narrator'}: {error}") from error
-    seconds = _narrator(cloner, args).script(voices, lines, args.output, args.seed, args.only)
+    seconds = _narrator(cloner, args).script(voices, lines, args.output, args.seed, args.only).seconds
     if not args.quiet:
         print(f"{args.output}: {seconds:.2f} s of speech, {len(lines)} lines")
 

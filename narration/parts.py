@@ -122,9 +122,9 @@ def join(
     Each part begins at a whole number of the watermark's periods (0.256 s), so that their marks count together and no
     part depends on those before it. Raises CloningError for what cannot be read or written.
     """
-    first = _load(paths[0][0])
+    first = load_part(paths[0][0])
     rate = sample_rate or audio.writable_rate(output, first.sample_rate)
-    peak = max(audio.amplified(_load(path), volume).peak for path, _ in paths)
+    peak = max(audio.amplified(load_part(path), volume).peak for path, _ in paths)
     gain = volume - max(0.0, 20 * math.log10(max(peak, 1e-9)))
     seconds = 0.0
 
@@ -146,8 +146,8 @@ def _write(path: Path, pieces: Iterable[np.ndarray], rate: int, metadata: dict[s
             raise cannot_write(path, watched.error)
 
 
-def _load(path: Path) -> Waveform:
-    """As it was written, to the bit."""
+def load_part(path: Path) -> Waveform:
+    """A kept part as it was written, to the bit. Raises CloningError for a damaged one."""
     import soundfile
 
     try:
@@ -160,17 +160,17 @@ def _load(path: Path) -> Waveform:
 def _laid_out(paths: list[tuple[Path, float]], rate: int, gain: float) -> Iterator[np.ndarray]:
     """Samples (T,) of each part with the silence after it."""
     for index, (path, pause) in enumerate(paths):
-        wav = audio.amplified(_load(path), gain)
+        wav = audio.amplified(load_part(path), gain)
         if wav.sample_rate != rate:
             raise CloningError(
                 f"{path}: made at {wav.sample_rate} Hz, others at {rate} Hz: remove its folder, start anew"
             )
         yield wav.samples
         if index + 1 < len(paths):
-            yield np.zeros(_silence(len(wav), pause, rate), np.float32)
+            yield np.zeros(silence(len(wav), pause, rate), np.float32)
 
 
-def _silence(samples: int, pause: float, rate: int) -> int:
+def silence(samples: int, pause: float, rate: int) -> int:
     """Samples of silence after a part, so that the next one begins with a period of the mark."""
     periods = round((samples / rate + pause) * RATE / PERIOD)
     periods = max(periods, math.ceil(samples / rate * RATE / PERIOD))

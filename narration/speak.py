@@ -19,9 +19,19 @@ from utils.errors import CloningError
 from utils.files import write_text
 from utils.version import VERSION
 from utils.voice import Voice
-from voice_cloner import VoiceCloner, file_tags
+from voice_cloner import Cloning, VoiceCloner, file_tags
 
 SECTION = 20  # sentences of a part: some 80 s
+After = Callable[[Line, Path, Cloning | None], bool]
+
+
+@dataclass(frozen=True)
+class Narrated:
+    """A script that was spoken: its seconds, its seed, and the seeds of lines that have their own, by number."""
+
+    seconds: float
+    seed: int
+    own: dict[int, int]
 
 
 @dataclass
@@ -55,7 +65,9 @@ class Narrator:
             factor = 1.0 if section[-1].asked else self.how.get("pause", 1.0) / self.how.get("rate", 1.0)
             pause = section[-1].pause_s * factor
             spoken += sum(len(sentence.text) for sentence in section)
-            path, new = parts.keep(self._part(number, voice, section, self.how | {"seed": seed}, notes))
+            how = self.how | {"seed": seed}
+            part = self._part(number, voice, section, how, lambda cloning: notes.update(_notes(cloning)))
+            path, new = parts.keep(part)
             made.append((path, pause))
             self.tell(f"part {number}, {min(99, 100 * spoken // len(text))}%: {'made' if new else 'kept'}")
         seconds = self._join(made, output, seed)
@@ -70,12 +82,15 @@ class Narrator:
         output: Path,
         seed: int | None = None,
         only: int | None = None,
-    ) -> float:
-        """Lines of a script, each in its voice and at the same level, to `output`; the seconds of it come back.
+        after: After | None = None,
+    ) -> Narrated:
+        """Lines of a script, each in its voice and at the same level, to `output`.
 
         Each line has a seed of its own, by its number. Lines are kept in `OUTPUT.parts`: those that have not changed
         are not made again. `only`: make that line anew, with `seed` as its own if one is given, and leave all others as
-        they are. Raises CloningError as `VoiceCloner.clone`, and where `only` is no line or others are missing.
+        they are. `after` is given each line with its file, and its Cloning if it was made now; where it returns False,
+        what is there so far is joined. Raises CloningError as `VoiceCloner.clone`, and where `only` is no line or
+        others are missing.
         """
         parts = Parts(_folder(output))
         if only is not None:
@@ -83,23 +98,36 @@ class Narrator:
         main, own = _seeds(parts.folder, seed, only)
         made: list[tuple[Path, float]] = []
         notes: dict[str, None] = {}
+        stopped = False
         for line in lines:
             path = parts.find(line.number) if only not in (None, line.number) else None
+            clonings: list[Cloning] = []
             if path is None:
                 how = self.how | {"seed": own.get(line.number, line_seed(main, line.number))}
                 how = with_emotion(how, line.emotion)
-                path, new = parts.keep(self._part(line.number, voices[line.voice], line.text, how, notes))
+                part = self._part(line.number, voices[line.voice], line.text, how, clonings.append)
+                path, new = parts.keep(part)
                 self.tell(f"line {line.number}: {'made' if new else 'kept'}")
             made.append((path, line.pause))
+            notes.update(_notes(*clonings))
+            if after and not after(line, path, clonings[0] if clonings else None):
+                stopped = True
+                break
         seconds = self._join(made, output, main)
-        parts.clear(path for path, _ in made)
+        if not stopped:
+            parts.clear(path for path, _ in made)
         self._told(notes)
-        return seconds
+        return Narrated(seconds, main, own)
 
     def _part(
-        self, number: int, voice: Voice, text: str | list[Sentence], how: dict[str, Any], notes: dict[str, None]
+        self,
+        number: int,
+        voice: Voice,
+        text: str | list[Sentence],
+        how: dict[str, Any],
+        heard: Callable[[Cloning], None],
     ) -> Part:
-        """One clone; of a line of a script (a str), at the level of all lines."""
+        """One clone; of a line of a script (a str), at the level of all lines. `heard` is given it once it is made."""
         cloner, line = self.cloner, isinstance(text, str)
         words = text if isinstance(text, str) else [f"{s.said} {s.pause_s}" if s.asked else str(s.said) for s in text]
 
@@ -108,7 +136,7 @@ class Narrator:
                 cloning = cloner.clone(voice, text, **how)
             except CloningError as error:
                 raise CloningError(f"{'line' if line else 'part'} {number}: {error}") from error
-            notes.update(dict.fromkeys(cloning.notes))
+            heard(cloning)
             return level_matched(cloning.audio) if line else cloning.audio
 
         return Part(
@@ -122,6 +150,10 @@ class Narrator:
     def _told(self, notes: dict[str, None]) -> None:
         for note in notes:
             self.tell(f"note: {note}")
+
+
+def _notes(*clonings: Cloning) -> dict[str, None]:
+    return dict.fromkeys(note for cloning in clonings for note in cloning.notes)
 
 
 def _sections(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
+
 import streamlit as st
 
 from synthesizer.speech import PITCHES
 from utils.errors import CloningError
-from web import notes, takes_view, weights, work
+from utils.library import Library
+from web import notes, script, takes_view, weights, work
 from web.chain import Chain, load
 from web.job import Job
-from web.lines import errors_as_lines
+from web.lines import errors_as_lines, plain
 from web.takes_view import Asked
 from web.voice_input import Chosen, choose
 from web.work import Settings
 
 STAGES = ("encoder", "synthesizer", "vocoder")
+HINT = "Type a sentence, or paste a whole story."
+SCRIPT_HINT = "[lucy] Good morning!\n[henry] Good morning, Lucy."
 NO_EMOTION = "as it comes"
 LONGEST_IN_ADDRESS = 1000  # characters of a text that the page's address holds
 
@@ -44,6 +49,9 @@ def _button(chain: Chain, voice: Chosen | None, settings: Settings) -> None:
     busy = asked is not None and not asked.taken and not asked.job.done
     if st.button("Clone", type="primary", icon=":material/graphic_eq:", width="stretch", key="clone", disabled=busy):
         st.session_state.pop("asked", None)
+        if st.session_state.script:
+            st.session_state.asked = _script_asked(chain, voice, settings)
+            return
         if voice is None:
             raise CloningError("There is no voice yet: choose a sample, a file or the microphone above.")
         if not voice.agreed:
@@ -51,6 +59,17 @@ def _button(chain: Chain, voice: Chosen | None, settings: Settings) -> None:
         text = work.require_text(st.session_state.text)
         cloner = load(chain)
         st.session_state.asked = Asked(Job(lambda: cloner, voice.source, text, settings), voice, chain)
+
+
+def _script_asked(chain: Chain, voice: Chosen | None, settings: Settings) -> Asked:
+    text = work.require_text(st.session_state.text)
+    cast, voices = script.cast(text, voice, weights.emotions(chain.synthesizer))
+    cloner = load(chain)
+    workshop = st.session_state.setdefault("workshop", script.Workshop())
+    history = st.session_state.get("takes")
+    same = history and history[0].script and not _stale(chain, voices, settings)
+    seed = secrets.randbelow(2**31) if same and settings.seed is None else settings.seed  # pressed again: all anew
+    return Asked(script.ScriptJob(lambda: cloner, cast, text, settings, workshop, seed), voices, chain)
 
 
 def _stale(chain: Chain, voice: Chosen | None, settings: Settings) -> str:
@@ -61,7 +80,7 @@ def _stale(chain: Chain, voice: Chosen | None, settings: Settings) -> str:
     take = history[0]
     made = Settings(**{**take.settings, "seed": settings.seed if settings.seed is None else take.settings["seed"]})
     changed = {
-        "text": st.session_state.text.strip() != take.text,
+        "text": (st.session_state.text.strip(), st.session_state.script) != (take.text, take.script),
         "voice": voice is not None and voice.key != take.voice_key,
         "settings": settings != made or chain.name != take.chain,
     }
@@ -72,11 +91,15 @@ def _text() -> None:
     """The text box; its content is `st.session_state.text`."""
     if "text" not in st.session_state:
         st.session_state.text = st.query_params.get("text", "")[:LONGEST_IN_ADDRESS]
-    st.text_area("What to say", key="text", height=150, placeholder="Type a sentence, or paste a whole story.")
+    box = st.container()
+    several = st.toggle("A script of several voices", key="script", bind="query-params", help=script.HELP)
+    box.text_area("What to say", key="text", height=150, placeholder=SCRIPT_HINT if several else HINT)
     text = st.session_state.text
     st.caption(notes.length(text, st.session_state.get("rate", 1.0)) or "Any length; English only.")
     if note := notes.of_text(text):
         st.warning(note, icon=":material/translate:")
+    if several:
+        st.caption(plain(f"Voices: {', '.join(Library().names()) or 'none are kept yet'}."))
     st.button("Fill in a sample text", icon=":material/edit_note:", on_click=_next_text, key="fill")
     if text and len(text) <= LONGEST_IN_ADDRESS:
         st.query_params["text"] = text
@@ -85,6 +108,9 @@ def _text() -> None:
 
 
 def _next_text() -> None:
+    if st.session_state.get("script"):
+        st.session_state.text = script.sample()
+        return
     now = st.session_state.get("text", "")
     following = work.TEXTS.index(now) + 1 if now in work.TEXTS else 0
     st.session_state.text = work.TEXTS[following % len(work.TEXTS)]
@@ -100,7 +126,8 @@ def _settings(place) -> tuple[Chain, Settings]:
             (left, middle, middle), ("Speaker encoder", "Synthesizer", "Vocoder"), STAGES, strict=True
         )
     )
-    emotion, synthesizer = _emotion(place, found["synthesizer"], synthesizer)
+    asked = st.session_state.script and bool(script.emotions(st.session_state.text))
+    emotion, synthesizer = _emotion(place, found["synthesizer"], synthesizer, asked)
     paths = (found["encoder"][encoder], found["synthesizer"][synthesizer], found["vocoder"][vocoder])
     mismatch = "Go on with stages that were not trained for each other; they may sound wrong."
     allow = left.checkbox("Allow stages that do not fit", help=mismatch, key="mismatch")
@@ -125,8 +152,11 @@ def _settings(place) -> tuple[Chain, Settings]:
     return chain, Settings(None if seed is None else int(seed), rate, pause, emotion, pitch, volume)
 
 
-def _emotion(place, synthesizers: dict[str, str], chosen: str) -> tuple[str | None, str]:
-    """An emotion, and the synthesizer that speaks it: another than the chosen one where that knows none."""
+def _emotion(place, synthesizers: dict[str, str], chosen: str, asked: bool) -> tuple[str | None, str]:
+    """An emotion, and the synthesizer that speaks it: another than the chosen one where that knows none.
+
+    `asked`: whether a line of a script asks for one.
+    """
     able = chosen if weights.emotions(synthesizers[chosen]) else weights.with_emotions(synthesizers)
     if able is None:
         return None, chosen
@@ -135,4 +165,4 @@ def _emotion(place, synthesizers: dict[str, str], chosen: str) -> tuple[str | No
         help=f"Spoken by {able}, whose weights are for non-commercial use only."
         if weights.noncommercial(synthesizers[able]) else None,
     )  # fmt: skip
-    return (None, chosen) if emotion == NO_EMOTION else (emotion, able)
+    return (None if emotion == NO_EMOTION else emotion), (chosen if emotion == NO_EMOTION and not asked else able)

@@ -9,14 +9,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from utils.audio.io import Waveform, amplified, to_pcm16
 from vocoder.inference import GriffinLimVocoder
 from voice_cloner import Cloning, VoiceCloner
-from web.work import Settings, explain
+from web.work import Settings, explain, wav_file
 
 log = logging.getLogger(__name__)
+DRAWN_SECONDS = 60.0  # of speech whose alignment is kept for a picture: more cannot be read
 SENT_SECONDS = 6.0  # for which a piece of sound is kept to be sent again, should the browser have missed it
 Source = object  # what `VoiceCloner.clone` takes as a reference
 
@@ -28,22 +31,55 @@ class Progress:
     begun: int = 0
     sentences: int = 0
     seconds: float = 0.0  # of speech
+    unit: str = "Sentence"
 
     def __str__(self) -> str:
         if not self.begun:
             return "Listening to the voice ..."
         of = f" of {self.sentences}" if self.sentences else ""
-        return f"Sentence {self.begun}{of}, {self.seconds:.0f} s of speech"
+        return f"{self.unit} {self.begun}{of}, {self.seconds:.0f} s of speech"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a job made: `wav`, the bytes of a file, and what a take tells of it."""
+
+    wav: bytes = field(repr=False)
+    seed: int
+    seconds: float
+    work_seconds: float
+    similarity: float
+    models: dict[str, str]
+    notes: list[str]
+    sentences: list[str]
+    words: list[tuple[str, float, float]]  # with start and stop in seconds
+    alignments: list[np.ndarray] = field(default_factory=list, repr=False)  # (F, N) each, 0 to 255; none of long speech
+
+    @classmethod
+    def of(cls, cloning: Cloning, volume: float) -> Made:
+        short = cloning.audio.seconds <= DRAWN_SECONDS
+        return cls(
+            wav=wav_file(cloning, volume),
+            seed=cloning.seed,
+            seconds=cloning.audio.seconds,
+            work_seconds=sum(cloning.seconds.values()),
+            similarity=cloning.similarity,
+            models=dict(cloning.models),
+            notes=list(cloning.notes),
+            sentences=[piece.text for piece in cloning.pieces],
+            words=[(span.text, round(span.start, 3), round(span.stop, 3)) for span in cloning.times.words],
+            alignments=[np.round(255 * p.alignment).astype(np.uint8) for p in cloning.pieces] if short else [],
+        )
 
 
 class Job:
-    """One text in one voice. `cloning` is there once `done` is true, unless nothing was said; `error`: why not."""
+    """One text in one voice. `made` is there once `done` is true, unless nothing was said; `error`: why not."""
 
     def __init__(self, load: Callable[[], VoiceCloner], voice: Source, text: str, settings: Settings) -> None:
         """`load` gives the cloner, in the thread."""
         self.text, self.settings = text, settings
         self.progress = Progress()
-        self.cloning: Cloning | None = None
+        self.made: Made | None = None
         self.error = ""
         self.stopped = ""  # where it was told to stop
         self.first_sound = 0.0  # seconds from the start
@@ -76,16 +112,16 @@ class Job:
 
     def _run(self, load: Callable[[], VoiceCloner], voice: Source) -> None:
         try:
-            self.cloning = self._speak(load(), voice)
+            self.made = self._speak(load(), voice)
         except Exception as error:
             self.error = explain(error)
         finally:
             self._sound.set()
 
-    def _speak(self, cloner: VoiceCloner, voice: Source) -> Cloning:
+    def _speak(self, cloner: VoiceCloner, voice: Source) -> Made:
         how, cloner = self.settings.how(), self.settings.given_to(cloner)
         if isinstance(cloner.vocoder, GriffinLimVocoder):  # works on the whole
-            return cloner.clone(voice, self.text, **how)
+            return Made.of(cloner.clone(voice, self.text, **how), self.settings.volume)
         speaking = cloner.follow(voice, self.text, **how)
         count = 0
         for number, piece in enumerate(speaking):
@@ -97,7 +133,7 @@ class Job:
             if self._stop.is_set():
                 self.stopped = f"stopped in sentence {speaking.begun} of {count}"
                 break
-        return speaking.cloning()
+        return Made.of(speaking.cloning(), self.settings.volume)
 
     def _play(self, number: int, piece: Waveform) -> None:
         """Give a piece of sound to the browser, at the volume that was asked for as far as nothing clips."""

@@ -55,7 +55,8 @@ def draw(name: str, take: Take, cloner: VoiceCloner, dark: bool) -> bytes | None
 
 def available(take: Take) -> list[str]:
     """The pictures that there are of this take."""
-    return [name for name in NAMES if name != "alignment" or (take.sketch and take.sketch.alignments)]
+    drawn = [name for name in NAMES if name != "alignment" or (take.sketch and take.sketch.alignments)]
+    return [name for name in drawn if name != "embeddings" or not take.script]
 
 
 def _colors(dark: bool) -> AbstractContextManager:

@@ -21,13 +21,12 @@ import numpy as np
 from utils.audio.io import Waveform
 from utils.errors import CloningError
 from utils.files import atomic_path, write_text
-from voice_cloner import Cloning
-from web.work import Settings, converted, wav_file
+from web.job import Made
+from web.work import Settings, converted
 
 FOLDER = Path("takes")  # in the working directory, where a visitor ticks that takes are kept
 MOST_BYTES = 400 * 2**20  # of sound kept in memory for a visitor; the oldest takes go first
 WORDS_IN_NAME, LONGEST_NAME = 6, 60
-DRAWN_SECONDS = 60.0  # of speech whose alignment is kept for a picture: more cannot be read
 _KIND = "take of the voice cloning page"
 
 
@@ -64,6 +63,8 @@ class Take:
     stopped: str
     noncommercial: bool
     wav: bytes | Path = field(repr=False)
+    script: bool = False  # whether the text is one, of several voices
+    own: dict[str, int] = field(default_factory=dict)  # of a script: the seeds of lines that were made anew, by number
     sketch: Sketch | None = field(default=None, repr=False)
 
     @property
@@ -90,38 +91,32 @@ class Take:
 
     @property
     def stem(self) -> str:
-        words = re.findall(r"\w+", unicodedata.normalize("NFKC", self.text).lower())[:WORDS_IN_NAME]
+        text = re.sub(r"\[[^\]]*\]", " ", self.text) if self.script else self.text
+        words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).lower())[:WORDS_IN_NAME]
         voice = re.sub(r"[^\w-]+", "-", self.voice).strip("-") or "voice"
         return f"{voice[:30]}_{'-'.join(words)[:LONGEST_NAME] or 'speech'}"
 
 
-def of(cloning: Cloning, text: str, settings: Settings, sketch: Sketch, **facts: Any) -> Take:
-    """The take of a cloning; `facts`: the fields that the page alone knows."""
+def of(made: Made, text: str, settings: Settings, heard: Waveform | None, **facts: Any) -> Take:
+    """The take of what a job made; `heard`: the reference; `facts`: the fields that the page alone knows."""
     now = time.time()
     return Take(
         id=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{int(now % 1 * 1000):03d}{secrets.token_hex(2)}",
         made=now,
         text=text,
-        settings=asdict(replace(settings, seed=cloning.seed)),
-        seconds=cloning.audio.seconds,
-        work_seconds=sum(cloning.seconds.values()),
-        similarity=cloning.similarity,
-        encoder=cloning.models["encoder"].split()[-1],
-        models=dict(cloning.models),
-        notes=list(cloning.notes),
-        sentences=[piece.text for piece in cloning.pieces],
-        words=[(span.text, round(span.start, 3), round(span.stop, 3)) for span in cloning.times.words],
-        wav=wav_file(cloning, settings.volume),
-        sketch=sketch,
+        settings=asdict(replace(settings, seed=made.seed)),
+        seconds=made.seconds,
+        work_seconds=made.work_seconds,
+        similarity=made.similarity,
+        encoder=made.models["encoder"].split()[-1],
+        models=made.models,
+        notes=made.notes,
+        sentences=made.sentences,
+        words=made.words,
+        wav=made.wav,
+        sketch=Sketch(heard, made.alignments),
         **facts,
     )
-
-
-def sketch(cloning: Cloning, voice: Waveform | None) -> Sketch:
-    """What pictures will need: alignments of short speech only, in bytes."""
-    short = cloning.audio.seconds <= DRAWN_SECONDS
-    kept = [np.round(255 * piece.alignment).astype(np.uint8) for piece in cloning.pieces] if short else []
-    return Sketch(voice, kept)
 
 
 def add(takes: list[Take], take: Take) -> list[Take]:
@@ -203,16 +198,25 @@ def zipped(takes: Iterable[Take], suffix: str = "wav") -> bytes:
 
 
 def command(take: Take, suffix: str = "wav") -> str:
-    """The command that makes the same file."""
-    words = ["python", "demo_cli.py", "--reference", *take.reference]
-    output = f"out/{take.file_as(suffix)}"
-    for name, value in {**take.weights, **_changed(take), "text": take.text, "output": output}.items():
+    """The command that makes the same file; of a script one more for each line that was made anew, and the script is in
+    the file `take.file_as("txt")`."""
+    says = {"script": take.file_as("txt")} if take.script else {"text": take.text}
+    flags = {**take.weights, **_changed(take), **says, "output": f"out/{take.file_as(suffix)}"}
+    runs = [flags, *(flags | {"only": number, "seed": seed} for number, seed in take.own.items())]
+    return "\n".join(_command(take, run) for run in runs)
+
+
+def _command(take: Take, flags: dict[str, Any]) -> str:
+    words = ["python", "demo_cli.py", *(["--reference", *take.reference] if take.reference else [])]
+    for name, value in flags.items():
         words += [f"--{name}", str(value)]
     return shlex.join(words)
 
 
 def python(take: Take, suffix: str = "wav") -> str:
-    """The lines of Python that make the same file."""
+    """The lines of Python that make the same file; a script is in the file `take.file_as("txt")`."""
+    if take.script:
+        return _python_of_script(take, suffix)
     reference = take.reference[0] if len(take.reference) == 1 else take.reference
     changed = _changed(take)
     pitch, volume = changed.pop("pitch", None), changed.pop("volume", None)
@@ -228,6 +232,33 @@ def python(take: Take, suffix: str = "wav") -> str:
             *([f"cloner.defaults = SpeechOptions(pitch={pitch!r})"] if pitch else []),
             f"cloning = cloner.clone({how})",
             f"write({f'out/{take.file_as(suffix)}'!r}, {sound}, metadata=cloning.tags())",
+        ]
+    )
+
+
+def _python_of_script(take: Take, suffix: str) -> str:
+    changed = _changed(take)
+    pitch, volume, seed = (changed.pop(name, default) for name, default in (("pitch", 0), ("volume", 0), ("seed", 0)))
+    text, output = take.file_as("txt"), f"out/{take.file_as(suffix)}"
+    given = f"voices, lines, Path({output!r})"
+    return "\n".join(
+        [
+            "from pathlib import Path",
+            "",
+            "from narration.script import parse",
+            "from narration.speak import Narrator",
+            *(["from synthesizer.speech import SpeechOptions"] if pitch else []),
+            "from utils.library import Library",
+            "from voice_cloner import VoiceCloner",
+            "",
+            f"cloner = VoiceCloner.load({', '.join(_named(take.weights))})",
+            *([f"cloner.defaults = SpeechOptions(pitch={pitch!r})"] if pitch else []),
+            f"lines = parse(Path({text!r}).read_text(encoding='utf-8'))",
+            "voices = {line.voice: Library().load(line.voice) for line in lines if line.voice}",
+            *([f"voices[''] = cloner.embed_voice({take.reference!r})"] if take.reference else []),
+            f"narrator = Narrator(cloner, {changed!r}{f', volume={volume!r}' if volume else ''})",
+            f"narrator.script({given}, seed={seed})",
+            *(f"narrator.script({given}, seed={own}, only={number})" for number, own in take.own.items()),
         ]
     )
 

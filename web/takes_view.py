@@ -13,6 +13,7 @@ from web import live, notes, pictures, takes
 from web.chain import Chain, load
 from web.job import Job
 from web.lines import errors_as_lines, plain
+from web.script import ScriptJob
 from web.takes import Take
 from web.voice_input import Chosen
 from web.work import FORMATS, converted, explain
@@ -31,6 +32,7 @@ class Asked:
     voice: Chosen
     chain: Chain
     taken: bool = field(default=False)  # whether its take is among the takes
+    take: str = ""  # the id of it
 
 
 def stage(stale: str) -> None:
@@ -65,6 +67,20 @@ def _stage(stale: str) -> None:
         st.error(plain(asked.job.error), icon=":material/error:")
     if newest:
         card(newest, f"player-{newest.id}", stale if asked else "")
+        _line_anew(newest)
+
+
+def _line_anew(take: Take) -> None:
+    """Of a script that was made here: one line again, and no other."""
+    made: Asked | None = st.session_state.get("script_made")
+    if made is None or made.take != take.id or not isinstance(made.job, ScriptJob):
+        return
+    texts = {line.number: f"{line.number}: {line.text}" for line in made.job.cast.lines}
+    choice, button = st.columns([3, 1], vertical_alignment="bottom")
+    number = choice.selectbox("A line", list(texts), format_func=lambda n: texts[n], key="line")
+    if button.button("Make it anew", icon=":material/refresh:", key="anew", width="stretch"):
+        st.session_state.asked = Asked(made.job.again(number), made.voice, made.chain)
+        st.rerun()
 
 
 def _running(job: Job) -> None:
@@ -77,15 +93,19 @@ def _running(job: Job) -> None:
 def _take_in(asked: Asked) -> None:
     """Make a take of what the job made."""
     asked.taken = True
-    if (cloning := asked.job.cloning) is None:
+    if (made := asked.job.made) is None:
         return
+    script = asked.job if isinstance(asked.job, ScriptJob) else None
     take = takes.of(
-        cloning, asked.job.text, asked.job.settings, takes.sketch(cloning, asked.voice.heard), voice=asked.voice.name,
+        made, asked.job.text, asked.job.settings, asked.voice.heard, voice=asked.voice.name,
         voice_key=asked.voice.key, chain=asked.chain.name, reference=list(asked.voice.reference),
         weights=asked.chain.flags, first_sound=asked.job.first_sound, stopped=asked.job.stopped,
-        noncommercial=asked.chain.noncommercial,
+        noncommercial=asked.chain.noncommercial, script=script is not None,
+        own={str(number): seed for number, seed in script.own.items()} if script else {},
     )  # fmt: skip
-    asked.job.cloning = None  # its arrays are large
+    asked.job.made, asked.take = None, take.id  # its arrays are large
+    if script:
+        st.session_state.script_made = asked
     if st.session_state.get("keep"):
         take = _on_disk(take)
     st.session_state.takes = takes.add(st.session_state.get("takes", []), take)
@@ -100,11 +120,13 @@ def card(take: Take, key: str, stale: str = "") -> None:
         st.info(f"This take is older than what stands above: the {stale} changed.", icon=":material/history:")
     _player(take, key)
     facts = [f"{take.seconds:.1f} s, made in {take.work_seconds:.1f} s", f"seed {take.seed}"]
+    if take.own:
+        facts.append(f"made anew: line {', '.join(take.own)}")
     if emotion := take.settings.get("emotion"):
         facts.append(str(emotion))
     st.caption(plain(" · ".join([*facts, *([take.stopped] if take.stopped else [])])))
     left, right = st.columns([1, 3], vertical_alignment="center")
-    left.metric("Similarity to the reference", f"{take.similarity:.2f}")
+    left.metric(f"Similarity to the {'voices' if take.script else 'reference'}", f"{take.similarity:.2f}")
     right.caption(notes.of_similarity(take.similarity, take.encoder))
     for note in take.notes:
         st.warning(plain(note), icon=":material/info:")
@@ -158,6 +180,12 @@ def _panels(take: Take, key: str) -> None:
         with panel, errors_as_lines():
             _pictures(take)
     with st.expander("The same by command or in Python", icon=":material/terminal:"):
+        if take.script:
+            name = take.file_as("txt")
+            st.download_button(
+                f"The script, {name}", take.text, name, "text/plain", on_click="ignore", key=f"script-{key}",
+                icon=":material/download:",
+            )  # fmt: skip
         st.code(takes.command(take, _suffix()), language=None, wrap_lines=True)
         st.code(takes.python(take, _suffix()), language=None, wrap_lines=True)
     with st.expander("Details", icon=":material/list:"):

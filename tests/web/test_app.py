@@ -20,6 +20,7 @@ import soundfile
 
 from tests.conftest import ROOT
 from tests.support.tiny import save_tiny_models
+from tests.web.driver import CLIP, PATIENCE, agree, lines, press, results, upload, wav
 
 pytest.importorskip("streamlit", reason="the page is optional: pip install -r requirements/app.txt")
 
@@ -28,65 +29,9 @@ from streamlit.testing.v1 import AppTest
 import demo_cli
 from utils.library import Library
 from voice_cloner import VoiceCloner
-from web import chain, clone_tab, notes, pictures, speakers_tab, takes, voice_input, weights, work
+from web import clone_tab, notes, pictures, speakers_tab, takes, voice_input, weights, work
 
-CLIP = ROOT / "samples" / "austen_0890.wav"
-PATIENCE = 600  # s; a busy machine is no failure
 M4A = b"\0\0\0\x20ftypM4A " + bytes(64)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """saved_models/ with our three stages in default/ and a second encoder in other/."""
-    folder = tmp_path_factory.mktemp("saved_models")
-    save_tiny_models(folder / "default")
-    save_tiny_models(folder / "smaller", embedding_size=16)
-    for stage in ("synthesizer", "vocoder"):
-        (folder / "smaller" / f"{stage}.safetensors").unlink()
-    return folder
-
-
-@pytest.fixture
-def page(models, monkeypatch):
-    monkeypatch.setattr(weights, "SAVED_MODELS", models)
-    chain._cached.clear()
-    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
-
-
-def wav(samples, rate=16000, container="WAV", subtype=None) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=container, subtype=subtype)
-    return buffer.getvalue()
-
-
-def lines(page: AppTest) -> str:
-    """The page's errors, as read (backslashes keep Markdown from seeing marks in them)."""
-    return "\n".join(error.value for error in page.error).replace("\\", "")
-
-
-def upload(page: AppTest, data: bytes, name: str = "me.wav") -> AppTest:
-    page.radio(key="source").set_value(voice_input.UPLOAD).run()
-    return page.file_uploader[0].set_value([(name, data, "application/octet-stream")]).run()
-
-
-def agree(page: AppTest) -> AppTest:
-    next(box for box in page.checkbox if box.label == voice_input.AGREES).check().run()
-    return page
-
-
-def press(page: AppTest, text: str | None = "Hello there.") -> AppTest:
-    if text is not None:
-        page.text_area(key="text").set_value(text)
-    page.button(key="clone").click().run()
-    if "asked" in page.session_state:
-        assert page.session_state["asked"].job.wait(PATIENCE)
-        page.run()
-    assert not page.exception
-    return page
-
-
-def results(page: AppTest) -> list:
-    return page.session_state["takes"] if "takes" in page.session_state else []
 
 
 def test_it_opens_without_a_complaint(page):
@@ -209,7 +154,7 @@ def test_speech_is_there_to_be_heard_before_all_of_it_is_made(page):
     page.button(key="clone").click().run()
     job = page.session_state["asked"].job
     job.wait_for_sound(PATIENCE)
-    assert not job.done and job.pieces()[0][0] == 0 and job.cloning is None
+    assert not job.done and job.pieces()[0][0] == 0 and job.made is None
     job.stop()
     job.wait(PATIENCE)
 
