@@ -40,7 +40,7 @@ def show() -> None:
     st.session_state.chain = chain
     with errors_as_lines():
         _button(chain, voice, settings)
-    takes_view.stage(_stale(chain, voice, settings))
+    takes_view.stage(_stale(chain, voice.key if voice else "", settings))
     takes_view.history()
 
 
@@ -67,21 +67,26 @@ def _script_asked(chain: Chain, voice: Chosen | None, settings: Settings) -> Ask
     cloner = load(chain)
     workshop = st.session_state.setdefault("workshop", script.Workshop())
     history = st.session_state.get("takes")
-    same = history and history[0].script and not _stale(chain, voices, settings)
+    same = history and history[0].script and not _stale(chain, voice.key if voice else "", settings)
     seed = secrets.randbelow(2**31) if same and settings.seed is None else settings.seed  # pressed again: all anew
     return Asked(script.ScriptJob(lambda: cloner, cast, text, settings, workshop, seed), voices, chain)
 
 
-def _stale(chain: Chain, voice: Chosen | None, settings: Settings) -> str:
-    """What of the newest take is no longer what stands above it: "text", "voice and settings"; "" for nothing."""
+def _stale(chain: Chain, voice: str, settings: Settings) -> str:
+    """What of the newest take is no longer what stands above it: "text", "voice and settings"; "" for nothing.
+
+    `voice`: the key of the one that is chosen.
+    """
     history = st.session_state.get("takes")
     if not history:
         return ""
     take = history[0]
+    if st.session_state.script:
+        voice = script.key(st.session_state.text, voice)
     made = Settings(**{**take.settings, "seed": settings.seed if settings.seed is None else take.settings["seed"]})
     changed = {
         "text": (st.session_state.text.strip(), st.session_state.script) != (take.text, take.script),
-        "voice": voice is not None and voice.key != take.voice_key,
+        "voice": bool(voice) and voice != take.voice_key,
         "settings": settings != made or chain.name != take.chain,
     }
     return " and ".join(name for name, different in changed.items() if different)
@@ -123,7 +128,7 @@ def _settings(place) -> tuple[Chain, Settings]:
     encoder, synthesizer, vocoder = (
         column.selectbox(label, list(found[stage]), key=stage, bind="query-params")
         for column, label, stage in zip(
-            (left, middle, middle), ("Speaker encoder", "Synthesizer", "Vocoder"), STAGES, strict=True
+            (left, middle, right), ("Speaker encoder", "Synthesizer", "Vocoder"), STAGES, strict=True
         )
     )
     asked = st.session_state.script and bool(script.emotions(st.session_state.text))
@@ -134,14 +139,15 @@ def _settings(place) -> tuple[Chain, Settings]:
     chain = Chain(*paths, allow, f"{encoder}, {synthesizer}, {vocoder}")
     if chain.noncommercial:
         place.warning(f"{synthesizer}: for non-commercial use only.", icon=":material/money_off:")
-    rate = right.slider("Rate", 0.5, 2.0, 1.0, 0.05, help="2 is twice as fast", key="rate", bind="query-params")
-    pause = right.slider(
+    left, middle, right = st.columns(3)
+    rate = left.slider("Rate", 0.5, 2.0, 1.0, 0.05, help="2 is twice as fast", key="rate", bind="query-params")
+    pause = left.slider(
         "Pauses", 0.0, 3.0, 1.0, 0.1, help="factor of the silences between sentences", key="pause", bind="query-params"
     )
-    pitch = right.slider(
+    pitch = middle.slider(
         "Pitch", *PITCHES, 0.0, 0.5, help="semitones higher or lower", key="pitch", bind="query-params", format="%+g"
     )
-    volume = right.slider(
+    volume = middle.slider(
         "Volume", -20.0, 20.0, 0.0, 1.0, help="dB louder or softer; what would clip is scaled down", key="volume",
         bind="query-params", format="%+g",
     )  # fmt: skip

@@ -85,7 +85,6 @@ def cast(text: str, chosen: Chosen | None, known: tuple[str, ...]) -> tuple[Cast
     """
     lines, library = parse(text, NAME), Library()
     voices: dict[str, Any] = {}
-    keys: list[str] = []
     for line in lines:
         where = f"{NAME} line {line.number}"
         if line.emotion and line.emotion.lower() not in map(str.lower, known):
@@ -97,12 +96,11 @@ def cast(text: str, chosen: Chosen | None, known: tuple[str, ...]) -> tuple[Cast
             voices[line.voice] = library.load(line.voice) if line.voice else _narrator(chosen)
         except CloningError as error:
             raise CloningError(f"{where}: {error}") from error
-        keys.append(f"{line.voice} {library.path(line.voice).stat().st_mtime}" if line.voice else _key(chosen))
     narrator = chosen if "" in voices else None
     names = [name or (narrator.name if narrator else "") for name in voices]
     return Cast(lines, voices), Chosen(
         name=", ".join(dict.fromkeys(names)),
-        key=f"script {hashlib.sha256(repr(sorted(keys)).encode()).hexdigest()[:16]}",
+        key=_key(lines, chosen.key if chosen else ""),
         source=None,
         heard=None,
         reference=narrator.reference if narrator else (),
@@ -117,8 +115,19 @@ def _narrator(chosen: Chosen | None) -> Any:
     return chosen.source
 
 
-def _key(chosen: Chosen | None) -> str:
-    return chosen.key if chosen else ""
+def key(text: str, narrator: str) -> str:
+    """Changes with the voices of a script; "" of one that makes no sense. `narrator`: the key of who is chosen."""
+    try:
+        return _key(parse(text), narrator)
+    except (CloningError, OSError):
+        return ""
+
+
+def _key(lines: list[Line], narrator: str) -> str:
+    library = Library()
+    names = sorted({line.voice for line in lines})
+    keys = [f"{name} {library.path(name).stat().st_mtime}" if name else narrator for name in names]
+    return f"script {hashlib.sha256(repr(keys).encode()).hexdigest()[:16]}"
 
 
 class ScriptJob(Job):

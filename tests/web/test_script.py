@@ -46,6 +46,7 @@ def test_a_script_is_one_take_of_all_its_voices(play):
     assert not play.error and take.script and take.voice == "Ann, Ben" and take.seed == 4
     assert take.sentences == ["Hello there.", "Hello.", "How are you today?"]
     assert take.file_name == "Ann-Ben_hello-there-hello-how-are-you.wav"
+    assert not play.info  # it is not older than what stands above
     words = [word for word, *_ in take.words]
     assert [word.strip(".?") for word in words] == ["Hello", "there", "Hello", "How", "are", "you", "today"]
     starts = [start for _, start, _ in take.words]
@@ -153,6 +154,16 @@ def test_the_sample_script_is_one_and_the_text_outlives_the_switch(play):
     play.toggle(key="script").set_value(False).run()
     assert play.text_area(key="text").value == text
     assert any("Ann, Ben" in c.value for c in play.toggle(key="script").set_value(True).run().caption)
+
+
+def test_a_take_that_was_made_of_other_voices_says_so(play):
+    press(play, PLAY)
+    play.selectbox(key="sample").set_value("goforward").run()
+    assert not play.info  # nobody of the script
+    play.text_area(key="text").set_value(PLAY.replace("[Ben]", "[Ann]")).run()
+    assert any("the text and voice changed" in info.value for info in play.info)
+    play.toggle(key="script").set_value(False).run()
+    assert any("older" in info.value for info in play.info)
 
 
 def test_a_script_is_kept_on_disk_as_one(play, monkeypatch, tmp_path):
