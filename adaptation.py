@@ -65,14 +65,16 @@ def adapt(
     steps: int | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
+    after: Callable[[int, int], bool] | None = None,
 ) -> Voice:
     """The voice of one clip or of several, as `VoiceCloner.embed_voice`, with changes of the synthesizer's weights.
 
     reference: a path, an array, a Waveform, or a list of them.
     texts: what is said in each clip, in order, None where that is not known; for words, pocketsphinx must be installed.
     `seconds` of wall time bound it, 5 to 3600; `steps` are planned by the length of the recordings. The same seed gives
-    the same changes where time suffices. `progress` is called with a line now and then. Raises CloningError as
-    `embed_voice` does; for bounds, words that do not fit, a synthesizer that cannot be adapted.
+    the same changes where time suffices. `progress` is called with a line now and then, `after` each step with its
+    number and how many are planned: where it returns False, no more are made. Raises CloningError as `embed_voice`
+    does; for bounds, words that do not fit, a synthesizer that cannot be adapted.
     """
     if not SECONDS[0] <= seconds <= SECONDS[1]:
         raise CloningError(f"seconds is {seconds:g}; it must be {SECONDS[0]:g} to {SECONDS[1]:g}")
@@ -86,17 +88,18 @@ def adapt(
     first = hear(cloner, voice)
     chosen, at = voice, 0
     say(f"unadapted: {_described(first)}")
-    in_time = True
+    go_on = True
     for stop in sorted({round(steps * part / ROUNDS) for part in range(1, ROUNDS + 1)} - {0}):
-        while in_time and learner.step < stop:
+        while go_on and learner.step < stop:
             learner.learn()
             in_time = time.perf_counter() - started < KEPT_FOR_LISTENING * seconds
+            go_on = (after is None or after(learner.step, steps)) and in_time
         candidate = replace(voice, adapted=learner.numbers())
         heard = hear(cloner, candidate)
         say(f"step {learner.step} of {steps}: {_described(heard)}")
         if heard.acceptable(first):
             chosen, at = candidate, learner.step
-        if not in_time:
+        if not go_on:
             break
     say(f"kept: step {at}" if at else "kept: the unadapted voice, no step was more like it")
     return chosen
@@ -106,6 +109,11 @@ def planned_steps(seconds: float) -> int:
     """More for longer recordings: a short one is soon known by heart."""
     share = (min(max(seconds, SHORT), LONG) - SHORT) / (LONG - SHORT)
     return round(STEPS[0] + share * (STEPS[1] - STEPS[0]))
+
+
+def finds_phones(cloner: VoiceCloner) -> bool:
+    """Whether the words of a recording need not be told."""
+    return getattr(cloner.synthesizer.network, "listener", None) is not None
 
 
 def hear(cloner: VoiceCloner, voice: Voice) -> Heard:

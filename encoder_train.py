@@ -27,7 +27,7 @@ loss.distill_weight, loss.speaker_share, loss.ge2e_weight, loss.aam_weight, loss
 exist is answered with those that do.
 
 The folder then holds best.safetensors (lowest equal error rate on held-out speakers), last.safetensors, log.jsonl,
-figures/ and tensorboard/. The same command goes on where a run was stopped.
+curves.png, figures/ and tensorboard/. The same command goes on where a run was stopped.
 """
 
 

@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from adaptation import finds_phones
 from references import MAX_SECONDS
 from utils.audio import quality
 from utils.audio.io import Waveform
+from utils.errors import CloningError
 from utils.faces import face
 from utils.library import Library
 from voice_cloner import VoiceCloner
-from web import work
-from web.chain import ROOT
+from web import adapting, work
+from web.adapting import Adapting
+from web.chain import ROOT, Chain
+from web.chain import load as load_chain
 from web.lines import errors_as_lines, plain
 
 SAMPLE, LIBRARY, UPLOAD, RECORD = "A sample", "The library", "A file", "The microphone"
@@ -27,6 +31,7 @@ FACE = 72  # pixels
 SUFFIXES = ["wav", "flac", "ogg", "oga", "opus", "mp3", "m4a", "mp4", "mov", "aac", "webm", "mkv", "wma", "amr", "aiff",
             "aif", "caf", "au"]  # fmt: skip
 HINT = "5 to 15 seconds of one person in a quiet room; several clips of the same person are better than one."
+ADAPTS = "The synthesizer learns this voice from the recordings, within a minute or two; it is then more alike."
 AGREES = "The person whose voice this is agrees to its being cloned."
 
 
@@ -58,11 +63,11 @@ def choose(load: Callable[[], VoiceCloner]) -> Chosen | None:
     source = st.radio(
         "Where from", [SAMPLE, LIBRARY, UPLOAD, RECORD], horizontal=True, key="source", bind="query-params"
     )
-    if source == SAMPLE:
-        return _sample()
-    if source == LIBRARY:
-        return _library()
-    return _files(load) if source == UPLOAD else _microphone(load)
+    ways = {SAMPLE: _sample, LIBRARY: _library, UPLOAD: lambda: _files(load), RECORD: lambda: _microphone(load)}
+    try:
+        return ways[source]()
+    finally:
+        adapting.show(LIBRARY)
 
 
 def _sample() -> Chosen:
@@ -105,12 +110,35 @@ def _pick(name: str) -> None:
     st.session_state.library_voice = name
 
 
-def _keep(name: str, load: Callable[[], VoiceCloner], waves: list[Waveform]) -> None:
-    """Into the library, under a name."""
+def _keeping(mark: str, clips: list[Clip], load: Callable[[], VoiceCloner]) -> None:
+    """Into the library, under a name; adapted where that is ticked."""
+    name = st.text_input("Name", key=f"name-{mark}", help="Letters, digits, - and _").strip()
+    learn = st.checkbox("Adapt to this voice first", key=f"adapt-{mark}", help=ADAPTS)
+    chain: Chain = st.session_state.get("chain") or Chain.default()
+    texts: list[str | None] = []
+    if learn:
+        known = finds_phones(load_chain(chain))
+        hint = "Leave it empty where you do not know: sounds are then found by ear." if known else "It must be told."
+        for clip in clips:
+            words = st.text_area(f"What is said in {plain(clip.name)}", key=f"words-{clip.key}", height=68, help=hint)
+            texts.append(words.strip() or None)
+        st.caption(f"It will be for these weights alone: {plain(chain.name or 'the default ones')}.")
+    st.caption("Its numbers are kept, not the recordings; they identify the speaker all the same.")
+    job: Adapting | None = st.session_state.get("adapting")
+    busy = job is not None and not job.done
+    if not st.button("Keep", key=f"keep-{mark}", disabled=not name or busy):
+        return
     with errors_as_lines():
-        voice = load().embed_voice(waves)
-        path = Library().save(name.strip(), voice, consent=AGREES)
-        st.success(plain(f"Kept as {path}: choose it under '{LIBRARY}'."), icon=":material/check:")
+        waves, library = [clip.wav for clip in clips], Library()
+        if name.lower() in map(str.lower, library.names()):
+            raise CloningError(f"There is a voice {name} already: choose another name.")
+        library.require_free(name)
+        if learn:
+            cloner = load_chain(chain)
+            st.session_state.adapting = Adapting(lambda: cloner, name, waves, texts, library, AGREES)
+        else:
+            path = library.save(name, load().embed_voice(waves), consent=AGREES)
+            st.success(plain(f"Kept as {path}: choose it under '{LIBRARY}'."), icon=":material/check:")
 
 
 def _files(load: Callable[[], VoiceCloner]) -> Chosen | None:
@@ -204,9 +232,6 @@ def _chosen(clips: list[Clip], load: Callable[[], VoiceCloner]) -> Chosen | None
     agreed = st.checkbox(AGREES, key=f"agreed-{mark}")
     waves = [clip.wav for clip in clips]
     if agreed:
-        with st.popover("Keep this voice", icon=":material/bookmark_add:"):
-            name = st.text_input("Name", key=f"name-{mark}", help="Letters, digits, - and _")
-            st.caption("Its numbers are kept, not the recordings; they identify the speaker all the same.")
-            if st.button("Keep", key=f"keep-{mark}", disabled=not name):
-                _keep(name, load, waves)
+        with st.expander("Keep this voice", icon=":material/bookmark_add:", key=f"keeping-{mark}"):
+            _keeping(mark, clips, load)
     return Chosen(Path(clips[0].name).stem, mark, waves, waves[0], tuple(clip.name for clip in clips), agreed)

@@ -7,8 +7,9 @@ import logging
 import math
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,24 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from utils import plots
+from utils.errors import CloningError
 from utils.files import FULL, cannot_write, write_text
 from utils.training import precision
 from utils.training.clock import Clock
 from utils.training.task import TrainingConfig, Validation
 
 log = logging.getLogger(__name__)
+CURVES_SECONDS = 60.0  # between two drawings of the curves, which take one
 
 
 class RunLog:
-    """Goes to `log.jsonl` and `figures/`, and to `tensorboard/` where that is installed."""
+    """Goes to `log.jsonl`, `curves.png` and `figures/`, and to `tensorboard/` where that is installed."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.board: Any = None
+        self._drawn, self._new = time.monotonic(), False
 
     def open(self, settings: dict[str, Any], step: int = 0) -> None:
         """Write `settings.json`; forget what was logged after `step`, which comes again, and what killed runs left."""
@@ -58,6 +63,7 @@ class RunLog:
         """Numbers of a step; `seconds` is how long the run has trained."""
         row = {"step": step, "hours": round(seconds / 3600, 4), "group": group}
         row |= {k: round(float(v), 6) for k, v in values.items()}
+        self._new = True
         with self._written("log.jsonl") as path, path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if self.board is not None:
@@ -66,7 +72,9 @@ class RunLog:
                     self.board.add_scalar(f"{group}/{name}", value, step)
 
     def show(self, result: Validation, step: int) -> None:
-        """Sounds and pictures of a validation."""
+        """Sounds and pictures of a validation; the curves too, once a minute."""
+        if time.monotonic() - self._drawn >= CURVES_SECONDS:
+            self._draw_curves()
         for name, (samples, rate) in result.audio.items():
             if self.board is not None:
                 self.board.add_audio(name, samples[None, :], step, rate)
@@ -82,7 +90,23 @@ class RunLog:
             if self.board is not None:
                 self.board.add_figure(name, figure, step)
 
+    def _draw_curves(self) -> None:
+        """`curves.png`, of all that `log.jsonl` holds."""
+        self._drawn, self._new = time.monotonic(), False
+        with self._written("log.jsonl") as path:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        rows = [json.loads(line) for line in lines if step_of(line) < math.inf]
+        try:
+            figure = plots.plot_curves(rows, f"{self.out.resolve().name}: step {rows[-1]['step']}")
+        except ImportError:
+            return  # no matplotlib: no pictures
+        with self._written("curves.png") as path:
+            plots.save(figure, path)
+
     def close(self) -> None:
+        if self._new and (self.out / "log.jsonl").is_file():
+            with suppress(CloningError):  # what ended the run is told already
+                self._draw_curves()
         if self.board is not None:
             with self._written("tensorboard"):
                 self.board.close()
