@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+NEEDED = {"server": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"), "voices": ("pocketsphinx",)}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -23,7 +24,7 @@ def test_it_runs(path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # other tests have the other cores
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
-    for package in ("ipykernel", "umap", "matplotlib"):
+    for package in ("ipykernel", "umap", "matplotlib", *NEEDED.get(path.stem, ())):
         pytest.importorskip(package)
     if not (ROOT / "saved_models" / "default" / "encoder.safetensors").is_file():
         pytest.skip("no saved_models/default/encoder.safetensors")
