@@ -28,12 +28,12 @@ from utils.audio.io import Waveform, read
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.weights.checkpoint import load_weights
-from utils.weights.find import find_stage
+from utils.weights.find import EMOTIONAL_MODELS, checkpoints, find_stage
 from voice_cloner import VoiceCloner
 
 logger = logging.getLogger(__name__)
 SEED = 0
-REAL = "real recordings"
+REAL, ALL = "real recordings", "all"
 AT_LEAST = 12  # sentences of a system, however slow it is
 
 
@@ -70,7 +70,9 @@ class Chain:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `evaluate.py chain`."""
     add_judge_arguments(parser)
-    about = "names or checkpoints, a chain each, instead of each folder's own"
+    about = (
+        f"names or checkpoints, a chain each, instead of each folder's own; {ALL}: all there, and those with emotions"
+    )
     parser.add_argument("--synthesizer", nargs="+", default=[], metavar="PATH", help=about)
     parser.add_argument("--encoder", type=user_path, metavar="PATH", help="instead of each folder's own")
     parser.add_argument("--vocoder", metavar="PATH", help="instead of each folder's own; or griffin-lim")
@@ -108,7 +110,7 @@ def run(args: argparse.Namespace) -> Report:
     systems = [System(REAL, lambda item: (read(item.recording), {}))]
     copiers = [] if args.no_copies else vocoder_columns(args.models, [Path(args.vocoder)] if args.vocoder else [])
     systems += [System(f"{c.name} of real mels", Resynthesizer(c, args.device).make) for c in copiers]
-    for name, chain in _chains(columns, args):
+    for name, chain in _chains(columns, args, report):
         systems.append(System(f"chain {name}", _kept(chain, args.cache, cache), is_chain=True))
     for system in systems:
         items = plan.items if system.is_chain else [item for item in plan.items if item.real]
@@ -127,16 +129,28 @@ def _plan(args: argparse.Namespace) -> Plan:
     return shortened(plan_of(args.corpus, args.voices), args.limit)
 
 
-def _chains(columns: list[Column], args: argparse.Namespace) -> list[tuple[str, Chain]]:
-    """One for each folder and each synthesizer; what it is called."""
+def _chains(columns: list[Column], args: argparse.Namespace, report: Report) -> list[tuple[str, Chain]]:
+    """One for each folder and each synthesizer; what it is called. Of ALL, what does not fit is told as missing."""
     vocoder = f" + {Path(args.vocoder).stem}" if args.vocoder else ""
     chains = []
     for column in columns:
-        for synthesizer in args.synthesizer or [None]:
+        every = ALL in args.synthesizer
+        for synthesizer in all_synthesizers(column.path) if every else args.synthesizer or [None]:
             path = Path(synthesizer or column.name)
             name = path.name if len(path.parts) == 1 else f"{path.parent.name}/{path.stem}"
-            chains.append((f"{name}{vocoder}", Chain(column, args, synthesizer)))
+            try:
+                chains.append((f"{name}{vocoder}", Chain(column, args, synthesizer)))
+            except CloningError as error:
+                if not every:
+                    raise
+                report.missing.append((f"chain {name}{vocoder}", str(error)))
     return chains
+
+
+def all_synthesizers(folder: Path) -> list[str]:
+    """Paths of all that lie in a folder, then of those with emotions."""
+    folders = [place for place in dict.fromkeys((folder.resolve(), EMOTIONAL_MODELS)) if place.is_dir()]
+    return [str(path) for path in checkpoints("synthesizer", folders)]
 
 
 def _kept(chain: Chain, folder: Path, cache: Cache) -> Callable[[Item], tuple[Waveform, Numbers]]:

@@ -18,8 +18,8 @@ from evaluation.lists.trials import CUTS, TrialList, bundled_list, find_audio, m
 from evaluation.lists.trials import SAMPLES as BUNDLED
 from evaluation.metrics.scores import Interval, verification_intervals
 from evaluation.models import encoder_columns, facts_of
-from evaluation.report import Cell, Report, Table
-from utils.audio.io import Waveform
+from evaluation.report import Cell, Players, Report, Table
+from utils.audio.io import Waveform, read
 from utils.errors import CloningError
 from utils.files import user_path
 
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 QUICK_UTTERANCES = 120  # of a list, spread over its speakers
 PLOT_SPEAKERS = 30
 LEAST_SPEAKERS = 3  # for an interval over speakers
+HARDEST, HEARD_SECONDS = 3, 6.0  # pairs of each kind that can be listened to, and their longest
 COLUMNS = {"EER %": 2, "minDCF (p 0.01)": 3, "cosine, same": 3, "cosine, other": 3, "target pairs": 0, "impostors": 0}
 
 
@@ -146,6 +147,23 @@ def _one_list(
     report.parts.append(table)
     if scored["full"] and _complete(next(iter(scored["full"].values()))):
         report.parts += _figures(trials, scored)
+        report.parts.append(hardest(trials, scored["full"], places))
+
+
+def hardest(trials: TrialList, scored: dict[str, Scored], places: dict[str, Path]) -> Players:
+    """The pairs that each encoder finds hardest, to be listened to: of one person the least alike, of two the most."""
+    players = Players(f"{trials.name}: the hardest pairs", ["one", "other"])
+    pairs = pairs_of(trials)
+    for name, result in scored.items():
+        for wanted, sign, about in ((result.targets, 1, "one person"), (~result.targets, -1, "two people")):
+            chosen = np.flatnonzero(wanted)
+            for pair in chosen[np.argsort(sign * result.scores[chosen], kind="stable")[:HARDEST]]:
+                stems = [trials.utterances[row][0] for row in (pairs.rows[pair], pairs.columns[pair])]
+                label = f"{name}: {about}, cosine {result.scores[pair]:.2f} ({' and '.join(stems)})"
+                heard = [read(places[stem]) for stem in stems]
+                cut = [Waveform(middle(w.samples, HEARD_SECONDS, w.sample_rate), w.sample_rate) for w in heard]
+                players.rows.append((label, dict(zip(players.columns, cut, strict=True))))
+    return players
 
 
 def _complete(result: Scored) -> bool:

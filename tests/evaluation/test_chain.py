@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,21 @@ def test_every_vocoder_of_a_folder_is_compared_whatever_its_name(tmp_path):
         assert names == ["models/vocoder_old", "models/wavernn", "griffin-lim"]
     with pytest.raises(CloningError, match="no such checkpoint"):
         vocoder_columns([models], [Path("wavernnn")])
+
+
+def test_all_synthesizers_are_a_chain_each_and_what_does_not_fit_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measure, "naturalness_judges", lambda dnsmos: [])
+    monkeypatch.setattr(measure, "speaker_judges", lambda path: [ByPitch(), ByPitch()])
+    models = save_tiny_models(tmp_path / "models")
+    save_tiny_models(tmp_path / "letters", "tacotron")
+    shutil.copy(tmp_path / "letters" / "synthesizer.safetensors", models / "tacotron.safetensors")
+    emotional = save_tiny_models(tmp_path / "emotional", embedding_size=16)  # of another encoder
+    monkeypatch.setattr(cloning, "EMOTIONAL_MODELS", emotional)
+    command = ["chain", "--models", str(models), "--synthesizer", "all", "--limit", "1", "--recognizer", "none",
+               "--no-copies", "--report", str(tmp_path / "report")]  # fmt: skip
+    assert evaluate.main(command) == 0
+    out = capsys.readouterr().out
+    assert "| chain models/synthesizer |" in out and "| chain models/tacotron |" in out
+    assert "missing: chain emotional/synthesizer: " in out and "was trained with encoder" in out
+    page = (tmp_path / "report" / "chain.html").read_text(encoding="utf-8")
+    assert page.count("<audio") >= 2
