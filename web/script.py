@@ -192,7 +192,7 @@ class ScriptJob(Job):
         self.progress = replace(self.progress, begun=number + 1, seconds=at + wav.seconds)
         if self._only is None:  # a line alone is not heard from the beginning of all
             self._play(number, wav)
-        if self._stop.is_set() and line is not self.cast.lines[-1]:
+        if self._stop.is_set() and self._only is None and line is not self.cast.lines[-1]:
             self.stopped = f"stopped after line {line.number}"
             return False
         return True

@@ -101,11 +101,32 @@ def test_speech_is_heard_while_it_is_made_and_its_words_light_up(address, browse
     ends = [start + seconds for start, seconds, _ in heard]  # one after the other, nothing twice
     assert all(start >= end - 1e-3 for (start, *_), end in zip(heard[1:], ends, strict=False))
     take = page.get_by_label("Take in the voice austen_0870")
-    page.wait_for_function(
-        "[...document.querySelectorAll('audio')].some(p => !p.paused && p.currentTime > 0)"
-    )  # goes on
+    page.wait_for_function(GOES_ON)
     take.evaluate("player => { player.pause(); player.currentTime = player.duration / 2; player.play() }")
     page.locator(".words .said").wait_for()
+
+
+def test_a_script_by_the_keyboard_and_one_of_its_lines_anew_as_mp3(address, browser_page):
+    page = browser_page
+    page.add_init_script(HEARD)
+    page.goto(address)
+    page.get_by_label("A script of several voices").press("Space")
+    page.get_by_text("Voices: ").wait_for()
+    page.get_by_role("button", name="Fill in a sample text").press("Enter")
+    page.get_by_text("[pause 0.8]").wait_for()
+    page.get_by_role("button", name="Clone", exact=True).press("Enter")
+    page.wait_for_function("window.heard.length > 0")
+    page.get_by_role("button", name="Make it anew").press("Enter")
+    page.get_by_text("made anew: line 1").wait_for()
+    page.get_by_role("combobox", name="Format").click()
+    page.get_by_role("option", name="MP3").click()
+    page.wait_for_url("**format=mp3**")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download", exact=True).click()
+    assert download.value.suggested_filename.endswith("_good-morning-is-the-kettle-on.mp3")
+    with soundfile.SoundFile(io.BytesIO(download.value.path().read_bytes())) as file:
+        assert "synthetic" in file.comment and watermark.detect(file.read(), file.samplerate).found
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 @pytest.mark.parametrize("width", [1400, 390])
@@ -174,8 +195,15 @@ HEARD = """window.heard = [];
 const create = AudioContext.prototype.createBufferSource;
 AudioContext.prototype.createBufferSource = function () {
     const source = create.call(this), start = source.start.bind(source);
+    window.live = this;
     source.start = (at) => { window.heard.push([at, source.buffer.duration, this.state]); start(at); };
     return source;
+}"""
+# the player of the whole plays, unless a slow machine had all of it heard before it was there
+GOES_ON = """() => {
+    const [start, seconds] = window.heard.at(-1);
+    return [...document.querySelectorAll("audio")].some((p) => !p.paused && p.currentTime > 0)
+        || window.live.currentTime >= start + seconds;
 }"""
 # visible texts whose contrast with what lies behind them is below 4.5 to 1: [text, ratio]
 FAINT = """(() => {
