@@ -11,6 +11,7 @@ pytest.importorskip("streamlit", reason="the page is optional: pip install -r re
 
 import adaptation
 from adaptation import Heard
+from synthesizer.models.parallel import Parallel
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
 from tests.web.driver import CLIP, PATIENCE, agree, lines, press, results, upload
 from utils.library import Library
@@ -108,7 +109,7 @@ def test_a_name_that_is_taken_or_none_is_a_line_before_any_work(page, library, l
 
 def test_words_that_are_needed_are_asked_for_and_missing_ones_are_a_line(page, library, monkeypatch):
     monkeypatch.setattr(voice_input, "finds_phones", lambda cloner: False)
-    monkeypatch.setattr("synthesizer.spoken.Parallel", type(None))  # as of a synthesizer without a classifier
+    monkeypatch.setattr(Parallel, "frame_symbols", lambda self, mel: None)  # as of one without a classifier
     ready(page)
     (box,) = [area for area in page.text_area if area.label.startswith("What is said in")]
     assert box.help == "It must be told."

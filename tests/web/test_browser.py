@@ -110,7 +110,7 @@ def test_a_script_by_the_keyboard_and_one_of_its_lines_anew_as_mp3(address, brow
     page = browser_page
     page.add_init_script(HEARD)
     page.goto(address)
-    page.get_by_label("A script of several voices").press("Space")
+    page.get_by_role("switch", name="A script of several voices").press("Space")
     page.get_by_text("Voices: ").wait_for()
     page.get_by_role("button", name="Fill in a sample text").press("Enter")
     page.get_by_text("[pause 0.8]").wait_for()
