@@ -67,8 +67,9 @@ def _script_asked(chain: Chain, voice: Chosen | None, settings: Settings) -> Ask
     cloner = load(chain)
     workshop = st.session_state.setdefault("workshop", script.Workshop())
     history = st.session_state.get("takes")
-    same = history and history[0].script and not _stale(chain, voice.key if voice else "", settings)
-    seed = secrets.randbelow(2**31) if same and settings.seed is None else settings.seed  # pressed again: all anew
+    whole = history and history[0].script and not history[0].stopped
+    again = whole and settings.seed is None and not _stale(chain, voice.key if voice else "", settings)
+    seed = secrets.randbelow(2**31) if again else settings.seed  # pressed again: all anew; after a stop it goes on
     return Asked(script.ScriptJob(lambda: cloner, cast, text, settings, workshop, seed), voices, chain)
 
 

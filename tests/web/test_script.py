@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+import threading
 
 import numpy as np
 import pytest
@@ -119,6 +120,23 @@ def test_it_is_heard_line_by_line_and_stopped(play):
     play.run()
     (take,) = results(play)
     assert 0 < len(take.sentences) < 400 and take.stopped == f"stopped after line {len(take.sentences)}"
+
+
+def test_after_a_stop_it_goes_on(play, monkeypatch):
+    told, clone = threading.Event(), VoiceCloner.clone
+    monkeypatch.setattr(VoiceCloner, "clone", lambda *a, **how: told.wait(PATIENCE) and clone(*a, **how))
+    play.text_area(key="text").set_value(PLAY)
+    play.button(key="clone").click().run()
+    job = play.session_state["asked"].job
+    job.stop()
+    told.set()
+    assert job.wait(PATIENCE)
+    first = results(play.run())[0]
+    before = parts(play)
+    assert first.stopped == "stopped after line 1" and list(before) == ["0001"]
+    second = results(press(play, None))[0]
+    assert not second.stopped and len(second.sentences) == 3 and second.seed == first.seed
+    assert before.items() <= parts(play).items()
 
 
 @pytest.mark.parametrize(
