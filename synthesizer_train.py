@@ -11,13 +11,19 @@ from typing import Any
 import utils  # noqa: F401  # isort: skip (before torch: how its threads wait)
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from synthesizer.config import RunConfig
+from encoder.inference import SpeakerEncoder
+from synthesizer.config import LossConfig, RunConfig
 from synthesizer.train import build_task
-from utils.audio.mel import MelConfig
+from utils.audio.mel import MelConfig, mel_spectrogram
 from utils.config import SettingsParser, from_dict, load_config
+from utils.data.manifest import read_manifest
+from utils.errors import CloningError
 from utils.scripts import exit_code
 from utils.training import flags as training_flags
+from utils.weights.find import DEFAULT_MODELS, find_chosen
+from vocoder.inference import Vocoder, WaveformVocoder
 from vocoder.models.griffin_lim import GriffinLimConfig, mel_to_waveform
 
 EPILOG = """
@@ -39,10 +45,41 @@ def griffin_lim(mel: np.ndarray, config: dict[str, Any]) -> np.ndarray:
     return mel_to_waveform(torch.from_numpy(mel), from_dict(MelConfig, config), settings, seed=0).numpy()
 
 
+class HeardSpeaker(nn.Module):
+    """The speaker embedding in a mel: what a speaker encoder finds in what a vocoder makes of it. Neither learns."""
+
+    def __init__(self, loss: LossConfig, expected: str | None) -> None:
+        """expected: fingerprint of the encoder of the set. Raises CloningError where the encoder is another."""
+        super().__init__()
+        encoder = SpeakerEncoder.load(loss.speaker_encoder or find_chosen(DEFAULT_MODELS, "encoder", None))
+        vocoder = Vocoder.load(loss.speaker_vocoder or find_chosen(DEFAULT_MODELS, "vocoder", None))
+        if encoder.fingerprint != expected:
+            raise CloningError(
+                f"loss.speaker hears with encoder {encoder.fingerprint}, the set has embeddings of {expected}: give "
+                "that encoder as loss.speaker_encoder, or preprocess with this one"
+            )
+        if not isinstance(vocoder, WaveformVocoder):
+            raise CloningError(f"loss.speaker needs a vocoder that is differentiable, not {vocoder.name}")
+        self.encoder, self.vocoder, self.mel = encoder.network, vocoder.model, encoder.config.mel
+        self.requires_grad_(False)
+
+    def forward(self, mel: Tensor, lengths: Tensor) -> Tensor:
+        """mel (B, M, F), lengths (B,) in frames -> embeddings (B, D) of norm 1, differentiable"""
+        self.to(mel.device).eval()
+        with torch.autocast(mel.device.type, enabled=False):
+            wav = self.vocoder(mel).wav
+            samples = (lengths - 1).clamp(min=1) * (wav.shape[1] // (mel.shape[2] - 1))
+            wav = wav * (torch.arange(wav.shape[1], device=wav.device) < samples[:, None])
+            return self.encoder(mel_spectrogram(wav, self.mel), 1 + samples // self.mel.hop_length)
+
+
 def run(args: argparse.Namespace) -> int:
     """Train, from the last saved step if there is one."""
     config = load_config(RunConfig, "synthesizer", args.config, training_flags.settings_of(args))
-    task = build_task(args.data, config, griffin_lim)
+    embed = None
+    if config.loss.speaker:
+        embed = HeardSpeaker(config.loss, read_manifest(args.data, "synthesizer").header.get("encoder"))
+    task = build_task(args.data, config, griffin_lim, embed)
     if best := training_flags.train(task, config, args):
         training_flags.say(f"best weights: {best}")
     return 0

@@ -207,7 +207,7 @@ class DataConfig:
     balance: float = 0.0  # 0: each utterance once a round; 1: each speaker as often; between: in between
     questions: float = 1.0  # how often what asks something comes, against the rest
     prompt_frames: tuple[int, int] = (160, 400)  # of another utterance of the speaker, shortest and longest
-    voices: str = ""  # a set of voices without texts, to be spoken with where the training sharpens (loss.adversarial)
+    voices: str = ""  # a set of voices without texts, to be spoken with where the training sharpens (LossConfig)
     resident_gb: float = 4.0  # a set whose arrays take less is kept on the device whole
 
     def __post_init__(self) -> None:
@@ -235,11 +235,13 @@ class LossConfig:
     emotion: float = 0.3  # of the network that finds an emotion in a clip
     listener: float = 0.5  # of the network that finds phones and pace in a mel
     voice: float = 1.0  # of a voice's pitch and pace as predicted from its embedding
-    # Sharpening: losses on mels that are drawn in the few steps of inference (0: no sharpening)
+    # Sharpening: losses on mels that are drawn in the few steps of inference (all 0: no sharpening)
     adversarial: float = 0.0  # by mel discriminators
-    features: float = 2.0  # by their inner features
-    speaker: float = 1.0  # by a network that finds the speaker embedding in a mel
-    said: float = 0.3  # by the listener
+    features: float = 2.0  # by their inner features, times `adversarial`
+    speaker: float = 0.0  # by a speaker encoder that hears the mel through a vocoder
+    speaker_encoder: str = ""  # its weights; ours, if not told
+    speaker_vocoder: str = ""
+    said: float = 0.0  # by the listener
     sharpen_from: float = 0.5  # share of the training before which nothing is drawn
     guide_width: float = 0.3  # of the diagonal, where no durations are known (arXiv 1710.08969, sec. 4.1)
 
@@ -251,6 +253,11 @@ class LossConfig:
             listener=weight, voice=weight, adversarial=weight, features=weight, speaker=weight, said=weight,
             sharpen_from=(0, 1), guide_width=(0.001, 10),
         )  # fmt: skip
+
+    @property
+    def sharpens(self) -> bool:
+        """Whether drawn mels are judged."""
+        return max(self.adversarial, self.speaker, self.said) > 0
 
 
 @dataclass(frozen=True)

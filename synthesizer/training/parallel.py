@@ -17,7 +17,15 @@ from synthesizer.data.store import BatchVoices, Store, Voices
 from synthesizer.models.durations import upsampling, whole_durations
 from synthesizer.models.parallel import Parallel, ParallelOutput
 from synthesizer.training.losses import local_mean, parallel_losses
-from synthesizer.training.sharpening import Judges, judges_losses, sharpening_losses, speaker_loss
+from synthesizer.training.sharpening import (
+    Discriminators,
+    Embed,
+    adversarial_losses,
+    discriminator_loss,
+    frozen,
+    phone_loss,
+    speaker_distance,
+)
 from synthesizer.training.task import SynthesizerTask, Vocode, device_of, emotion_accuracy
 from utils import plots
 from utils.data.manifest import Utterance
@@ -28,14 +36,17 @@ from utils.training.task import Validation
 
 N_PREDICTED = 96  # utterances that the parallel model is compared with
 FROM_OUTSIDE = 0.6  # of the exchanged voices, where there is a set of voices without texts
-RAMP = 0.05  # share of the training in which the judges' weight grows
+RAMP = 0.05  # share of the training in which the weight of what judges drawn mels grows
 BEFORE_SHARPENING = 100.0  # scores before rank behind all later ones
 
 
 class ParallelTask(SynthesizerTask[ParallelBatch]):
     """The parallel synthesizer."""
 
-    def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
+    def __init__(
+        self, data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
+    ) -> None:
+        """`embed` hears the speaker in a mel, where `loss.speaker` asks for it."""
         super().__init__(data_dir, config, vocode)
         torch.manual_seed(config.training.seed)
         model = self.model = Parallel(config.model, self.n_symbols, self.mel["n_mels"])
@@ -45,14 +56,15 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         self.modules: dict[str, nn.Module] = {"synthesizer": model}
         prompted = model.voice is not None or model.prompt is not None or config.data.embedding == "other"
         self.train.prompted = self.held_out.prompted = prompted
-        self.sharpens = config.loss.adversarial > 0
+        self.embed = embed if config.loss.speaker else None
+        self.sharpens = config.loss.sharpens
         if self.sharpens and (model.listener is None or model.flow is None):
             raise CloningError(
-                "loss.adversarial sharpens a flow, with a listener beside it: set model.parallel.voice=true and "
-                'model.parallel.decoder="flow", or loss.adversarial=0'
+                "loss.adversarial, loss.speaker and loss.said sharpen a flow, with a listener beside it: set "
+                'model.parallel.voice=true and model.parallel.decoder="flow", or all of them to 0'
             )
-        if self.sharpens:
-            self.modules["judges"] = Judges(self.mel["n_mels"], config.model.speaker_size)
+        if config.loss.adversarial:
+            self.modules["discriminators"] = Discriminators()
         self.store: Store | None = None  # the whole set on the device, where it fits
         self.voices = Voices(config.data.voices) if self.sharpens and config.data.voices else None
         if self.voices is not None and self.voices.encoder != (ours := self.train.header.get("encoder")):
@@ -72,14 +84,14 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         return True
 
     def sharpening(self) -> float:
-        """The judges' weight, 0 .. 1, at this place in the training."""
+        """The weight, 0 .. 1, of what judges drawn mels at this place in the training."""
         if not self.sharpens:
             return 0.0
         return float(np.clip((self.progress - self.run.loss.sharpen_from) / RAMP, 0, 1))
 
     def phases(self, step: int) -> list[str]:
         """The modules to update at this step, in order."""
-        return ["judges", "synthesizer"] if self.sharpens else ["synthesizer"]
+        return ["discriminators", "synthesizer"] if self.sharpening() and self.run.loss.adversarial else ["synthesizer"]
 
     def batch(self, step: int) -> ParallelBatch:
         """The whole batch of a step, over all processes."""
@@ -113,23 +125,30 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
     def losses(
         self, modules: Mapping[str, nn.Module], batch: ParallelBatch, phase: str, step: int
     ) -> dict[str, Tensor]:
-        """Of the judges, or of the synthesizer."""
-        if phase == "judges":
-            return self._judges_losses(cast(Judges, modules["judges"]), batch)
+        """Of the discriminators, or of the synthesizer."""
+        if phase == "discriminators":
+            with torch.no_grad():
+                output = self.model(batch)
+            return {"discriminators": discriminator_loss(cast(Discriminators, modules[phase]), output, batch)}
         output = modules["synthesizer"](batch)
         losses = parallel_losses(output, batch, self.run.loss)
-        if output.drawn is not None and self.model.listener is not None:
-            judges = cast(Judges, modules["judges"])
-            judged = sharpening_losses(self.model.listener, judges, output, batch, self.run.loss)
+        if output.drawn is not None:
+            judged = self._judged(modules, output, batch)
             losses |= {name: self.sharpening() * value for name, value in judged.items()}
         return losses
 
-    def _judges_losses(self, judges: Judges, batch: ParallelBatch) -> dict[str, Tensor]:
-        if "draw" not in batch:
-            return speaker_loss(judges, *self.model.recorded(batch), batch)
-        with torch.no_grad():
-            output = self.model(batch)
-        return judges_losses(judges, output, batch)
+    def _judged(
+        self, modules: Mapping[str, nn.Module], output: ParallelOutput, batch: ParallelBatch
+    ) -> dict[str, Tensor]:
+        """The losses of a drawn mel that are asked for."""
+        config, losses = self.run.loss, {}
+        if config.adversarial:
+            losses = adversarial_losses(cast(Discriminators, modules["discriminators"]), output, batch, config)
+        if self.embed is not None:
+            losses["speaker"] = config.speaker * speaker_distance(self.embed, output, batch, self.model)
+        if config.said and self.model.listener is not None:
+            losses["said"] = config.said * phone_loss(self.model.listener, output)
+        return losses
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
         """The losses on held-out utterances, one of them as it would be spoken, and the scale of durations."""
@@ -145,7 +164,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             output = model(batch)
             values = parallel_losses(output, batch, self.run.loss, local_mean) | emotion_accuracy(output.emotion, batch)
             if self.sharpens:
-                values |= self._drawn(cast(Judges, modules["judges"]), model, output, batch)
+                values |= self._drawn(model, output, batch)
             spoken = (batch["prosody"][..., 2] > 0) & (batch["durations"] > 0)
             pitches.append((output.prosody_target[..., 1][spoken], output.prosody[..., 1][spoken].float()))
             planned = torch.expm1(output.durations_log.float()).clamp(min=0) * (batch["durations"] > 0)
@@ -171,21 +190,21 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         batch = self.held_out.windows(chosen, None, self.run.data.window)
         return cast(ParallelBatch, to_device(dict(batch), device_of(model)))
 
-    def _drawn(
-        self, judges: Judges, model: Parallel, output: ParallelOutput, batch: ParallelBatch
-    ) -> dict[str, Tensor]:
-        """How alike what is drawn is, and how many of its frames are classified as another phone."""
+    def _drawn(self, model: Parallel, output: ParallelOutput, batch: ParallelBatch) -> dict[str, Tensor]:
+        """How many frames of what is drawn are heard as another phone, and how unlike the voice it is."""
         assert output.drawn is not None and output.frame_targets is not None and model.listener is not None
-        like = (judges.embed(output.drawn, output.mask) * batch["embed"]).sum(dim=1).mean()
-        found = model.listener(output.drawn, output.mask).symbols.argmax(dim=-1)
-        wrong = local_mean((found != output.frame_targets.symbols).float(), output.mask[..., 0])
-        return {"unlike": 1 - like, "misheard": wrong}
+        found = frozen(model.listener, output.drawn, output.mask).symbols.argmax(dim=-1)
+        wrong = (found != output.frame_targets.symbols).float()
+        values = {"misheard": local_mean(wrong, output.mask[..., 0])}
+        if self.embed is not None:
+            values["unlike"] = speaker_distance(self.embed, output, batch, model)
+        return values
 
     def _score(self, metrics: Mapping[str, float]) -> float:
         """The sum of the losses; of a training that sharpens, what the drawn mels are worth."""
         if not self.sharpens:
             return sum(value for name, value in metrics.items() if name != "emotion_accuracy")
-        score = metrics["duration"] + metrics["prosody"] + metrics["unlike"] + metrics["misheard"]
+        score = sum(metrics[name] for name in ("duration", "prosody", "unlike", "misheard") if name in metrics)
         return score if self.sharpening() == 1 else score + BEFORE_SHARPENING
 
     def _example(self, model: Parallel, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
