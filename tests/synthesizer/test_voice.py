@@ -18,13 +18,20 @@ from synthesizer.models.parallel import PITCH_SCALES, Parallel
 from synthesizer.models.prompt import Prompt
 from synthesizer.training.losses import local_mean, parallel_losses
 from synthesizer.training.parallel import ParallelTask, pitch_scale
-from synthesizer.training.sharpening import Judges, judges_losses, sharpening_losses
+from synthesizer.training.sharpening import (
+    Discriminators,
+    adversarial_losses,
+    discriminator_loss,
+    phone_loss,
+    speaker_distance,
+)
 from tests.conftest import SAMPLES
 from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
 from tests.synthesizer.test_parallel import SIZES
 from utils.errors import CloningError
 from utils.training.sampling import rng
 from utils.voice import pitch_facts
+from utils.weights.find import DEFAULT_MODELS
 
 VOICE = {**SIZES, "voice": True, "prompt_tokens": 4, "prompt_width": 8, "speaker_dropout": 0.1}
 
@@ -219,34 +226,66 @@ def test_losses_leave_out_what_a_recording_lacks(data):
         torch.testing.assert_close(before[name], after[name])
 
 
-def test_sharpening_reaches_every_parameter_and_spares_the_judges(data):
-    model, judges = told().train(), Judges(20, SPEAKER_SIZE, channels=4)
+def hear(mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Stands for a speaker encoder: mel (B, M, F), lengths (B,) -> embeddings (B, D)."""
+    inside = torch.arange(mel.shape[2]) < lengths[:, None]
+    mean = (mel * inside[:, None]).sum(dim=2) / lengths[:, None]
+    return torch.nn.functional.normalize(mean[:, :SPEAKER_SIZE], dim=1)
+
+
+def test_sharpening_reaches_every_parameter_and_spares_what_judges(data):
+    model, discriminators = told().train(), Discriminators(channels=4)
     batch = data.windows(data.choose(1), rng(1), 20)
     batch["draw"] = batch["noise"]
     batch["paired"] = torch.tensor([True, True, False, False])
     output = model(batch)
-    judges.requires_grad_(False)
-    losses = sharpening_losses(model.listener, judges, output, batch, LossConfig(adversarial=1.0))
-    assert set(losses) == {"adversarial", "features", "speaker", "said"}
+    discriminators.requires_grad_(False)
+    losses = adversarial_losses(discriminators, output, batch, LossConfig(adversarial=1.0))
+    losses |= {"said": phone_loss(model.listener, output), "speaker": speaker_distance(hear, output, batch, model)}
     sum(losses.values()).backward()
     assert all(p.grad is None for p in model.listener.parameters())  # its words are not bent to what is heard
     for name, parameter in model.flow.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
-    judges.requires_grad_(True)
+    discriminators.requires_grad_(True)
     output = output._replace(drawn=output.drawn.detach(), mean=output.mean.detach())
-    found = judges_losses(judges, output, batch)
-    sum(found.values()).backward()
-    for name, parameter in judges.named_parameters():
+    discriminator_loss(discriminators, output, batch).backward()
+    for name, parameter in discriminators.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_the_speaker_is_heard_in_a_mel_as_it_sounds(data, data_dir, tmp_path):
+    from encoder.inference import SpeakerEncoder
+    from synthesizer_train import HeardSpeaker
+    from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram
+    from vocoder.inference import Vocoder
+
+    encoder, vocoder = data_dir / "encoder_tiny.pt", DEFAULT_MODELS / "vocoder.safetensors"
+    ours = SpeakerEncoder.load(encoder)
+    loss = LossConfig(speaker=1.0, speaker_encoder=str(encoder), speaker_vocoder=str(vocoder))
+    heard = HeardSpeaker(loss, ours.fingerprint)
+    wav = torch.randn(2, 12000, generator=torch.Generator().manual_seed(0)) * 0.1
+    mel = mel_spectrogram(wav, SYNTHESIZER_MEL).requires_grad_()
+    found = heard(mel, torch.tensor([61, 41]))
+    sound = Vocoder.load(vocoder).vocode(mel[0].detach()).samples
+    expected = ours.network(mel_spectrogram(torch.from_numpy(sound)[None], ours.config.mel))
+    torch.testing.assert_close(found[:1], expected, rtol=1e-3, atol=1e-4)
+    found[1, 0].backward()
+    assert mel.grad[1, :, :41].abs().sum() > 0 and not mel.grad[0].any()
+    assert not any(p.requires_grad for p in heard.parameters())
+    with pytest.raises(CloningError, match="the set has embeddings of 0123"):
+        HeardSpeaker(loss, "0123")
+    samples = LossConfig(speaker=1.0, speaker_encoder=str(encoder), speaker_vocoder=str(data_dir / "wavernn_tiny.pt"))
+    with pytest.raises(CloningError, match="differentiable"):
+        HeardSpeaker(samples, ours.fingerprint)
 
 
 def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data):
     config = RunConfig(
         model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**VOICE)),
         data=DataConfig(batch_size=4, min_frames=1, embedding="other", window=20),
-        loss=LossConfig(adversarial=1.0, sharpen_from=0.5),
+        loss=LossConfig(adversarial=1.0, speaker=1.0, said=0.3, sharpen_from=0.5),
     )
-    task = ParallelTask(str(data.manifest.root), config)
+    task = ParallelTask(str(data.manifest.root), config, embed=hear)
     task.progress = 0.4
     plain = task.batch(1)
     assert "draw" not in plain and task.sharpening() == 0
@@ -257,8 +296,11 @@ def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data)
     torch.testing.assert_close(batch["speaker"][2:], plain["speaker"][2:].roll(1, dims=0))
     for module in task.modules.values():
         module.train()
+    assert task.phases(1) == ["discriminators", "synthesizer"]
     for phase in task.phases(1):
-        assert all(torch.isfinite(v) for v in task.losses(task.modules, batch, phase, 1).values())
+        losses = task.losses(task.modules, batch, phase, 1)
+        assert all(torch.isfinite(v) for v in losses.values())
+    assert {"adversarial", "features", "speaker", "said"} < set(losses)
     with torch.inference_mode():
         for module in task.modules.values():
             module.eval()
