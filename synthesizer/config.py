@@ -207,6 +207,7 @@ class DataConfig:
     balance: float = 0.0  # 0: each utterance once a round; 1: each speaker as often; between: in between
     questions: float = 1.0  # how often what asks something comes, against the rest
     prompt_frames: tuple[int, int] = (160, 400)  # of another utterance of the speaker, shortest and longest
+    channel_db: float = 0.0  # of a random microphone's curve, the same for window and prompt, so that it is copied
     voices: str = ""  # a set of voices without texts, to be spoken with where the training sharpens (LossConfig)
     resident_gb: float = 4.0  # a set whose arrays take less is kept on the device whole
 
@@ -215,7 +216,7 @@ class DataConfig:
             self, batch_size=(1, 100_000), window=(1, 100_000), crop=(0, 100_000), max_frames=(1, 10**6),
             min_frames=(0, 10**6), emotional=(1, 1000), marks_withheld=(0, 1), hold_out=(0, 10**6),
             embedding_noise=(0, 100), bucket=(1, 100_000), balance=(0, 1), questions=(0, 1000),
-            prompt_frames=(1, 100_000), resident_gb=(0, 10**6),
+            prompt_frames=(1, 100_000), channel_db=(0, 20), resident_gb=(0, 10**6),
         )  # fmt: skip
 
 

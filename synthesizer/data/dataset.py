@@ -15,7 +15,7 @@ from torch import Tensor
 
 from synthesizer.batches import AutoregressiveBatch, ParallelBatch, TextBatch
 from synthesizer.config import DataConfig
-from synthesizer.data.store import MEAN, OWN, BatchRandomness, Store, pad
+from synthesizer.data.store import CURVES, MEAN, OWN, BatchRandomness, Store, pad
 from synthesizer.features import step_targets
 from utils.data.corpora import emotion_of
 from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest
@@ -222,7 +222,13 @@ class SynthesisData:
             punctuated=draw.random(size) >= self.config.marks_withheld if learning else np.ones(size, dtype=bool),
             seeds=draw.integers(0, 2**31, size) if learning else np.arange(size),
             seed=int(draw.integers(2**62)),
+            channels=self._channels(draw, size) if learning and self.config.channel_db else None,
         )
+
+    def _channels(self, draw: np.random.Generator, size: int) -> np.ndarray:
+        """A random microphone for half of the items, that recordings have in common with their prompts."""
+        curves = draw.standard_normal((size, CURVES)) * self.config.channel_db
+        return (curves * (draw.random((size, 1)) < 0.5)).astype(np.float32)
 
     def _own(self, draw: np.random.Generator, size: int, learning: bool) -> np.ndarray:
         """Of which clip each embedding is: OWN, OTHER (that of the prompt) or MEAN."""

@@ -23,6 +23,7 @@ from utils.data.manifest import Arrays, Utterance, read_manifest
 from utils.errors import CloningError
 from utils.voice import LEAST_SPREAD, pitch_facts
 
+CURVES = 4  # cosines over the mel channels that make up a microphone's curve
 OWN, OTHER, MEAN = 0, 1, 2  # of which clip a speaker embedding is: the utterance's, another's, the speaker's mean
 
 
@@ -41,6 +42,7 @@ class BatchRandomness:
     punctuated: np.ndarray  # (B,) bool: whether the batch has its punctuation
     seeds: np.ndarray  # (B,) of dropout
     seed: int  # of noise and times
+    channels: np.ndarray | None = None  # (B, CURVES) dB: the microphone that window and prompt are heard through
 
 
 class StoredSet(Protocol):
@@ -119,6 +121,8 @@ class Store:
         generator = torch.Generator(self.device).manual_seed(draws.seed)
         mel, window = self._mels(items, draws.starts, self.frames[items] - draws.starts, draws.width)
         prompt, prompt_lengths = self._mels(others, prompt_first, seconds, int(seconds.max()))
+        if draws.channels is not None:
+            mel, prompt = (self._through(draws.channels, x) for x in (mel, prompt))
         shape = (len(items), draws.width, mel.shape[1])
         batch: ParallelBatch = {
             "tokens": tokens,
@@ -147,6 +151,14 @@ class Store:
     def _to(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    def _through(self, channels: np.ndarray, mel: Tensor) -> Tensor:
+        """Mels (B, M, F) with a smooth curve over frequency added to each; silence and the loudest stay."""
+        n_mels, units = mel.shape[1], self.data.header["mel"]
+        turns = torch.arange(1, channels.shape[1] + 1)[:, None] * (torch.arange(n_mels) + 0.5) * (np.pi / n_mels)
+        curves = self._to(channels) @ turns.cos().to(self.device)
+        moved = mel + curves[..., None] * (2 * units["max_abs"] / -units["min_db"])
+        return torch.where(mel > self.data.floor, moved.clamp(self.data.floor, -self.data.floor), mel)
 
     def _mels(self, items: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int) -> tuple[Tensor, Tensor]:
         """Frames from `starts` of each item, at most `lengths` and `width`: (B, M, width), and how many these are."""

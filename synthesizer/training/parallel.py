@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -98,6 +99,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         draw = rng(self.run.training.seed, step, 2)
         chosen = self.train.choose(step)
         draws = self.train.draws(chosen, draw, self.run.data.window)
+        if self.sharpening():
+            draws = replace(draws, channels=None)  # drawn mels are judged by embeddings of the recordings
         batch = self.store.batch(chosen, draws) if self.store is not None else self.train.gathered(chosen, draws)
         if self.sharpening():
             self._exchange(batch, draw)

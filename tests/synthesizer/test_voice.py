@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -342,3 +343,26 @@ def test_voices_without_texts_are_spoken_with(data, tmp_path, data_dir, capsys):
 
 def test_tokens_of_a_prompt_are_as_configured():
     assert Prompt(20, 16, 5, 8)(torch.randn(2, 30, 20), torch.ones(2, 30, 1, dtype=torch.bool)).shape == (2, 5, 8)
+
+
+def test_a_random_microphone_is_the_same_for_window_and_prompt(data):
+    told_of = SynthesisData(data.manifest.root, DataConfig(batch_size=8, min_frames=1, channel_db=3.0), "train")
+    told_of.prompted = True
+    chosen, width = told_of.choose(1), 20
+    draws = told_of.draws(chosen, rng(1), width)
+    assert told_of.draws(chosen, None, width).channels is None  # validation hears recordings as they are
+    through, plain = (told_of.gathered(chosen, d) for d in (draws, replace(draws, channels=None)))
+    floor, changed = told_of.floor, 0
+    for row in range(len(chosen)):
+        curves = []
+        for name in ("mel", "prompt"):
+            before, after = plain[name][row], through[name][row]
+            inside = (before > floor) & (after.abs() < -floor)
+            torch.testing.assert_close(after[before <= floor], before[before <= floor])
+            moved = torch.where(inside, after - before, torch.nan)
+            curves.append(moved.nanmean(dim=1))
+            torch.testing.assert_close(moved[inside], curves[-1][:, None].expand_as(moved)[inside], rtol=0, atol=1e-4)
+        both = curves[0].isfinite() & curves[1].isfinite()
+        torch.testing.assert_close(curves[0][both], curves[1][both], rtol=0, atol=1e-4)
+        changed += int(curves[0].nan_to_num().abs().max() > 1e-3)
+    assert 0 < changed < len(chosen)
