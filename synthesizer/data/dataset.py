@@ -101,6 +101,11 @@ class SynthesisData:
         return len(self.utterances)
 
     @property
+    def read(self) -> list[Utterance]:
+        """All that batches may read: beside what is learned, prompts of other emotions."""
+        return [utterance for own in self._of_speaker.values() for utterance in own]
+
+    @property
     def has_durations(self) -> bool:
         """Whether the set was made with alignments."""
         return bool(self.header.get("durations"))

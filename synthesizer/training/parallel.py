@@ -79,7 +79,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         gigabytes = self.train.frames.sum() * self.mel["n_mels"] * 2 / 2**30
         if device.type != "cuda" or gigabytes > self.run.data.resident_gb:
             return False
-        self.store = Store(self.train, list({u.id: u for u in self.train.utterances}.values()), device)
+        self.store = Store(self.train, self.train.read, device)
         if self.voices is not None:
             self.voices.to(device)
         return True

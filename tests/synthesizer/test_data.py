@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ MEL = {**SYNTHESIZER_MEL.__dict__, "n_mels": 20}
 SPEAKER_SIZE = 6
 
 
-def make_set(root: Path, count: int = 10, durations: bool = True) -> Path:
+def make_set(root: Path, count: int = 10, durations: bool = True, emotions: Sequence[str | None] = (None,)) -> Path:
     """A made-up set in which each phone has its own mel: something that can be learned."""
     draw = np.random.default_rng(0)
     text = TextProcessor("phonemes")
@@ -67,6 +68,7 @@ def make_set(root: Path, count: int = 10, durations: bool = True) -> Path:
                 seconds=len(mel) / 80,
                 frames=len(mel),
                 text="a",
+                emotion=emotions[i // 2 % len(emotions)],
                 split=split,
                 shard="shards/0.safetensors",
                 extra={"tokens": len(tokens), "characters_per_second": 12.0},

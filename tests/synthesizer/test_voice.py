@@ -366,3 +366,15 @@ def test_a_random_microphone_is_the_same_for_window_and_prompt(data):
         torch.testing.assert_close(curves[0][both], curves[1][both], rtol=0, atol=1e-4)
         changed += int(curves[0].nan_to_num().abs().max() > 1e-3)
     assert 0 < changed < len(chosen)
+
+
+def test_a_stored_set_holds_prompts_of_emotions_that_are_not_learned(tmp_path):
+    root = make_set(tmp_path, emotions=["neutral", "calm"])
+    learned = SynthesisData(root, DataConfig(batch_size=4, min_frames=1), "train", emotions=["neutral"])
+    learned.prompted = True
+    store = Store(learned, learned.read)
+    for step in range(1, 9):
+        chosen = learned.choose(step)
+        draws = learned.draws(chosen, rng(step), 20)
+        for name, value in learned.gathered(chosen, draws).items():
+            torch.testing.assert_close(value, store.batch(chosen, draws)[name], rtol=0, atol=0, equal_nan=True)
