@@ -61,11 +61,10 @@ class HeardSpeaker(nn.Module):
         if not isinstance(vocoder, WaveformVocoder):
             raise CloningError(f"loss.speaker needs a vocoder that is differentiable, not {vocoder.name}")
         self.encoder, self.vocoder, self.mel = encoder.network, vocoder.model, encoder.config.mel
-        self.requires_grad_(False)
+        self.eval().requires_grad_(False)
 
     def forward(self, mel: Tensor, lengths: Tensor) -> Tensor:
         """mel (B, M, F), lengths (B,) in frames -> embeddings (B, D) of norm 1, differentiable"""
-        self.to(mel.device).eval()
         with torch.autocast(mel.device.type, enabled=False):
             wav = self.vocoder(mel).wav
             samples = (lengths - 1).clamp(min=1) * (wav.shape[1] // (mel.shape[2] - 1))

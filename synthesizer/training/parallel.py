@@ -76,6 +76,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
 
     def resident(self, device: torch.device) -> bool:
         """Take the whole set into the device's memory if it fits, and it is a GPU's."""
+        if isinstance(self.embed, nn.Module):
+            self.embed.to(device)  # not in the first validation, whose inference mode would cling to the weights
         gigabytes = self.train.frames.sum() * self.mel["n_mels"] * 2 / 2**30
         if device.type != "cuda" or gigabytes > self.run.data.resident_gb:
             return False
