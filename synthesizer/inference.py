@@ -51,7 +51,7 @@ class SynthesizerMetadata:
     fingerprint: str = ""
     name: str = "tacotron"
     duration_scale: float = 1.0  # what predicted durations are multiplied by
-    pitch_scale: float = 1.0  # what the predicted pitch's distance from the voice's median is multiplied by
+    pitch_scale: float = 1.0  # what the predicted pitch's distance from its median is multiplied by
 
 
 class Synthesizer:

@@ -50,7 +50,7 @@ class GenerationSettings:
     text: TextProcessor
     rate: float = 1.0  # 2 is twice as fast
     duration_scale: float = 1.0  # predicted durations are multiplied by it
-    pitch_scale: float = 1.0  # how far predicted pitch goes from the voice's median is multiplied by it
+    pitch_scale: float = 1.0  # how far predicted pitch goes from its median is multiplied by it
     pitch_shift: float = 0.0  # octaves by which predicted pitch is moved
     monotonic: bool = False  # an attention that can go back or skip must not
     free_run: FreeRun | None = None  # decodes in place of the network's own loop

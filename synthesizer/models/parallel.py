@@ -27,7 +27,7 @@ from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
 from synthesizer.models.layers import ConvStack, HashedDropout, length_mask
 from synthesizer.models.listener import FrameClasses, Listener
 from synthesizer.models.prompt import Prompt, TokenAttention
-from synthesizer.models.style import leveled, normal_facts, paced, shifted
+from synthesizer.models.style import leveled, normal_facts, paced, shifted, widened
 from synthesizer.text.processor import TextProcessor
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.voice import USUAL_PACE, USUAL_SPREAD
@@ -284,15 +284,12 @@ class Parallel(AcousticModel):
         return torch.stack([energy, pitch, voicing], dim=-1)
 
     def scaled(self, encoding: Encoding, who: Conditioning, pitch_scale: float) -> Tensor:
-        """The predicted prosody (B, N, 3), its pitch `pitch_scale` times as far from the voice's median.
-
-        A mean of what may be said is flatter than anything that is said.
-        """
+        """The predicted prosody (B, N, 3), its pitch `pitch_scale` times as far from its median."""
         scale = min(max(pitch_scale, PITCH_SCALES[0]), PITCH_SCALES[1])
         if who.facts is None or scale == 1:
             return encoding.prosody
-        energy, pitch, voicing = encoding.relative.unbind(dim=-1)
-        return self._absolute(torch.stack([energy, pitch * scale, voicing], dim=-1), who)
+        frames = torch.expm1(encoding.durations_log).clamp(min=0) * encoding.mask[..., 0]
+        return self._absolute(widened(encoding.relative.float(), frames, scale), who)
 
     def filled(self, prosody: Tensor, who: Conditioning) -> Tensor:
         """Prosody of a recording (B, N, 3) as the decoder takes it: unvoiced tokens have the voice's median."""

@@ -19,6 +19,19 @@ def paced(durations_log: Tensor, style: Tensor | None) -> Tensor:
     return torch.log1p((torch.expm1(durations_log) / style[..., 0]).clamp(min=-0.5))
 
 
+def widened(prosody: Tensor, frames: Tensor, scale: float) -> Tensor:
+    """Prosody (B, N, 3) of tokens that take frames (B, N), its pitch `scale` times as far from its median.
+
+    A mean of what may be said is flatter than anything that is said. The median is that of the voiced frames.
+    """
+    energy, pitch, voicing = prosody.unbind(dim=-1)
+    order = pitch.argsort(dim=1)
+    before = (frames * (voicing > 0)).gather(1, order).cumsum(dim=1)  # voiced frames up to here, the lowest first
+    place = (before >= before[:, -1:] / 2).int().argmax(dim=1, keepdim=True)
+    median = pitch.gather(1, order.gather(1, place))
+    return torch.stack([energy, median + (pitch - median) * scale, voicing], dim=-1)
+
+
 def shifted(prosody: Tensor, octaves: float, style: Tensor | None = None) -> Tensor:
     """Prosody (B, N, 3), the pitch of what is voiced moved by `octaves`, and by the semitones in style (B, N, 3)."""
     if octaves == 0 and style is None:

@@ -185,9 +185,19 @@ def test_a_checkpoint_may_ask_for_livelier_pitch_within_bounds(asked, taken):
     model = told().eval()
     who = model.condition(torch.rand(2, SPEAKER_SIZE), None, torch.tensor([[0.1, 0.3, 1.8], [-0.6, 0.2, 2.0]]))
     encoding = model.encode(torch.randint(1, 90, (2, 8)), torch.tensor([8, 8]), who)
-    median = torch.tensor([[0.1], [-0.6]])
     scaled = model.scaled(encoding, who, asked)
-    torch.testing.assert_close(scaled[..., 1] - median, taken * (encoding.prosody[..., 1] - median))
+    frames = torch.expm1(encoding.durations_log).clamp(min=0)
+    assert (encoding.prosody[..., 2] > 0).any()
+    for row in range(2):  # the median stays, and the rest is further from it
+        voiced = encoding.prosody[row, :, 2] > 0
+        if not voiced.any():
+            continue
+        order = sorted(zip(encoding.prosody[row, voiced, 1].tolist(), frames[row, voiced].tolist(), strict=True))
+        median = next(
+            p for i, (p, _) in enumerate(order) if sum(f for _, f in order[: i + 1]) >= frames[row, voiced].sum() / 2
+        )
+        away = encoding.prosody[row, :, 1] - median
+        torch.testing.assert_close(scaled[row, :, 1] - median, taken * away, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(scaled[..., ::2], encoding.prosody[..., ::2])
 
 
