@@ -27,7 +27,7 @@ from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
 from synthesizer.models.layers import ConvStack, HashedDropout, length_mask
 from synthesizer.models.listener import FrameClasses, Listener
 from synthesizer.models.prompt import Prompt, TokenAttention
-from synthesizer.models.style import leveled, normal_facts, paced, shifted, widened
+from synthesizer.models.style import leveled, normal_facts, paced, risen, shifted, widened
 from synthesizer.text.processor import TextProcessor
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.voice import USUAL_PACE, USUAL_SPREAD
@@ -342,7 +342,11 @@ class Parallel(AcousticModel):
         unconditional = self.encode(tokens, lengths, who.unconditional()) if self.config.guidance else None
         require_finite(encoding.durations_log, "durations")
         durations = planned_durations(paced(encoding.durations_log, inputs.style), tokens, lengths, settings)
-        prosody = shifted(self.scaled(encoding, who, settings.pitch_scale), settings.pitch_shift, inputs.style)
+        prosody = self.scaled(encoding, who, settings.pitch_scale)
+        if self.config.clauses and inputs.marks is not None:
+            question, seconds = settings.text.table.ids["?"], settings.mel.frame_seconds
+            prosody = risen(prosody, durations, inputs.marks, question, seconds)
+        prosody = shifted(prosody, settings.pitch_shift, inputs.style)
         mels, frame_counts = self.mels(encoding, durations, prosody, who, inputs.seeds, unconditional)
         index, _ = upsampling(durations)
         require_finite(mels, "mels")

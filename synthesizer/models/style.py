@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from synthesizer.text.clauses import ahead
 from utils.audio.mel import MelConfig
 from utils.voice import USUAL_PACE, USUAL_SPREAD
 
 RAMP_SECONDS = 0.06  # in which a level goes over into the next
+RISE_SECONDS, RISE_OCTAVES = 0.5, (-1 / 12, 9 / 12)  # how late the pitch of a question rises, from the median
 
 
 def paced(durations_log: Tensor, style: Tensor | None) -> Tensor:
@@ -22,14 +24,37 @@ def paced(durations_log: Tensor, style: Tensor | None) -> Tensor:
 def widened(prosody: Tensor, frames: Tensor, scale: float) -> Tensor:
     """Prosody (B, N, 3) of tokens that take frames (B, N), its pitch `scale` times as far from its median.
 
-    A mean of what may be said is flatter than anything that is said. The median is that of the voiced frames.
+    A mean of what may be said is flatter than anything that is said.
     """
     energy, pitch, voicing = prosody.unbind(dim=-1)
+    middle = median_pitch(prosody, frames)
+    return torch.stack([energy, middle + (pitch - middle) * scale, voicing], dim=-1)
+
+
+def risen(prosody: Tensor, frames: Tensor, marks: Tensor, question: int, frame_seconds: float) -> Tensor:
+    """Prosody (B, N, 3) of tokens that take frames (B, N), with a pitch that rises at the end of clauses that ask.
+
+    marks (B, N): ids of the marks that clauses end with, `question` that of a melody that rises. The melody is that of
+    yes/no questions in American English, low and then high (L* H-H%): recordings that ask are too few to learn it from.
+    """
+    ends = frames.cumsum(dim=1)
+    clause_end = torch.where(marks == question, ends - frames, torch.inf).flip(1).cummin(dim=1).values.flip(1)
+    left = (clause_end - ends + frames / 2) * frame_seconds  # from the middle of each token
+    inside = (ahead(marks)[0] == question) & (left >= 0)
+    progress = torch.where(inside, (1 - left / RISE_SECONDS).clamp(min=0), 0.0)
+    energy, pitch, voicing = prosody.unbind(dim=-1)
+    low, high = RISE_OCTAVES
+    melody = median_pitch(prosody, frames) + low + (high - low) * progress
+    return torch.stack([energy, torch.lerp(pitch, melody, (3 * progress).clamp(max=1)), voicing], dim=-1)
+
+
+def median_pitch(prosody: Tensor, frames: Tensor) -> Tensor:
+    """The median (B, 1) over voiced frames of the pitch in prosody (B, N, 3) of tokens that take frames (B, N)."""
+    pitch, voicing = prosody[..., 1], prosody[..., 2]
     order = pitch.argsort(dim=1)
     before = (frames * (voicing > 0)).gather(1, order).cumsum(dim=1)  # voiced frames up to here, the lowest first
     place = (before >= before[:, -1:] / 2).int().argmax(dim=1, keepdim=True)
-    median = pitch.gather(1, order.gather(1, place))
-    return torch.stack([energy, median + (pitch - median) * scale, voicing], dim=-1)
+    return pitch.gather(1, order.gather(1, place))
 
 
 def shifted(prosody: Tensor, octaves: float, style: Tensor | None = None) -> Tensor:

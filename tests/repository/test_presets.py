@@ -19,7 +19,7 @@ MODELS = Path(__file__).resolve().parents[2] / "saved_models"
 RUNS = {"encoder": EncoderRun, "synthesizer": RunConfig, "vocoder": VocoderRun}
 SHIPPED = {
     "default/encoder": "small",
-    "default/synthesizer": "parallel",
+    "default/synthesizer": "parallel_sharpened",
     "default/vocoder": "source_filter_gpu",
     "default/tacotron": "small",
     "default/wavernn": "wavernn_small",
