@@ -58,6 +58,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         prompted = model.voice is not None or model.prompt is not None or config.data.embedding == "other"
         self.train.prompted = self.held_out.prompted = prompted
         self.embed = embed if config.loss.speaker else None
+        if config.loss.speaker and embed is None:
+            raise CloningError("loss.speaker needs an encoder that hears the mel: pass `embed`, or set loss.speaker=0")
         self.sharpens = config.loss.sharpens
         if self.sharpens and (model.listener is None or model.flow is None):
             raise CloningError(

@@ -296,6 +296,8 @@ def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data)
         data=DataConfig(batch_size=4, min_frames=1, embedding="other", window=20),
         loss=LossConfig(adversarial=1.0, speaker=1.0, said=0.3, sharpen_from=0.5),
     )
+    with pytest.raises(CloningError, match="loss.speaker needs an encoder"):
+        ParallelTask(str(data.manifest.root), config)
     task = ParallelTask(str(data.manifest.root), config, embed=hear)
     task.progress = 0.4
     plain = task.batch(1)
