@@ -51,8 +51,8 @@ class HeardSpeaker(nn.Module):
     def __init__(self, loss: LossConfig, expected: str | None) -> None:
         """expected: fingerprint of the encoder of the set. Raises CloningError where the encoder is another."""
         super().__init__()
-        encoder = SpeakerEncoder.load(loss.speaker_encoder or find_chosen(DEFAULT_MODELS, "encoder", None))
-        vocoder = Vocoder.load(loss.speaker_vocoder or find_chosen(DEFAULT_MODELS, "vocoder", None))
+        encoder = SpeakerEncoder.load(find_chosen(DEFAULT_MODELS, "encoder", loss.speaker_encoder or None))
+        vocoder = Vocoder.load(find_chosen(DEFAULT_MODELS, "vocoder", loss.speaker_vocoder or None))
         if encoder.fingerprint != expected:
             raise CloningError(
                 f"loss.speaker hears with encoder {encoder.fingerprint}, the set has embeddings of {expected}: give "

@@ -228,12 +228,17 @@ def python(take: Take, suffix: str = "wav") -> str:
             f"from utils.audio.io import {'amplified, ' if volume else ''}write",
             "from voice_cloner import VoiceCloner",
             "",
-            f"cloner = VoiceCloner.load({', '.join(_named(take.weights))})",
-            *([f"cloner.defaults = SpeechOptions(pitch={pitch!r})"] if pitch else []),
+            *_loaded(take, pitch),
             f"cloning = cloner.clone({how})",
             f"write({f'out/{take.file_as(suffix)}'!r}, {sound}, metadata=cloning.tags())",
         ]
     )
+
+
+def _loaded(take: Take, pitch: float | None) -> list[str]:
+    """The lines that make the cloner."""
+    lines = [f"cloner = VoiceCloner.load({', '.join(_named(take.weights))})"]
+    return [*lines, f"cloner.defaults = SpeechOptions(pitch={pitch!r})"] if pitch else lines
 
 
 def _python_of_script(take: Take, suffix: str) -> str:
@@ -251,8 +256,7 @@ def _python_of_script(take: Take, suffix: str) -> str:
             "from utils.library import Library",
             "from voice_cloner import VoiceCloner",
             "",
-            f"cloner = VoiceCloner.load({', '.join(_named(take.weights))})",
-            *([f"cloner.defaults = SpeechOptions(pitch={pitch!r})"] if pitch else []),
+            *_loaded(take, pitch),
             f"lines = parse(Path({text!r}).read_text(encoding='utf-8'))",
             "voices = {line.voice: Library().load(line.voice) for line in lines if line.voice}",
             *([f"voices[''] = cloner.embed_voice({take.reference!r})"] if take.reference else []),

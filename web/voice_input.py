@@ -17,7 +17,7 @@ from utils.audio import quality
 from utils.audio.io import Waveform
 from utils.errors import CloningError
 from utils.faces import face
-from utils.library import Library
+from utils.library import Library, TakenError
 from voice_cloner import VoiceCloner
 from web import adapting, work
 from web.adapting import Adapting
@@ -130,9 +130,10 @@ def _keeping(mark: str, clips: list[Clip], load: Callable[[], VoiceCloner]) -> N
         return
     with errors_as_lines():
         waves, library = [clip.wav for clip in clips], Library()
-        if name.lower() in map(str.lower, library.names()):
-            raise CloningError(f"There is a voice {name} already: choose another name.")
-        library.require_free(name)
+        try:
+            library.require_free(name)
+        except TakenError as error:
+            raise CloningError(f"There is a voice {name} already: choose another name.") from error
         if learn:
             cloner = load_chain(chain)
             st.session_state.adapting = Adapting(lambda: cloner, name, waves, texts, library, AGREES)

@@ -122,7 +122,8 @@ class Store:
         mel, window = self._mels(items, draws.starts, self.frames[items] - draws.starts, draws.width)
         prompt, prompt_lengths = self._mels(others, prompt_first, seconds, int(seconds.max()))
         if draws.channels is not None:
-            mel, prompt = (self._through(draws.channels, x) for x in (mel, prompt))
+            curves = self._curves(draws.channels, mel.shape[1])
+            mel, prompt = (self._through(curves, x) for x in (mel, prompt))
         shape = (len(items), draws.width, mel.shape[1])
         batch: ParallelBatch = {
             "tokens": tokens,
@@ -152,12 +153,16 @@ class Store:
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
-    def _through(self, channels: np.ndarray, mel: Tensor) -> Tensor:
-        """Mels (B, M, F) with a smooth curve over frequency added to each; silence and the loudest stay."""
-        n_mels, units = mel.shape[1], self.data.header["mel"]
+    def _curves(self, channels: np.ndarray, n_mels: int) -> Tensor:
+        """Smooth curves over frequency in the units of mels (B, M, 1), from cosines in dB (B, CURVES)."""
+        units = self.data.header["mel"]
         turns = torch.arange(1, channels.shape[1] + 1)[:, None] * (torch.arange(n_mels) + 0.5) * (np.pi / n_mels)
         curves = self._to(channels) @ turns.cos().to(self.device)
-        moved = mel + curves[..., None] * (2 * units["max_abs"] / -units["min_db"])
+        return curves[..., None] * (2 * units["max_abs"] / -units["min_db"])
+
+    def _through(self, curves: Tensor, mel: Tensor) -> Tensor:
+        """Mels (B, M, F) with curves (B, M, 1) added; silence and the loudest stay."""
+        moved = mel + curves
         return torch.where(mel > self.data.floor, moved.clamp(self.data.floor, -self.data.floor), mel)
 
     def _mels(self, items: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int) -> tuple[Tensor, Tensor]:

@@ -193,6 +193,10 @@ class Parallel(AcousticModel):
         """mel (B, F, M) in the units of `utils.audio.mel` -> (B, F, M)"""
         return (mel - self.mel_mean) / self.mel_std
 
+    def denormalized(self, mel: Tensor) -> Tensor:
+        """The inverse of `normalized`: (B, F, M) -> (B, F, M)"""
+        return mel * self.mel_std + self.mel_mean
+
     def condition(
         self,
         speaker: Tensor,
@@ -332,7 +336,7 @@ class Parallel(AcousticModel):
                 without = (self.mean(other) * mask, other, no_voice.voice)
             noise = normal_noise(lengths, mel, [torch.Generator().manual_seed(seed) for seed in seeds])
             mel = self.flow.sample(noise, mel, hidden, who.voice, mask, without)
-        return (mel * self.mel_std + self.mel_mean).transpose(1, 2), lengths
+        return self.denormalized(mel).transpose(1, 2), lengths
 
     def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
         """The mel of each sentence (see `AcousticModel.generate`)."""

@@ -152,7 +152,9 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         if config.adversarial:
             losses = adversarial_losses(cast(Discriminators, modules["discriminators"]), output, batch, config)
         if self.embed is not None:
-            losses["speaker"] = config.speaker * speaker_distance(self.embed, output, batch, self.model)
+            losses["speaker"] = config.speaker * speaker_distance(
+                self.embed, output, batch, self.model, self.train.floor
+            )
         if config.said and self.model.listener is not None:
             losses["said"] = config.said * phone_loss(self.model.listener, output)
         return losses
@@ -204,7 +206,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         wrong = (found != output.frame_targets.symbols).float()
         values = {"misheard": local_mean(wrong, output.mask[..., 0])}
         if self.embed is not None:
-            values["unlike"] = speaker_distance(self.embed, output, batch, model)
+            values["unlike"] = speaker_distance(self.embed, output, batch, model, self.train.floor)
         return values
 
     def _score(self, metrics: Mapping[str, float]) -> float:

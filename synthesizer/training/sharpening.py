@@ -22,7 +22,6 @@ from synthesizer.models.listener import FrameClasses, Listener
 from synthesizer.models.parallel import Parallel, ParallelOutput
 
 SLOPE = 0.1
-SILENT = -4.0  # of a mel in dB (`utils.audio.mel`)
 Embed = Callable[[Tensor, Tensor], Tensor]  # mel (B, M, F), not normalized, lengths (B,) -> embeddings (B, D) of norm 1
 
 
@@ -120,9 +119,14 @@ def phone_loss(listener: Listener, output: ParallelOutput) -> Tensor:
     return (entropy * inside).sum() / inside.sum()
 
 
-def speaker_distance(embed: Embed, output: ParallelOutput, batch: ParallelBatch, model: Parallel) -> Tensor:
-    """1 - cosine of the speaker embedding heard in a drawn mel to the one wanted, mean of the batch."""
+def speaker_distance(
+    embed: Embed, output: ParallelOutput, batch: ParallelBatch, model: Parallel, silence: float
+) -> Tensor:
+    """1 - cosine of the speaker embedding heard in a drawn mel to the one wanted, mean of the batch.
+
+    silence: the value of a mel in which there is nothing.
+    """
     assert output.drawn is not None
-    mel = torch.where(output.mask, output.drawn * model.mel_std + model.mel_mean, SILENT)
+    mel = torch.where(output.mask, model.denormalized(output.drawn), silence)
     heard = embed(mel.float().transpose(1, 2), batch["window_lengths"])
     return (1 - (heard * batch["embed"]).sum(dim=1)).mean()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import sys
 import threading
 import time
@@ -55,7 +54,7 @@ class RunLog:
         if not path.is_file():
             return
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        kept = [line for line in lines if step_of(line) <= step]
+        kept = [line for line in lines if (row := row_of(line)) and float(row["step"]) <= step]
         if len(kept) < len(lines):
             write_text(path, "".join(f"{line}\n" for line in kept))
 
@@ -95,7 +94,7 @@ class RunLog:
         self._drawn, self._new = time.monotonic(), False
         with self._written("log.jsonl") as path:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        rows = [json.loads(line) for line in lines if step_of(line) < math.inf]
+        rows = [row for row in map(row_of, lines) if row is not None]
         try:
             figure = plots.plot_curves(rows, f"{self.out.resolve().name}: step {rows[-1]['step']}")
         except ImportError:
@@ -124,12 +123,14 @@ def _without_full_disks(failure: Any) -> None:
         threading.__excepthook__(failure)
 
 
-def step_of(line: str) -> float:
-    """The step of a line of `log.jsonl`; infinity for one that was cut off."""
+def row_of(line: str) -> dict[str, Any] | None:
+    """A line of `log.jsonl`; None for one that was cut off."""
     try:
-        return float(json.loads(line)["step"])
+        row = json.loads(line)
+        float(row["step"])
     except (ValueError, TypeError, KeyError):
-        return math.inf
+        return None
+    return row
 
 
 def setting(config: TrainingConfig, device: str) -> str:
