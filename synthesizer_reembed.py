@@ -7,17 +7,18 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from encoder.inference import SpeakerEncoder
-from synthesizer.data.preprocess import write_speaker_means
+from synthesizer.data.preprocess import speaker_means
 from utils.audio.io import from_pcm16
 from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest, write_lines
 from utils.errors import CloningError
-from utils.files import atomic_path, user_path, write_text
+from utils.files import atomic_path, user_path
 from utils.scripts import exit_code
 
 AT_ONCE = 256  # clips
@@ -69,22 +70,27 @@ def embed(encoder: SpeakerEncoder, speech: Manifest, ids: Sequence[str]) -> dict
 
 
 def rewrite(data: Manifest, embeddings: dict[str, np.ndarray], fingerprint: str) -> None:
-    """Put embeddings into the set's shards and its means of speakers, the encoder's fingerprint into its headers."""
+    """Put embeddings into the set's shards and its means of speakers, the encoder's fingerprint into its headers.
+
+    All of it is written beside the set first: one that cannot be written whole stays as it was.
+    """
     by_shard: dict[str, list[Utterance]] = {}
     for utterance in data.utterances:
         by_shard.setdefault(utterance.shard, []).append(utterance)
-    for shard, utterances in tqdm(by_shard.items(), desc="shards", disable=None):
-        arrays = load_file(data.root / shard)
-        arrays.update({f"{u.id}/embed": embeddings[u.id].astype(np.float32) for u in utterances})
-        with atomic_path(data.root / shard) as partial:
-            save_file(arrays, partial)
-    settings = data.root / "settings.json"
-    changed = json.loads(settings.read_text(encoding="utf-8")) | {"encoder": fingerprint}
-    write_text(settings, json.dumps(changed, indent=1) + "\n")
-    lines = (data.root / "manifest.jsonl").read_text(encoding="utf-8").split("\n")
-    rows = [json.loads(line) for line in lines if line]
-    write_lines(data.root / "manifest.jsonl", [rows[0] | {"encoder": fingerprint}, *rows[1:]])
-    write_speaker_means(data)
+    with ExitStack() as stack:
+        for shard, utterances in tqdm(by_shard.items(), desc="shards", disable=None):
+            arrays = load_file(data.root / shard)
+            arrays.update({f"{u.id}/embed": embeddings[u.id].astype(np.float32) for u in utterances})
+            save_file(arrays, stack.enter_context(atomic_path(data.root / shard)))
+        means = speaker_means((u.speaker, embeddings[u.id]) for u in data.utterances)
+        save_file(means, stack.enter_context(atomic_path(data.root / "speakers.safetensors")))
+        settings = data.root / "settings.json"
+        changed = json.loads(settings.read_text(encoding="utf-8")) | {"encoder": fingerprint}
+        stack.enter_context(atomic_path(settings)).write_text(json.dumps(changed, indent=1) + "\n", encoding="utf-8")
+        manifest = data.root / "manifest.jsonl"
+        rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").split("\n") if line]
+        rows[0]["encoder"] = fingerprint
+        write_lines(stack.enter_context(atomic_path(manifest)), rows)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -42,7 +42,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     except Exception as error:
-        if not _SAID_OF_FULL.search(str(error)):
+        if isinstance(error, CloningError) or not _SAID_OF_FULL.search(str(error)):
             raise
         raise cannot_write(path, OSError(errno.ENOSPC, "the file could not be written whole")) from error
     finally:

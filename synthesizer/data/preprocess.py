@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,15 +223,20 @@ def speaker_levels(clips: Sequence[Clip], rate: int, count: int = 48) -> dict[st
     return found
 
 
+def speaker_means(embeddings: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The mean (D,) float32 of each speaker's embeddings (D,), of norm 1."""
+    sums: dict[str, np.ndarray] = {}
+    for speaker, embedding in embeddings:
+        sums[speaker] = sums.get(speaker, 0) + embedding
+    return {speaker: (total / np.linalg.norm(total)).astype(np.float32) for speaker, total in sums.items()}
+
+
 def write_speaker_means(found: manifest.Manifest) -> dict[str, np.ndarray]:
     """The mean embedding of each speaker, of norm 1, into `speakers.safetensors` of the set."""
     from safetensors.numpy import save_file
 
     arrays = manifest.Arrays(found.root)
-    sums: dict[str, np.ndarray] = {}
-    for utterance in found.utterances:
-        sums[utterance.speaker] = sums.get(utterance.speaker, 0) + arrays.read(utterance, "embed")
-    means = {speaker: (total / np.linalg.norm(total)).astype(np.float32) for speaker, total in sums.items()}
+    means = speaker_means((u.speaker, arrays.read(u, "embed")) for u in found.utterances)
     with atomic_path(found.root / "speakers.safetensors") as partial:
         save_file(means, partial)
     return means

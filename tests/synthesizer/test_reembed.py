@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 import encoder_preprocess
 import synthesizer_preprocess
@@ -17,6 +22,30 @@ from tests.conftest import SAMPLES
 from utils.config import to_dict
 from utils.data.manifest import Arrays, Manifest, read_manifest
 from utils.weights.checkpoint import Header, load_weights, save_weights
+
+
+def stays_as_it_was_on_a_full_disk(root: Path, arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+    """There is room for one shard of two, and for both but not for the manifest."""
+
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    def first_only(arrays: dict[str, np.ndarray], path: Path) -> None:
+        if written:
+            raise SafetensorError("IoError: No space left on device (os error 28)")
+        save_file(arrays, path)
+        written.append(path)
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before, written = contents(), []
+    for name, writer in (("save_file", first_only), ("write_lines", none)):
+        with mock.patch.object(synthesizer_reembed, name, writer):
+            assert synthesizer_reembed.main(arguments) == 2
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+        assert len(errors) == 1 and f"cannot write {root}" in errors[0] and "free" in errors[0]
+        assert contents() == before
 
 
 def test_a_set_given_another_encoders_embeddings_is_what_preprocessing_with_it_makes(data_dir, tmp_path, capsys):
@@ -43,6 +72,7 @@ def test_a_set_given_another_encoders_embeddings_is_what_preprocessing_with_it_m
         encoder_preprocess.main([str(a) for a in [tmp_path / "corpus", "--out", tmp_path / "speech", "--jobs", 1]]) == 0
     )
     arguments = [tmp_path / "set", "--encoder", other, "--speech", tmp_path / "speech", "--device", "cpu"]
+    stays_as_it_was_on_a_full_disk(tmp_path / "set", [str(a) for a in arguments], capsys)
     assert synthesizer_reembed.main([str(a) for a in arguments]) == 0
     changed = read_manifest(tmp_path / "set", "synthesizer")
     assert (changed.header, changed.utterances) == (fresh.header, fresh.utterances)
