@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.optim import AdamW
 
-from tests.utils.training.test_loop import Toy, settings_for
+from tests.support.toy_task import Toy, settings_for
 from utils.errors import CloningError
 from utils.training.loop import train
 from utils.training.resuming import read_state

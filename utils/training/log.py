@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from utils import plots
 from utils.errors import CloningError
 from utils.files import FULL, cannot_write, write_text
 from utils.training import precision
-from utils.training.clock import Clock
 from utils.training.task import TrainingConfig, Validation
 
 log = logging.getLogger(__name__)
@@ -146,18 +143,3 @@ def taken_over(module: nn.Module, fresh: list[str]) -> str:
         return f"all {total} tensors are taken over"
     names = ", ".join(fresh[:8]) + (" ..." if len(fresh) > 8 else "")
     return f"{total - len(fresh)} of {total} tensors are taken over; these keep fresh values: {names}"
-
-
-def progress(step: int, clock: Clock, rate: float, means: Mapping[str, float]) -> str:
-    """One line: how far a run is, its losses and speed, and how long it will take."""
-    losses = ", ".join(f"{name} {value:.3g}" for name, value in means.items())
-    if clock.budget:
-        where, left = f"step {step}, {clock.seconds / 60:.1f} of", (clock.budget - clock.seconds) / 60
-        return f"{where} {clock.budget / 60:g} min: {losses}; {rate:.3g} steps/s, {max(0, left):.1f} min left"
-    left = (clock.config.steps - step) / rate / 60
-    return f"step {step} of {clock.config.steps}: {losses}; {rate:.3g} steps/s, about {left:.0f} min left"
-
-
-def tell(bar: tqdm, text: str) -> None:
-    bar.write(text)
-    sys.stdout.flush()  # into a file or a pipe at once, too

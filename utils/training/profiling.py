@@ -21,34 +21,33 @@ def profile(task: Task, config: TrainingConfig, steps: int, *, device: str = "au
         raise CloningError(f"a profile of {steps} steps: give at least 1")
     run = Run(task, config, Path(), device)
     run.prepare()
-    device = run.accelerator.device.type
-    items, step = 0, 0
+    items, step, number_format = 0, 0, run.accelerator.mixed_precision
     try:
         for step, batch in enumerate(run.batches(), 1):
             if step == UNMEASURED + 1:
-                _wait(run.cuda)
-                items, run.waited, began = 0, 0.0, time.monotonic()
+                _wait(run.device)
+                items, run.progress.waited, began = 0, 0.0, time.monotonic()
             items += rows(batch)
-            run.train_step(batch)
+            run.learn(batch)
             if step >= UNMEASURED + steps:
                 break
         if step <= UNMEASURED:
             raise CloningError(f"the run ended after {step} steps: give it more than {UNMEASURED} steps or more time")
-        _wait(run.cuda)
+        _wait(run.device)
         seconds = time.monotonic() - began
     finally:
         run.close()
     counted = step - UNMEASURED
     lines = [
-        f"{counted} steps in {seconds:.2f} s on {device}, precision {run.precision}: "
+        f"{counted} steps in {seconds:.2f} s on {run.device.type}, precision {number_format}: "
         f"{counted / seconds:.3g} steps/s, {items / seconds:.4g} items/s",
-        f"waiting for data {100 * run.waited / seconds:.1f}% of the time",
+        f"waiting for data {100 * run.progress.waited / seconds:.1f}% of the time",
     ]
-    if run.cuda:
+    if run.device.type == "cuda":
         lines.append(f"GPU memory at most {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
     return lines
 
 
-def _wait(cuda: bool) -> None:
-    if cuda:
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
         torch.cuda.synchronize()

@@ -3,49 +3,54 @@
 from __future__ import annotations
 
 import signal
-from typing import Any, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from utils.processes import stop_signals
 
 
-class Run(Protocol):
-    """What a signal changes, and asks, of a run."""
-
-    stop_requested: bool
-    validating: bool
+class Interrupted(KeyboardInterrupt):
+    """Raised by a signal inside `StopSignals.interruptible`."""
 
 
-class ValidationEnded(KeyboardInterrupt):
-    """Raised by a signal in the midst of a validation, which changes nothing and can be repeated."""
+class StopSignals:
+    """Within it, a first signal sets `requested`, and the run ends after its step; a second one ends it at once."""
 
+    def __init__(self) -> None:
+        self.requested = False
+        self._interruptible = False
+        self._previous: dict[int, Any] = {}
 
-class stop_on_signal:
-    """Ctrl-C, SIGTERM and SIGHUP end the run after the step in progress, all saved; a second ends it at once.
-
-    A validation in progress ends at once and is made good when the run goes on.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.previous: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
+    def __enter__(self) -> StopSignals:
         for number in (signal.SIGINT, *stop_signals()):
             try:
-                self.previous[number] = signal.signal(number, self._handle)
+                self._previous[number] = signal.signal(number, self._handle)
             except ValueError:  # not in the main thread: leave signals alone
-                return
+                break
+        return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """What stands inside can be repeated: a signal ends it by `Interrupted`, also one that came before."""
+        self._interruptible = True
+        try:
+            if self.requested:
+                raise Interrupted
+            yield
+        finally:
+            self._interruptible = False
+
     def _handle(self, number: int, frame: object) -> None:
-        if self.run.stop_requested:
+        if self.requested:
             raise KeyboardInterrupt
-        self.run.stop_requested = True
-        if self.run.validating:
-            raise ValidationEnded
+        self.requested = True
+        if self._interruptible:
+            raise Interrupted
 
 
 def ignore_interrupts(worker: int) -> None:

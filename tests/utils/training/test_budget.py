@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.utils.training.test_loop import Toy, assert_equal, settings_for, weights
+from tests.support.toy_task import Toy, assert_equal, settings_for, weights
 from utils.config import SettingsParser
 from utils.errors import CloningError
 from utils.training import flags as training_flags
@@ -108,11 +108,12 @@ def test_the_moving_average_reaches_as_far_back_in_time(tmp_path, monkeypatch):
         task = Timed(monkeypatch, step=seconds)
         run = Run(task, budget(2, ema_decay=0.9), tmp_path, "cpu")
         run.prepare()
-        run.step, run.average.position, task.position = 10**6, 50.0, 50.0 + seconds
-        for value in run.average.weights.values():
+        average = run.learner.average
+        average.position = 50.0
+        for value in average.weights.values():
             value.zero_()
-        run.average.advance(run.task.position, run.step)
-        moved = run.average.weights["weight"] / run.plain[run.primary].state_dict()["weight"]
+        average.advance(50.0 + seconds, 10**6)
+        moved = average.weights["weight"] / task.modules["net"].state_dict()["weight"]
         torch.testing.assert_close(moved, torch.full_like(moved, 1 - 0.9**seconds), rtol=1e-4, atol=0)
         run.close()
 
@@ -160,7 +161,7 @@ def test_a_task_that_holds_its_data_on_the_device_makes_its_batches_itself(tmp_p
 def as_on_a_gpu(task, config, folder):
     """The loop that never waits for its device, here on a CPU."""
     run = Run(task, config, folder, "cpu")
-    run.cuda = True
+    run.learner.checks_late = True
     run.prepare()
     run.loop()
     run.close()

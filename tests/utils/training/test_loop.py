@@ -1,4 +1,4 @@
-"""The loop: resumed = uninterrupted, two processes = one, non-finite losses named, cyclers fair."""
+"""The loop: resumed = uninterrupted, two processes = one, non-finite losses named."""
 
 from __future__ import annotations
 
@@ -9,76 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import get_worker_info
 
 from tests.support.launching import launch_two
+from tests.support.toy_task import Toy, assert_equal, settings_for, weights
 from utils.errors import CloningError
-from utils.training.distributed import gather_rows, masked_mean
 from utils.training.loop import train
-from utils.training.sampling import Cycler, rng
-from utils.training.task import Task, TrainingConfig, Validation
+from utils.training.task import TrainingConfig, Validation
 from utils.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-class Toy(Task):
-    """Regression with dropout and, as in GE2E, a loss that looks at the whole batch."""
-
-    kind = "encoder"
-
-    def __init__(self, dropout: float = 0.1, poison: int = -1) -> None:
-        torch.manual_seed(0)
-        self.modules = {
-            "net": nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1)),
-            "critic": nn.Linear(1, 1),
-        }
-        self.config = {"dropout": dropout}
-        self.poison = poison
-
-    def batch(self, step):
-        x = torch.tensor(rng(7, step).normal(size=(8, 4)), dtype=torch.float32)
-        x[0, 0] = torch.nan if step == self.poison else x[0, 0]
-        return {"x": x, "mask": x[:, 1:2] > -0.5, "label": list("abcdefgh")}
-
-    def losses(self, modules, batch, phase, step):
-        rows = gather_rows(modules["net"](batch["x"]))
-        target = gather_rows(batch["x"].sum(dim=1, keepdim=True))
-        whole = (rows - rows.mean() - target).square().mean()
-        own = modules["net"](batch["x"])
-        masked = masked_mean((modules["critic"](own) - 1).square(), batch["mask"])
-        return {"whole": whole, "masked": masked, "_seen": rows.mean()}
-
-    def validate(self, modules):
-        value = modules["net"](torch.ones(2, 4)).square().mean()
-        return Validation(float(value), {"output": float(value)}, warnings=["a warning in words"])
-
-    def names(self, step):
-        return ["speaker-1/clip-1", "speaker-2/clip-9"]
-
-
-def settings_for(steps: int = 12, **changes) -> TrainingConfig:
-    base = {"steps": steps, "warmup_steps": 2, "final_learning_rate": 1e-3, "workers": 0}
-    base |= {"log_every": 5, "validate_every": 6, "save_every": 5}
-    return TrainingConfig(**{**base, **changes})
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load_weights(folder / "last.safetensors").state
-
-
-def assert_equal(a: dict, b: dict) -> None:
-    assert a.keys() == b.keys()
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, msg=name)
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
@@ -97,12 +42,12 @@ def test_loader_processes_change_nothing(tmp_path):
 
 def test_a_killed_run_keeps_its_last_step_and_goes_on(tmp_path):
     script = (
-        "import tests.utils.training.test_loop as t, os, signal\n"
+        "import os, signal\nimport tests.support.toy_task as t\nfrom utils.training.loop import train\n"
         "class Killed(t.Toy):\n"
         "    def batch(self, step):\n"
         "        if step == 9: os.kill(os.getpid(), signal.SIGTERM)\n"
         "        return super().batch(step)\n"
-        f"t.train(Killed(), t.settings_for(12), r'{tmp_path / 'killed'}', device='cpu')\n"
+        f"train(Killed(), t.settings_for(12), r'{tmp_path / 'killed'}', device='cpu')\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=600)
     state = checkpoint.load_training_state(tmp_path / "killed" / "state.pt")
@@ -115,13 +60,13 @@ def test_a_killed_run_keeps_its_last_step_and_goes_on(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_signal_to_the_whole_group_spares_the_loaders_until_the_step_is_saved(tmp_path):
     script = (
-        "import tests.utils.training.test_loop as t, os, subprocess\n"
+        "import os, subprocess\nimport tests.support.toy_task as t\nfrom utils.training.loop import train\n"
         "class Killed(t.Toy):\n"
         "    def losses(self, modules, batch, phase, step):\n"
         "        if step == 4 and phase == 'net':\n"
         "            subprocess.run(['kill', '-TERM', '--', f'-{os.getpgrp()}'], start_new_session=True)\n"
         "        return super().losses(modules, batch, phase, step)\n"
-        f"t.train(Killed(), t.settings_for(400, workers=2), r'{tmp_path}', device='cpu')\n"
+        f"train(Killed(), t.settings_for(400, workers=2), r'{tmp_path}', device='cpu')\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=600, start_new_session=True)
     assert checkpoint.load_training_state(tmp_path / "state.pt")["step"] == 4
@@ -184,8 +129,8 @@ def test_a_run_killed_without_warning_goes_on_from_its_last_save(tmp_path):
 def test_two_processes_equal_one_with_the_same_total_batch(tmp_path):
     train(Toy(dropout=0.0), settings_for(6), tmp_path / "one", device="cpu")
     body = (
-        "import tests.utils.training.test_loop as t\n"
-        "t.train(t.Toy(dropout=0.0), t.settings_for(6), sys.argv[1], device='cpu')\n"
+        "import tests.support.toy_task as t\nfrom utils.training.loop import train\n"
+        "train(t.Toy(dropout=0.0), t.settings_for(6), sys.argv[1], device='cpu')\n"
     )
     launch_two(tmp_path, body, tmp_path / "two")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
@@ -197,8 +142,8 @@ def test_two_processes_equal_one_with_the_same_total_batch(tmp_path):
 def test_no_thread_of_the_process_group_outlives_the_training(tmp_path):
     """Such a thread aborts the process now and then as it ends."""
     body = (
-        "import os\nimport tests.utils.training.test_loop as t\n"
-        "t.train(t.Toy(dropout=0.0), t.settings_for(2), sys.argv[1], device='cpu')\n"
+        "import os\nimport tests.support.toy_task as t\nfrom utils.training.loop import train\n"
+        "train(t.Toy(dropout=0.0), t.settings_for(2), sys.argv[1], device='cpu')\n"
         "names = [Path(f'/proc/self/task/{n}/comm').read_text().strip() for n in os.listdir('/proc/self/task')]\n"
         "assert not [name for name in names if 'gloo' in name or 'store' in name], names\n"
     )
@@ -304,26 +249,6 @@ def test_learning_rate_warms_up_and_comes_down():
     rates = [config.learning_rate_at(step) for step in range(1, 101)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0 and rates[-1] == pytest.approx(0.1)
     assert rates[9:] == sorted(rates[9:], reverse=True)
-
-
-@settings(max_examples=60, deadline=None)
-@given(n=st.integers(1, 40), seed=st.integers(0, 2**31), rounds=st.integers(1, 6))
-def test_cycler_shows_every_item_once_a_round_and_never_twice_in_a_row(n, seed, rounds):
-    order = [Cycler(n, seed).at(p) for p in range(0, n * rounds)] if n < 5 else None
-    cycler = Cycler(n, seed)
-    order = order or [cycler.at(p) for p in range(n * rounds)]
-    for turn in range(rounds):
-        assert Counter(order[turn * n : (turn + 1) * n]) == Counter(range(n))
-    if n > 1:
-        assert all(a != b for a, b in zip(order, order[1:], strict=False))
-
-
-def test_cycler_needs_no_history():
-    cycler = Cycler(7, 1, 2)
-    forward = [cycler.at(p) for p in range(50)]
-    assert [Cycler(7, 1, 2).at(p) for p in reversed(range(50))] == forward[::-1]
-    with pytest.raises(ValueError, match="nothing to cycle over"):
-        Cycler(0)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

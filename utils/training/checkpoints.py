@@ -1,0 +1,72 @@
+"""The files of a run: `best.safetensors`, `last.safetensors`, and `state.pt`, from which it continues."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from utils.training.clock import Clock
+from utils.training.learner import Learner
+from utils.training.resuming import read_state
+from utils.training.task import Task
+from utils.weights import checkpoint
+
+
+@dataclass
+class RunState:
+    """Saved in `state.pt` with everything else that a run needs to continue."""
+
+    step: int = 0  # steps done
+    best: float = math.inf  # lowest validation score
+    since_best: int = 0  # validations since then
+    unvalidated: bool = False  # a signal ended the validation of this step: it is repeated when the run continues
+
+
+class Checkpoints:
+    """Reads and writes them in the folder `out`; `run_info` (settings, environment) goes into each header."""
+
+    def __init__(self, out: Path, task: Task, run_info: Mapping[str, Any]) -> None:
+        self.out, self.task, self.run_info = out, task, run_info
+
+    def restore(self, learner: Learner, state: RunState, clock: Clock) -> bool:
+        """Give all three what `state.pt` holds; False where there is none.
+
+        Raises CloningError: damaged, or of another model.
+        """
+        path = self.out / "state.pt"
+        if not path.is_file():
+            return False
+        saved = read_state(path, self.task, learner.optimizers)
+        learner.load_state_dict(saved)
+        for field in fields(state):
+            setattr(state, field.name, saved[field.name])
+        clock.seconds = saved["seconds"]
+        return True
+
+    def save(self, learner: Learner, state: RunState, clock: Clock) -> None:
+        """Write the last weights, and everything that the run needs to continue bit for bit."""
+        self.save_weights("last.safetensors", learner, state.step, clock.seconds)
+        whole = {**asdict(state), "seconds": clock.seconds, "model": self.task.config, **learner.state_dict()}
+        checkpoint.save_training_state(self.out / "state.pt", whole)
+
+    def save_weights(
+        self, name: str, learner: Learner, step: int, seconds: float, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Write weights that describe themselves: model, mel, step, metrics, settings and environment of the run."""
+        header = checkpoint.Header(
+            self.task.kind,
+            self.task.config,
+            mel=self.task.mel,
+            step=step,
+            metrics={**(metrics or {}), "training_hours": round(seconds / 3600, 3)},
+            extra={**self.task.extra, "run": self.run_info},
+        )
+        checkpoint.save_weights(self.out / name, header, learner.weights())
+
+    def best_or_last(self) -> Path:
+        """The best weights; the last where the run stopped before its first validation."""
+        best = self.out / "best.safetensors"
+        return best if best.is_file() else self.out / "last.safetensors"
