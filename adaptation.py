@@ -111,9 +111,9 @@ def planned_steps(seconds: float) -> int:
     return round(STEPS[0] + share * (STEPS[1] - STEPS[0]))
 
 
-def finds_phones(cloner: VoiceCloner) -> bool:
-    """Whether the words of a recording need not be told."""
-    return getattr(cloner.synthesizer.network, "listener", None) is not None
+def needs_transcripts(cloner: VoiceCloner) -> bool:
+    """Whether the synthesizer cannot find the phones of a recording itself."""
+    return not cloner.synthesizer.network.finds_symbols
 
 
 def hear(cloner: VoiceCloner, voice: Voice) -> Heard:

@@ -45,8 +45,8 @@ def griffin_lim(mel: np.ndarray, config: dict[str, Any]) -> np.ndarray:
     return mel_to_waveform(torch.from_numpy(mel), from_dict(MelConfig, config), settings, seed=0).numpy()
 
 
-class HeardSpeaker(nn.Module):
-    """The speaker embedding in a mel: what a speaker encoder finds in what a vocoder makes of it. Neither learns."""
+class MelSpeakerEncoder(nn.Module):
+    """The speaker embedding of a mel: a vocoder makes a waveform of it, which a speaker encoder embeds. Both frozen."""
 
     def __init__(self, loss: LossConfig, expected: str | None) -> None:
         """expected: fingerprint of the encoder of the set. Raises CloningError where the encoder is another."""
@@ -55,7 +55,7 @@ class HeardSpeaker(nn.Module):
         vocoder = Vocoder.load(find_chosen(DEFAULT_MODELS, "vocoder", loss.speaker_vocoder or None))
         if encoder.fingerprint != expected:
             raise CloningError(
-                f"loss.speaker hears with encoder {encoder.fingerprint}, the set has embeddings of {expected}: give "
+                f"loss.speaker uses encoder {encoder.fingerprint}, the set has embeddings of {expected}: give "
                 "that encoder as loss.speaker_encoder, or preprocess with this one"
             )
         if not isinstance(vocoder, WaveformVocoder):
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(RunConfig, "synthesizer", args.config, training_flags.settings_of(args))
     embed = None
     if config.loss.speaker:
-        embed = HeardSpeaker(config.loss, read_manifest(args.data, "synthesizer").header.get("encoder"))
+        embed = MelSpeakerEncoder(config.loss, read_manifest(args.data, "synthesizer").header.get("encoder"))
     task = build_task(args.data, config, griffin_lim, embed)
     if best := training_flags.train(task, config, args):
         training_flags.say(f"best weights: {best}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from synthesizer.config import RunConfig
 from synthesizer.training.parallel import ParallelTask
-from synthesizer.training.sharpening import Embed
 from synthesizer.training.tacotron import TacotronTask
-from synthesizer.training.task import SynthesizerTask, Vocode
+from synthesizer.training.task import Embed, SynthesizerTask, Vocode
 from synthesizer.training.transformer import TransformerTask
 
 TASKS: dict[str, type[SynthesizerTask]] = {
+    "parallel": ParallelTask,
     "tacotron": TacotronTask,
     "transformer": TransformerTask,
 }
@@ -20,10 +20,7 @@ def build_task(
 ) -> SynthesizerTask:
     """The task for `config.model.architecture`.
 
-    `vocode` makes the audio samples in the logs; `embed` hears the speaker in drawn mels, for `loss.speaker`.
-
-    Raises CloningError when the set does not suit the model.
+    `vocode` makes the audio samples in the logs; `embed` finds the speaker embedding of a mel, for the parallel
+    synthesizer's `loss.speaker`. Raises CloningError when the set does not suit the model.
     """
-    if config.model.architecture == "parallel":
-        return ParallelTask(data_dir, config, vocode, embed)
-    return TASKS[config.model.architecture](data_dir, config, vocode)
+    return TASKS[config.model.architecture](data_dir, config, vocode, embed)

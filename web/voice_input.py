@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from adaptation import finds_phones
+from adaptation import needs_transcripts
 from references import MAX_SECONDS
 from utils.audio import quality
 from utils.audio.io import Waveform
@@ -117,8 +117,8 @@ def _keeping(mark: str, clips: list[Clip], load: Callable[[], VoiceCloner]) -> N
     chain: Chain = st.session_state.get("chain") or Chain.default()
     texts: list[str | None] = []
     if learn:
-        known = finds_phones(load_chain(chain))
-        hint = "Leave it empty where you do not know: sounds are then found by ear." if known else "It must be told."
+        needed = needs_transcripts(load_chain(chain))
+        hint = "Required." if needed else "Leave it empty where you do not know: sounds are then found by ear."
         for clip in clips:
             words = st.text_area(f"What is said in {plain(clip.name)}", key=f"words-{clip.key}", height=68, help=hint)
             texts.append(words.strip() or None)

@@ -71,6 +71,7 @@ class AcousticModel(nn.Module, ABC):
     max_characters: ClassVar[int] = 130  # of a sentence; longer ones are said in clauses
     moves_pitch = False  # whether `GenerationSettings.pitch_shift` and `ModelInput.style` make a difference
     uses_voice_facts = False  # whether its input has pitch, pace and a prompt of a voice
+    finds_symbols = False  # whether `frame_symbols` answers
     emotion: EmotionEncoder | None
 
     @abstractmethod
@@ -89,7 +90,7 @@ class AcousticModel(nn.Module, ABC):
         raise NotImplementedError
 
     def frame_symbols(self, mel: Tensor) -> Tensor | None:
-        """Logits (B, F, S) of the symbol said in each frame of mel (B, F, M); None for a network that finds none."""
+        """Logits (B, F, S) of the symbol said in each frame of mel (B, F, M); None where not `finds_symbols`."""
         return None
 
     def read_prompt(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -27,7 +27,14 @@ from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
 from synthesizer.models.layers import ConvStack, HashedDropout, length_mask
 from synthesizer.models.listener import FrameClasses, Listener
 from synthesizer.models.prompt import Prompt, TokenAttention
-from synthesizer.models.style import leveled, normal_facts, paced, risen, shifted, widened
+from synthesizer.models.style import (
+    change_level,
+    normalized_facts,
+    raise_questions,
+    scale_durations,
+    scale_pitch,
+    shift_pitch,
+)
 from synthesizer.text.processor import TextProcessor
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.voice import USUAL_PACE, USUAL_SPREAD
@@ -121,7 +128,7 @@ class Parallel(AcousticModel):
         self.voice: nn.Linear | None = None
         self.guess: nn.Sequential | None = None
         self.listener: Listener | None = None
-        self.moves_pitch, self.uses_voice_facts = True, self.config.voice
+        self.moves_pitch, self.uses_voice_facts, self.finds_symbols = True, self.config.voice, self.config.voice
         if self.config.voice:
             self.voice = nn.Linear(3, channels, bias=False)
             nn.init.zeros_(self.voice.weight)  # so that weights without it go on as they were
@@ -215,7 +222,7 @@ class Parallel(AcousticModel):
         if self.voice is not None and self.guess is not None:
             guessed = self.guess(embedding)
             facts = guessed.detach() if facts is None else torch.where(facts.isnan(), guessed.detach(), facts)
-            voice = voice + self.voice(normal_facts(facts).to(voice.dtype))
+            voice = voice + self.voice(normalized_facts(facts).to(voice.dtype))
         if self.prompt is not None:
             known = torch.full((len(speaker),), prompt is not None, device=speaker.device)
             present = known if present is None or prompt is None else present
@@ -293,7 +300,7 @@ class Parallel(AcousticModel):
         if who.facts is None or scale == 1:
             return encoding.prosody
         frames = torch.expm1(encoding.durations_log).clamp(min=0) * encoding.mask[..., 0]
-        return self._absolute(widened(encoding.relative.float(), frames, scale), who)
+        return self._absolute(scale_pitch(encoding.relative.float(), frames, scale), who)
 
     def filled(self, prosody: Tensor, who: Conditioning) -> Tensor:
         """Prosody of a recording (B, N, 3) as the decoder takes it: unvoiced tokens have the voice's median."""
@@ -345,16 +352,16 @@ class Parallel(AcousticModel):
         encoding = self.encode(tokens, lengths, who, marks=inputs.marks)
         unconditional = self.encode(tokens, lengths, who.unconditional()) if self.config.guidance else None
         require_finite(encoding.durations_log, "durations")
-        durations = planned_durations(paced(encoding.durations_log, inputs.style), tokens, lengths, settings)
+        durations = planned_durations(scale_durations(encoding.durations_log, inputs.style), tokens, lengths, settings)
         prosody = self.scaled(encoding, who, settings.pitch_scale)
         if self.config.clauses and inputs.marks is not None:
             question, seconds = settings.text.table.ids["?"], settings.mel.frame_seconds
-            prosody = risen(prosody, durations, inputs.marks, question, seconds)
-        prosody = shifted(prosody, settings.pitch_shift, inputs.style)
+            prosody = raise_questions(prosody, durations, inputs.marks, question, seconds)
+        prosody = shift_pitch(prosody, settings.pitch_shift, inputs.style)
         mels, frame_counts = self.mels(encoding, durations, prosody, who, inputs.seeds, unconditional)
         index, _ = upsampling(durations)
         require_finite(mels, "mels")
-        mels = leveled(mels, index, inputs.style, settings.mel)
+        mels = change_level(mels, index, inputs.style, settings.mel)
         return [
             Generated(mel[:, :n].clamp(-max_abs, max_abs), F.one_hot(places[:n], int(size)), "durations")
             for mel, places, n, size in zip(mels, index, frame_counts.tolist(), lengths, strict=True)

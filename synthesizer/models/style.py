@@ -1,4 +1,4 @@
-"""What a synthesizer is told beside text and embedding: facts of a voice, and how single tokens are to be said."""
+"""What a synthesizer takes beside text and embedding: facts of a voice, and the rate, pitch and level of tokens."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ RAMP_SECONDS = 0.06  # in which a level goes over into the next
 RISE_SECONDS, RISE_OCTAVES = 0.5, (-1 / 12, 9 / 12)  # how late the pitch of a question rises, from the median
 
 
-def paced(durations_log: Tensor, style: Tensor | None) -> Tensor:
+def scale_durations(durations_log: Tensor, style: Tensor | None) -> Tensor:
     """Predicted durations_log (B, N) = log(1 + frames) at the rates in style (B, N, 3) (`synthesizer.text.marks`)."""
     if style is None:
         return durations_log
     return torch.log1p((torch.expm1(durations_log) / style[..., 0]).clamp(min=-0.5))
 
 
-def widened(prosody: Tensor, frames: Tensor, scale: float) -> Tensor:
+def scale_pitch(prosody: Tensor, frames: Tensor, scale: float) -> Tensor:
     """Prosody (B, N, 3) of tokens that take frames (B, N), its pitch `scale` times as far from its median.
 
-    A mean of what may be said is flatter than anything that is said.
+    A predicted pitch is a mean over readings of the text, which is flatter than each of them.
     """
     energy, pitch, voicing = prosody.unbind(dim=-1)
-    middle = median_pitch(prosody, frames)
-    return torch.stack([energy, middle + (pitch - middle) * scale, voicing], dim=-1)
+    median = median_pitch(prosody, frames)
+    return torch.stack([energy, median + (pitch - median) * scale, voicing], dim=-1)
 
 
-def risen(prosody: Tensor, frames: Tensor, marks: Tensor, question: int, frame_seconds: float) -> Tensor:
-    """Prosody (B, N, 3) of tokens that take frames (B, N), with a pitch that rises at the end of clauses that ask.
+def raise_questions(prosody: Tensor, frames: Tensor, marks: Tensor, question: int, frame_seconds: float) -> Tensor:
+    """Prosody (B, N, 3) of tokens that take frames (B, N), its pitch rising at the end of yes/no questions.
 
     marks (B, N): ids of the marks that clauses end with, `question` that of a melody that rises. The melody is that of
     yes/no questions in American English, low and then high (L* H-H%): recordings that ask are too few to learn it from.
@@ -57,7 +57,7 @@ def median_pitch(prosody: Tensor, frames: Tensor) -> Tensor:
     return pitch.gather(1, order.gather(1, place))
 
 
-def shifted(prosody: Tensor, octaves: float, style: Tensor | None = None) -> Tensor:
+def shift_pitch(prosody: Tensor, octaves: float, style: Tensor | None = None) -> Tensor:
     """Prosody (B, N, 3), the pitch of what is voiced moved by `octaves`, and by the semitones in style (B, N, 3)."""
     if octaves == 0 and style is None:
         return prosody
@@ -66,7 +66,7 @@ def shifted(prosody: Tensor, octaves: float, style: Tensor | None = None) -> Ten
     return torch.stack([energy, pitch + moved * voicing.clamp(0, 1), voicing], dim=-1)
 
 
-def leveled(mels: Tensor, index: Tensor, style: Tensor | None, config: MelConfig) -> Tensor:
+def change_level(mels: Tensor, index: Tensor, style: Tensor | None, config: MelConfig) -> Tensor:
     """Mels (B, M, F) whose frames say the tokens in index (B, F), louder by the decibels in style (B, N, 3)."""
     if style is None or config.scale != "db" or not style[..., 2].any():
         return mels
@@ -76,7 +76,7 @@ def leveled(mels: Tensor, index: Tensor, style: Tensor | None, config: MelConfig
     return mels + smooth * (2 * config.max_abs / -config.min_db)
 
 
-def normal_facts(facts: Tensor) -> Tensor:
+def normalized_facts(facts: Tensor) -> Tensor:
     """facts (B, 3) of `utils.voice` -> numbers of about 0 +- 1."""
     pitch, spread, pace = facts.unbind(dim=1)
     return torch.stack([pitch * 2, (spread - USUAL_SPREAD) * 10, (pace - USUAL_PACE) * 5], dim=1)

@@ -20,14 +20,13 @@ from synthesizer.models.parallel import Parallel, ParallelOutput
 from synthesizer.training.losses import local_mean, parallel_losses
 from synthesizer.training.sharpening import (
     Discriminators,
-    Embed,
     adversarial_losses,
     discriminator_loss,
     frozen,
     phone_loss,
     speaker_distance,
 )
-from synthesizer.training.task import SynthesizerTask, Vocode, device_of, emotion_accuracy
+from synthesizer.training.task import Embed, SynthesizerTask, Vocode, device_of, emotion_accuracy
 from utils import plots
 from utils.data.manifest import Utterance
 from utils.errors import CloningError
@@ -47,8 +46,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
     def __init__(
         self, data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
     ) -> None:
-        """`embed` hears the speaker in a mel, where `loss.speaker` asks for it."""
-        super().__init__(data_dir, config, vocode)
+        super().__init__(data_dir, config, vocode, embed if config.loss.speaker else None)
         torch.manual_seed(config.training.seed)
         model = self.model = Parallel(config.model, self.n_symbols, self.mel["n_mels"])
         mean, std = self.train.mel_statistics()
@@ -57,11 +55,9 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         self.modules: dict[str, nn.Module] = {"synthesizer": model}
         prompted = model.voice is not None or model.prompt is not None or config.data.embedding == "other"
         self.train.prompted = self.held_out.prompted = prompted
-        self.embed = embed if config.loss.speaker else None
-        if config.loss.speaker and embed is None:
-            raise CloningError("loss.speaker needs an encoder that hears the mel: pass `embed`, or set loss.speaker=0")
-        self.sharpens = config.loss.sharpens
-        if self.sharpens and (model.listener is None or model.flow is None):
+        if config.loss.speaker and self.embed is None:
+            raise CloningError("loss.speaker needs a speaker encoder: pass `embed`, or set loss.speaker=0")
+        if config.loss.sharpens and (model.listener is None or model.flow is None):
             raise CloningError(
                 "loss.adversarial, loss.speaker and loss.said sharpen a flow, with a listener beside it: set "
                 'model.parallel.voice=true and model.parallel.decoder="flow", or all of them to 0'
@@ -69,7 +65,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         if config.loss.adversarial:
             self.modules["discriminators"] = Discriminators()
         self.store: Store | None = None  # the whole set on the device, where it fits
-        self.voices = Voices(config.data.voices) if self.sharpens and config.data.voices else None
+        self.voices = Voices(config.data.voices) if config.loss.sharpens and config.data.voices else None
         if self.voices is not None and self.voices.encoder != (ours := self.train.header.get("encoder")):
             raise CloningError(
                 f"{config.data.voices}: embeddings of encoder {self.voices.encoder}, {data_dir} has those of {ours}: "
@@ -90,7 +86,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
 
     def sharpening(self) -> float:
         """The weight, 0 .. 1, of what judges drawn mels at this place in the training."""
-        if not self.sharpens:
+        if not self.run.loss.sharpens:
             return 0.0
         return float(np.clip((self.progress - self.run.loss.sharpen_from) / RAMP, 0, 1))
 
@@ -168,11 +164,11 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         batches = self.validation_batches(N_PREDICTED)
         for chosen in batches:
             batch = self._held_out(chosen, model)
-            if self.sharpens:
+            if self.run.loss.sharpens:
                 batch["draw"] = batch["noise"]
             output = model(batch)
             values = parallel_losses(output, batch, self.run.loss, local_mean) | emotion_accuracy(output.emotion, batch)
-            if self.sharpens:
+            if self.run.loss.sharpens:
                 values |= self._drawn(model, output, batch)
             spoken = (batch["prosody"][..., 2] > 0) & (batch["durations"] > 0)
             pitches.append((output.prosody_target[..., 1][spoken], output.prosody[..., 1][spoken].float()))
@@ -211,7 +207,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
 
     def _score(self, metrics: Mapping[str, float]) -> float:
         """The sum of the losses; of a training that sharpens, what the drawn mels are worth."""
-        if not self.sharpens:
+        if not self.run.loss.sharpens:
             return sum(value for name, value in metrics.items() if name != "emotion_accuracy")
         score = sum(metrics[name] for name in ("duration", "prosody", "unlike", "misheard") if name in metrics)
         return score if self.sharpening() == 1 else score + BEFORE_SHARPENING

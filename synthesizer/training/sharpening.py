@@ -8,8 +8,6 @@ network that learns from real mels alone is soon fooled. A listener holds it to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -20,9 +18,9 @@ from synthesizer.batches import ParallelBatch
 from synthesizer.config import LossConfig
 from synthesizer.models.listener import FrameClasses, Listener
 from synthesizer.models.parallel import Parallel, ParallelOutput
+from synthesizer.training.task import Embed
 
 SLOPE = 0.1
-Embed = Callable[[Tensor, Tensor], Tensor]  # mel (B, M, F), not normalized, lengths (B,) -> embeddings (B, D) of norm 1
 
 
 class Discriminators(nn.Module):

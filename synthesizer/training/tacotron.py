@@ -11,7 +11,7 @@ from synthesizer.batches import AutoregressiveBatch
 from synthesizer.config import RunConfig
 from synthesizer.models.tacotron.network import Tacotron
 from synthesizer.training.autoregressive import AutoregressiveTask
-from synthesizer.training.task import Vocode
+from synthesizer.training.task import Embed, Vocode
 from utils.training.distributed import masked_mean
 from utils.training.sampling import rng
 
@@ -19,8 +19,10 @@ from utils.training.sampling import rng
 class TacotronTask(AutoregressiveTask):
     """Tacotron."""
 
-    def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
-        super().__init__(data_dir, config, vocode)
+    def __init__(
+        self, data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
+    ) -> None:
+        super().__init__(data_dir, config, vocode, embed)
         torch.manual_seed(config.training.seed)
         self.model = Tacotron(config.model, self.n_symbols, self.mel["n_mels"])
         self.begin_flow(self.model.flow)

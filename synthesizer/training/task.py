@@ -24,8 +24,8 @@ from utils.weights import checkpoint
 
 N_VALIDATION = 32  # utterances that Tacotron speaks, which takes time; as many speakers as there are
 
-
 Vocode = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # mel (M, F), settings of the mel -> samples (T,)
+Embed = Callable[[Tensor, Tensor], Tensor]  # mel (B, M, F), not normalized, lengths (B,) -> embeddings (B, D) of norm 1
 
 
 def described(model: SynthesizerConfig) -> dict[str, Any]:
@@ -46,8 +46,11 @@ class SynthesizerTask(Task[BatchT]):
     kind = "synthesizer"
     mel: dict[str, Any]
 
-    def __init__(self, data_dir: str, config: RunConfig, vocode: Vocode | None = None) -> None:
-        self.run, self.vocode = config, vocode
+    def __init__(
+        self, data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
+    ) -> None:
+        """vocode, embed: see `synthesizer.train.build_task`. Raises CloningError: the set does not suit the model."""
+        self.run, self.vocode, self.embed = config, vocode, embed
         settings = (config.training.seed, config.model.emotion.labels)
         self.train = SynthesisData(data_dir, config.data, "train", *settings)
         self.held_out = SynthesisData(data_dir, config.data, "validation", *settings)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthesizer.models.style import leveled, paced, shifted
+from synthesizer.models.style import change_level, scale_durations, shift_pitch
 from tests.conftest import ROOT
 from tests.support.tiny import save_tiny_models
 from utils.audio.io import dbfs
@@ -29,12 +29,14 @@ def test_styles_change_what_they_say_and_nothing_else():
     durations, prosody = torch.full((1, 4), 2.0), torch.zeros(1, 4, 3)
     prosody[..., 2] = 1
     style = torch.tensor([[[1.0, 0, 0], [0.5, 12, 10], [2.0, -6, 0], [1.0, 0, 0]]])
-    torch.testing.assert_close(torch.expm1(paced(durations, style)) / torch.expm1(durations), 1 / style[..., 0])
-    torch.testing.assert_close(shifted(prosody, 0.5, style)[..., 1], torch.tensor([[0.5, 1.5, 0.0, 0.5]]))
+    torch.testing.assert_close(
+        torch.expm1(scale_durations(durations, style)) / torch.expm1(durations), 1 / style[..., 0]
+    )
+    torch.testing.assert_close(shift_pitch(prosody, 0.5, style)[..., 1], torch.tensor([[0.5, 1.5, 0.0, 0.5]]))
     index = torch.arange(4).repeat_interleave(20)[None]
-    mels = leveled(torch.zeros(1, 80, 80), index, style, SYNTHESIZER_MEL)
+    mels = change_level(torch.zeros(1, 80, 80), index, style, SYNTHESIZER_MEL)
     torch.testing.assert_close(mels[0, 0, [10, 30, 50]], torch.tensor([0.0, 0.8, 0.0]))
-    assert paced(durations, None) is durations and shifted(prosody, 0, None) is prosody
+    assert scale_durations(durations, None) is durations and shift_pitch(prosody, 0, None) is prosody
 
 
 def test_a_break_lasts_as_long_as_it_says_whatever_the_rate(cloner):

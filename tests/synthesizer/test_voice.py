@@ -269,14 +269,14 @@ def test_sharpening_reaches_every_parameter_and_spares_what_judges(data):
 
 def test_the_speaker_is_heard_in_a_mel_as_it_sounds(data, data_dir, tmp_path):
     from encoder.inference import SpeakerEncoder
-    from synthesizer_train import HeardSpeaker
+    from synthesizer_train import MelSpeakerEncoder
     from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram
     from vocoder.inference import Vocoder
 
     encoder, vocoder = data_dir / "encoder_tiny.pt", DEFAULT_MODELS / "vocoder.safetensors"
     ours = SpeakerEncoder.load(encoder)
     loss = LossConfig(speaker=1.0, speaker_encoder=str(encoder), speaker_vocoder=str(vocoder))
-    heard = HeardSpeaker(loss, ours.fingerprint)
+    heard = MelSpeakerEncoder(loss, ours.fingerprint)
     wav = torch.randn(2, 12000, generator=torch.Generator().manual_seed(0)) * 0.1
     mel = mel_spectrogram(wav, SYNTHESIZER_MEL).requires_grad_()
     found = heard(mel, torch.tensor([61, 41]))
@@ -287,10 +287,10 @@ def test_the_speaker_is_heard_in_a_mel_as_it_sounds(data, data_dir, tmp_path):
     assert mel.grad[1, :, :41].abs().sum() > 0 and not mel.grad[0].any()
     assert not any(p.requires_grad for p in heard.parameters())
     with pytest.raises(CloningError, match="the set has embeddings of 0123"):
-        HeardSpeaker(loss, "0123")
+        MelSpeakerEncoder(loss, "0123")
     samples = LossConfig(speaker=1.0, speaker_encoder=str(encoder), speaker_vocoder=str(data_dir / "wavernn_tiny.pt"))
     with pytest.raises(CloningError, match="differentiable"):
-        HeardSpeaker(samples, ours.fingerprint)
+        MelSpeakerEncoder(samples, ours.fingerprint)
 
 
 def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data):
@@ -299,7 +299,7 @@ def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data)
         data=DataConfig(batch_size=4, min_frames=1, embedding="other", window=20),
         loss=LossConfig(adversarial=1.0, speaker=1.0, said=0.3, sharpen_from=0.5),
     )
-    with pytest.raises(CloningError, match="loss.speaker needs an encoder"):
+    with pytest.raises(CloningError, match="loss.speaker needs a speaker encoder"):
         ParallelTask(str(data.manifest.root), config)
     task = ParallelTask(str(data.manifest.root), config, embed=hear)
     task.progress = 0.4

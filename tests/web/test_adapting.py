@@ -108,11 +108,11 @@ def test_a_name_that_is_taken_or_none_is_a_line_before_any_work(page, library, l
 
 
 def test_words_that_are_needed_are_asked_for_and_missing_ones_are_a_line(page, library, monkeypatch):
-    monkeypatch.setattr(voice_input, "finds_phones", lambda cloner: False)
+    monkeypatch.setattr(voice_input, "needs_transcripts", lambda cloner: True)
     monkeypatch.setattr(Parallel, "frame_symbols", lambda self, mel: None)  # as of one without a classifier
     ready(page)
     (box,) = [area for area in page.text_area if area.label.startswith("What is said in")]
-    assert box.help == "It must be told."
+    assert box.help == "Required."
     finished(keep(page))
     assert "give the words of each clip" in lines(page) and library.names() == []
 
