@@ -20,8 +20,9 @@ from utils.errors import CloningError
 
 PART = "flow"  # of the network
 RANK = 4
-_LOW_RANK = ("up", "down", "enter", "leave")  # layers whose matrix is changed
-_OFFSET = ("film", "down", "leave", "speaker")  # layers that get an offset
+ADAPTER = ("inward", "outward", "offset")  # what is learned of a layer
+_LOW_RANK = ("up", "down", "input_projection", "output_projection")  # layers whose matrix is changed
+_OFFSET = ("film", "down", "output_projection", "speaker")  # layers that get an offset
 
 
 class AdaptedLinear(nn.Module):
@@ -64,10 +65,9 @@ def with_adapters(network: Parallel, seed: int, rank: int = RANK) -> Parallel:
 def numbers_of(network: Parallel) -> dict[str, np.ndarray]:
     """What the adapters of `with_adapters` learned, as `adapted` takes it, in numbers that 16 bits hold."""
     return {
-        f"{name}.{part}": value.detach().half().float().cpu().numpy()
-        for name, layer in network.named_modules()
-        if isinstance(layer, AdaptedLinear)
-        for part, value in layer.named_parameters(recurse=False)
+        name: value.half().float().cpu().numpy()
+        for name, value in network.state_dict().items()
+        if name.rpartition(".")[2] in ADAPTER
     }
 
 
@@ -82,8 +82,10 @@ def adapted(network: nn.Module, numbers: Mapping[str, np.ndarray]) -> Parallel:
         )
     network = copy.deepcopy(network)
     left = dict(numbers)
-    for name, layer in _layers(network):
-        inward, outward, offset = (_taken(left, f"{name}.{part}") for part in ("inward", "outward", "offset"))
+    stored = {id(tensor): name for name, tensor in network.state_dict(keep_vars=True).items()}
+    for _, layer in _layers(network):
+        name = stored[id(layer.weight)].removesuffix(".weight")
+        inward, outward, offset = (_taken(left, f"{name}.{part}") for part in ADAPTER)
         if inward is not None and outward is not None and inward.ndim == outward.ndim == 2:
             _add(name, layer.weight, outward[:, : len(inward)] @ inward[: outward.shape[1]])
         if offset is not None:

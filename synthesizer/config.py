@@ -234,7 +234,7 @@ class LossConfig:
     attention_floor: float = 0.1  # of its weight that stays
     attention_steps: int = 20_000  # until only the floor is left
     emotion: float = 0.3  # of the network that finds an emotion in a clip
-    listener: float = 0.5  # of the network that finds phones and pace in a mel
+    listener: float = 0.5  # of the frame classifier, which finds phones and pace in a mel
     voice: float = 1.0  # of a voice's pitch and pace as predicted from its embedding
     # Sharpening: losses on mels that are drawn in the few steps of inference (all 0: no sharpening)
     adversarial: float = 0.0  # by mel discriminators
@@ -242,7 +242,7 @@ class LossConfig:
     speaker: float = 0.0  # by a speaker encoder that hears the mel through a vocoder
     speaker_encoder: str = ""  # its weights; ours, if not told
     speaker_vocoder: str = ""
-    said: float = 0.0  # by the listener
+    said: float = 0.0  # by the frame classifier: the phones of the text
     sharpen_from: float = 0.5  # share of the training before which nothing is drawn
     guide_width: float = 0.3  # of the diagonal, where no durations are known (arXiv 1710.08969, sec. 4.1)
 

@@ -11,6 +11,7 @@ from synthesizer.models.base import SHORTEST_SECONDS, GenerationSettings
 from synthesizer.models.layers import ConvStack, length_mask
 from synthesizer.text.clauses import N_MARKS, ahead
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
+from utils.weights.stored_names import store_as
 
 LONGEST_TOKEN_SECONDS = 0.75
 DURATION_SCALES = (0.7, 1.5)  # what a checkpoint may ask for
@@ -68,7 +69,8 @@ class Predictor(nn.Module):
     def __init__(self, channels: int, outputs: int, clauses: bool = False) -> None:
         super().__init__()
         self.stack = ConvStack(2, channels, channels, kernel=5, expansion=2)
-        self.leave = nn.Linear(channels, outputs)
+        self.output = nn.Linear(channels, outputs)
+        store_as(self, {"output": "leave"})
         self.marks = nn.Embedding(N_MARKS, 2 * channels) if clauses else None
         if self.marks is not None:
             nn.init.zeros_(self.marks.weight)  # so that weights without it go on as they were
@@ -85,4 +87,4 @@ class Predictor(nn.Module):
             mark, near = ahead(marks)
             all_along, at_end = self.marks(mark).chunk(2, dim=-1)
             x = x + all_along + at_end * near[..., None]
-        return self.leave(drop(self.stack(x, condition, mask)))
+        return self.output(drop(self.stack(x, condition, mask)))

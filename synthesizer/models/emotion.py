@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from synthesizer.config import EmotionConfig
 from synthesizer.models.layers import length_mask
 from utils.errors import CloningError
+from utils.weights.stored_names import store_as
 
 UNKNOWN = -1  # the index of an utterance whose emotion is not known
 BY_CLIP = 4  # in training, one item in so many is conditioned on its clip's embedding
@@ -40,8 +41,9 @@ class EmotionEncoder(nn.Module):
             nn.Conv1d(before, after, 5, stride=2, padding=2) for before, after in zip(sizes, sizes[1:], strict=False)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(config.channels) for _ in self.convs)
-        self.leave = nn.Linear(2 * config.channels, config.size)
+        self.output = nn.Linear(2 * config.channels, config.size)
         self.classify = nn.Linear(config.size, len(config.labels))
+        store_as(self, {"output": "leave"})
 
     def forward(self, labels: Tensor, mel: Tensor, lengths: Tensor, seeds: Tensor) -> EmotionOutput:
         """Training: labels (B,), mel (B, M, F) of `lengths` (B,) frames, seeds (B,) -> EmotionOutput."""
@@ -69,7 +71,7 @@ class EmotionEncoder(nn.Module):
         count = lengths[:, None].clamp(min=1)
         mean = x.sum(dim=2) / count
         spread = (((x - mean[:, :, None]) * mask).square().sum(dim=2) / count + 1e-5).sqrt()
-        return self.leave(torch.cat([mean, spread], dim=1))
+        return self.output(torch.cat([mean, spread], dim=1))
 
 
 def find_label(emotion: str, labels: tuple[str, ...]) -> int:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from synthesizer.config import FlowConfig
 from synthesizer.models.layers import ConvStack, length_mask
 from utils.errors import CloningError
+from utils.weights.stored_names import store_as
 
 
 class FlowDecoder(nn.Module):
@@ -26,17 +27,18 @@ class FlowDecoder(nn.Module):
         channels = config.channels
         self.steps, self.temperature, self.sigma_min = config.steps, config.temperature, config.sigma_min
         self.guidance = guidance
-        self.enter = nn.Linear(2 * n_mels + hidden, channels)
+        self.input_projection = nn.Linear(2 * n_mels + hidden, channels)
         self.time = nn.Sequential(nn.Linear(TIME_SIZE, channels), nn.SiLU(), nn.Linear(channels, channels))
         self.speaker = nn.Linear(condition, channels)
         self.stack = ConvStack(config.blocks, channels, channels, config.kernel, config.expansion)
-        self.leave = nn.Linear(channels, n_mels)
+        self.output_projection = nn.Linear(channels, n_mels)
+        store_as(self, {"input_projection": "enter", "output_projection": "leave"})
 
     def velocity(self, x: Tensor, time: Tensor, mean: Tensor, hidden: Tensor, speaker: Tensor, mask: Tensor) -> Tensor:
         """x, mean (B, F, M), time (B,), hidden (B, F, C), speaker (B, C), mask (B, F, 1) -> (B, F, M)"""
         condition = F.silu(self.time(time_features(time)) + self.speaker(speaker))
-        y = self.enter(torch.cat([x, mean, hidden], dim=-1))
-        return self.leave(self.stack(y, condition, mask)) * mask
+        y = self.input_projection(torch.cat([x, mean, hidden], dim=-1))
+        return self.output_projection(self.stack(y, condition, mask)) * mask
 
     def sample(
         self,
@@ -106,9 +108,10 @@ class FlowPostnet(FlowDecoder):
 
     def __init__(self, config: FlowConfig, n_mels: int, context: int, speaker_size: int) -> None:
         super().__init__(config, n_mels, config.channels, config.channels)
-        self.hear = nn.Linear(context, config.channels, bias=False)
-        nn.init.zeros_(self.hear.weight)  # so that it begins as the flow that it takes
+        self.context_projection = nn.Linear(context, config.channels, bias=False)
+        nn.init.zeros_(self.context_projection.weight)  # so that it begins as the flow that it takes
         self.voice = nn.Linear(speaker_size, config.channels)
+        store_as(self, {"context_projection": "hear"})
         self.register_buffer("mel_mean", torch.zeros(n_mels))
         self.register_buffer("mel_std", torch.ones(n_mels))
 
@@ -123,7 +126,7 @@ class FlowPostnet(FlowDecoder):
         renamed |= {f"speaker.{name}": f"voice.{name}" for name in ("weight", "bias")}
         theirs |= {own: state[name] for name, own in renamed.items() if name in state}
         try:
-            self.load_state_dict({"hear.weight": self.hear.weight, **theirs})
+            self.load_state_dict({"hear.weight": self.context_projection.weight, **theirs})
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise CloningError(f"flow_from: the flow of these weights does not fit model.flow: {reason}") from None
@@ -149,14 +152,14 @@ class FlowPostnet(FlowDecoder):
         goal, mean = window(self._normal(mel)), window(self._normal(smooth.detach()))
         noise = normal_noise(mask.sum(dim=1).flatten(), goal, draws)
         point, target = self.path(goal, noise, time)
-        hidden = self.hear(window(conditioning.context.detach()))
+        hidden = self.context_projection(window(conditioning.context.detach()))
         velocity = self.velocity(point, time, mean, hidden, self._condition(conditioning.speaker), mask)
         return FlowOutput(velocity, target, mask)
 
     def draw(self, smooth: Tensor, conditioning: FlowConditioning, lengths: Tensor) -> Tensor:
         """Inference: a mel (B, M, F) around `smooth` (B, M, F) of `lengths` (B,), the same for the same seeds."""
         mask = length_mask(lengths.clamp(max=smooth.shape[2]), smooth.shape[2])[..., None]
-        mean, hidden = self._normal(smooth), self.hear(conditioning.context)
+        mean, hidden = self._normal(smooth), self.context_projection(conditioning.context)
         draws = [torch.Generator().manual_seed(seed) for seed in conditioning.seeds]
         noise = normal_noise(mask.sum(dim=1).flatten(), mean, draws)
         drawn = self.sample(noise, mean, hidden, self._condition(conditioning.speaker), mask)

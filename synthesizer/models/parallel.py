@@ -19,28 +19,23 @@ from torch.nn import functional as F
 
 from synthesizer.batches import ParallelBatch
 from synthesizer.config import SynthesizerConfig
+from synthesizer.models import style
 from synthesizer.models.alignment_quality import AlignmentQuality
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording, require_finite
 from synthesizer.models.durations import Predictor, planned_durations, upsampled, upsampling
 from synthesizer.models.emotion import EmotionEncoder, EmotionOutput
 from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
+from synthesizer.models.frame_classifier import FrameClasses, FrameClassifier
 from synthesizer.models.layers import ConvStack, HashedDropout, length_mask
-from synthesizer.models.listener import FrameClasses, Listener
 from synthesizer.models.prompt import Prompt, TokenAttention
-from synthesizer.models.style import (
-    change_level,
-    normalized_facts,
-    raise_questions,
-    scale_durations,
-    scale_pitch,
-    shift_pitch,
-)
 from synthesizer.text.processor import TextProcessor
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.voice import USUAL_PACE, USUAL_SPREAD
+from utils.weights.stored_names import store_as
 
 N_PROSODY = 3  # energy, pitch, voicing: see `synthesizer.features.prosody`
 N_POSITION = 3
+STORED_NAMES = {"emotion_projection": "feel", "facts_predictor": "guess", "frame_classifier": "listener"}
 PITCH_SCALES = (1.0, 1.6)  # what a checkpoint may ask for: twice as far, words were lost on validation voices
 
 
@@ -92,7 +87,7 @@ class ParallelOutput(NamedTuple):
     flow: FlowOutput | None = None
     drawn: Tensor | None = None  # (B, W, M) as at inference, where the batch has noise for it
     facts: Tensor | None = None  # (B, 3) of the voice as predicted from its embedding
-    frame_classes: FrameClasses | None = None  # what the listener finds in `mel`
+    frame_classes: FrameClasses | None = None  # of `mel`, as classified
     frame_targets: FrameTargets | None = None  # what it should find
     emotion: EmotionOutput | None = None
 
@@ -114,8 +109,8 @@ class Parallel(AcousticModel):
         self.speaker = nn.Linear(config.speaker_size, channels)
         self.emotion = EmotionEncoder(config.emotion, n_mels) if config.emotion.labels else None
         if self.emotion is not None:
-            self.feel = nn.Linear(config.emotion.size, channels, bias=False)
-            nn.init.zeros_(self.feel.weight)  # so that it begins as the model without emotions that it starts from
+            self.emotion_projection = nn.Linear(config.emotion.size, channels, bias=False)
+            nn.init.zeros_(self.emotion_projection.weight)  # begins as the model without emotions
         self.encoder = ConvStack(self.config.encoder_blocks, *sizes)
         self.predictor = Predictor(channels, 1 + N_PROSODY, self.config.clauses)
         self.prosody = nn.Linear(N_PROSODY, channels)
@@ -126,14 +121,14 @@ class Parallel(AcousticModel):
         if self.config.decoder == "flow":
             self.flow = FlowDecoder(self.config.flow, n_mels, channels, channels, self.config.guidance)
         self.voice: nn.Linear | None = None
-        self.guess: nn.Sequential | None = None
-        self.listener: Listener | None = None
+        self.facts_predictor: nn.Sequential | None = None
+        self.frame_classifier: FrameClassifier | None = None
         self.moves_pitch, self.uses_voice_facts, self.finds_symbols = True, self.config.voice, self.config.voice
         if self.config.voice:
             self.voice = nn.Linear(3, channels, bias=False)
             nn.init.zeros_(self.voice.weight)  # so that weights without it go on as they were
-            self.guess = nn.Sequential(nn.Linear(config.speaker_size, 64), nn.SiLU(), nn.Linear(64, 3))
-            self.listener = Listener(n_mels, n_symbols)
+            self.facts_predictor = nn.Sequential(nn.Linear(config.speaker_size, 64), nn.SiLU(), nn.Linear(64, 3))
+            self.frame_classifier = FrameClassifier(n_mels, n_symbols)
         self.prompt = None
         if self.config.prompt_tokens:
             width = self.config.prompt_width
@@ -143,6 +138,7 @@ class Parallel(AcousticModel):
             nn.init.zeros_(self.prompt_voice.weight)
         self.register_buffer("mel_mean", torch.zeros(n_mels))
         self.register_buffer("mel_std", torch.ones(n_mels))
+        store_as(self, STORED_NAMES)
         if config.emotion.adapt:
             self._freeze_but_conditioning()
 
@@ -152,7 +148,7 @@ class Parallel(AcousticModel):
         for stack in stacks:
             stack.freeze_blocks()
         self.embedding.requires_grad_(False)
-        of_voice = ("guess", "listener", "prompt", "text_prompt", "frame_prompt", "prompt_voice")
+        of_voice = ("facts_predictor", "frame_classifier", "prompt", "text_prompt", "frame_prompt", "prompt_voice")
         for name, part in self.named_children():
             if name in of_voice:
                 part.requires_grad_(False)
@@ -177,8 +173,8 @@ class Parallel(AcousticModel):
         hidden = self.frames(encoding.hidden, prosody, index, position, who, mask)
         mean = self.mean(hidden) * mask
         flow = drawn = frame_classes = frame_targets = None
-        if self.listener is not None:
-            frame_classes = self.listener(mel, mask)
+        if self.frame_classifier is not None:
+            frame_classes = self.frame_classifier(mel, mask)
             said = (batch["tokens"], batch["silent"], batch["durations"])
             frame_targets = FrameTargets(*(of_tokens.gather(1, index) for of_tokens in said))
         if self.flow is not None:
@@ -219,10 +215,10 @@ class Parallel(AcousticModel):
         embedding = speaker * math.sqrt(speaker.shape[1])
         voice = self.speaker(embedding)
         guessed: Tensor | None = None
-        if self.voice is not None and self.guess is not None:
-            guessed = self.guess(embedding)
+        if self.voice is not None and self.facts_predictor is not None:
+            guessed = self.facts_predictor(embedding)
             facts = guessed.detach() if facts is None else torch.where(facts.isnan(), guessed.detach(), facts)
-            voice = voice + self.voice(normalized_facts(facts).to(voice.dtype))
+            voice = voice + self.voice(style.normalized_facts(facts).to(voice.dtype))
         if self.prompt is not None:
             known = torch.full((len(speaker),), prompt is not None, device=speaker.device)
             present = known if present is None or prompt is None else present
@@ -231,7 +227,8 @@ class Parallel(AcousticModel):
         else:
             prompt = present = None
         voice = F.silu(voice)
-        voice = voice if emotion is None else voice + self.feel(emotion)  # a sum: it carries over to voices never acted
+        if emotion is not None:
+            voice = voice + self.emotion_projection(emotion)  # a sum: it carries over to voices without acted speech
         return Conditioning(voice, facts if self.voice is not None else None, prompt, present, guessed)
 
     def read_prompt(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -300,7 +297,7 @@ class Parallel(AcousticModel):
         if who.facts is None or scale == 1:
             return encoding.prosody
         frames = torch.expm1(encoding.durations_log).clamp(min=0) * encoding.mask[..., 0]
-        return self._absolute(scale_pitch(encoding.relative.float(), frames, scale), who)
+        return self._absolute(style.scale_pitch(encoding.relative.float(), frames, scale), who)
 
     def filled(self, prosody: Tensor, who: Conditioning) -> Tensor:
         """Prosody of a recording (B, N, 3) as the decoder takes it: unvoiced tokens have the voice's median."""
@@ -352,16 +349,18 @@ class Parallel(AcousticModel):
         encoding = self.encode(tokens, lengths, who, marks=inputs.marks)
         unconditional = self.encode(tokens, lengths, who.unconditional()) if self.config.guidance else None
         require_finite(encoding.durations_log, "durations")
-        durations = planned_durations(scale_durations(encoding.durations_log, inputs.style), tokens, lengths, settings)
+        durations = planned_durations(
+            style.scale_durations(encoding.durations_log, inputs.style), tokens, lengths, settings
+        )
         prosody = self.scaled(encoding, who, settings.pitch_scale)
         if self.config.clauses and inputs.marks is not None:
             question, seconds = settings.text.table.ids["?"], settings.mel.frame_seconds
-            prosody = raise_questions(prosody, durations, inputs.marks, question, seconds)
-        prosody = shift_pitch(prosody, settings.pitch_shift, inputs.style)
+            prosody = style.raise_questions(prosody, durations, inputs.marks, question, seconds)
+        prosody = style.shift_pitch(prosody, settings.pitch_shift, inputs.style)
         mels, frame_counts = self.mels(encoding, durations, prosody, who, inputs.seeds, unconditional)
         index, _ = upsampling(durations)
         require_finite(mels, "mels")
-        mels = change_level(mels, index, inputs.style, settings.mel)
+        mels = style.change_level(mels, index, inputs.style, settings.mel)
         return [
             Generated(mel[:, :n].clamp(-max_abs, max_abs), F.one_hot(places[:n], int(size)), "durations")
             for mel, places, n, size in zip(mels, index, frame_counts.tolist(), lengths, strict=True)
@@ -376,14 +375,14 @@ class Parallel(AcousticModel):
 
     def pace(self, mel: Tensor) -> float:
         """log of the mean frames that a phone takes in mel (1, F, M)."""
-        assert self.listener is not None
-        return float(self.listener.pace(self.normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)))
+        assert self.frame_classifier is not None
+        return float(self.frame_classifier.pace(self.normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)))
 
     def frame_symbols(self, mel: Tensor) -> Tensor | None:
-        """Logits (B, F, S) of the symbol said in each frame of mel (B, F, M); None without a listener."""
-        if self.listener is None:
+        """Logits (B, F, S) of the symbol said in each frame of mel (B, F, M); None without a classifier."""
+        if self.frame_classifier is None:
             return None
-        return self.listener(self.normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)).symbols
+        return self.frame_classifier(self.normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)).symbols
 
     def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], text: TextProcessor) -> AlignmentQuality:
         """Planned durations cannot skip; symbols that take no time are not missed."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synthesizer.models.layers import ConvStack
+from utils.weights.stored_names import store_as
 
 HEADS = 4
 
@@ -20,21 +21,22 @@ class Prompt(nn.Module):
 
     def __init__(self, n_mels: int, channels: int, tokens: int, width: int, blocks: int = 3, kernel: int = 7) -> None:
         super().__init__()
-        self.enter = nn.Linear(n_mels, channels)
+        self.input_projection = nn.Linear(n_mels, channels)
         self.stack = ConvStack(blocks, channels, 1, kernel, 2)
         self.queries = nn.Parameter(torch.randn(tokens, channels) * 0.5)
-        self.attend = nn.Linear(channels, 2 * channels)
-        self.leave = nn.Linear(channels, width)
+        self.key_value = nn.Linear(channels, 2 * channels)
+        self.output_projection = nn.Linear(channels, width)
+        store_as(self, {"input_projection": "enter", "key_value": "attend", "output_projection": "leave"})
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
         """mel (B, R, M), mask (B, R, 1) -> (B, K, T)"""
         one = mel.new_ones(len(mel), 1)  # these blocks have no condition
-        hidden = self.stack(self.enter(mel) * mask, one, mask)
-        keys, values = self.attend(hidden).chunk(2, dim=-1)
+        hidden = self.stack(self.input_projection(mel) * mask, one, mask)
+        keys, values = self.key_value(hidden).chunk(2, dim=-1)
         queries = self.queries.to(keys.dtype).expand(len(mel), -1, -1)
         seen = mask[:, None, None, :, 0]
         seen = seen | ~seen.any(dim=-1, keepdim=True)  # an item without a reference: all of it, and not used
-        return self.leave(attention(queries, keys, values, seen))
+        return self.output_projection(attention(queries, keys, values, seen))
 
 
 class TokenAttention(nn.Module):
@@ -43,15 +45,16 @@ class TokenAttention(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.ask = nn.Linear(channels, channels)
-        self.read = nn.Linear(width, 2 * channels)
-        self.leave = nn.Linear(channels, channels, bias=False)
-        nn.init.zeros_(self.leave.weight)  # so that weights without it go on as they were
+        self.query = nn.Linear(channels, channels)
+        self.key_value = nn.Linear(width, 2 * channels)
+        self.output = nn.Linear(channels, channels, bias=False)
+        nn.init.zeros_(self.output.weight)  # so that weights without it go on as they were
+        store_as(self, {"query": "ask", "key_value": "read", "output": "leave"})
 
     def forward(self, x: Tensor, tokens: Tensor, present: Tensor) -> Tensor:
         """x (B, N, C), tokens (B, K, T), present (B,) -> (B, N, C)"""
-        keys, values = self.read(tokens).chunk(2, dim=-1)
-        found = self.leave(attention(self.ask(self.norm(x)), keys, values))
+        keys, values = self.key_value(tokens).chunk(2, dim=-1)
+        found = self.output(attention(self.query(self.norm(x)), keys, values))
         return x + found * present[:, None, None].to(found.dtype)
 
 

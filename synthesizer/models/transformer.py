@@ -25,9 +25,17 @@ from synthesizer.models.emotion import EmotionEncoder
 from synthesizer.models.flow import FlowConditioning, FlowPostnet
 from synthesizer.models.layers import ConvStack, ItemDropout, length_mask
 from synthesizer.models.stopping import Stopper
+from utils.weights.stored_names import store_as
 
 SPAN = 64  # places to either side, or steps back, that self-attention reaches
 BEHIND = 1  # tokens behind the place of the step before that the decoder still sees
+STORED_NAMES = {
+    "emotion_projection": "feel",
+    "prenet_output": "hear",
+    "position_projection": "here",
+    "postnet_input": "enter_post",
+    "postnet_output": "leave_post",
+}
 Cache = list[tuple[Tensor, Tensor]]  # of each layer: keys and values (B, H, S, C / H) of all steps so far
 
 
@@ -49,7 +57,8 @@ class Attention(nn.Module):
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
-        self.leave = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+        store_as(self, {"output": "leave"})
 
     def queries(self, x: Tensor) -> Tensor:
         """(B, S, C) -> (B, H, S, C / H)"""
@@ -65,7 +74,7 @@ class Attention(nn.Module):
         key, value = pairs
         energy = (query @ key.transpose(2, 3)).float() / math.sqrt(key.shape[3])
         weights = energy.masked_fill(~mask, -torch.inf).softmax(dim=3)
-        return self.leave((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)), weights
+        return self.output((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)), weights
 
 
 class EncoderLayer(nn.Module):
@@ -128,19 +137,20 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         self.speaker = nn.Linear(config.speaker_size, width)
         self.emotion = EmotionEncoder(config.emotion, n_mels) if config.emotion.labels else None
         if self.emotion is not None:
-            self.feel = nn.Linear(config.emotion.size, width, bias=False)
+            self.emotion_projection = nn.Linear(config.emotion.size, width, bias=False)
         self.prenet = nn.ModuleList([nn.Linear(n_mels, sizes.prenet), nn.Linear(sizes.prenet, sizes.prenet)])
-        self.hear = nn.Linear(sizes.prenet, width)
-        self.here = nn.Linear(width, width)
+        self.prenet_output = nn.Linear(sizes.prenet, width)
+        self.position_projection = nn.Linear(width, width)
         self.decoder = nn.ModuleList(DecoderLayer(sizes) for _ in range(sizes.decoder_layers))
         self.decoder_norm = nn.LayerNorm(width)
         self.mel = nn.Linear(width, n_mels * sizes.reduction)
         self.stop = nn.Linear(width, 1)
         self.flow = FlowPostnet(config.flow, n_mels, width, config.speaker_size) if config.flow.blocks else None
         if self.flow is None:
-            self.enter_post = nn.Linear(n_mels, sizes.postnet)
+            self.postnet_input = nn.Linear(n_mels, sizes.postnet)
             self.postnet = ConvStack(3, sizes.postnet, width, kernel=5, expansion=2)
-            self.leave_post = nn.Linear(sizes.postnet, n_mels)
+            self.postnet_output = nn.Linear(sizes.postnet, n_mels)
+        store_as(self, STORED_NAMES)
 
     @property
     def reduction(self) -> int:
@@ -150,7 +160,9 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
     def condition(self, speaker: Tensor, emotion: Tensor | None = None) -> Tensor:
         """Speaker embeddings (B, D) of norm 1, emotions (B, E) if any -> (B, C)"""
         voice = F.silu(self.speaker(speaker * math.sqrt(speaker.shape[1])))
-        return voice if emotion is None else voice + self.feel(emotion)  # a sum: it carries over to voices never acted
+        if emotion is not None:
+            voice = voice + self.emotion_projection(emotion)  # a sum: it carries over to voices without acted speech
+        return voice
 
     def encode(self, inputs: ModelInput, dropout: ItemDropout) -> TransformerMemory:
         """The text and the voice as the decoder sees them."""
@@ -200,7 +212,7 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         """The prenet: frames (B, S, M) or (B, M) -> (B, S, C) or (B, C)"""
         for layer in self.prenet:
             frames = dropout(F.relu(layer(frames)), self.config.prenet_dropout, lengths)
-        return self.hear(frames)
+        return self.prenet_output(frames)
 
     def decode(
         self, memory: TransformerMemory, frames: Tensor, places: Tensor, cache: Cache | None = None, start: int = 0
@@ -214,11 +226,11 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         """
         size, known = memory.values.shape[1], places >= 0
         index = places.clamp(0, size - 1)
-        here = memory.values.gather(1, index[..., None].expand(-1, -1, memory.values.shape[2])) * known[..., None]
+        last = memory.values.gather(1, index[..., None].expand(-1, -1, memory.values.shape[2])) * known[..., None]
         ahead = torch.arange(size, device=places.device) - index[..., None]  # (B, S, N)
         near = (ahead >= -BEHIND) & (ahead <= self.config.max_attention_step)
         window = ((near | ~known[..., None]) & memory.mask[:, None])[:, None]
-        x = frames + self.here(here) + memory.condition[:, None]
+        x = frames + self.position_projection(last) + memory.condition[:, None]
         past = 0 if cache is None else cache[0][0].shape[2]
         times = torch.arange(start - past, start + x.shape[1], device=x.device)
         age = times[past:, None] - times
@@ -268,7 +280,7 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
             assert conditioning is not None
             return self.flow.draw(mel, conditioning, lengths)
         mask = length_mask(lengths.clamp(max=mel.shape[2]), mel.shape[2])[..., None]
-        correction = self.leave_post(self.postnet(self.enter_post(mel.transpose(1, 2)) * mask, condition, mask))
+        correction = self.postnet_output(self.postnet(self.postnet_input(mel.transpose(1, 2)) * mask, condition, mask))
         return mel + (correction * mask).transpose(1, 2)
 
     def _angles(self, places: Tensor) -> Tensor:

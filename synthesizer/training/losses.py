@@ -13,8 +13,8 @@ from synthesizer.config import LossConfig
 from synthesizer.models.autoregressive import AutoregressiveOutput
 from synthesizer.models.emotion import EmotionOutput
 from synthesizer.models.flow import FlowOutput
+from synthesizer.models.frame_classifier import frame_class_losses
 from synthesizer.models.layers import length_mask
-from synthesizer.models.listener import listener_losses
 from synthesizer.models.parallel import ParallelOutput
 from utils.training.distributed import masked_mean
 
@@ -52,7 +52,7 @@ def parallel_losses(
         losses["voice"] = config.voice * mean(error, known)
     if output.frame_classes is not None and (wanted_classes := output.frame_targets) is not None:
         target = wanted_classes.symbols, wanted_classes.durations, wanted_classes.silent
-        values = listener_losses(output.frame_classes, *target)
+        values = frame_class_losses(output.frame_classes, *target)
         losses |= {name: config.listener * mean(value, output.mask[..., 0]) for name, value in values.items()}
     return losses | emotion_losses(output.emotion, batch, config, mean)
 

@@ -57,9 +57,9 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         self.train.prompted = self.held_out.prompted = prompted
         if config.loss.speaker and self.embed is None:
             raise CloningError("loss.speaker needs a speaker encoder: pass `embed`, or set loss.speaker=0")
-        if config.loss.sharpens and (model.listener is None or model.flow is None):
+        if config.loss.sharpens and (model.frame_classifier is None or model.flow is None):
             raise CloningError(
-                "loss.adversarial, loss.speaker and loss.said sharpen a flow, with a listener beside it: set "
+                "loss.adversarial, loss.speaker and loss.said sharpen a flow, beside a frame classifier: set "
                 'model.parallel.voice=true and model.parallel.decoder="flow", or all of them to 0'
             )
         if config.loss.adversarial:
@@ -151,8 +151,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             losses["speaker"] = config.speaker * speaker_distance(
                 self.embed, output, batch, self.model, self.train.floor
             )
-        if config.said and self.model.listener is not None:
-            losses["said"] = config.said * phone_loss(self.model.listener, output)
+        if config.said and self.model.frame_classifier is not None:
+            losses["said"] = config.said * phone_loss(self.model.frame_classifier, output)
         return losses
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
@@ -197,8 +197,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
 
     def _drawn(self, model: Parallel, output: ParallelOutput, batch: ParallelBatch) -> dict[str, Tensor]:
         """How many frames of what is drawn are heard as another phone, and how unlike the voice it is."""
-        assert output.drawn is not None and output.frame_targets is not None and model.listener is not None
-        found = frozen(model.listener, output.drawn, output.mask).symbols.argmax(dim=-1)
+        assert output.drawn is not None and output.frame_targets is not None and model.frame_classifier is not None
+        found = frozen(model.frame_classifier, output.drawn, output.mask).symbols.argmax(dim=-1)
         wrong = (found != output.frame_targets.symbols).float()
         values = {"misheard": local_mean(wrong, output.mask[..., 0])}
         if self.embed is not None:

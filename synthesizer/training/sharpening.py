@@ -3,7 +3,8 @@
 A mel that is drawn in two steps is a mean of mels: smooth. Discriminators over mels (as in RapFlow-TTS,
 arXiv 2506.16741) make it sharp. The speaker encoder, which hears it through the vocoder, makes it alike (speaker
 consistency, YourTTS, arXiv 2112.02418, sec. 2.2), also for voices that have no text: both stay as they are, since a
-network that learns from real mels alone is soon fooled. A listener holds it to its words (DMOSpeech, arXiv 2410.11097).
+network that learns from real mels alone is soon fooled. A frame classifier holds it to its words (DMOSpeech, arXiv
+2410.11097).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from synthesizer.batches import ParallelBatch
 from synthesizer.config import LossConfig
-from synthesizer.models.listener import FrameClasses, Listener
+from synthesizer.models.frame_classifier import FrameClasses, FrameClassifier
 from synthesizer.models.parallel import Parallel, ParallelOutput
 from synthesizer.training.task import Embed
 
@@ -63,7 +64,7 @@ class MelDiscriminator(nn.Module):
         return [*features, self.score(x)]
 
 
-def frozen(module: Listener, mel: Tensor, mask: Tensor) -> FrameClasses:
+def frozen(module: FrameClassifier, mel: Tensor, mask: Tensor) -> FrameClasses:
     """What `module` finds in mel (B, F, M), mask (B, F, 1), without learning from it; the mel does."""
     state = {name: value.detach() for name, value in (*module.named_parameters(), *module.named_buffers())}
     return functional_call(module, state, (mel, mask))
@@ -108,10 +109,10 @@ def adversarial_losses(
     }
 
 
-def phone_loss(listener: Listener, output: ParallelOutput) -> Tensor:
-    """Cross-entropy of the phones that the listener hears in the frames of a drawn mel."""
+def phone_loss(classifier: FrameClassifier, output: ParallelOutput) -> Tensor:
+    """Cross-entropy of the phones that the classifier finds in the frames of a drawn mel."""
     assert output.drawn is not None and output.frame_targets is not None
-    found = frozen(listener, output.drawn, output.mask)
+    found = frozen(classifier, output.drawn, output.mask)
     entropy = F.cross_entropy(found.symbols.transpose(1, 2), output.frame_targets.symbols, reduction="none")
     inside = output.mask[..., 0].float()
     return (entropy * inside).sum() / inside.sum()

@@ -50,7 +50,7 @@ def save_tiny_models(
     )  # fmt: skip
     network = build_synthesizer(shape, len(text), SYNTHESIZER_MEL.n_mels)
     if emotions and model == "parallel":
-        torch.nn.init.normal_(network.feel.weight)  # zero before any training: emotions would make no difference
+        torch.nn.init.normal_(network.emotion_projection.weight)  # zero before training: emotions would do nothing
     save_weights(
         folder / "synthesizer.safetensors",
         Header(

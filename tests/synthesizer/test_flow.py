@@ -22,7 +22,7 @@ def small(**changes) -> FlowPostnet:
     torch.manual_seed(0)
     config = FlowConfig(**{"blocks": 1, "channels": 16, "kernel": 5, **changes})
     flow = FlowPostnet(config, MELS, CONTEXT, SPEAKER_SIZE)
-    torch.nn.init.normal_(flow.hear.weight)  # zero before any training: what is said would make no difference
+    torch.nn.init.normal_(flow.context_projection.weight)  # zero before training: the text would do nothing
     return flow
 
 
@@ -79,7 +79,7 @@ def test_it_begins_as_the_flow_of_a_parallel_model_that_has_no_hidden_frames():
     x, mean, time, mask = torch.randn(2, 9, MELS), torch.randn(2, 9, MELS), torch.rand(2), torch.ones(2, 9, 1)
     voice = torch.nn.functional.normalize(torch.randn(2, SPEAKER_SIZE))
     theirs = parallel.flow.velocity(x, time, mean, torch.zeros(2, 9, 16), parallel.condition(voice).voice, mask)
-    heard = flow.hear(torch.randn(2, 9, CONTEXT))
+    heard = flow.context_projection(torch.randn(2, 9, CONTEXT))
     torch.testing.assert_close(flow.velocity(x, time, mean, heard, flow._condition(voice), mask), theirs)
     frozen = {name for name, p in flow.named_parameters() if not p.requires_grad}
     assert frozen == {f"stack.blocks.0.{n}.{w}" for n in ("depthwise", "up", "down") for w in ("weight", "bias")}

@@ -12,7 +12,8 @@ import torch
 from synthesizer.config import FlowConfig, ParallelConfig, SynthesizerConfig, TacotronConfig
 from synthesizer.inference import Synthesizer
 from synthesizer.models.alignment_quality import MAX_FORWARD, AlignmentQuality
-from synthesizer.models.parallel import Parallel, shifted
+from synthesizer.models.parallel import Parallel
+from synthesizer.models.style import shift_pitch
 from synthesizer.models.tacotron.network import Tacotron
 from synthesizer.speech import KEPT_FRAMES, SpeechOptions, after, silent_ends
 from synthesizer.text.encoding import MAX_TOKENS
@@ -39,7 +40,7 @@ def save(path: Path, model: str, marks: str = "pauses", flow_blocks: int = 0) ->
     if isinstance(network, Tacotron):
         network.set_reduction(3)
     else:
-        network.predictor.leave.bias.data[0] = 2.0  # some 6 frames a token
+        network.predictor.output.bias.data[0] = 2.0  # some 6 frames a token
     extra = {"text": text.describe(), "marks": marks, "encoder": "abc"}
     save_weights(
         path,
@@ -121,9 +122,9 @@ def test_pitch_is_moved_where_it_is_planned_and_else_refused(synthesizer, voice)
 
 def test_a_shift_moves_what_is_voiced():
     prosody = torch.tensor([[[0.1, 0.5, 1.0], [0.2, 0.4, 0.0], [0.3, -0.2, 0.5]]])
-    assert shifted(prosody, 0.0) is prosody
-    torch.testing.assert_close(shifted(prosody, 0.5)[0, :, 1], torch.tensor([1.0, 0.4, 0.05]))
-    torch.testing.assert_close(shifted(prosody, 0.5)[..., [0, 2]], prosody[..., [0, 2]])
+    assert shift_pitch(prosody, 0.0) is prosody
+    torch.testing.assert_close(shift_pitch(prosody, 0.5)[0, :, 1], torch.tensor([1.0, 0.4, 0.05]))
+    torch.testing.assert_close(shift_pitch(prosody, 0.5)[..., [0, 2]], prosody[..., [0, 2]])
 
 
 def test_every_stop_has_a_reason_and_the_text_bounds_the_length(synthesizer, voice):
@@ -211,7 +212,7 @@ def test_marks_become_pauses_for_models_of_aligned_speech(parallel):
 @pytest.mark.parametrize("haste", [-3.0, 2.0])
 def test_single_letters_and_words_last_a_fifth_of_a_second_to_two(tmp_path, voice, haste):
     found = Synthesizer.load(save(tmp_path / "s.safetensors", "parallel"))
-    found.network.predictor.leave.bias.data[0] = haste  # log of the frames of a symbol
+    found.network.predictor.output.bias.data[0] = haste  # log of the frames of a symbol
     for spoken in found.synthesize(["I", "no", "x"], voice, SpeechOptions(seed=1)):
         assert 0.2 <= spoken.mel.shape[1] * 0.0125 <= 2
 

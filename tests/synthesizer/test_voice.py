@@ -13,8 +13,8 @@ import synthesizer_preprocess
 from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.store import BatchVoices, Store, Voices, bands, facts, plausible
+from synthesizer.models.frame_classifier import FrameClassifier
 from synthesizer.models.layers import Depthwise, HashedDropout
-from synthesizer.models.listener import Listener
 from synthesizer.models.parallel import PITCH_SCALES, Parallel
 from synthesizer.models.prompt import Prompt
 from synthesizer.training.losses import local_mean, parallel_losses
@@ -139,7 +139,7 @@ def test_shifted_products_are_the_convolution(frames):
 
 def test_padding_of_a_reference_changes_nothing():
     model = told().eval()
-    torch.nn.init.normal_(model.text_prompt.leave.weight)
+    torch.nn.init.normal_(model.text_prompt.output.weight)
     torch.nn.init.normal_(model.prompt_voice.weight)
     voice = torch.nn.functional.normalize(torch.rand(1, SPEAKER_SIZE))
     mel, known = torch.randn(1, 20, 30), torch.tensor([[0.1, 0.3, 1.8]])
@@ -217,7 +217,7 @@ def test_what_is_not_known_of_a_voice_is_guessed():
 
 
 def test_a_pace_is_what_its_density_says():
-    listener = Listener(20, 50)
+    listener = FrameClassifier(20, 50)
     listener.forward = lambda mel, mask: (  # five frames a phone, in the first half
         type("Heard", (), {"density": torch.full((1, 40), 0.2), "speech": (torch.arange(40) < 20)[None] * 40.0 - 20})
     )
@@ -253,11 +253,11 @@ def test_sharpening_reaches_every_parameter_and_spares_what_judges(data):
     discriminators.requires_grad_(False)
     losses = adversarial_losses(discriminators, output, batch, LossConfig(adversarial=1.0))
     losses |= {
-        "said": phone_loss(model.listener, output),
+        "said": phone_loss(model.frame_classifier, output),
         "speaker": speaker_distance(hear, output, batch, model, data.floor),
     }
     sum(losses.values()).backward()
-    assert all(p.grad is None for p in model.listener.parameters())  # its words are not bent to what is heard
+    assert all(p.grad is None for p in model.frame_classifier.parameters())  # its words are not bent to what is heard
     for name, parameter in model.flow.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
     discriminators.requires_grad_(True)

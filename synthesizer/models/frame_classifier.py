@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synthesizer.models.layers import ConvStack
+from utils.weights.stored_names import store_as
 
 
 class FrameClasses(NamedTuple):
@@ -24,19 +25,20 @@ class FrameClasses(NamedTuple):
     speech: Tensor
 
 
-class Listener(nn.Module):
+class FrameClassifier(nn.Module):
     """Normalized mel (B, F, M), mask (B, F, 1) -> FrameClasses."""
 
     def __init__(self, n_mels: int, n_symbols: int, channels: int = 192, blocks: int = 4, kernel: int = 7) -> None:
         super().__init__()
-        self.enter = nn.Linear(n_mels, channels)
+        self.input_projection = nn.Linear(n_mels, channels)
         self.stack = ConvStack(blocks, channels, 1, kernel, 2)
-        self.leave = nn.Linear(channels, n_symbols + 2)
+        self.output_projection = nn.Linear(channels, n_symbols + 2)
+        store_as(self, {"input_projection": "enter", "output_projection": "leave"})
 
     def forward(self, mel: Tensor, mask: Tensor) -> FrameClasses:
         """mel (B, F, M), mask (B, F, 1) -> FrameClasses"""
         one = mel.new_ones(len(mel), 1)  # these blocks have no condition
-        found = self.leave(self.stack(self.enter(mel) * mask, one, mask)).float()
+        found = self.output_projection(self.stack(self.input_projection(mel) * mask, one, mask)).float()
         return FrameClasses(found[..., :-2], F.softplus(found[..., -2]), found[..., -1])
 
     def pace(self, mel: Tensor, mask: Tensor) -> Tensor:
@@ -47,8 +49,8 @@ class Listener(nn.Module):
         return (speech.sum(dim=1).clamp(min=1) / phones.clamp(min=0.05)).log()
 
 
-def listener_losses(found: FrameClasses, symbols: Tensor, durations: Tensor, silent: Tensor) -> dict[str, Tensor]:
-    """The listener's losses against an alignment, each (B, F), to be averaged over frames.
+def frame_class_losses(found: FrameClasses, symbols: Tensor, durations: Tensor, silent: Tensor) -> dict[str, Tensor]:
+    """Losses of a frame classifier against an alignment, each (B, F), to be averaged over frames.
 
     symbols, durations (B, F): of each frame its symbol and the frames that this symbol takes; silent (B, F): whether it
     is no phone.
