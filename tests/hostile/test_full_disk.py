@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 
 import numpy as np
@@ -14,7 +15,8 @@ import pytest
 import soundfile
 import torch
 
-from tests.conftest import ROOT
+import vocoder_preprocess
+import vocoder_train
 from tests.support import vocoder_set
 from utils.errors import CloningError
 from utils.files import atomic_path
@@ -24,66 +26,63 @@ from utils.weights.checkpoint import Header, save_training_state, save_weights
 from web import takes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process's files")
-LIMITED = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-script = __import__(sys.argv[2])
-sys.exit(script.main(sys.argv[3:]))
-"""
 
 
-def script(limit: int, name: str, *arguments: object) -> subprocess.CompletedProcess:
-    """A script that may write no file of more than `limit` bytes: what a full disk does, as anybody can have it."""
-    command = [sys.executable, "-c", LIMITED, str(limit), name, *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """This process and those that it starts write no file of more than `size` bytes: a full disk for anybody."""
+    import resource
+    import signal
+
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def one_line(done: subprocess.CompletedProcess, place: object) -> None:
-    assert done.returncode == 2, done.stderr[-2000:]
-    assert "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1 and str(place) in errors[0] and done.stderr.rstrip().endswith(errors[0])
+def one_line(errors: str, place: object) -> None:
+    assert "Traceback" not in errors
+    found = [line for line in errors.splitlines() if line.startswith("error:")]
+    assert len(found) == 1 and str(place) in found[0] and errors.rstrip().endswith(found[0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_preprocessing_goes_on_after_a_full_disk(tmp_path, jobs):
+def test_preprocessing_goes_on_after_a_full_disk(tmp_path, jobs, capfd):
     folder = tmp_path / "voices" / "ann"
     folder.mkdir(parents=True)
     for number in range(6):
         tone = 0.3 * np.sin(np.arange(32_000) * (0.05 + 0.01 * number))
         soundfile.write(folder / f"{number}.wav", tone, 16_000)
-    command = ("vocoder_preprocess", tmp_path / "voices", "--out", tmp_path / "set", "--jobs", jobs)
-    one_line(script(20_000, *command), tmp_path / "set")
+    command = [str(word) for word in (tmp_path / "voices", "--out", tmp_path / "set", "--jobs", jobs)]
+    with no_file_beyond(20_000):
+        assert vocoder_preprocess.main(command) == 2
+    one_line(capfd.readouterr().err, tmp_path / "set")
     assert not [path for path in (tmp_path / "set").rglob("*") if "partial" in path.name or path.name[:4] == ".tmp"]
-    done = script(10**9, *command)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "6 utterances" in done.stdout
+    assert vocoder_preprocess.main(command) == 0
+    assert "6 utterances" in capfd.readouterr().out
 
 
 @pytest.mark.slow
-def test_training_goes_on_after_a_full_disk(tmp_path):
+def test_training_goes_on_after_a_full_disk(tmp_path, capfd):
     vocoder_set.make_set(tmp_path / "set")
     flags = ["--config", "debug", "--device", "cpu", "--threads", "1"]
-    command = ("vocoder_train", tmp_path / "set", "--out", tmp_path / "run", *flags)
-    one_line(script(30_000, *command), tmp_path / "run")
+    command = [str(tmp_path / "set"), "--out", str(tmp_path / "run"), *flags]
+    with no_file_beyond(30_000):
+        assert vocoder_train.main(command) == 2
+    one_line(capfd.readouterr().err, tmp_path / "run")
     assert not list((tmp_path / "run").rglob("*.partial"))
-    done = script(10**9, *command)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert vocoder_train.main(command) == 0
 
 
 def test_what_libraries_say_of_a_full_disk(tmp_path, monkeypatch):
-    import resource
-    import signal
-
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     many = {"a": torch.zeros(100_000)}
     monkeypatch.setattr(takes, "FOLDER", tmp_path)
     take = takes.Take(**{field.name: "" for field in fields(takes.Take)} | {"wav": bytes(200_000)})
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
+    with no_file_beyond(100_000):
         for write in (
             lambda: save_weights(tmp_path / "w", Header("encoder", {}), many),
             lambda: save_training_state(tmp_path / "s", many),
@@ -91,9 +90,6 @@ def test_what_libraries_say_of_a_full_disk(tmp_path, monkeypatch):
         ):
             with pytest.raises(CloningError, match=r"cannot write .*free"):
                 write()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
     assert not list(tmp_path.iterdir())
 
 
