@@ -124,9 +124,12 @@ def join(
     """
     first = load_part(paths[0][0])
     rate = sample_rate or audio.writable_rate(output, first.sample_rate)
-    peak = max(audio.amplified(load_part(path), volume).peak for path, _ in paths)
+    peak, length, seconds = 0.0, 0.0, 0.0
+    for path, pause in paths:
+        wav = load_part(path)
+        peak = max(peak, audio.amplified(wav, volume).peak)
+        length += wav.seconds + pause + PERIOD / RATE
     gain = volume - max(0.0, 20 * math.log10(max(peak, 1e-9)))
-    seconds = 0.0
 
     def pieces() -> Iterator[np.ndarray]:
         nonlocal seconds
@@ -134,14 +137,16 @@ def join(
             seconds += len(samples) / rate
             yield samples
 
-    _write(output, pieces(), rate, metadata, bits)
+    _write(output, pieces(), rate, metadata, bits, math.ceil(length * rate))
     return seconds
 
 
-def _write(path: Path, pieces: Iterable[np.ndarray], rate: int, metadata: dict[str, str], bits: str | None) -> None:
+def _write(
+    path: Path, pieces: Iterable[np.ndarray], rate: int, metadata: dict[str, str], bits: str | None, frames: int = 0
+) -> None:
     with atomic_path(path) as partial, partial.open("wb+") as file:
         watched = _Watched(file)
-        audio.encode(watched, path, pieces, rate, metadata, bits)  # type: ignore[arg-type]  # as much as it needs
+        audio.encode(watched, path, pieces, rate, metadata, bits, frames)  # type: ignore[arg-type]  # as much as it needs
         if watched.error:
             raise cannot_write(path, watched.error)
 

@@ -50,6 +50,8 @@ def mutations(folder: Path, count: int, seed: int = 0) -> Iterator[Path]:
         changed = bytearray(content)
         end = min(len(changed), draw.choice((64, 300, len(changed))))
         for _ in range(draw.choice((1, 1, 2, 8))):
+            if not changed:
+                break
             place = draw.randrange(end)
             match draw.randrange(6):
                 case 0:

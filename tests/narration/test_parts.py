@@ -129,6 +129,18 @@ def test_a_key_changes_with_whatever_it_is_made_of():
     assert len(set(keys)) == len(keys) and key_of(*facts[0]) == keys[0]
 
 
+def test_what_no_wav_header_can_tell_is_written_as_rf64(parts, tmp_path, monkeypatch):
+    """The limit is 4 GiB; here it is three seconds."""
+    made = [(kept(parts, number, sound(1.0, number))[0], 0.5) for number in range(2)]
+    monkeypatch.setattr(audio, "_LARGEST_WAV", 3 * 2 * RATE)
+    join(made[:1], tmp_path / "short.wav", {})
+    seconds = join(made, tmp_path / "long.wav", {"comment": "synthetic"}, bits="16")
+    assert soundfile.info(tmp_path / "short.wav").format == "WAV"
+    with soundfile.SoundFile(tmp_path / "long.wav") as file:
+        assert (file.format, file.comment) == ("RF64", "synthetic")
+    assert audio.read(tmp_path / "long.wav").seconds == seconds
+
+
 def test_a_damaged_part_and_a_full_disk_are_one_line(parts, tmp_path, monkeypatch):
     path, _ = kept(parts, 1, sound(5.0))
     target = tmp_path / "out" / "a.wav"

@@ -42,6 +42,8 @@ _FORMATS: dict[str, tuple[str, dict[str, str]]] = {
     ".opus": ("OGG", {"": "OPUS"}),
     ".mp3": ("MP3", {"": "MPEG_LAYER_III"}),
 }
+_BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
+_LARGEST_WAV = 2**32 - 2**20  # bytes of samples: more than its header can tell
 RATES = (8000, 192_000)  # Hz, of what is written
 _RATES_OF = {
     "OPUS": OPUS_RATES,
@@ -283,9 +285,11 @@ def encode(
     sample_rate: int,
     metadata: Mapping[str, str] | None = None,
     bits: str | None = None,
+    frames: int = 0,
 ) -> None:
     """Pieces (T,) of one waveform into an open file, in the format of `path`'s suffix; samples beyond 1 are cut off.
 
+    `frames`: how many samples there will be at most, where that is known: a .wav beyond 4 GiB is written as RF64.
     Raises CloningError for an unknown tag.
     """
     import soundfile
@@ -295,6 +299,8 @@ def encode(
         raise CloningError(f"unknown metadata {unknown} for {path}; known are {_list(_TAGS)}")
     container, encodings = _FORMATS[Path(path).suffix.lower()]
     subtype = encodings[bits] if bits is not None else next(iter(encodings.values()))
+    if container == "WAV" and frames * _BYTES[subtype] > _LARGEST_WAV:
+        container = "RF64"
     with soundfile.SoundFile(file, "w", sample_rate, 1, subtype, format=container) as out:
         for tag, text in tags.items():
             setattr(out, tag, text)
