@@ -254,7 +254,6 @@ def _check(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace):
     import torch
 
-    from synthesizer.speech import SpeechOptions
     from utils.weights.find import DEFAULT_MODELS
     from voice_cloner import VoiceCloner
 
@@ -268,7 +267,7 @@ def _load(args: argparse.Namespace):
 
         ensure_published(folder)
     try:
-        cloner = VoiceCloner.load(
+        return VoiceCloner.load(
             folder,
             encoder=args.encoder,
             synthesizer=args.synthesizer,
@@ -280,12 +279,11 @@ def _load(args: argparse.Namespace):
         )
     except MismatchError as error:
         raise CloningError(f"{error} (here: --allow-mismatch)") from error
-    cloner.defaults = SpeechOptions(monotonic=args.monotonic, pitch=args.pitch)
-    return cloner
 
 
 def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, number: int | None = None) -> None:
     """`number`: of this clone among several, in the names of its files."""
+    from narration.command import speech_arguments
     from utils.audio import io as audio
     from utils.files import write_text
 
@@ -294,10 +292,7 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, nu
 
     tell = None if args.quiet else (lambda stage: print(f"{stage} ...", end=" ", flush=True))
     try:
-        cloning = cloner.clone(
-            reference, text, seed=args.seed, rate=args.rate, pause=args.pause,
-            emotion=args.emotion, emotion_reference=args.emotion_reference, progress=tell,
-        )  # fmt: skip
+        cloning = cloner.clone(reference, text, seed=args.seed, progress=tell, **speech_arguments(args))
     finally:
         if tell:
             print(flush=True)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import utils  # isort: skip (before torch: how its threads wait)
 import numpy as np
@@ -27,7 +27,7 @@ from encoder.inference import SpeakerEncoder
 from references import MAX_SECONDS, Assessor, Clip, read_clips
 from speaking import Speaking
 from synthesizer.inference import Synthesizer
-from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis
+from synthesizer.speech import Speech, SpeechArguments, SpeechOptions, Spoken, Synthesis
 from synthesizer.text.sentences import Sentence
 from utils.audio.io import Waveform, read
 from utils.audio.watermark import mark
@@ -91,6 +91,21 @@ class Cloning:
         }
 
 
+class CloningArguments(SpeechArguments, total=False):
+    """Keyword arguments that say how a text is to be spoken."""
+
+    emotion_reference: Any  # a clip, as references are, in place of an emotion
+
+
+def speech_options(*, emotion_reference: Any = None, **how: Unpack[SpeechArguments]) -> SpeechOptions:
+    """These options, with a seed. Raises CloningError for what is out of bounds or contradicts itself."""
+    if emotion_reference is not None:
+        if how.get("emotion") is not None:
+            raise CloningError("an emotion and an emotion reference exclude each other: give one of them")
+        how["emotion"] = read(emotion_reference, max_seconds=MAX_SECONDS)
+    return SpeechOptions(**how).with_seed()
+
+
 class VoiceCloner:
     """The three stages, checked against each other."""
 
@@ -107,7 +122,6 @@ class VoiceCloner:
         """`calibrations`: folders where diarization.json of this encoder may lie, to tell two people in a reference."""
         self.encoder, self.synthesizer, self.vocoder = encoder, synthesizer, vocoder
         self.watermark, self.allow_mismatch = watermark, allow_mismatch
-        self.defaults = DEFAULT  # what `clone` and `stream` have no argument for
         self._assessor = Assessor(encoder, calibrations)
         for problem in _mismatches(encoder, synthesizer, vocoder):
             if not allow_mismatch:
@@ -203,22 +217,18 @@ class VoiceCloner:
         reference: Any,
         text: str | Sequence[Sentence],
         *,
-        seed: int | None = None,
-        rate: float = 1.0,
-        pause: float = 1.0,
-        emotion: str | None = None,
-        emotion_reference: Any = None,
         progress: Callable[[str], None] | None = None,
+        **how: Unpack[CloningArguments],
     ) -> Cloning:
         """Speak `text` in the voice of `reference`: a clip, or several of the same person, or a Voice, or its file.
 
-        `text`: or some of the sentences that `synthesizer.sentences` cuts one into.
-        `rate`: speed of speech (2 is twice as fast); `pause`: factor of the silences between sentences; the same
-        `seed` gives the same samples. `emotion`: one of `synthesizer.emotions`; or `emotion_reference`: a clip, of
-        anybody, whose emotion is taken (neutral without either). `progress` is called with the name of each stage as
-        it begins. Raises CloningError for a reference without enough voice and a text with nothing to say.
+        `text`: or some of the sentences that `synthesizer.sentences` cuts one into. `progress` is called with the name
+        of each stage as it begins. `how`: fields of `SpeechOptions`: `rate` (2 is twice as fast), `pause` (factor of
+        the silences between sentences), `pitch` (semitones higher), `seed` (the same gives the same samples),
+        `emotion` (one of `synthesizer.emotions`); or `emotion_reference`: a clip, of anybody, whose emotion is taken.
+        Raises CloningError for a reference without enough voice, a text with nothing to say, a value out of bounds.
         """
-        options = self._options(seed, rate, pause, emotion, emotion_reference)
+        options = speech_options(**how)
         on_stage = progress or (lambda stage: None)
         timer = _Timer()
         on_stage("encoder")
@@ -256,13 +266,12 @@ class VoiceCloner:
             watermark=self.watermark,
         )
 
-    def follow(self, reference: Any, text: str, **how: Any) -> Speaking:
+    def follow(self, reference: Any, text: str, **how: Unpack[CloningArguments]) -> Speaking:
         """Speak as `stream` does, and have the Cloning of what has been made so far, at the end or before.
 
-        `how`: the keyword arguments of `clone`, but for `progress`. Raises as `stream`.
+        `how`: as of `clone`. Raises as `stream`.
         """
-        settings = {"seed": None, "rate": 1.0, "pause": 1.0, "emotion": None, "emotion_reference": None} | how
-        options = self._options(**settings)
+        options = speech_options(**how)
         started = time.perf_counter()
         voice, clips = self._voice(reference)
         heard = time.perf_counter() - started
@@ -275,38 +284,17 @@ class VoiceCloner:
 
         return Speaking(sentences, lambda mels: self.vocoder.stream(mels, seed=options.seed), self._pieces, done)
 
-    def stream(
-        self,
-        reference: Any,
-        text: str,
-        *,
-        seed: int | None = None,
-        rate: float = 1.0,
-        pause: float = 1.0,
-        emotion: str | None = None,
-        emotion_reference: Any = None,
-    ) -> Iterator[Waveform]:
+    def stream(self, reference: Any, text: str, **how: Unpack[CloningArguments]) -> Iterator[Waveform]:
         """What `clone` says, in pieces of up to a second, each as soon as it is made; the arguments are `clone`'s.
 
         Joined, the pieces are `clone(...).audio`, but for the watermark, which is laid into each piece by itself, and
         for a WaveRNN, which streams unfolded. Raises CloningError at once for what `clone` refuses, and for a vocoder
         that cannot stream (griffin-lim).
         """
-        options = self._options(seed, rate, pause, emotion, emotion_reference)
+        options = speech_options(**how)
         voice, _ = self._voice(reference)
         mels = self.synthesizer.stream(text, voice, options)
         return self._pieces(self.vocoder.stream(mels, seed=options.seed))
-
-    def _options(
-        self, seed: int | None, rate: float, pause: float, emotion: str | None, emotion_reference: Any
-    ) -> SpeechOptions:
-        """`defaults` with these, and a seed; CloningError for what is out of bounds or contradicts itself."""
-        if emotion is not None and emotion_reference is not None:
-            raise CloningError("an emotion and an emotion reference exclude each other: give one of them")
-        options = replace(self.defaults, seed=seed, rate=rate, pause=pause, emotion=emotion)
-        if emotion_reference is not None:
-            options = replace(options, emotion=read(emotion_reference, max_seconds=MAX_SECONDS))
-        return options.with_seed()
 
     def _pieces(self, sounds: Iterable[np.ndarray]) -> Iterator[Waveform]:
         done, sample_rate = 0, self.vocoder.mel.sample_rate

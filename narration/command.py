@@ -61,7 +61,7 @@ def speak_long(cloner: VoiceCloner, args: argparse.Namespace, text: str) -> None
 def speak_batch(cloner: VoiceCloner, args: argparse.Namespace, table: tuple[list[batch.Row], list[str]]) -> int:
     """Every row of --batch to a file in --output; the exit code comes back: 2 where rows failed, which are listed."""
     rows, bad = table
-    library, how = Library(args.voices), _how(args)
+    library, how = Library(args.voices), speech_arguments(args)
     known: dict[str, Voice] = {}
 
     def speak(row: batch.Row, path: Path) -> str:
@@ -106,11 +106,12 @@ def _voice(cloner: VoiceCloner, reference: list[str]) -> Voice:
 
 
 def _narrator(cloner: VoiceCloner, args: argparse.Namespace) -> Narrator:
-    return Narrator(cloner, _how(args), args.volume, args.bits, args.sample_rate, _tell(args))
+    return Narrator(cloner, speech_arguments(args), args.volume, args.bits, args.sample_rate, _tell(args))
 
 
-def _how(args: argparse.Namespace) -> dict[str, Any]:
-    how = {"rate": args.rate, "pause": args.pause, "emotion": args.emotion}
+def speech_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of demo_cli.py say of how to speak, but for the seed: keyword arguments of `VoiceCloner.clone`."""
+    how = {name: getattr(args, name) for name in ("rate", "pause", "pitch", "monotonic", "emotion")}
     if args.emotion_reference:
         how["emotion_reference"] = audio.read(args.emotion_reference, sample_rate=None)
     return how

@@ -139,9 +139,7 @@ class Narrator:
             heard(cloning)
             return level_matched(cloning.audio) if line else cloning.audio
 
-        return Part(
-            number, key_of(voice, words, how, cloner.describe(), cloner.defaults, cloner.watermark, VERSION), make
-        )
+        return Part(number, key_of(voice, words, how, cloner.describe(), cloner.watermark, VERSION), make)
 
     def _join(self, made: list[tuple[Path, float]], output: Path, seed: int) -> float:
         tags = file_tags(seed, self.cloner.describe(), self.cloner.watermark)

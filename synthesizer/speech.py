@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from typing import TypedDict
 
 import numpy as np
 
@@ -47,6 +48,18 @@ class SpeechOptions:
 
 
 DEFAULT = SpeechOptions()
+
+
+class SpeechArguments(TypedDict, total=False):
+    """The fields of `SpeechOptions` as keyword arguments of functions that make one."""
+
+    rate: float
+    pause: float
+    pitch: float
+    seed: int | None
+    emotion: EmotionInput
+    attempts: int
+    monotonic: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -119,7 +119,7 @@ class Job:
             self._sound.set()
 
     def _speak(self, cloner: VoiceCloner, voice: Source) -> Made:
-        how, cloner = self.settings.how(), self.settings.given_to(cloner)
+        how = self.settings.how()
         if isinstance(cloner.vocoder, GriffinLimVocoder):  # works on the whole
             return Made.of(cloner.clone(voice, self.text, **how), self.settings.volume)
         speaking = cloner.follow(voice, self.text, **how)

@@ -156,7 +156,6 @@ class ScriptJob(Job):
 
     def _speak(self, cloner: VoiceCloner, voice: object) -> Made:
         started = time.perf_counter()
-        cloner = self.settings.given_to(cloner)
         voices = {name: _voice(cloner, name, source) for name, source in self.cast.voices.items()}
         self.progress = Progress(0, len(self.cast.lines), unit="Line")
         how = self.settings.how()

@@ -219,31 +219,24 @@ def python(take: Take, suffix: str = "wav") -> str:
         return _python_of_script(take, suffix)
     reference = take.reference[0] if len(take.reference) == 1 else take.reference
     changed = _changed(take)
-    pitch, volume = changed.pop("pitch", None), changed.pop("volume", None)
+    volume = changed.pop("volume", None)
     how = ", ".join([repr(reference), repr(take.text), *_named(changed)])
     sound = f"amplified(cloning.audio, {volume!r})" if volume else "cloning.audio"
     return "\n".join(
         [
-            *(["from synthesizer.speech import SpeechOptions"] if pitch else []),
             f"from utils.audio.io import {'amplified, ' if volume else ''}write",
             "from voice_cloner import VoiceCloner",
             "",
-            *_loaded(take, pitch),
+            f"cloner = VoiceCloner.load({', '.join(_named(take.weights))})",
             f"cloning = cloner.clone({how})",
             f"write({f'out/{take.file_as(suffix)}'!r}, {sound}, metadata=cloning.tags())",
         ]
     )
 
 
-def _loaded(take: Take, pitch: float | None) -> list[str]:
-    """The lines that make the cloner."""
-    lines = [f"cloner = VoiceCloner.load({', '.join(_named(take.weights))})"]
-    return [*lines, f"cloner.defaults = SpeechOptions(pitch={pitch!r})"] if pitch else lines
-
-
 def _python_of_script(take: Take, suffix: str) -> str:
     changed = _changed(take)
-    pitch, volume, seed = (changed.pop(name, default) for name, default in (("pitch", 0), ("volume", 0), ("seed", 0)))
+    volume, seed = changed.pop("volume", 0), changed.pop("seed", 0)
     text, output = take.file_as("txt"), f"out/{take.file_as(suffix)}"
     given = f"voices, lines, Path({output!r})"
     return "\n".join(
@@ -252,11 +245,10 @@ def _python_of_script(take: Take, suffix: str) -> str:
             "",
             "from narration.script import parse",
             "from narration.speak import Narrator",
-            *(["from synthesizer.speech import SpeechOptions"] if pitch else []),
             "from utils.library import Library",
             "from voice_cloner import VoiceCloner",
             "",
-            *_loaded(take, pitch),
+            f"cloner = VoiceCloner.load({', '.join(_named(take.weights))})",
             f"lines = parse(Path({text!r}).read_text(encoding='utf-8'))",
             "voices = {line.voice: Library().load(line.voice) for line in lines if line.voice}",
             *([f"voices[''] = cloner.embed_voice({take.reference!r})"] if take.reference else []),

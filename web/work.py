@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import logging
 import math
 import secrets
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from utils.audio import decoding
 from utils.audio import io as audio
 from utils.audio.io import Waveform
 from utils.errors import CloningError
-from voice_cloner import Cloning, MismatchError, VoiceCloner
+from voice_cloner import Cloning, MismatchError
 
 log = logging.getLogger(__name__)
 FORMATS = {  # suffixes of what is downloaded
@@ -52,13 +51,7 @@ class Settings:
 
     def how(self) -> dict[str, Any]:
         """Keyword arguments of `VoiceCloner.clone`."""
-        return {name: value for name, value in asdict(self).items() if name not in ("pitch", "volume")}
-
-    def given_to(self, cloner: VoiceCloner) -> VoiceCloner:
-        """A cloner of the same models, which all visitors share, with what `clone` has no argument for."""
-        own = copy.copy(cloner)
-        own.defaults = replace(cloner.defaults, pitch=self.pitch)
-        return own
+        return {name: value for name, value in asdict(self).items() if name != "volume"}
 
 
 def megabytes(seconds: float) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 
 import demo_cli
+from synthesizer.speech import SpeechArguments, SpeechOptions
 from tests.conftest import DATA, ROOT
 from tests.support import tiny
 from tests.support.tiny import save_tiny_models
@@ -17,7 +19,7 @@ from utils.audio.watermark import mark
 from utils.config import to_dict
 from utils.errors import CloningError, MismatchError
 from utils.weights.checkpoint import Header, load_weights, save_weights
-from voice_cloner import VoiceCloner, pick_device
+from voice_cloner import VoiceCloner, pick_device, speech_options
 from web.work import explain
 
 CLIP = ROOT / "samples" / "austen_0890.wav"
@@ -267,3 +269,17 @@ def test_a_missing_model_says_what_was_looked_for(tmp_path):
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(CloningError, match="choose auto, cpu, cuda or mps"):
         pick_device("tpu")
+
+
+def test_how_to_speak_is_said_by_the_fields_of_the_options(cloner):
+    options = speech_options(rate=2.0, pitch=3.0, seed=7)
+    assert (options.rate, options.pitch, options.seed, options.pause) == (2.0, 3.0, 7, 1.0)
+    assert get_type_hints(SpeechArguments) == get_type_hints(SpeechOptions)
+    assert speech_options().seed is not None
+    with pytest.raises(CloningError, match="exclude each other"):
+        speech_options(emotion="happy", emotion_reference=CLIP)
+    for speak in (cloner.clone, cloner.stream, cloner.follow):
+        with pytest.raises(CloningError, match="pitch is 13; it must be -12 to 12"):
+            speak(CLIP, "One.", pitch=13)
+        with pytest.raises(TypeError, match="speed"):
+            speak(CLIP, "One.", speed=2.0)
