@@ -21,7 +21,7 @@ SLOW = set(
     "synthesizer/emotion synthesizer/reembed synthesizer/text/hostile synthesizer/train synthesizer/voice "
     "utils/audio/watermark utils/data/few_recordings utils/data/packing utils/data/preprocess utils/growth "
     "utils/training/budget utils/training/loop utils/waiting vocoder/native_build vocoder/streaming vocoder/train "
-    "web/app web/browser".split()
+    "web/browser web/page web/speakers_tab web/speaking web/takes web/voice_input web/weights".split()
 )
 
 
