@@ -65,7 +65,7 @@ def _our_step() -> Callable[[], int]:
     def step() -> int:
         embeddings = network(mel_spectrogram(wav, ENCODER_MEL)).unflatten(0, (SPEAKERS, UTTERANCES))
         weight, bias = slow(network.similarity_weight), slow(network.similarity_bias)
-        ge2e_loss(embeddings, weight, bias, "softmax")[0].backward()
+        ge2e_loss(embeddings, weight, bias)[0].backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 3)
         optimizer.step()
         optimizer.zero_grad()

@@ -205,8 +205,7 @@ class LossConfig:
     distill_weight: float = 0.0  # 1 - cosine to the teacher's embedding of the clean, whole utterance
     speaker_share: float = 0.0  # how far the target moves to the mean of the speaker's utterances (0 .. 1)
     center: bool = False  # subtract the teacher's mean over the training set first: differences count more
-    ge2e_weight: float = 1.0
-    ge2e: Literal["softmax", "contrast", "angular"] = "softmax"
+    ge2e_weight: float = 1.0  # GE2E softmax (arXiv 1710.10467, eq. 6)
     aam_weight: float = 0.0  # additive angular margin over the training speakers (ArcFace, arXiv 1801.07698)
     aam_margin: float = 0.2
     aam_rise: float = 0.0  # share of the run in which the margin grows from 0

@@ -39,22 +39,6 @@ def ge2e_softmax(similarity: Tensor) -> Tensor:
     return F.cross_entropy(similarity.flatten(0, 1), target)
 
 
-def ge2e_contrast(similarity: Tensor) -> Tensor:
-    """Own centroid near, the nearest other one far (GE2E, eq. 7), mean over utterances: (S, U, S) -> ()"""
-    same = torch.eye(similarity.size(0), dtype=torch.bool, device=similarity.device)[:, None, :]
-    probability = similarity.sigmoid()
-    own = probability.masked_fill(~same, 0).sum(dim=2)
-    other = probability.masked_fill(same, 0).amax(dim=2)
-    return (1 - own + other).mean()
-
-
-def angular_prototypical(embeddings: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The last utterance of each speaker against the centroids of the others (arXiv 2003.11982, sec. 2.4)."""
-    prototypes = _normalized(embeddings[:, :-1].mean(dim=1))
-    scores = embeddings[:, -1] @ prototypes.T * weight.clamp(min=1e-6) + bias
-    return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
-
-
 def additive_margin(embeddings: Tensor, prototypes: Tensor, speakers: Tensor, margin: float, scale: float) -> Tensor:
     """Softmax over all training speakers with a margin on the own angle (ArcFace, arXiv 1801.07698, eq. 3).
 

@@ -14,8 +14,6 @@ from encoder.config import RunConfig
 from encoder.data import SpeakerBatch, TrainingBatches, ValidationCrops, validation_crops
 from encoder.loss import (
     additive_margin,
-    angular_prototypical,
-    ge2e_contrast,
     ge2e_softmax,
     similarity_matrix,
     slow,
@@ -108,7 +106,7 @@ class EncoderTask(Task[SpeakerBatch]):
             values["distill"] = loss.distill_weight * distance.mean() / share
         if loss.ge2e_weight:
             every = gather_rows(embeddings).unflatten(0, (data.speakers, data.utterances))
-            value, eer = ge2e_loss(every, weight, bias, loss.ge2e)
+            value, eer = ge2e_loss(every, weight, bias)
             values["ge2e"] = loss.ge2e_weight * value
             values["_eer"] = torch.tensor(eer)
         if loss.aam_weight:
@@ -180,14 +178,10 @@ class EncoderTask(Task[SpeakerBatch]):
         return np.concatenate(rows)
 
 
-def ge2e_loss(embeddings: Tensor, weight: Tensor, bias: Tensor, kind: str) -> tuple[Tensor, float]:
-    """Loss of a batch (S, U, D) and its EER; kind softmax, contrast or angular."""
+def ge2e_loss(embeddings: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, float]:
+    """GE2E softmax loss of a batch (S, U, D), and its EER."""
     similarity = similarity_matrix(embeddings, weight, bias)
-    if kind == "angular":
-        value = angular_prototypical(embeddings, weight, bias)
-    else:
-        value = ge2e_softmax(similarity) if kind == "softmax" else ge2e_contrast(similarity)
-    return value, batch_error_rate(similarity)
+    return ge2e_softmax(similarity), batch_error_rate(similarity)
 
 
 def measure(embeddings: np.ndarray, crops: ValidationCrops) -> dict[str, float]:
