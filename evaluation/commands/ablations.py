@@ -1,8 +1,8 @@
 """`evaluate.py ablations FILE --data DIR`: train variants of a preset alike, and compare their validation.
 
-A FILE in configs/ablations/ names a stage, a preset and the settings of each variant. The stage's own script trains one
-variant after the other; a variant that is trained already is not trained again. The table also goes to REPORT/NAME.md,
-ready for a model card.
+A FILE in configs/ablations/ asks a question and names a stage, a preset and the settings of each variant. The stage's
+own script trains one variant after the other; a variant that is trained already is not trained again. The table, a row
+a variant with its settings, also goes to REPORT/NAME.md, ready for a model card.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ LOG_LINES = 3  # of a failed training, in the report
 class Ablation:
     """What a file of configs/ablations/ says; `variants`: a name -> assignments as for `--set`."""
 
+    question: str  # that the table answers
     stage: Literal["encoder", "synthesizer", "vocoder"]
     config: str
     steps: int
@@ -49,11 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=user_path, metavar="FILE", help="such as configs/ablations/parallel.toml")
     parser.add_argument("--data", type=user_path, required=True, metavar="DIR", help="what the preprocess script wrote")
     parser.add_argument("--steps", type=int, metavar="N", help="of each variant (default: the file's)")
+    parser.add_argument("--dry-run", action="store_true", help="print the command of each variant, and train nothing")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Train every variant; a row each: steps, hours, and the validation with the best score. The rest is listed."""
+    """Train every variant; a row each: settings, step, hours, and the validation with the best score.
+
+    Variants whose training failed are listed as missing. Raises CloningError: no such file, or flags without a use.
+    """
     if unused := [f"--{name}" for name in ("models", "corpus", "quick", "limit") if getattr(args, name)]:
         raise CloningError(f"evaluate.py ablations takes no {', '.join(unused)}: it trains on --data")
     if not args.file.is_file():
@@ -62,32 +68,51 @@ def run(args: argparse.Namespace) -> Report:
     steps = args.steps or ablation.steps
     facts = {"stage": ablation.stage, "preset": ablation.config, "data": args.data.name, "steps": steps}
     report = Report("ablations", facts)
+    folders = {name: args.report / "ablations" / args.file.stem / folder_name(name) for name in ablation.variants}
+    if args.dry_run:
+        for name, folder in folders.items():
+            print(f"{name}: {shlex.join(command(ablation, name, folder, args))}")
+        return report
     rows: dict[str, dict[str, float]] = {}
-    for name in ablation.variants:
-        folder = args.report / "ablations" / args.file.stem / folder_name(name)
+    for name, folder in folders.items():
         try:
             train(ablation, name, folder, args)
             rows[name] = best_validation(folder)
         except CloningError as error:
             report.missing.append((name, str(error)))
-    columns = dict.fromkeys((heading for row in rows.values() for heading in row), DIGITS) | {"step": 0}
-    table = Table(args.file.stem, columns, note=f"Validation with the best (lowest) score within {steps} steps.")
-    for name, row in rows.items():
-        table.add(name, {heading: Cell.of(value) for heading, value in row.items()})
+    table = table_of(ablation, rows, args.file.stem, steps)
     report.parts.append(table)
-    write_text(args.report / f"{args.file.stem}.md", f"{table.markdown()}\n")
+    write_text(args.report / f"{args.file.stem}.md", f"{table.note}\n\n{table.markdown()}\n")
     return report
 
 
+def table_of(ablation: Ablation, rows: dict[str, dict[str, float]], title: str, steps: int) -> Table:
+    """A row for each variant that was trained: what it sets, and the numbers of its best validation."""
+    headings = dict.fromkeys(heading for row in rows.values() for heading in row)
+    columns = {"settings": 0, **dict.fromkeys(headings, DIGITS), "step": 0}
+    table = Table(
+        title, columns, note=f"{ablation.question} Validations with the best (lowest) score within {steps} steps."
+    )
+    for name, row in rows.items():
+        settings = Cell.of(" ".join(ablation.variants[name]) or f"{ablation.config}.toml")
+        table.add(name, {"settings": settings, **{heading: Cell.of(value) for heading, value in row.items()}})
+    return table
+
+
+def command(ablation: Ablation, name: str, folder: Path, args: argparse.Namespace) -> list[str]:
+    """What trains one variant into `folder`, or on from where it stopped."""
+    words = [sys.executable, str(ROOT / f"{ablation.stage}_train.py"), str(args.data), "--out", str(folder)]
+    words += ["--config", ablation.config, "--steps", str(args.steps or ablation.steps), "--device", args.device]
+    words += [word for assignment in ablation.variants[name] for word in ("--set", assignment)]
+    words += ["--threads", str(args.threads)] if args.threads else []
+    words += ["--from", str(ROOT / ablation.start_from)] if ablation.start_from else []
+    return words
+
+
 def train(ablation: Ablation, name: str, folder: Path, args: argparse.Namespace) -> None:
-    """One variant into `folder`, or on from where it stopped. CloningError: the last lines of a failed training."""
-    command = [sys.executable, str(ROOT / f"{ablation.stage}_train.py"), str(args.data), "--out", str(folder)]
-    command += ["--config", ablation.config, "--steps", str(args.steps or ablation.steps), "--device", args.device]
-    command += [word for assignment in ablation.variants[name] for word in ("--set", assignment)]
-    command += ["--threads", str(args.threads)] if args.threads else []
-    command += ["--from", str(ROOT / ablation.start_from)] if ablation.start_from else []
+    """Train one variant. Raises CloningError with the last lines of a failed training."""
     print(f"{name}: {folder}", flush=True)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command(ablation, name, folder, args), cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise CloningError(" ".join(done.stderr.strip().splitlines()[-LOG_LINES:]))
 

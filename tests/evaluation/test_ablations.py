@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -31,6 +32,12 @@ def test_every_variant_is_another_configuration_that_can_be_trained(path):
     assert not ablation.start_from or (ROOT / ablation.start_from).is_file()
 
 
+def test_every_question_stands_in_the_list():
+    page = (ROOT / "configs" / "ablations" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[`(\w+).toml`\]\(\1.toml\) ", page, re.MULTILINE)
+    assert sorted(listed) == [path.stem for path in FILES]
+
+
 def test_the_best_validation_is_the_lowest_score(tmp_path):
     rows = [{"step": 1, "group": "validation", "score": 2.0}, {"step": 2, "group": "validation", "score": 1.0}]
     rows += [{"step": 3, "group": "train", "score": 0.0}, {"step": 4, "group": "validation", "score": 3.0}]
@@ -40,7 +47,10 @@ def test_the_best_validation_is_the_lowest_score(tmp_path):
 
 def test_variants_that_share_a_folder_are_refused():
     with pytest.raises(CloningError, match="share a folder"):
-        from_dict(Ablation, {"stage": "vocoder", "config": "debug", "steps": 2, "variants": {"a b": [], "A-B": []}})
+        from_dict(
+            Ablation,
+            {"question": "?", "stage": "vocoder", "config": "debug", "steps": 2, "variants": {"a b": [], "A-B": []}},
+        )
 
 
 def test_flags_without_a_use_and_files_that_are_not_there_are_one_line(tmp_path, capsys):
@@ -54,7 +64,7 @@ def test_a_table_comes_of_tiny_trainings(tmp_path, capsys):
     make_set(tmp_path / "set")
     file = tmp_path / "width.toml"
     file.write_text(
-        'stage = "vocoder"\nconfig = "debug"\nsteps = 2\n[variants]\n"16" = []\n"24" = ["model.vocos.dim=24"]\n'
+        'question = "How wide?"\nstage = "vocoder"\nconfig = "debug"\nsteps = 2\n[variants]\n"16" = []\n"24" = ["model.vocos.dim=24"]\n'
         '"none" = ["model.vocos.dim=none"]\n',
         encoding="utf-8",
     )
@@ -68,8 +78,13 @@ def test_a_table_comes_of_tiny_trainings(tmp_path, capsys):
         "--threads",
         "1",
     ]
-    assert evaluate.main(words) == 0
-    lines = (tmp_path / "out" / "width.md").read_text(encoding="utf-8").splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 16", "| 24"]
+    assert evaluate.main([*words, "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "score" in lines[0] and "missing: none: " in shown and "dim" in shown.partition("missing: none: ")[2]
+    assert "vocoder_train.py" in shown and "--set model.vocos.dim=24" in shown
+    assert not (tmp_path / "out" / "ablations").exists()
+    assert evaluate.main(words) == 0
+    question, _, heading, _, *lines = (tmp_path / "out" / "width.md").read_text(encoding="utf-8").splitlines()
+    assert question.startswith("How wide? ")
+    assert [line.split(" | ")[:2] for line in lines] == [["| 16", "debug.toml"], ["| 24", "model.vocos.dim=24"]]
+    shown = capsys.readouterr().out
+    assert "score" in heading and "missing: none: " in shown and "dim" in shown.partition("missing: none: ")[2]
