@@ -64,7 +64,8 @@ def test_a_table_comes_of_tiny_trainings(tmp_path, capsys):
     make_set(tmp_path / "set")
     file = tmp_path / "width.toml"
     file.write_text(
-        'question = "How wide?"\nstage = "vocoder"\nconfig = "debug"\nsteps = 2\n[variants]\n"16" = []\n"24" = ["model.vocos.dim=24"]\n'
+        'question = "How wide?"\nstage = "vocoder"\n'
+        'config = "debug"\nsteps = 2\n[variants]\n"16" = []\n"24" = ["model.vocos.dim=24"]\n'
         '"none" = ["model.vocos.dim=none"]\n',
         encoding="utf-8",
     )
