@@ -22,8 +22,8 @@ import utils  # isort: skip  # noqa: F401  settles how threads wait, before torc
 import torch
 
 from references import Clip, read_clips
+from synthesizer.aligned_clip import AlignedClip, clip_with_words, clip_without_words
 from synthesizer.speech import SpeechOptions, Synthesis
-from synthesizer.spoken import SpokenClip, clip_with_words, clip_without_words
 from synthesizer.training.adaptation import Adaptation
 from utils.audio.io import read
 from utils.errors import CloningError
@@ -45,13 +45,13 @@ SENTENCES = (
 
 
 @dataclass(frozen=True)
-class Heard:
+class Rating:
     """Of the test sentences: cosine with the voice, and the part of frames heard as another phone (NaN: unknown)."""
 
     similarity: float
     misheard: float
 
-    def acceptable(self, unadapted: Heard) -> bool:
+    def acceptable(self, unadapted: Rating) -> bool:
         """Whether it is more like the voice than `unadapted`, and about as intelligible."""
         return self.similarity > unadapted.similarity and not self.misheard > unadapted.misheard + MORE_MISHEARD
 
@@ -82,10 +82,10 @@ def adapt(
     started = time.perf_counter()
     clips = read_clips(reference)
     voice = replace(cloner.embed_voice(clips), synthesizer=cloner.synthesizer.fingerprint)
-    spoken = _spoken(cloner, clips, texts)
+    aligned = _aligned_clips(cloner, clips, texts)
     steps = planned_steps(sum(clip.wav.seconds for clip in clips)) if steps is None else steps
-    learner = Adaptation(cloner.synthesizer, voice, spoken, steps, seed)
-    first = hear(cloner, voice)
+    learner = Adaptation(cloner.synthesizer, voice, aligned, steps, seed)
+    first = rate_voice(cloner, voice)
     chosen, at = voice, 0
     say(f"unadapted: {_described(first)}")
     go_on = True
@@ -95,9 +95,9 @@ def adapt(
             in_time = time.perf_counter() - started < KEPT_FOR_LISTENING * seconds
             go_on = (after is None or after(learner.step, steps)) and in_time
         candidate = replace(voice, adapted=learner.numbers())
-        heard = hear(cloner, candidate)
-        say(f"step {learner.step} of {steps}: {_described(heard)}")
-        if heard.acceptable(first):
+        rating = rate_voice(cloner, candidate)
+        say(f"step {learner.step} of {steps}: {_described(rating)}")
+        if rating.acceptable(first):
             chosen, at = candidate, learner.step
         if not go_on:
             break
@@ -116,12 +116,12 @@ def needs_transcripts(cloner: VoiceCloner) -> bool:
     return not cloner.synthesizer.network.finds_symbols
 
 
-def hear(cloner: VoiceCloner, voice: Voice) -> Heard:
+def rate_voice(cloner: VoiceCloner, voice: Voice) -> Rating:
     """How alike and how intelligible the test sentences are in `voice`."""
     pieces = cloner.synthesizer.synthesize(SENTENCES, voice, SpeechOptions(seed=0))
     audio = [cloner.vocoder.vocode(piece.mel, seed=0) for piece in pieces]
     similarity = float(np.mean([cloner.similarity(voice.embedding, clone) for clone in audio]))
-    return Heard(similarity, float(np.mean([_misheard(cloner, piece) for piece in pieces])))
+    return Rating(similarity, float(np.mean([_misheard(cloner, piece) for piece in pieces])))
 
 
 def _misheard(cloner: VoiceCloner, piece: Synthesis) -> float:
@@ -135,7 +135,7 @@ def _misheard(cloner: VoiceCloner, piece: Synthesis) -> float:
     return float((logits[0].argmax(dim=1).cpu() != wanted).float().mean())
 
 
-def _spoken(cloner: VoiceCloner, clips: Sequence[Clip], texts: Sequence[str | None]) -> list[SpokenClip]:
+def _aligned_clips(cloner: VoiceCloner, clips: Sequence[Clip], texts: Sequence[str | None]) -> list[AlignedClip]:
     if texts and len(texts) != len(clips):
         raise CloningError(f"{len(texts)} texts for {len(clips)} clips: give one for each, in their order")
     found = []
@@ -150,13 +150,13 @@ def _spoken(cloner: VoiceCloner, clips: Sequence[Clip], texts: Sequence[str | No
     return found
 
 
-def _aligned(cloner: VoiceCloner, clip: Clip, samples: np.ndarray, text: str) -> SpokenClip:
+def _aligned(cloner: VoiceCloner, clip: Clip, samples: np.ndarray, text: str) -> AlignedClip:
     from synthesizer.data.forced_aligner import RATE, Aligner
 
     row = Aligner()(read(clip.wav, sample_rate=RATE).samples, text)
     return clip_with_words(cloner.synthesizer, samples, {"id": clip.name, **row})
 
 
-def _described(heard: Heard) -> str:
-    words = "" if np.isnan(heard.misheard) else f", {heard.misheard:.1%} of the frames heard as another phone"
-    return f"similarity {heard.similarity:.3f}{words}"
+def _described(rating: Rating) -> str:
+    words = "" if np.isnan(rating.misheard) else f", {rating.misheard:.1%} of the frames heard as another phone"
+    return f"similarity {rating.similarity:.3f}{words}"

@@ -51,10 +51,10 @@ def _sinc(up: int, down: int, device: torch.device, dtype: torch.dtype) -> tuple
 def perturbed_mel(wav: Tensor, config: MelConfig, moves: Tensor | None = None) -> Tensor:
     """Mel (B, M, F) of waveforms (B, T); with `moves` (B, K, K) of `formant_shift`, each row with formants moved."""
     with torch.autocast(wav.device.type, enabled=False):
-        heard = spectrogram(wav, config)
+        spectrum = spectrogram(wav, config)
         if moves is not None:
-            heard = heard * torch.exp(moves @ heard.clamp(min=POWER_FLOOR).log())
-        return mel_of(heard, config)
+            spectrum = spectrum * torch.exp(moves @ spectrum.clamp(min=POWER_FLOOR).log())
+        return mel_of(spectrum, config)
 
 
 @lru_cache(maxsize=32)

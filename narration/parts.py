@@ -14,6 +14,7 @@ import numpy as np
 
 from utils.audio import io as audio
 from utils.audio.io import Waveform
+from utils.audio.resampling import resample_pieces
 from utils.audio.watermark import PERIOD, RATE
 from utils.errors import CloningError
 from utils.files import atomic_path, cannot_write
@@ -133,7 +134,7 @@ def join(
 
     def pieces() -> Iterator[np.ndarray]:
         nonlocal seconds
-        for samples in _resampled(_laid_out(paths, first.sample_rate, gain), first.sample_rate, rate):
+        for samples in resample_pieces(_laid_out(paths, first.sample_rate, gain), first.sample_rate, rate):
             seconds += len(samples) / rate
             yield samples
 
@@ -180,18 +181,6 @@ def silence(samples: int, pause: float, rate: int) -> int:
     periods = round((samples / rate + pause) * RATE / PERIOD)
     periods = max(periods, math.ceil(samples / rate * RATE / PERIOD))
     return max(0, round(periods * PERIOD * rate / RATE) - samples)
-
-
-def _resampled(pieces: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
-    if from_rate == to_rate:
-        yield from pieces
-        return
-    import soxr
-
-    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
-    for samples in pieces:
-        yield np.clip(stream.resample_chunk(samples), -1, 1)
-    yield np.clip(stream.resample_chunk(np.zeros(0, np.float32), last=True), -1, 1)
 
 
 class _Watched:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from utils.audio.io import Waveform, to_pcm16
+from utils.audio.resampling import resample_pieces
 
 MEDIA = {
     "mp3": "audio/mpeg",
@@ -34,28 +36,20 @@ def encoded(pieces: Iterable[Waveform], kind: str, tags: Mapping[str, str]) -> I
     if kind in _CODECS:
         yield from _compressed(pieces, kind, tags)
         return
-    resampler: Any = None
-    first = True
-    for piece in pieces:
-        if kind == "wav" and first:
-            yield _wav_header(piece.sample_rate, tags.get("comment", ""))
-        if kind == "pcm" and first:
-            resampler = _resampler(piece.sample_rate)
-        first = False
-        samples = piece.samples if resampler is None else resampler.resample_chunk(piece.samples)
-        yield _pcm(samples)
-    if resampler is not None:
-        yield _pcm(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    pieces = iter(pieces)
+    first = next(pieces, None)
+    if first is None:
+        return
+    sounds: Iterator[np.ndarray] = (piece.samples for piece in chain([first], pieces))
+    if kind == "wav":
+        yield _wav_header(first.sample_rate, tags.get("comment", ""))
+    else:
+        sounds = resample_pieces(sounds, first.sample_rate, PCM_RATE)
+    yield from map(_pcm, sounds)
 
 
 def _pcm(samples: np.ndarray) -> bytes:
     return to_pcm16(samples).astype("<i2").tobytes()
-
-
-def _resampler(rate: int) -> Any:
-    import soxr
-
-    return soxr.ResampleStream(rate, PCM_RATE, 1, dtype="float32")
 
 
 def _wav_header(rate: int, comment: str) -> bytes:

@@ -1,7 +1,8 @@
 """Adapting a parallel synthesizer to one voice from some seconds of it: only `synthesizer.adapters` learn.
 
-What each symbol sounds like in this voice is learned from recordings of it (`synthesizer.spoken`). All but the flow is
-frozen, so it is run once. With the decoder adapted beside it, the voice was as much alike and noise was learned too.
+What each symbol sounds like in this voice is learned from recordings of it (`synthesizer.aligned_clip`). All but the
+flow is frozen, so it is run once. With the decoder adapted beside it, the voice was as much alike and noise was learned
+too.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import torch
 from torch import Tensor
 
 from synthesizer.adapters import RANK, numbers_of, with_adapters
+from synthesizer.aligned_clip import AlignedClip
 from synthesizer.inference import Synthesizer
 from synthesizer.models.durations import upsampling
 from synthesizer.models.flow import FlowDecoder
 from synthesizer.models.layers import length_mask
 from synthesizer.models.parallel import Conditioning, Parallel
-from synthesizer.spoken import SpokenClip
 from utils.errors import CloningError
 from utils.training.precision import resolve
 from utils.voice import Voice
@@ -49,7 +50,7 @@ class Adaptation:
         self,
         synthesizer: Synthesizer,
         voice: Voice,
-        clips: Sequence[SpokenClip],
+        clips: Sequence[AlignedClip],
         steps: int,
         seed: int = 0,
         rank: int = RANK,
@@ -124,7 +125,7 @@ class Adaptation:
         return loss / (sure.sum().clamp(min=1) * mel.shape[2] * DRAWS)
 
 
-def _frames(network: Parallel, clip: SpokenClip, who: Conditioning) -> _Frames:
+def _frames(network: Parallel, clip: AlignedClip, who: Conditioning) -> _Frames:
     device = network.mel_mean.device
 
     def one(array: np.ndarray) -> Tensor:

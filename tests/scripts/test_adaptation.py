@@ -9,7 +9,7 @@ import pytest
 
 import adaptation
 import make_voice
-from adaptation import Heard, adapt, planned_steps
+from adaptation import Rating, adapt, planned_steps
 from tests.conftest import SAMPLES
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
 from utils.errors import CloningError, MismatchError
@@ -33,13 +33,13 @@ def cloner(models) -> VoiceCloner:
 @pytest.fixture
 def untrained(monkeypatch):
     """An untrained frame classifier is sure of nothing."""
-    monkeypatch.setattr("synthesizer.spoken.SURE", 0.0)
+    monkeypatch.setattr("synthesizer.aligned_clip.SURE", 0.0)
 
 
 def heard(monkeypatch, *similarities: float, misheard: float = 0.1):
     """Let `hear` find these, one after the other."""
-    left = [Heard(similarity, misheard * (place > 0)) for place, similarity in enumerate(similarities)]
-    monkeypatch.setattr(adaptation, "hear", lambda cloner, voice: left.pop(0))
+    left = [Rating(similarity, misheard * (place > 0)) for place, similarity in enumerate(similarities)]
+    monkeypatch.setattr(adaptation, "rate_voice", lambda cloner, voice: left.pop(0))
 
 
 def test_the_last_state_that_is_more_like_the_voice_is_kept(cloner, untrained, monkeypatch):
@@ -75,7 +75,7 @@ def test_time_ends_the_learning(cloner, untrained, monkeypatch):
 
 
 def test_real_listening_measures_both(cloner):
-    found = adaptation.hear(cloner, cloner.embed_voice(CLIP))
+    found = adaptation.rate_voice(cloner, cloner.embed_voice(CLIP))
     assert -1 <= found.similarity <= 1 and 0 <= found.misheard <= 1
 
 
@@ -109,7 +109,7 @@ def test_what_makes_no_sense_is_refused(cloner, changes, message):
 def test_the_script_adapts_and_says_so(models, tmp_path, monkeypatch, capsys, untrained):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(adaptation, "STEPS", (3, 3))
-    monkeypatch.setattr(Heard, "acceptable", lambda self, unadapted: True)
+    monkeypatch.setattr(Rating, "acceptable", lambda self, unadapted: True)
     command = [
         "--models",
         str(models),

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("streamlit", reason="the page is optional: pip install -r requirements/app.txt")
 
 import adaptation
-from adaptation import Heard
+from adaptation import Rating
 from synthesizer.models.parallel import Parallel
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
 from tests.web.driver import CLIP, PATIENCE, agree, lines, press, results, upload
@@ -38,10 +38,10 @@ def library(monkeypatch, tmp_path) -> Library:
 @pytest.fixture
 def learning(monkeypatch):
     """An untrained classifier is sure of nothing; what is learned is heard as better each time."""
-    monkeypatch.setattr("synthesizer.spoken.SURE", 0.0)
+    monkeypatch.setattr("synthesizer.aligned_clip.SURE", 0.0)
     monkeypatch.setattr(adaptation, "STEPS", (4, 4))
-    heard = iter(Heard(0.5 + 0.1 * number, 0.1) for number in range(9))
-    monkeypatch.setattr(adaptation, "hear", lambda cloner, voice: next(heard))
+    heard = iter(Rating(0.5 + 0.1 * number, 0.1) for number in range(9))
+    monkeypatch.setattr(adaptation, "rate_voice", lambda cloner, voice: next(heard))
 
 
 def ready(page, name="Ann"):

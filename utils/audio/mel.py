@@ -134,10 +134,10 @@ def spectrogram(wav: Tensor, config: MelConfig) -> Tensor:
         return spectrum.abs()
 
 
-def mel_of(heard: Tensor, config: MelConfig) -> Tensor:
+def mel_of(spectrum: Tensor, config: MelConfig) -> Tensor:
     """Mel (..., M, F) of a spectrogram (..., n_fft // 2 + 1, F) of `spectrogram`."""
-    with torch.autocast(heard.device.type, enabled=False):
-        mel = mel_filterbank(config, heard.device, heard.dtype) @ heard
+    with torch.autocast(spectrum.device.type, enabled=False):
+        mel = mel_filterbank(config, spectrum.device, spectrum.dtype) @ spectrum
         return amplitude_to_db(mel, config) if config.scale == "db" else mel
 
 

@@ -25,7 +25,7 @@ CHANGE_COST = 2.0  # nats that another symbol must be better by, over its frames
 
 
 @dataclass(frozen=True)
-class SpokenClip:
+class AlignedClip:
     """F frames of a recording and the N symbols said in it."""
 
     mel: np.ndarray  # (F, M)
@@ -35,7 +35,7 @@ class SpokenClip:
     sure: np.ndarray  # (F,) whether the frame's symbol is known
 
 
-def clip_with_words(synthesizer: Synthesizer, samples: np.ndarray, row: dict[str, Any]) -> SpokenClip:
+def clip_with_words(synthesizer: Synthesizer, samples: np.ndarray, row: dict[str, Any]) -> AlignedClip:
     """samples (T,) at the mel's rate, and their alignment (`synthesizer.data.alignments`).
 
     Raises CloningError for silence and for an alignment without phones.
@@ -46,10 +46,10 @@ def clip_with_words(synthesizer: Synthesizer, samples: np.ndarray, row: dict[str
     mel = mel_spectrogram(torch.from_numpy(samples), config).T.numpy()
     tokens = np.array(synthesizer.text.table.encode(aligned.symbols))
     durations = align.frame_durations(aligned, config.sample_rate, config.hop_length, len(mel))
-    return _spoken(synthesizer, samples, mel, tokens, np.append(durations, 0), np.ones(len(mel), dtype=bool))
+    return _clip_of(synthesizer, samples, mel, tokens, np.append(durations, 0), np.ones(len(mel), dtype=bool))
 
 
-def clip_without_words(synthesizer: Synthesizer, samples: np.ndarray) -> SpokenClip:
+def clip_without_words(synthesizer: Synthesizer, samples: np.ndarray) -> AlignedClip:
     """samples (T,) at the mel's rate. Raises CloningError: silence; a synthesizer without a frame classifier."""
     config = synthesizer.mel
     samples = without_pauses(level(samples, config.sample_rate), config.sample_rate)
@@ -72,7 +72,7 @@ def clip_without_words(synthesizer: Synthesizer, samples: np.ndarray) -> SpokenC
     tokens, durations = symbols[edges], np.diff(edges, append=len(symbols))
     for end in (0, -1):
         tokens[end] = ids[SILENCE] if tokens[end] == ids[PAUSE] else tokens[end]
-    return _spoken(synthesizer, samples, mel, np.append(tokens, ids[END]), np.append(durations, 0), sure)
+    return _clip_of(synthesizer, samples, mel, np.append(tokens, ids[END]), np.append(durations, 0), sure)
 
 
 def best_path(scores: np.ndarray, change_cost: float) -> np.ndarray:
@@ -91,14 +91,14 @@ def best_path(scores: np.ndarray, change_cost: float) -> np.ndarray:
     return path
 
 
-def _spoken(
+def _clip_of(
     synthesizer: Synthesizer,
     samples: np.ndarray,
     mel: np.ndarray,
     tokens: np.ndarray,
     durations: np.ndarray,
     sure: np.ndarray,
-) -> SpokenClip:
+) -> AlignedClip:
     track = pitch(samples, synthesizer.mel.sample_rate, synthesizer.mel.hop_length)[: len(mel)]
     durations = durations.astype(np.int64)
-    return SpokenClip(mel, tokens, durations, prosody(mel, track, durations), sure)
+    return AlignedClip(mel, tokens, durations, prosody(mel, track, durations), sure)
