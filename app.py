@@ -8,6 +8,7 @@ HINT = "error: this is a page, not a script; start it with: streamlit run app.py
 
 
 def main() -> int:
+    """Draw the page; run as a plain script, say how to start it and return 2."""
     try:
         from streamlit.runtime.scriptrunner import get_script_run_ctx
     except ImportError:

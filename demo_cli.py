@@ -20,6 +20,7 @@ LOUDEST = 60.0  # dB
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this script."""
     parser = argparse.ArgumentParser(
         description=f"{__doc__}\nWithout --text or --text-file, text is read from standard input; a terminal asks.",
         epilog=f"{EXAMPLE}\nClone only voices whose owners agree: the README says what this must not be used for.",
@@ -143,6 +144,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run this script; returns its exit code."""
     args = build_parser().parse_args(argv)
     log_warnings(args.quiet)
     logging.getLogger("utils.audio.io").setLevel(logging.ERROR)  # oddities of a reference are a clone's notes
@@ -150,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> int | None:
+    """Do what the arguments ask. Raises CloningError for what the user can correct."""
     args.output = args.output or Path("out/batch" if args.batch else "out/clone.wav")
     _require_one_way(args)
     if args.voice is not None:

@@ -44,6 +44,7 @@ def build_parser(chosen: str = "") -> argparse.ArgumentParser:
 
 
 def run(argv: Sequence[str] | None) -> int:
+    """Measure, and write the report. Raises CloningError for what the user can correct."""
     argv = sys.argv[1:] if argv is None else list(argv)
     args = build_parser(argv[0] if argv else "").parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -58,6 +59,7 @@ def run(argv: Sequence[str] | None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run this script; returns its exit code."""
     return exit_code(lambda: run(argv))
 
 

@@ -17,6 +17,7 @@ EXAMPLE = "example: python make_voice.py --reference a.wav b.wav --name ann --co
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this script."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog=f"{EXAMPLE}\nA voice is a file of numbers without any sound, but it identifies a person: keep it as you "
@@ -65,11 +66,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run this script; returns its exit code."""
     args = build_parser().parse_args(argv)
     return exit_code(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:
+    """Do what the arguments ask. Raises CloningError for what the user can correct."""
     from utils.library import Library, TakenError
 
     _check(args)

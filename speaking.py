@@ -40,6 +40,7 @@ class Speaking:
 
     @property
     def begun(self) -> int:
+        """Sentences whose mel is made."""
         return len(self._spoken)
 
     def __iter__(self) -> Iterator[Waveform]:

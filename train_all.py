@@ -34,6 +34,7 @@ Phone times (alignments/*.jsonl.gz), texts (punctuated/*.tsv) and noises in a co
 
 
 def build_parser() -> SettingsParser:
+    """The arguments of this script."""
     parser = SettingsParser(
         description=__doc__, epilog=EPILOG + list_presets("chain"), formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -75,6 +76,7 @@ def build_parser() -> SettingsParser:
 
 
 def build_pack_parser() -> argparse.ArgumentParser:
+    """The arguments of `train_all.py pack`."""
     parser = argparse.ArgumentParser(prog="train_all.py pack", description="Pack corpora into archives to carry.")
     parser.add_argument("corpora", nargs="+", type=user_path, metavar="CORPUS", help="folders of corpora")
     parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="where the parts go")
@@ -87,6 +89,7 @@ def build_pack_parser() -> argparse.ArgumentParser:
 
 
 def pack_corpora(args: argparse.Namespace) -> None:
+    """Write the archives of `train_all.py pack` and list them. Raises CloningError as `pack`."""
     aside = read_set_aside(args.set_aside)
     size = int(args.part_mb * 2**20)
     for part in pack(args.corpora, args.out, size, set_aside=aside, exclude=args.exclude):
@@ -94,6 +97,7 @@ def pack_corpora(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace, command: Sequence[str]) -> None:
+    """Print the plan and carry it out. Raises CloningError: a step that cannot run or fails."""
     sources, choices, config = settings_of(args)
     plan = make_plan(config, sources, choices)
     show(plan, sources, choices)
@@ -159,6 +163,7 @@ def show(plan: Plan, sources: Sources, choices: Choices) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run this script; returns its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["pack"]:
         return exit_code(lambda: pack_corpora(build_pack_parser().parse_args(argv[1:])))

@@ -63,6 +63,7 @@ class Cloning:
 
     @property
     def stop_reasons(self) -> list[str]:
+        """Why each sentence ends where it does (`Synthesis.stop_reason`)."""
         return [piece.stop_reason for piece in self.pieces]
 
     @property

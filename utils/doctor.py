@@ -59,6 +59,7 @@ def examine(root: Path) -> list[Finding]:
 
 
 def python() -> Finding:
+    """The version of Python."""
     version = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
     if sys.version_info < PYTHON:
         return Finding(WRONG, "Python", version, f"install Python {'.'.join(map(str, PYTHON))} or newer")
@@ -76,6 +77,7 @@ def packages(root: Path) -> Iterator[Finding]:
 
 
 def torch_build() -> Finding:
+    """Whether torch can be imported, and which build it is."""
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: a library that it is linked with is missing
@@ -105,6 +107,7 @@ def kernel(root: Path) -> Finding:
 
 
 def codecs() -> Finding:
+    """Which kinds of audio files can be read and written."""
     try:
         import soundfile
     except (ImportError, OSError) as error:
@@ -167,6 +170,7 @@ def extras(root: Path) -> Iterator[Finding]:
 
 
 def disk(root: Path) -> Finding:
+    """Free space on the disk of `root`."""
     free = shutil.disk_usage(root).free / 2**30
     if free < FREE_GIB:
         return Finding(WRONG, "disk", f"{free:.1f} GiB free, {FREE_GIB:g} wanted", f"make room on the disk of {root}")
@@ -203,6 +207,7 @@ def _first_line(error: Exception) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run this script; returns its exit code."""
     argparse.ArgumentParser(prog="python -m utils.doctor", description=__doc__).parse_args(argv)
     return exit_code(_run)
 

@@ -98,12 +98,14 @@ def plot_cloning(mel: np.ndarray, alignments: Sequence[np.ndarray], text: str, h
 
 
 def draw_mel(axis: Axes, mel: np.ndarray, title: str, hop_seconds: float) -> None:
+    """Draw mel (M, F) into `axis`, its time axis in seconds."""
     seconds = mel.shape[1] * hop_seconds
     axis.imshow(mel, origin="lower", aspect="auto", extent=(0, seconds, 0, mel.shape[0]), cmap="magma")
     axis.set(title=plain(title), xlabel="seconds", ylabel="mel channel")
 
 
 def draw_alignment(axis: Axes, alignment: np.ndarray, title: str, labels: Sequence[str] | None = None) -> None:
+    """Draw alignment (F, N) into `axis`, tokens named by `labels` where they are few."""
     axis.imshow(np.asarray(alignment).T, origin="lower", aspect="auto", cmap="viridis", interpolation="none")
     axis.set(title=plain(title), xlabel="frame", ylabel="token")
     if labels and len(labels) <= 80:

@@ -41,10 +41,12 @@ class Adapting:
 
     @property
     def done(self) -> bool:
+        """Whether its thread has ended."""
         return not self._thread.is_alive()
 
     @property
     def progress(self) -> str:
+        """How far it is, in words."""
         if not self.steps:
             return f"Listening to {self.name} ..."
         return f"Learning {self.name}: step {self.step} of {self.steps}"

@@ -25,6 +25,7 @@ LONGEST_IN_ADDRESS = 1000  # characters of a text that the page's address holds
 
 
 def show() -> None:
+    """Draw the tab: a voice, a text, takes."""
     voice_column, text_column = st.columns(2, gap="large")
     with voice_column:
         st.header("1. A voice", anchor=False)

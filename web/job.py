@@ -57,6 +57,7 @@ class Made:
 
     @classmethod
     def of(cls, cloning: Cloning, volume: float) -> Made:
+        """From a cloning, its sound `volume` dB louder."""
         short = cloning.audio.seconds <= DRAWN_SECONDS
         return cls(
             wav=wav_file(cloning, volume),
@@ -91,6 +92,7 @@ class Job:
 
     @property
     def done(self) -> bool:
+        """Whether its thread has ended."""
         return not self._thread.is_alive()
 
     def stop(self) -> None:

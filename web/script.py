@@ -58,6 +58,7 @@ class Workshop:
 
     @property
     def output(self) -> Path:
+        """Where the script is spoken to."""
         return Path(self._folder.name) / "script.wav"
 
 

@@ -38,6 +38,7 @@ class Found:
 
 
 def show() -> None:
+    """Draw the tab: a recording, its speakers, their turns."""
     try:
         from diarization.pipeline import Diarizer
     except ImportError as error:

@@ -79,6 +79,7 @@ class Take:
 
     @property
     def seed(self) -> int:
+        """With which it can be made again."""
         return int(self.settings["seed"])
 
     @property
@@ -87,10 +88,12 @@ class Take:
         return self.file_as("wav")
 
     def file_as(self, suffix: str) -> str:
+        """The name of its file of another format."""
         return f"{self.stem}.{suffix}"
 
     @property
     def stem(self) -> str:
+        """Its file name without suffix: voice and first words."""
         text = re.sub(r"\[[^\]]*\]", " ", self.text) if self.script else self.text
         words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).lower())[:WORDS_IN_NAME]
         voice = re.sub(r"[^\w-]+", "-", self.voice).strip("-") or "voice"

@@ -95,6 +95,7 @@ def _kind(file: BinaryIO, name: str) -> tuple[int, str]:
 
 
 def require_rate(rate: int, name: str) -> None:
+    """Raises CloningError for a sample rate (Hz) out of bounds, in the file `name`."""
     low, high = RATES
     if not low <= rate <= high:
         raise CloningError(f"{name} has a sample rate of {rate} Hz; {low} to {high} Hz is understood")

@@ -84,6 +84,7 @@ class Plan:
 
     @property
     def steps(self) -> list[Step]:
+        """All steps, lane by lane."""
         return [step for lane in self.lanes for step in lane]
 
 

@@ -75,6 +75,7 @@ class Manifest:
     utterances: list[Utterance] = field(repr=False)
 
     def split(self, name: str) -> list[Utterance]:
+        """The utterances of one split, such as "train"."""
         return [u for u in self.utterances if u.split == name]
 
 
@@ -200,6 +201,7 @@ class Arrays:
             return file.get_slice(key)[start:stop]
 
     def length(self, utterance: Utterance, name: str) -> int:
+        """Rows of an array, without reading it."""
         with self._array(utterance, name) as (file, key):
             return file.get_slice(key).get_shape()[0]
 

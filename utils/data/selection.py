@@ -102,6 +102,8 @@ def work_of(args: argparse.Namespace) -> Work:
 
 
 class Selection(NamedTuple):
+    """What a preprocessing will read, and what it leaves out."""
+
     scan: Scan
     clips: list[Clip]
     splits: Splits

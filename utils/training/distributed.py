@@ -24,6 +24,7 @@ def is_main_process() -> bool:
 
 
 def world_size() -> int:
+    """Processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -45,6 +46,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
+        """gradient (B * world, ...) -> of this process's rows (B, ...)"""
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)  # each process has a loss of its own, all of which look at these rows
         return gradient[dist.get_rank() :: world_size()]

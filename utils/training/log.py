@@ -100,6 +100,7 @@ class RunLog:
             plots.save(figure, path)
 
     def close(self) -> None:
+        """Draw the curves a last time, and close TensorBoard."""
         if self._new and (self.out / "log.jsonl").is_file():
             with suppress(CloningError):  # what ended the run is told already
                 self._draw_curves()

@@ -54,5 +54,6 @@ class StopSignals:
 
 
 def ignore_interrupts(worker: int) -> None:
+    """For loader processes: leave signals to the training process."""
     for number in (signal.SIGINT, *stop_signals()):  # they may reach all processes; the training process decides
         signal.signal(number, signal.SIG_IGN)

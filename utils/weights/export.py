@@ -43,6 +43,7 @@ def export(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run this script; returns its exit code."""
     parser = SettingsParser(prog="python -m utils.weights.export", description=__doc__)
     parser.add_argument("source", type=user_path, help="best.safetensors or last.safetensors of a run")
     parser.add_argument("target", type=user_path, help="such as saved_models/mine/synthesizer.safetensors")

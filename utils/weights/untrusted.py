@@ -46,6 +46,7 @@ _BASE_TYPES: dict[str, type] = {"path": str, "fingerprint": str, "unused": list}
 
 
 def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors does: eight bytes of length, then JSON."""
     with path.open("rb") as file:
         return file.read(9)[8:9] == b"{"
 
