@@ -9,6 +9,7 @@ from typing import Any
 
 from narration import batch, script
 from narration.speak import Narrator, line_seed, with_emotion
+from references import MAX_SECONDS
 from utils.audio import io as audio
 from utils.errors import CloningError
 from utils.files import read_text, user_path
@@ -113,7 +114,7 @@ def speech_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """What the flags of demo_cli.py say of how to speak, but for the seed: keyword arguments of `VoiceCloner.clone`."""
     how = {name: getattr(args, name) for name in ("rate", "pause", "pitch", "monotonic", "emotion")}
     if args.emotion_reference:
-        how["emotion_reference"] = audio.read(args.emotion_reference, sample_rate=None)
+        how["emotion_reference"] = audio.read(args.emotion_reference, sample_rate=None, max_seconds=MAX_SECONDS)
     return how
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import demo_cli
+from references import MAX_SECONDS
 from tests.conftest import ROOT
 from tests.support.tiny import save_tiny_models
+from utils.audio.io import Waveform, write
 from utils.data.corpora import EMOTIONS
 from utils.errors import CloningError
 from utils.weights import find
@@ -103,3 +105,12 @@ def test_mistakes_are_one_line_and_exit_2(models, tmp_path, capsys, arguments, s
     assert demo(models, tmp_path / "o.wav", "--quiet", *arguments) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+def test_an_emotion_reference_that_is_too_long_is_named(models, tmp_path, capsys):
+    path = tmp_path / "long.wav"
+    write(path, Waveform(np.zeros(8000 * (int(MAX_SECONDS) + 1), np.float32), 8000))
+    wanted = ["--synthesizer", "parallel", "--emotion-reference", str(path)]
+    assert demo(models, tmp_path / "o.wav", "--quiet", *wanted) == 2
+    error = capsys.readouterr().err
+    assert f"{path} is {MAX_SECONDS + 1:g} s long" in error and error.count("\n") == 1
