@@ -33,9 +33,9 @@ from voice_cloner import VoiceCloner
 SECONDS = (5.0, 3600.0)
 STEPS = (40, 160)  # for up to SHORT and from LONG seconds of voice on
 SHORT, LONG = 20.0, 180.0
-ROUNDS = 2  # states that are listened to
-KEPT_FOR_LISTENING = 0.8  # part of the time after which no step is made
-MORE_MISHEARD = 0.15  # part of the frames; in a noisy voice it grew by 0.10, and words were understood as before
+ROUNDS = 2  # states that are rated
+RATING_SHARE = 0.8  # part of the time after which no step is made
+PHONE_ERROR_SLACK = 0.15  # part of the frames; in a noisy voice it grew by 0.10, and words were understood as before
 SENTENCES = (
     "The old sailor watched a thick fog move over the harbor.",
     "Please choose eight yellow plums and put them in a jar.",
@@ -46,14 +46,16 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class Rating:
-    """Of the test sentences: cosine with the voice, and the part of frames heard as another phone (NaN: unknown)."""
+    """Of the test sentences: cosine with the voice, and the share of frames taken for another phone (NaN: unknown)."""
 
     similarity: float
-    misheard: float
+    phone_error: float
 
     def acceptable(self, unadapted: Rating) -> bool:
         """Whether it is more like the voice than `unadapted`, and about as intelligible."""
-        return self.similarity > unadapted.similarity and not self.misheard > unadapted.misheard + MORE_MISHEARD
+        return (
+            self.similarity > unadapted.similarity and not self.phone_error > unadapted.phone_error + PHONE_ERROR_SLACK
+        )
 
 
 def adapt(
@@ -92,7 +94,7 @@ def adapt(
     for stop in sorted({round(steps * part / ROUNDS) for part in range(1, ROUNDS + 1)} - {0}):
         while go_on and learner.step < stop:
             learner.learn()
-            in_time = time.perf_counter() - started < KEPT_FOR_LISTENING * seconds
+            in_time = time.perf_counter() - started < RATING_SHARE * seconds
             go_on = (after is None or after(learner.step, steps)) and in_time
         candidate = replace(voice, adapted=learner.numbers())
         rating = rate_voice(cloner, candidate)
@@ -121,10 +123,10 @@ def rate_voice(cloner: VoiceCloner, voice: Voice) -> Rating:
     pieces = cloner.synthesizer.synthesize(SENTENCES, voice, SpeechOptions(seed=0))
     audio = [cloner.vocoder.vocode(piece.mel, seed=0) for piece in pieces]
     similarity = float(np.mean([cloner.similarity(voice.embedding, clone) for clone in audio]))
-    return Rating(similarity, float(np.mean([_misheard(cloner, piece) for piece in pieces])))
+    return Rating(similarity, float(np.mean([_phone_error(cloner, piece) for piece in pieces])))
 
 
-def _misheard(cloner: VoiceCloner, piece: Synthesis) -> float:
+def _phone_error(cloner: VoiceCloner, piece: Synthesis) -> float:
     with torch.inference_mode():
         mel = torch.from_numpy(piece.mel.T).to(cloner.synthesizer.device)[None]
         logits = cloner.synthesizer.network.frame_symbols(mel)
@@ -158,5 +160,5 @@ def _aligned(cloner: VoiceCloner, clip: Clip, samples: np.ndarray, text: str) ->
 
 
 def _described(rating: Rating) -> str:
-    words = "" if np.isnan(rating.misheard) else f", {rating.misheard:.1%} of the frames heard as another phone"
+    words = "" if np.isnan(rating.phone_error) else f", {rating.phone_error:.1%} of the frames heard as another phone"
     return f"similarity {rating.similarity:.3f}{words}"

@@ -191,6 +191,10 @@ class SynthesizerConfig:
 class DataConfig:
     """Which utterances, in batches of what."""
 
+    RENAMED: ClassVar[dict[str, str]] = {
+        "emotional": "emotional_repeats", "marks_withheld": "punctuation_dropout", "questions": "question_weight",
+    }  # fmt: skip
+
     batch_size: int = 16  # over all processes
     window: int = 240  # frames of each utterance that the parallel model decodes in a step
     crop: int = 0  # Tacotron: learn stretches of whole words of at most so many frames (needs durations); 0: all of it
@@ -199,13 +203,13 @@ class DataConfig:
     # mixed: the utterance's own or the speaker's mean, by chance. other: another utterance's or the mean, so that it
     # carries nothing of this one's emotion
     embedding: Literal["utterance", "speaker", "mixed", "other"] = "mixed"
-    emotional: int = 1  # how often an utterance with an emotion other than neutral comes in a round
-    marks_withheld: float = 0.3  # part of the items without punctuation, so that it stands for no voice
+    emotional_repeats: int = 1  # how often an utterance with an emotion other than neutral comes in a round
+    punctuation_dropout: float = 0.3  # part of the items without punctuation, so that it stands for no voice
     hold_out: int = 2  # utterances of each training speaker with at least ten, for validation beside unseen speakers
     embedding_noise: float = 0.2  # norm of the noise on an embedding of norm 1, so that unseen voices fit
     bucket: int = 16  # batches that are sorted by length together
     balance: float = 0.0  # 0: each utterance once a round; 1: each speaker as often; between: in between
-    questions: float = 1.0  # how often what asks something comes, against the rest
+    question_weight: float = 1.0  # how often a question comes, against other utterances
     prompt_frames: tuple[int, int] = (160, 400)  # of another utterance of the speaker, shortest and longest
     channel_db: float = 0.0  # of a random microphone's curve, the same for window and prompt, so that it is copied
     voices: str = ""  # a set of voices without texts, to be spoken with where the training sharpens (LossConfig)
@@ -214,8 +218,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_ranges(
             self, batch_size=(1, 100_000), window=(1, 100_000), crop=(0, 100_000), max_frames=(1, 10**6),
-            min_frames=(0, 10**6), emotional=(1, 1000), marks_withheld=(0, 1), hold_out=(0, 10**6),
-            embedding_noise=(0, 100), bucket=(1, 100_000), balance=(0, 1), questions=(0, 1000),
+            min_frames=(0, 10**6), emotional_repeats=(1, 1000), punctuation_dropout=(0, 1), hold_out=(0, 10**6),
+            embedding_noise=(0, 100), bucket=(1, 100_000), balance=(0, 1), question_weight=(0, 1000),
             prompt_frames=(1, 100_000), channel_db=(0, 20), resident_gb=(0, 10**6),
         )  # fmt: skip
 
@@ -223,6 +227,10 @@ class DataConfig:
 @dataclass(frozen=True)
 class LossConfig:
     """Weights of the losses."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "listener": "frame_classifier", "said": "phone_classification", "features": "feature_matching",
+    }  # fmt: skip
 
     duration: float = 1.0
     prosody: float = 0.5
@@ -234,15 +242,15 @@ class LossConfig:
     attention_floor: float = 0.1  # of its weight that stays
     attention_steps: int = 20_000  # until only the floor is left
     emotion: float = 0.3  # of the network that finds an emotion in a clip
-    listener: float = 0.5  # of the frame classifier, which finds phones and pace in a mel
+    frame_classifier: float = 0.5  # of the frame classifier, which finds phones and pace in a mel
     voice: float = 1.0  # of a voice's pitch and pace as predicted from its embedding
     # Sharpening: losses on mels that are drawn in the few steps of inference (all 0: no sharpening)
     adversarial: float = 0.0  # by mel discriminators
-    features: float = 2.0  # by their inner features, times `adversarial`
-    speaker: float = 0.0  # by a speaker encoder that hears the mel through a vocoder
-    speaker_encoder: str = ""  # its weights; ours, if not told
+    feature_matching: float = 2.0  # by their inner features, times `adversarial`
+    speaker: float = 0.0  # by a speaker encoder on what a vocoder makes of the mel
+    speaker_encoder: str = ""  # its weights; the default ones if empty
     speaker_vocoder: str = ""
-    said: float = 0.0  # by the frame classifier: the phones of the text
+    phone_classification: float = 0.0  # by the frame classifier, against the phones of the text
     sharpen_from: float = 0.5  # share of the training before which nothing is drawn
     guide_width: float = 0.3  # of the diagonal, where no durations are known (arXiv 1710.08969, sec. 4.1)
 
@@ -251,14 +259,15 @@ class LossConfig:
         check_ranges(
             self, duration=weight, prosody=weight, mean=weight, flow=weight, stop=weight, stop_positive=weight,
             attention=weight, attention_floor=(0, 1), attention_steps=(0, 10**9), emotion=weight,
-            listener=weight, voice=weight, adversarial=weight, features=weight, speaker=weight, said=weight,
+            frame_classifier=weight, voice=weight, adversarial=weight, feature_matching=weight, speaker=weight,
+            phone_classification=weight,
             sharpen_from=(0, 1), guide_width=(0.001, 10),
         )  # fmt: skip
 
     @property
     def sharpens(self) -> bool:
         """Whether drawn mels are judged."""
-        return max(self.adversarial, self.speaker, self.said) > 0
+        return max(self.adversarial, self.speaker, self.phone_classification) > 0
 
 
 @dataclass(frozen=True)

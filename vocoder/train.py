@@ -125,7 +125,7 @@ class WaveformTask(VocoderTask):
         if self.adversarial(step):
             of_real, of_made = discriminate(modules["discriminator"], target, made)
             losses["adversarial"] = weights.adversarial * adversarial_loss(of_made.scores, objective)
-            losses["features"] = weights.feature_matching * feature_loss(of_real.features, of_made.features)
+            losses["feature_matching"] = weights.feature_matching * feature_loss(of_real.features, of_made.features)
         return losses
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:

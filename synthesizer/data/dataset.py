@@ -92,7 +92,7 @@ class SynthesisData:
                 f"{self.manifest.root}: no {split} utterance is {' or '.join(sorted(missing))}: preprocess a corpus of "
                 "acted speech too, or set model.emotion.labels to what is there"
             )
-        repeats = self.config.emotional if split == "train" else 1
+        repeats = self.config.emotional_repeats if split == "train" else 1
         return [
             u for u, emotion in known if emotion in self.emotions for _ in range(1 if emotion == "neutral" else repeats)
         ]
@@ -124,7 +124,7 @@ class SynthesisData:
         return [self.utterances[i] for i in self._batches[place]]
 
     def _round(self, turn: int, size: int) -> list[np.ndarray]:
-        if not self.config.balance and self.config.questions == 1:
+        if not self.config.balance and self.config.question_weight == 1:
             return batches_of_round(self.frames, size, self.config.bucket, self.seed, turn)
         order = rng(self.seed, turn, 3).choice(len(self), len(self) // size * size, p=self._shares)
         batches = batches_of_round(self.frames[order], size, self.config.bucket, self.seed, turn)
@@ -137,7 +137,7 @@ class SynthesisData:
         for u in self.utterances:
             seconds[u.speaker] = seconds.get(u.speaker, 0.0) + u.seconds
         shares = np.array([max(seconds[u.speaker], 20.0) ** -self.config.balance for u in self.utterances])
-        shares[["?" in (u.text or "") for u in self.utterances]] *= self.config.questions
+        shares[["?" in (u.text or "") for u in self.utterances]] *= self.config.question_weight
         return shares / shares.sum()
 
     def speaker(self, utterance: Utterance, draw: np.random.Generator | None = None) -> np.ndarray:
@@ -224,7 +224,7 @@ class SynthesisData:
             own=self._own(draw, size, learning),
             noise=(draw.standard_normal((size, self.size)) * noise / np.sqrt(self.size)).astype(np.float32),
             facts_noise=(draw.standard_normal((size, 3)) * FACTS_NOISE).astype(np.float32) * learning,
-            punctuated=draw.random(size) >= self.config.marks_withheld if learning else np.ones(size, dtype=bool),
+            punctuated=draw.random(size) >= self.config.punctuation_dropout if learning else np.ones(size, dtype=bool),
             seeds=draw.integers(0, 2**31, size) if learning else np.arange(size),
             seed=int(draw.integers(2**62)),
             channels=self._channels(draw, size) if learning and self.config.channel_db else None,

@@ -53,7 +53,7 @@ def parallel_losses(
     if output.frame_classes is not None and (wanted_classes := output.frame_targets) is not None:
         target = wanted_classes.symbols, wanted_classes.durations, wanted_classes.silent
         values = frame_class_losses(output.frame_classes, *target)
-        losses |= {name: config.listener * mean(value, output.mask[..., 0]) for name, value in values.items()}
+        losses |= {name: config.frame_classifier * mean(value, output.mask[..., 0]) for name, value in values.items()}
     return losses | emotion_losses(output.emotion, batch, config, mean)
 
 

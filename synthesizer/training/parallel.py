@@ -59,7 +59,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             raise CloningError("loss.speaker needs a speaker encoder: pass `embed`, or set loss.speaker=0")
         if config.loss.sharpens and (model.frame_classifier is None or model.flow is None):
             raise CloningError(
-                "loss.adversarial, loss.speaker and loss.said sharpen a flow, beside a frame classifier: set "
+                "loss.adversarial, loss.speaker and loss.phone_classification need a flow and a frame classifier: set "
                 'model.parallel.voice=true and model.parallel.decoder="flow", or all of them to 0'
             )
         if config.loss.adversarial:
@@ -151,8 +151,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             losses["speaker"] = config.speaker * speaker_distance(
                 self.embed, output, batch, self.model, self.train.floor
             )
-        if config.said and self.model.frame_classifier is not None:
-            losses["said"] = config.said * phone_loss(self.model.frame_classifier, output)
+        if config.phone_classification and (classifier := self.model.frame_classifier) is not None:
+            losses["phone_classification"] = config.phone_classification * phone_loss(classifier, output)
         return losses
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
@@ -196,20 +196,21 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         return cast(ParallelBatch, to_device(dict(batch), device_of(model)))
 
     def _drawn(self, model: Parallel, output: ParallelOutput, batch: ParallelBatch) -> dict[str, Tensor]:
-        """How many frames of what is drawn are heard as another phone, and how unlike the voice it is."""
+        """The share of drawn frames that the classifier takes for another phone, and the distance to the voice."""
         assert output.drawn is not None and output.frame_targets is not None and model.frame_classifier is not None
         found = frozen(model.frame_classifier, output.drawn, output.mask).symbols.argmax(dim=-1)
         wrong = (found != output.frame_targets.symbols).float()
-        values = {"misheard": local_mean(wrong, output.mask[..., 0])}
+        values = {"phone_error": local_mean(wrong, output.mask[..., 0])}
         if self.embed is not None:
-            values["unlike"] = speaker_distance(self.embed, output, batch, model, self.train.floor)
+            values["speaker_distance"] = speaker_distance(self.embed, output, batch, model, self.train.floor)
         return values
 
     def _score(self, metrics: Mapping[str, float]) -> float:
         """The sum of the losses; of a training that sharpens, what the drawn mels are worth."""
         if not self.run.loss.sharpens:
             return sum(value for name, value in metrics.items() if name != "emotion_accuracy")
-        score = sum(metrics[name] for name in ("duration", "prosody", "unlike", "misheard") if name in metrics)
+        counted = ("duration", "prosody", "speaker_distance", "phone_error")
+        score = sum(metrics[name] for name in counted if name in metrics)
         return score if self.sharpening() == 1 else score + BEFORE_SHARPENING
 
     def _example(self, model: Parallel, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:

@@ -105,7 +105,7 @@ def adversarial_losses(
     parts = [weighted((f.float() - w.float()).abs(), shown) for f, w in zip(features, wanted, strict=True)]
     return {
         "adversarial": config.adversarial * torch.stack([(1 - s.float()).square().mean() for s in scores]).mean(),
-        "features": config.adversarial * config.features * torch.stack(parts).mean(),
+        "feature_matching": config.adversarial * config.feature_matching * torch.stack(parts).mean(),
     }
 
 

@@ -36,15 +36,15 @@ def untrained(monkeypatch):
     monkeypatch.setattr("synthesizer.aligned_clip.SURE", 0.0)
 
 
-def heard(monkeypatch, *similarities: float, misheard: float = 0.1):
+def rated_as(monkeypatch, *similarities: float, phone_error: float = 0.1):
     """Let `hear` find these, one after the other."""
-    left = [Rating(similarity, misheard * (place > 0)) for place, similarity in enumerate(similarities)]
+    left = [Rating(similarity, phone_error * (place > 0)) for place, similarity in enumerate(similarities)]
     monkeypatch.setattr(adaptation, "rate_voice", lambda cloner, voice: left.pop(0))
 
 
 def test_the_last_state_that_is_more_like_the_voice_is_kept(cloner, untrained, monkeypatch):
     lines: list[str] = []
-    heard(monkeypatch, 0.5, 0.7, 0.4)
+    rated_as(monkeypatch, 0.5, 0.7, 0.4)
     voice = adapt(cloner, CLIP, steps=4, progress=lines.append)
     assert voice.adapted and lines[-1] == "kept: step 2" and len(lines) == 4
     assert voice.synthesizer == cloner.synthesizer.fingerprint and voice.sources
@@ -53,12 +53,13 @@ def test_the_last_state_that_is_more_like_the_voice_is_kept(cloner, untrained, m
 
 
 @pytest.mark.parametrize(
-    "steps, similarities, misheard", [(3, (0.5, 0.4, 0.5, 0.3), 0.0), (3, (0.5, 0.9, 0.9, 0.9), 0.9), (0, (0.5,), 0.0)]
+    "steps, similarities, phone_error",
+    [(3, (0.5, 0.4, 0.5, 0.3), 0.0), (3, (0.5, 0.9, 0.9, 0.9), 0.9), (0, (0.5,), 0.0)],
 )
 def test_a_voice_that_got_worse_or_learned_nothing_is_the_unadapted_one(
-    cloner, untrained, monkeypatch, steps, similarities, misheard
+    cloner, untrained, monkeypatch, steps, similarities, phone_error
 ):
-    heard(monkeypatch, *similarities, misheard=misheard)
+    rated_as(monkeypatch, *similarities, phone_error=phone_error)
     voice = adapt(cloner, CLIP, steps=steps)
     plain = cloner.embed_voice(CLIP)
     assert voice.adapted is None
@@ -68,7 +69,7 @@ def test_a_voice_that_got_worse_or_learned_nothing_is_the_unadapted_one(
 
 
 def test_time_ends_the_learning(cloner, untrained, monkeypatch):
-    monkeypatch.setattr(adaptation, "KEPT_FOR_LISTENING", 0.0)
+    monkeypatch.setattr(adaptation, "RATING_SHARE", 0.0)
     lines: list[str] = []
     adapt(cloner, CLIP, steps=1000, progress=lines.append)
     assert any(line.startswith("step 1 of 1000") for line in lines) and len(lines) == 3
@@ -76,7 +77,7 @@ def test_time_ends_the_learning(cloner, untrained, monkeypatch):
 
 def test_real_listening_measures_both(cloner):
     found = adaptation.rate_voice(cloner, cloner.embed_voice(CLIP))
-    assert -1 <= found.similarity <= 1 and 0 <= found.misheard <= 1
+    assert -1 <= found.similarity <= 1 and 0 <= found.phone_error <= 1
 
 
 def test_longer_recordings_get_more_steps():
@@ -84,7 +85,7 @@ def test_longer_recordings_get_more_steps():
 
 
 def test_another_synthesizer_refuses_an_adapted_voice(cloner, tmp_path, untrained, monkeypatch):
-    heard(monkeypatch, 0.5, 0.6, 0.7, 0.8)
+    rated_as(monkeypatch, 0.5, 0.6, 0.7, 0.8)
     voice = adapt(cloner, CLIP, steps=3)
     voice.save(tmp_path / "ann.safetensors")
     plain = save_tiny_models(tmp_path / "plain") / "synthesizer.safetensors"

@@ -389,7 +389,7 @@ def test_what_is_held_out_is_not_learned_at_another_speed():
 
 def test_marks_are_withheld_from_some_items_in_training_only(toy):
     def told(withheld: float, learning: bool) -> list[bool]:
-        found = data(toy, marks_withheld=withheld, batch_size=8)
+        found = data(toy, punctuation_dropout=withheld, batch_size=8)
         batch = found.windows(found.choose(1), rng(1) if learning else None, 40)
         return batch["marks"].any(dim=1).tolist()
 

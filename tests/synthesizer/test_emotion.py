@@ -128,7 +128,7 @@ def test_what_has_no_label_is_neutral_unless_its_corpus_is_acted():
 
 
 def test_only_known_emotions_are_learned_and_others_than_neutral_more_often(toy):
-    found = SynthesisData(toy, DataConfig(min_frames=1, emotional=3, hold_out=0), "train", 0, EMOTIONS)
+    found = SynthesisData(toy, DataConfig(min_frames=1, emotional_repeats=3, hold_out=0), "train", 0, EMOTIONS)
     plain = SynthesisData(toy, DataConfig(min_frames=1, hold_out=0), "train", 0)
     counts = {u.id: [v.id for v in found.utterances].count(u.id) for u in plain.utterances}
     assert {counts[u.id] for u in plain.utterances if u.emotion == "neutral"} == {1}

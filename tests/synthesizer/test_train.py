@@ -220,11 +220,24 @@ def test_validation_takes_one_utterance_of_each_speaker_before_a_second(toy):
 
 def test_older_names_of_settings_are_read_with_a_note(tmp_path, caplog):
     preset = tmp_path / "old.toml"
-    preset.write_text('led_steps = 3\n[model]\nmodel = "transformer"\n[model.transformer]\nreach = 7\n')
+    preset.write_text(
+        'led_steps = 3\n[model]\nmodel = "transformer"\n[model.transformer]\nreach = 7\n'
+        "[loss]\nsaid = 0.4\nlistener = 0.2\nfeatures = 3.0\n"
+        "[data]\nemotional = 2\nmarks_withheld = 0.1\nquestions = 4.0\n"
+    )
     found = load_config(RunConfig, "synthesizer", preset, ["model.flow.blocks=0"])
     assert (found.forced_alignment_steps, found.model.architecture) == (3, "transformer")
     assert found.model.transformer.max_attention_step == 7
-    for note in ("led_steps is called forced_alignment_steps", "model is called architecture", "reach is called max_"):
+    loss, chosen = found.loss, found.data
+    assert (loss.phone_classification, loss.frame_classifier, loss.feature_matching) == (0.4, 0.2, 3.0)
+    assert (chosen.emotional_repeats, chosen.punctuation_dropout, chosen.question_weight) == (2, 0.1, 4.0)
+    for note in (
+        "led_steps is called forced_alignment_steps",
+        "model is called architecture",
+        "reach is called max_",
+        "said is called phone_classification",
+        "questions is called question_weight",
+    ):
         assert note in caplog.text
     assert load_config(RunConfig, "synthesizer", "debug", ["model.model=parallel"]).model.architecture == "parallel"
 

@@ -253,7 +253,7 @@ def test_sharpening_reaches_every_parameter_and_spares_what_judges(data):
     discriminators.requires_grad_(False)
     losses = adversarial_losses(discriminators, output, batch, LossConfig(adversarial=1.0))
     losses |= {
-        "said": phone_loss(model.frame_classifier, output),
+        "phone_classification": phone_loss(model.frame_classifier, output),
         "speaker": speaker_distance(hear, output, batch, model, data.floor),
     }
     sum(losses.values()).backward()
@@ -297,7 +297,7 @@ def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data)
     config = RunConfig(
         model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**VOICE)),
         data=DataConfig(batch_size=4, min_frames=1, embedding="other", window=20),
-        loss=LossConfig(adversarial=1.0, speaker=1.0, said=0.3, sharpen_from=0.5),
+        loss=LossConfig(adversarial=1.0, speaker=1.0, phone_classification=0.3, sharpen_from=0.5),
     )
     with pytest.raises(CloningError, match="loss.speaker needs a speaker encoder"):
         ParallelTask(str(data.manifest.root), config)
@@ -316,7 +316,7 @@ def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data)
     for phase in task.phases(1):
         losses = task.losses(task.modules, batch, phase, 1)
         assert all(torch.isfinite(v) for v in losses.values())
-    assert {"adversarial", "features", "speaker", "said"} < set(losses)
+    assert {"adversarial", "feature_matching", "speaker", "phone_classification"} < set(losses)
     with torch.inference_mode():
         for module in task.modules.values():
             module.eval()

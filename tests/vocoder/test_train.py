@@ -109,7 +109,7 @@ def test_discriminators_join_at_their_step_and_only_then_scores_count(data):
     assert set(task.losses(task.modules, batch, "generator", 2)) == {"stft", "mel"}
     with torch.inference_mode():
         before = task.validate(task.modules).score
-    assert set(task.losses(task.modules, batch, "generator", 3)) == {"stft", "mel", "adversarial", "features"}
+    assert set(task.losses(task.modules, batch, "generator", 3)) == {"stft", "mel", "adversarial", "feature_matching"}
     assert set(task.losses(task.modules, batch, "discriminator", 3)) == {"discriminator"}
     with torch.inference_mode():
         result = task.validate(task.modules)
