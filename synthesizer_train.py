@@ -55,11 +55,11 @@ class MelSpeakerEncoder(nn.Module):
         vocoder = Vocoder.load(find_chosen(DEFAULT_MODELS, "vocoder", loss.speaker_vocoder or None))
         if encoder.fingerprint != expected:
             raise CloningError(
-                f"loss.speaker uses encoder {encoder.fingerprint}, the set has embeddings of {expected}: give "
+                f"sharpening uses encoder {encoder.fingerprint}, the set has embeddings of {expected}: give "
                 "that encoder as loss.speaker_encoder, or preprocess with this one"
             )
         if not isinstance(vocoder, WaveformVocoder):
-            raise CloningError(f"loss.speaker needs a vocoder that is differentiable, not {vocoder.name}")
+            raise CloningError(f"sharpening needs a vocoder that is differentiable, not {vocoder.name}")
         self.encoder, self.vocoder, self.mel = encoder.network, vocoder.model, encoder.config.mel
         self.eval().requires_grad_(False)
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, from the last saved step if there is one."""
     config = load_config(RunConfig, "synthesizer", args.config, training_flags.settings_of(args))
     embed = None
-    if config.loss.speaker:
+    if config.loss.sharpens:
         embed = MelSpeakerEncoder(config.loss, read_manifest(args.data, "synthesizer").header.get("encoder"))
     task = build_task(args.data, config, griffin_lim, embed)
     if best := training_flags.train(task, config, args):

@@ -14,6 +14,7 @@ from utils.audio.mel import ENCODER_MEL, MelConfig
 from utils.config import check_ranges
 from utils.training.task import TrainingConfig
 
+SAMPLE_RATE = ENCODER_MEL.sample_rate  # Hz, of feature sets
 Slices = list[tuple[int, int]]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
+from encoder.config import SAMPLE_RATE, EncoderConfig
 from encoder.names import NOISE_SHARD, ROOM_SHARD, noise_name, room_name
 from utils.audio.io import read, to_pcm16
 from utils.audio.reference import prepare_reference
@@ -21,8 +22,7 @@ from utils.errors import CloningError, require_package
 from utils.files import atomic_path
 
 log = logging.getLogger(__name__)
-SAMPLE_RATE = 16_000  # Hz, of every encoder
-TARGET_DBFS = -30.0
+TARGET_DBFS = EncoderConfig().target_dbfs
 
 
 @dataclasses.dataclass

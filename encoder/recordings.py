@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from encoder.augment import sent
+from encoder.config import SAMPLE_RATE
 from encoder.perturbation import speed_perturb
 from utils.audio.io import PCM16, from_pcm16
 from utils.data.manifest import Arrays, Utterance
@@ -62,7 +63,7 @@ class OnDevice:
         self.firsts = (np.cumsum(self.lengths) - self.lengths.ravel()).reshape(self.lengths.shape)
         self.device = device
         self.pcm = torch.empty(int(self.lengths.sum()), dtype=torch.int16, device=device)
-        for batch in by_length(own, ROW_SECONDS * 16_000):
+        for batch in by_length(own, ROW_SECONDS * SAMPLE_RATE):
             wav = torch.zeros(len(batch), int(own[batch].max()), dtype=torch.int16)
             for row, number in enumerate(batch):
                 wav[row, : own[number]] = torch.from_numpy(rows[number])
@@ -76,7 +77,7 @@ class OnDevice:
     @staticmethod
     def bytes_needed(seconds: float, speeds: Sequence[float]) -> int:
         """What the samples will take."""
-        return int(sum(2 * 16_000 * seconds / speed for speed in speeds))
+        return int(sum(2 * SAMPLE_RATE * seconds / speed for speed in speeds))
 
     def crops(self, numbers: np.ndarray, places: np.ndarray, speeds: np.ndarray, samples: int) -> Tensor:
         """As `Recordings.crops`."""

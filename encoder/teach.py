@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from encoder.config import PartialConfig, partial_slices
+from encoder.config import SAMPLE_RATE, PartialConfig, partial_slices
 from encoder.inference import SpeakerEncoder
 from encoder.names import TEACHER_FILE, Perturbation, perturbation_name
 from encoder.perturbation import formant_shift, perturbed_mel, speed_perturb
@@ -48,7 +48,7 @@ def teach(manifest: Manifest, teacher: Path, voices: list[Perturbation], device:
     rows = {id: row for row, id in enumerate(before.ids)} if before is not None else {}
     complete = all(voice in held for voice in voices)
     voices = list(dict.fromkeys([*voices, *held]))
-    arrays, lengths = Arrays(manifest.root), np.array([round(16_000 * u.seconds) for u in manifest.utterances])
+    arrays, lengths = Arrays(manifest.root), np.array([round(SAMPLE_RATE * u.seconds) for u in manifest.utterances])
     empty = np.zeros((len(lengths), encoder.embedding_size), np.float16)
     found = {voice: empty.copy() for voice in voices}
     known = np.array([complete and u.id in rows for u in manifest.utterances])
@@ -57,7 +57,7 @@ def teach(manifest: Manifest, teacher: Path, voices: list[Perturbation], device:
             found[voice][index] = held[voice][rows[manifest.utterances[index].id]]
     to_do = np.flatnonzero(~known)
     seconds = PASS_SECONDS.get(encoder.device.type, PASS_SECONDS["cpu"])
-    for group in tqdm(by_length(lengths[to_do], seconds * 16_000), desc="teacher", disable=None):
+    for group in tqdm(by_length(lengths[to_do], seconds * SAMPLE_RATE), desc="teacher", disable=None):
         numbers = to_do[group]
         clips = [arrays.read(manifest.utterances[i], "wav") for i in numbers]
         for voice in voices:

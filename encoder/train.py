@@ -34,7 +34,19 @@ log = logging.getLogger(__name__)
 
 
 def build_task(manifest: Manifest, config: RunConfig) -> EncoderTask:
-    """The task that a preset describes, on a set that encoder_preprocess.py wrote."""
+    """The task that a preset describes, on a set that encoder_preprocess.py wrote.
+
+    Raises CloningError: the set has another sample rate or level than the model.
+    """
+    model, header = config.model, manifest.header
+    wanted = {"sample_rate": model.mel.sample_rate, "target_dbfs": model.target_dbfs}
+    held = {name: header.get(name, value) for name, value in wanted.items()}
+    if held != wanted:
+        raise CloningError(
+            f"{manifest.root}: holds recordings of {held['sample_rate']} Hz at {held['target_dbfs']:g} dBFS, the model "
+            f"wants {wanted['sample_rate']} Hz at {wanted['target_dbfs']:g} dBFS: set model.mel.sample_rate and "
+            "model.target_dbfs to those of the set"
+        )
     return EncoderTask(manifest, config)
 
 

@@ -80,7 +80,6 @@ class WaveformTask(VocoderTask):
 
     def __init__(self, manifest: Manifest, run: RunConfig) -> None:
         super().__init__(manifest, run)
-        self.step = 0
         if run.discriminator.start is not None:
             self.modules["discriminator"] = Discriminators(run.discriminator)
 
@@ -92,8 +91,8 @@ class WaveformTask(VocoderTask):
             batch["start"] = torch.from_numpy(start).to(batch["wav"].device, non_blocking=True)
         return batch
 
-    def adversarial(self, step: int) -> bool:
-        """Whether the discriminators take part in a step."""
+    def adversarial(self, step: float) -> bool:
+        """Whether the discriminators take part in a step (with a budget of time: at this place of it)."""
         start = self.run.discriminator.start
         reached = self.position if self.run.training.minutes else step
         return start is not None and reached > start
@@ -104,7 +103,6 @@ class WaveformTask(VocoderTask):
 
     def losses(self, modules: Mapping[str, nn.Module], batch: CropBatch, phase: str, step: int) -> dict[str, Tensor]:
         """The weighted losses of a phase, () each."""
-        self.step = step
         weights, objective = self.run.loss, self.run.discriminator.objective
         mel, target = inputs_and_target(batch, self.mel_config)
         with torch.no_grad() if phase == "discriminator" else nullcontext():
@@ -142,7 +140,7 @@ class WaveformTask(VocoderTask):
                 audio[f"held_out_{i}"] = (made[0].clamp(-1, 1).cpu().numpy(), self.mel_config.sample_rate)
         spectra, mels = spectra / len(self.held_out), mels / len(self.held_out)
         score = spectra + 0.1 * mels
-        if self.run.discriminator.start is not None and not self.adversarial(self.step):
+        if self.run.discriminator.start is not None and not self.adversarial(self.position):
             score += BEFORE_ADVERSARIAL
         return Validation(score, {"stft_distance": spectra, "mel_distance_db": mels}, audio=audio)
 

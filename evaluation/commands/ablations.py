@@ -1,13 +1,14 @@
 """`evaluate.py ablations FILE --data DIR`: train variants of a preset alike, and compare their validation.
 
 A FILE in configs/ablations/ asks a question and names a stage, a preset and the settings of each variant. The stage's
-own script trains one variant after the other; a variant that is trained already is not trained again. The table, a row
-a variant with its settings, also goes to REPORT/NAME.md, ready for a model card.
+own script trains one variant after the other; one that is trained already with these settings is not trained again.
+The table, a row a variant with its settings, also goes to REPORT/NAME.md, ready for a model card.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import shlex
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from evaluation.report import Cell, Report, Table
-from utils.config import from_dict, read_toml
+from utils.config import CONFIGS, from_dict, read_toml
 from utils.errors import CloningError
 from utils.files import user_path, write_text
 
@@ -68,7 +69,8 @@ def run(args: argparse.Namespace) -> Report:
     steps = args.steps or ablation.steps
     facts = {"stage": ablation.stage, "preset": ablation.config, "data": args.data.name, "steps": steps}
     report = Report("ablations", facts)
-    folders = {name: args.report / "ablations" / args.file.stem / folder_name(name) for name in ablation.variants}
+    parent = args.report / "ablations" / args.file.stem
+    folders = {name: parent / f"{folder_name(name)}-{digest(ablation, name, args)}" for name in ablation.variants}
     if args.dry_run:
         for name, folder in folders.items():
             print(f"{name}: {shlex.join(command(ablation, name, folder, args))}")
@@ -125,6 +127,13 @@ def best_validation(folder: Path) -> dict[str, float]:
         raise CloningError(f"{folder}: no validation within the steps: give more --steps")
     best = min(found, key=lambda row: row["score"])
     return {name: float(value) for name, value in best.items() if name != "group"}
+
+
+def digest(ablation: Ablation, name: str, args: argparse.Namespace) -> str:
+    """Eight digits of what a variant's numbers depend on: one whose settings changed is trained anew."""
+    preset = read_toml(CONFIGS / ablation.stage / f"{ablation.config}.toml")
+    whole = [preset, ablation.variants[name], ablation.start_from, args.steps or ablation.steps, str(args.data)]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:8]
 
 
 def folder_name(variant: str) -> str:

@@ -46,7 +46,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
     def __init__(
         self, data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
     ) -> None:
-        super().__init__(data_dir, config, vocode, embed if config.loss.speaker else None)
+        super().__init__(data_dir, config, vocode, embed if config.loss.sharpens else None)
         torch.manual_seed(config.training.seed)
         model = self.model = Parallel(config.model, self.n_symbols, self.mel["n_mels"])
         mean, std = self.train.mel_statistics()
@@ -147,7 +147,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         config, losses = self.run.loss, {}
         if config.adversarial:
             losses = adversarial_losses(cast(Discriminators, modules["discriminators"]), output, batch, config)
-        if self.embed is not None:
+        if self.embed is not None and config.speaker:
             losses["speaker"] = config.speaker * speaker_distance(
                 self.embed, output, batch, self.model, self.train.floor
             )

@@ -228,6 +228,8 @@ def test_loader_processes_get_no_weights(data):
     [
         (["--set", "loss.distil_weight=1"], "unknown settings ['distil_weight']"),
         (["--config", "nothing"], "no preset 'nothing'"),
+        (["--set", "model.mel.sample_rate=22050"], "16000 Hz at -30 dBFS, the model wants 22050 Hz at -30 dBFS"),
+        (["--set", "model.target_dbfs=-10"], "16000 Hz at -30 dBFS, the model wants 16000 Hz at -10 dBFS"),
         (["--set", "data.speakers=9"], "4 training speakers, a batch wants 9"),
         (["--set", "loss.distill_weight=1", "--set", "model.embedding_size=16"], "have 256 dimensions, the model's 16"),
     ],

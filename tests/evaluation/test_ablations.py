@@ -83,6 +83,9 @@ def test_a_table_comes_of_tiny_trainings(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "vocoder_train.py" in shown and "--set model.vocos.dim=24" in shown
     assert not (tmp_path / "out" / "ablations").exists()
+    assert evaluate.main([*words, "--dry-run", "--steps", "3"]) == 0  # a folder for each: old numbers are not taken
+    folders = re.findall(r"width/24-[0-9a-f]{8}\b", shown + capsys.readouterr().out)
+    assert len(set(folders)) == 2
     assert evaluate.main(words) == 0
     question, _, heading, _, *lines = (tmp_path / "out" / "width.md").read_text(encoding="utf-8").splitlines()
     assert question.startswith("How wide? ")

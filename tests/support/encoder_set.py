@@ -58,7 +58,7 @@ def write_set(
             split = "validation" if s >= speakers - held_out else "train"
             rows.append(Utterance(name, f"toy-{s}", seconds=seconds, split=split, shard="shards/a.safetensors"))
     write_shard(root, "a", rows, arrays, [])
-    header = {}
+    header = {"sample_rate": 16_000, "target_dbfs": -30.0}
     if teacher:
         about = {"ids": [u.id for u in rows], "voices": list(taught)}
         vectors = {perturbation_name(made): np.stack(found).astype(np.float16) for made, found in taught.items()}

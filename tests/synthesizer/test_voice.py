@@ -317,6 +317,12 @@ def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data)
         losses = task.losses(task.modules, batch, phase, 1)
         assert all(torch.isfinite(v) for v in losses.values())
     assert {"adversarial", "feature_matching", "speaker", "phone_classification"} < set(losses)
+    by_phones = replace(config, loss=replace(config.loss, adversarial=0.0, speaker=0.0))
+    other = ParallelTask(str(data.manifest.root), by_phones, embed=hear)  # the distance is measured, and no loss
+    other.progress = 0.9
+    assert "speaker" not in other.losses(other.modules, batch, "synthesizer", 1)
+    with torch.inference_mode():
+        assert "speaker_distance" in other.validate(other.modules).metrics
     with torch.inference_mode():
         for module in task.modules.values():
             module.eval()

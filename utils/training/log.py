@@ -21,6 +21,7 @@ from utils.training import precision
 from utils.training.task import TrainingConfig, Validation
 
 log = logging.getLogger(__name__)
+HOW_LONG = ("training.steps", "training.minutes")  # that a run goes on for longer is no other setting
 CURVES_SECONDS = 60.0  # between two drawings of the curves, which take one
 
 
@@ -37,6 +38,7 @@ class RunLog:
         for leftover in self.out.glob("*.partial"):
             leftover.unlink(missing_ok=True)
         self._forget_after(step)
+        self._keep_former(settings, step)
         write_text(self.out / "settings.json", json.dumps(settings, indent=1) + "\n")
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -45,6 +47,20 @@ class RunLog:
             self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1 if step else None)
         except ImportError:
             log.info("tensorboard is not installed: curves go to log.jsonl only")
+
+    def _keep_former(self, settings: dict[str, Any], step: int) -> None:
+        """Where a run goes on with other settings: say which, and keep those it had until `step` under another name."""
+        path = self.out / "settings.json"
+        if not step or not path.is_file():
+            return
+        text = path.read_text(encoding="utf-8", errors="replace")
+        with suppress(ValueError):
+            before, now = (flat({**found, "environment": {}}) for found in (json.loads(text), settings))
+            others = [name for name in before | now if before.get(name) != now.get(name) and name not in HOW_LONG]
+            if others:
+                changes = (f"{name} {before.get(name)} -> {now.get(name)}" for name in others)
+                log.info("settings changed at step %d: %s", step, ", ".join(changes))
+                write_text(self.out / f"settings_until_{step:07d}.json", text)
 
     def _forget_after(self, step: int) -> None:
         path = self.out / "log.jsonl"
@@ -119,6 +135,14 @@ class RunLog:
 def _without_full_disks(failure: Any) -> None:
     if not (isinstance(failure.exc_value, OSError) and failure.exc_value.errno in FULL):
         threading.__excepthook__(failure)
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
 
 
 def row_of(line: str) -> dict[str, Any] | None:

@@ -117,10 +117,14 @@ class Run:
     def loop(self) -> None:
         """Learn, validate and save until the run is over, a signal comes, or patience ends."""
         state, clock, config = self.state, self.clock, self.config
+        if clock.over(state.step) and not state.unvalidated:
+            if self.main:
+                log.info("nothing to do: %s is at its end, step %d", self.out, state.step)
+            return
         if self.log is not None:
             self.log.open({**self.settings, "environment": self.environment}, state.step)
         clock.start()
-        self.learner.average.position = position = clock.position(state.step)
+        self.learner.average.position = position = self._at_step()
         validation = Duty(clock, config.validate_every, position)
         saving = Duty(clock, config.save_every, position)
         saved = state.step
@@ -168,10 +172,15 @@ class Run:
                 raise
             self.state.step += 1
             self.clock.tick()
-            self.task.progress = self.clock.progress(self.state.step)
-            self.task.position = self.clock.position(self.state.step)
+            self._at_step()
             yield to_device(batch, self.device)
             source.progress.fill_(self.clock.progress(self.state.step))
+
+    def _at_step(self) -> float:
+        """Tell the task how far the run is; returns its position."""
+        self.task.progress = self.clock.progress(self.state.step)
+        self.task.position = self.clock.position(self.state.step)
+        return self.task.position
 
     def learn(self, batch: Batch) -> None:
         """One step of all networks."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,25 @@ def test_another_model_in_the_same_folder_is_refused(tmp_path):
         train(Toy(dropout=0.3), settings_for(4), tmp_path, device="cpu")
 
 
+def test_settings_that_change_are_told_and_those_before_are_kept(tmp_path, caplog):
+    def learn(steps: int, weight: float) -> None:
+        loss = {"weight": weight}
+        train(Toy(), settings_for(steps, workers=0), tmp_path, device="cpu", settings={"loss": loss})
+
+    def recorded(name: str) -> float:
+        return json.loads((tmp_path / name).read_text())["loss"]["weight"]
+
+    caplog.set_level("INFO")
+    learn(6, 1.0)
+    learn(6, 2.0)  # at its end: nothing is learned with these
+    assert recorded("settings.json") == 1 and "nothing to do" in caplog.text
+    learn(8, 2.0)
+    assert recorded("settings.json") == 2 and recorded("settings_until_0000006.json") == 1
+    assert "settings changed at step 6: loss.weight 1.0 -> 2.0" in caplog.text
+    learn(10, 2.0)  # longer, else the same
+    assert len(list(tmp_path.glob("settings*.json"))) == 2
+
+
 def test_starting_from_a_checkpoint_copies_what_fits(tmp_path):
     train(Toy(), settings_for(6), tmp_path / "first", device="cpu")
     task = Toy()
@@ -254,7 +274,12 @@ def test_learning_rate_warms_up_and_comes_down():
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("where", ["validate", "losses"])
 def test_a_signal_ends_a_validation_which_is_made_good_when_the_run_goes_on(tmp_path, where):
-    class Stopped(Toy):
+    class Scheduled(Toy):
+        def validate(self, modules):  # as those of stages whose losses begin at some place of the run
+            found = super().validate(modules)
+            return replace(found, score=found.score + 100 * self.position + self.progress)
+
+    class Stopped(Scheduled):
         def losses(self, modules, batch, phase, step):
             if (where, step, phase) == ("losses", 6, "net"):
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -270,8 +295,8 @@ def test_a_signal_ends_a_validation_which_is_made_good_when_the_run_goes_on(tmp_
     train(Stopped(), settings_for(12, **how), tmp_path / "stopped", device="cpu")
     assert time.monotonic() - began < 50
     assert checkpoint.load_training_state(tmp_path / "stopped" / "state.pt")["step"] == 6
-    train(Toy(), settings_for(12, **how), tmp_path / "stopped", device="cpu")
-    train(Toy(), settings_for(12, **how), tmp_path / "whole", device="cpu")
+    train(Scheduled(), settings_for(12, **how), tmp_path / "stopped", device="cpu")
+    train(Scheduled(), settings_for(12, **how), tmp_path / "whole", device="cpu")
     assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
     assert scores(tmp_path / "whole") == scores(tmp_path / "stopped")
     ends = [checkpoint.load_training_state(tmp_path / name / "state.pt") for name in ("whole", "stopped")]
