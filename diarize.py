@@ -10,7 +10,7 @@ from pathlib import Path
 
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.scripts import exit_code, log_warnings
+from utils.scripts import add_device, exit_code, log_warnings
 
 MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
 WRITTEN = ("output", "json", "csv", "srt", "plot", "html")
@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--hop", type=float, metavar="S", help="seconds from one window to the next (default: 0.4)")
     parser.add_argument("--window", type=float, metavar="S", help="seconds of a window (default: 1.6)")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    add_device(parser, default="cpu")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     return parser
@@ -96,12 +96,13 @@ def run(args: argparse.Namespace) -> None:
     from diarization.settings import DiarizationSettings
     from diarization.turns import to_rttm
     from utils.config import override
+    from utils.device import pick_device
     from utils.files import write_text
 
     if args.threads:
         torch.set_num_threads(args.threads)
     chosen = {name: value for name in ("hop", "window") if (value := getattr(args, name)) is not None}
-    diarizer = Diarizer.load(args.models, override(DiarizationSettings(), **chosen), args.device)
+    diarizer = Diarizer.load(args.models, override(DiarizationSettings(), **chosen), pick_device(args.device))
     result = diarizer.diarize(args.audio, references, speakers, _progress(args.quiet)).renamed(renamed)
     name = display_name(args.audio)
     write_text(args.output, to_rttm(result.turns, name))

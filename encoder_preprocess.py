@@ -15,7 +15,7 @@ from utils.data import selection
 from utils.data.manifest import Manifest
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.scripts import exit_code
+from utils.scripts import add_device, exit_code
 
 EPILOG = """
 examples:
@@ -54,12 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FACTOR",
         help="the same with the formants moved, pitch and pace kept, such as 0.88 1.14",
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        choices=["auto", "cpu", "cuda"],
-        help="of the teacher (default: a GPU if there is one)",
-    )
+    add_device(parser)
     parser.add_argument(
         "--noise",
         type=user_path,
@@ -96,8 +91,10 @@ def run(args: argparse.Namespace) -> None:
         if any(not 0.5 <= factor <= 2 or factor == 1 for factor in factors):
             raise CloningError(f"{name} {' '.join(f'{f:g}' for f in factors)}: factors lie in 0.5 .. 2 and are not 1")
     if args.teacher is not None:
-        from utils.weights.checkpoint import load_weights  # torch is loaded for a teacher only: it takes a second
+        from utils.device import pick_device  # torch is loaded for a teacher only: it takes a second
+        from utils.weights.checkpoint import load_weights
 
+        args.device = pick_device(args.device)
         load_weights(args.teacher, KIND)  # what is wrong with it is said before the long work
     preprocessor = Preprocessor(args.min_seconds)
     chosen = selection.select(
@@ -124,14 +121,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _teach(args: argparse.Namespace, manifest: Manifest) -> None:
-    import torch
-
     from encoder.teach import teach
 
-    device = args.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    teach(manifest, args.teacher, perturbations_of(tuple(args.speeds), tuple(args.formants)), device)
+    teach(manifest, args.teacher, perturbations_of(tuple(args.speeds), tuple(args.formants)), args.device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.files import user_path
-from utils.scripts import exit_code
+from utils.scripts import add_device, exit_code
 
 SUBCOMMANDS = {  # modules of evaluation.commands
     "encoder": "speaker verification: EER and minDCF on frozen trials",
@@ -23,6 +23,8 @@ SUBCOMMANDS = {  # modules of evaluation.commands
     "ablations": "train variants of a preset and compare their validation",
 }
 
+TRAINS = "ablations"  # the one that measures what it trains itself
+
 
 def build_parser(chosen: str = "") -> argparse.ArgumentParser:
     """All subcommands; only the module of the chosen one is imported, for its own options."""
@@ -30,17 +32,22 @@ def build_parser(chosen: str = "") -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="subcommand", required=True)
     for name, summary in SUBCOMMANDS.items():
         sub = subparsers.add_parser(name, help=summary, description=summary)
-        sub.add_argument("--models", type=user_path, nargs="+", default=[], metavar="DIR", help="one column a folder")
-        sub.add_argument(
-            "--corpus", type=user_path, metavar="DIR", help="folder of corpora (default: the bundled clips)"
-        )
         sub.add_argument("--report", type=user_path, default=Path("out/report"), metavar="DIR")
-        sub.add_argument("--quick", action="store_true", help="a few minutes, wider intervals")
-        sub.add_argument("--limit", type=int, metavar="N", help="at most about N items of each kind")
-        sub.add_argument("--device", default="cpu")
+        add_device(sub, default="cpu")
+        if name != TRAINS:
+            _add_choices(sub)
         if name == chosen:
             importlib.import_module(f"evaluation.commands.{name}").add_arguments(sub)
     return parser
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    """What to measure, and how much of it."""
+    parser.add_argument("--models", type=user_path, nargs="+", default=[], metavar="DIR", help="one column a folder")
+    about = "folder of corpora (default: the bundled clips)"
+    parser.add_argument("--corpus", type=user_path, metavar="DIR", help=about)
+    parser.add_argument("--quick", action="store_true", help="a few minutes, wider intervals")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most about N items of each kind")
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -48,6 +55,9 @@ def run(argv: Sequence[str] | None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     args = build_parser(argv[0] if argv else "").parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    from utils.device import pick_device  # loads torch, which --help does without
+
+    args.device = pick_device(args.device)
     report = importlib.import_module(f"evaluation.commands.{args.subcommand}").run(args)
     data, page = report.write(args.report)
     for table in report.tables:

@@ -17,9 +17,10 @@ from encoder.inference import SpeakerEncoder
 from synthesizer.data.preprocess import speaker_means
 from utils.audio.io import from_pcm16
 from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest, write_lines
+from utils.device import pick_device
 from utils.errors import CloningError
 from utils.files import atomic_path, user_path
-from utils.scripts import exit_code
+from utils.scripts import add_device, exit_code
 
 AT_ONCE = 256  # clips
 
@@ -45,9 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="a folder that encoder_preprocess.py wrote, same clips",
     )
-    parser.add_argument(
-        "--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: a GPU if there is one"
-    )
+    add_device(parser)
     return parser
 
 
@@ -95,12 +94,8 @@ def rewrite(data: Manifest, embeddings: dict[str, np.ndarray], fingerprint: str)
 
 def run(args: argparse.Namespace) -> None:
     """Embed the clips of a set and write them into it."""
+    device = pick_device(args.device)
     data = read_manifest(args.data, "synthesizer")
-    device = args.device
-    if device == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = SpeakerEncoder.load(args.encoder, device)
     found = embed(encoder, read_manifest(args.speech, "encoder"), [u.id for u in data.utterances])
     rewrite(data, found, encoder.fingerprint)

@@ -16,6 +16,7 @@ from utils.chain.run import run
 from utils.config import SettingsParser, list_presets, load_config
 from utils.data.packing import pack, unpack
 from utils.data.selection import SET_ASIDE, read_set_aside
+from utils.device import pick_device
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.scripts import exit_code
@@ -98,6 +99,7 @@ def pack_corpora(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace, command: Sequence[str]) -> None:
     """Print the plan and carry it out. Raises CloningError: a step that cannot run or fails."""
+    pick_device(args.device)  # refused here rather than after the first stage's preprocessing
     sources, choices, config = settings_of(args)
     plan = make_plan(config, sources, choices)
     show(plan, sources, choices)

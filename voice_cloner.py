@@ -21,7 +21,6 @@ from typing import Any, Unpack
 
 import utils  # isort: skip (before torch: how its threads wait)
 import numpy as np
-import torch
 
 from encoder.inference import SpeakerEncoder
 from references import MAX_SECONDS, Assessor, Clip, read_clips
@@ -31,6 +30,7 @@ from synthesizer.speech import Speech, SpeechArguments, SpeechOptions, Spoken, S
 from synthesizer.text.sentences import Sentence
 from utils.audio.io import Waveform, read
 from utils.audio.watermark import mark
+from utils.device import pick_device
 from utils.errors import CloningError, MismatchError
 from utils.files import user_path
 from utils.times import Times
@@ -335,17 +335,6 @@ class _Timer:
         now = time.perf_counter()
         self.seconds[name] = now - self._last
         self._last = now
-
-
-def pick_device(name: str) -> str:
-    """auto: CUDA where there is one, else the CPU. CloningError for a device that is not there."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda", "mps"):
-        raise CloningError(f"device {name!r}: choose auto, cpu, cuda or mps")
-    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
-        raise CloningError(f"device {name}: not available to this torch ({torch.__version__}); use cpu")
-    return name
 
 
 def _mismatches(encoder: SpeakerEncoder, synthesizer: Synthesizer, vocoder: Vocoder) -> list[str]:

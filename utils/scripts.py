@@ -17,9 +17,10 @@ from utils.processes import ended_by_signals
 _CLOSED = (errno.EPIPE, errno.EINVAL)  # what a pipe answers that nobody reads any more; the second on Windows
 
 
-def add_device(parser: argparse._ActionsContainer) -> None:
-    """`--device`, as `voice_cloner.pick_device` reads it."""
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+def add_device(parser: argparse._ActionsContainer, default: str = "auto") -> None:
+    """`--device`, as `utils.device.pick_device` reads it."""
+    about = "auto: CUDA where there is one, else the CPU (default: %(default)s)"
+    parser.add_argument("--device", default=default, choices=["auto", "cpu", "cuda", "mps"], help=about)
 
 
 def add_voices(parser: argparse._ActionsContainer) -> None:

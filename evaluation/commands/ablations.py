@@ -59,10 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Report:
     """Train every variant; a row each: settings, step, hours, and the validation with the best score.
 
-    Variants whose training failed are listed as missing. Raises CloningError: no such file, or flags without a use.
+    Variants whose training failed are listed as missing. Raises CloningError: no such file.
     """
-    if unused := [f"--{name}" for name in ("models", "corpus", "quick", "limit") if getattr(args, name)]:
-        raise CloningError(f"evaluate.py ablations takes no {', '.join(unused)}: it trains on --data")
     if not args.file.is_file():
         raise CloningError(f"{args.file}: no such file; configs/ablations/ has examples")
     ablation = from_dict(Ablation, read_toml(args.file), str(args.file))

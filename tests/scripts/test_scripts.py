@@ -120,3 +120,21 @@ def test_a_transcript_is_needed_where_text_is_learned(refused, data_dir, tmp_pat
     script, flags = preprocess("synthesizer", data_dir)
     assert "none of the 1 clips has a transcript" in refused(script, tmp_path, "--out", tmp_path / "out", *flags)
     assert "no such checkpoint" in refused(script, tmp_path, "--out", tmp_path / "out", "--encoder", tmp_path / "no.pt")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("diarize", "clip.wav", "--output", "turns.rttm"),
+        ("evaluate", "watermark"),
+        ("synthesizer_reembed", "set", "--encoder", "encoder.pt", "--speech", "speech"),
+        ("train_all", "corpora", "--out", "chain"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_the_work(refused, words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        importlib.import_module(words[0]).main([*words[1:], "--device", "tpu"])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "device cuda: not available to this torch" in refused(*words, "--device", "cuda")
+    assert not any(tmp_path.iterdir())

@@ -19,7 +19,7 @@ from utils.audio.watermark import mark
 from utils.config import to_dict
 from utils.errors import CloningError, MismatchError
 from utils.weights.checkpoint import Header, load_weights, save_weights
-from voice_cloner import VoiceCloner, pick_device, speech_options
+from voice_cloner import VoiceCloner, speech_options
 from web.work import explain
 
 CLIP = ROOT / "samples" / "austen_0890.wav"
@@ -268,7 +268,7 @@ def test_a_missing_model_says_what_was_looked_for(tmp_path):
 
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(CloningError, match="choose auto, cpu, cuda or mps"):
-        pick_device("tpu")
+        VoiceCloner.load(device="tpu")
 
 
 def test_how_to_speak_is_said_by_the_fields_of_the_options(cloner):
