@@ -55,7 +55,7 @@ class MelSpeakerEncoder(nn.Module):
         vocoder = Vocoder.load(find_chosen(DEFAULT_MODELS, "vocoder", loss.speaker_vocoder or None))
         if encoder.fingerprint != expected:
             raise CloningError(
-                f"sharpening uses encoder {encoder.fingerprint}, the set has embeddings of {expected}: give "
+                f"speaker similarity is by encoder {encoder.fingerprint}, the set has embeddings of {expected}: give "
                 "that encoder as loss.speaker_encoder, or preprocess with this one"
             )
         if not isinstance(vocoder, WaveformVocoder):
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, from the last saved step if there is one."""
     config = load_config(RunConfig, "synthesizer", args.config, training_flags.settings_of(args))
     embed = None
-    if config.loss.sharpens:
+    if config.scores_speech:
         embed = MelSpeakerEncoder(config.loss, read_manifest(args.data, "synthesizer").header.get("encoder"))
     task = build_task(args.data, config, griffin_lim, embed)
     if best := training_flags.train(task, config, args):

@@ -212,6 +212,7 @@ class DataConfig:
     question_weight: float = 1.0  # how often a question comes, against other utterances
     prompt_frames: tuple[int, int] = (160, 400)  # of another utterance of the speaker, shortest and longest
     channel_db: float = 0.0  # of a random microphone's curve, the same for window and prompt, so that it is copied
+    replay: str = ""  # a set of other speakers: every other batch is of it, so that a fine-tuned network keeps them
     voices: str = ""  # a set of voices without texts, to be spoken with where the training sharpens (LossConfig)
     resident_gb: float = 4.0  # a set whose arrays take less is kept on the device whole
 
@@ -282,9 +283,17 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     # (reduction factor, until this step); the last one stays. Tacotron only.
     reduction: tuple[tuple[int, int], ...] = ((2, 1_000_000),)
+    # What picks the best weights: the losses on held-out utterances, or how much what the parallel model draws is like
+    # the voice (our encoder) and understood (the frame classifier), with durations and pitch.
+    score: Literal["losses", "speech"] = "losses"
     flow_from: str = ""  # weights of a parallel model whose flow a new one begins as
     # until which Tacotron's attention is given by the durations, in sets that have them
     forced_alignment_steps: int = 0
+
+    @property
+    def scores_speech(self) -> bool:
+        """Whether validation draws mels and measures them, which a training that sharpens does too."""
+        return self.score == "speech" or self.loss.sharpens
 
     def reduction_at(self, step: float) -> int:
         """Mel frames that one decoder step makes at training step `step`."""
@@ -295,6 +304,8 @@ class RunConfig:
             raise ValueError(
                 f"flow_from is {self.flow_from!r}, but only a tacotron or transformer with model.flow.blocks takes one"
             )
+        if self.model.architecture != "parallel" and (self.score == "speech" or self.data.replay):
+            raise ValueError('score "speech" and data.replay are for the parallel architecture')
         check_ranges(self, forced_alignment_steps=(0, 10**9))
         highest = self.model.tacotron.max_reduction
         if not self.reduction or any(not 1 <= r <= highest for r, _ in self.reduction):

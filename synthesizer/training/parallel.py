@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from synthesizer.batches import ParallelBatch
 from synthesizer.config import RunConfig
+from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.store import BatchVoices, Store, Voices
 from synthesizer.models.durations import upsampling, whole_durations
 from synthesizer.models.parallel import Parallel, ParallelOutput
@@ -46,7 +47,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
     def __init__(
         self, data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
     ) -> None:
-        super().__init__(data_dir, config, vocode, embed if config.loss.sharpens else None)
+        super().__init__(data_dir, config, vocode, embed if config.scores_speech else None)
         torch.manual_seed(config.training.seed)
         model = self.model = Parallel(config.model, self.n_symbols, self.mel["n_mels"])
         mean, std = self.train.mel_statistics()
@@ -55,16 +56,24 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         self.modules: dict[str, nn.Module] = {"synthesizer": model}
         prompted = model.voice is not None or model.prompt is not None or config.data.embedding == "other"
         self.train.prompted = self.held_out.prompted = prompted
-        if config.loss.speaker and self.embed is None:
-            raise CloningError("loss.speaker needs a speaker encoder: pass `embed`, or set loss.speaker=0")
-        if config.loss.sharpens and (model.frame_classifier is None or model.flow is None):
+        if (config.loss.speaker or config.score == "speech") and self.embed is None:
             raise CloningError(
-                "loss.adversarial, loss.speaker and loss.phone_classification need a flow and a frame classifier: set "
-                'model.parallel.voice=true and model.parallel.decoder="flow", or all of them to 0'
+                'loss.speaker and score "speech" need a speaker encoder: pass `embed`, or set loss.speaker=0 and '
+                'score="losses"'
+            )
+        if config.scores_speech and (model.frame_classifier is None or model.flow is None):
+            raise CloningError(
+                'loss.adversarial, loss.speaker, loss.phone_classification and score="speech" need a flow and a '
+                'frame classifier: set model.parallel.voice=true and model.parallel.decoder="flow", or the losses to 0 and score="losses"'
             )
         if config.loss.adversarial:
             self.modules["discriminators"] = Discriminators()
-        self.store: Store | None = None  # the whole set on the device, where it fits
+        self.replay: SynthesisData | None = None
+        if config.data.replay:
+            self.replay = SynthesisData(config.data.replay, config.data, "train", config.training.seed)
+            self.replay.prompted = prompted
+            self._check_replay(self.replay)
+        self.stores: dict[int, Store] = {}  # of whole sets on the device, where they fit
         self.voices = Voices(config.data.voices) if config.loss.sharpens and config.data.voices else None
         if self.voices is not None and self.voices.encoder != (ours := self.train.header.get("encoder")):
             raise CloningError(
@@ -72,14 +81,24 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
                 "preprocess both with the same --encoder"
             )
 
+    def _check_replay(self, replay: SynthesisData) -> None:
+        """Raises CloningError for a set that was made in another way than the one that is learned."""
+        for name in ("mel", "text", "encoder", "durations", "clauses", "level_dbfs"):
+            if (theirs := replay.header.get(name)) != (ours := self.train.header.get(name)):
+                raise CloningError(
+                    f"data.replay: {self.run.data.replay} was preprocessed with another {name} ({theirs}, not {ours}): "
+                    "preprocess both with the same settings and --encoder"
+                )
+
     def resident(self, device: torch.device) -> bool:
         """Take the whole set into the device's memory if it fits, and it is a GPU's."""
         if isinstance(self.embed, nn.Module):
             self.embed.to(device)  # not in the first validation, whose inference mode would cling to the weights
-        gigabytes = self.train.frames.sum() * self.mel["n_mels"] * 2 / 2**30
+        sets = [self.train] if self.replay is None else [self.train, self.replay]
+        gigabytes = sum(part.frames.sum() for part in sets) * self.mel["n_mels"] * 2 / 2**30
         if device.type != "cuda" or gigabytes > self.run.data.resident_gb:
             return False
-        self.store = Store(self.train, self.train.read, device)
+        self.stores = {id(part): Store(part, part.read, device) for part in sets}
         if self.voices is not None:
             self.voices.to(device)
         return True
@@ -97,16 +116,25 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
     def batch(self, step: int) -> ParallelBatch:
         """The whole batch of a step, over all processes."""
         draw = rng(self.run.training.seed, step, 2)
-        chosen = self.train.choose(step)
-        draws = self.train.draws(chosen, draw, self.run.data.window)
+        part = self._set_of(step)
+        chosen = part.choose(step)
+        draws = part.draws(chosen, draw, self.run.data.window)
         if self.sharpening():
             draws = replace(draws, channels=None)  # drawn mels are judged by embeddings of the recordings
-        batch = self.store.batch(chosen, draws) if self.store is not None else self.train.gathered(chosen, draws)
+        store = self.stores.get(id(part))
+        batch = store.batch(chosen, draws) if store is not None else part.gathered(chosen, draws)
         if self.sharpening():
             self._exchange(batch, draw)
             generator = torch.Generator(batch["noise"].device).manual_seed(draws.seed + 1)
             batch["draw"] = torch.randn(batch["noise"].shape, generator=generator, device=batch["noise"].device)
         return batch
+
+    def _set_of(self, step: int) -> SynthesisData:
+        """The set of which the batch of a step is: every other one is of the replayed set, if there is one."""
+        return self.train if self.replay is None or step % 2 else self.replay
+
+    def names(self, step: int) -> list[str]:
+        return [u.id for u in self._set_of(step).choose(step)]
 
     def _exchange(self, batch: ParallelBatch, draw: np.random.Generator) -> None:
         """Let every other item be spoken by somebody else, who never said it: by the last items' voices, or others'."""
@@ -147,7 +175,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         config, losses = self.run.loss, {}
         if config.adversarial:
             losses = adversarial_losses(cast(Discriminators, modules["discriminators"]), output, batch, config)
-        if self.embed is not None and config.speaker:
+        if config.speaker and self.embed is not None:
             losses["speaker"] = config.speaker * speaker_distance(
                 self.embed, output, batch, self.model, self.train.floor
             )
@@ -164,11 +192,11 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         batches = self.validation_batches(N_PREDICTED)
         for chosen in batches:
             batch = self._held_out(chosen, model)
-            if self.run.loss.sharpens:
+            if self.run.scores_speech:
                 batch["draw"] = batch["noise"]
             output = model(batch)
             values = parallel_losses(output, batch, self.run.loss, local_mean) | emotion_accuracy(output.emotion, batch)
-            if self.run.loss.sharpens:
+            if self.run.scores_speech:
                 values |= self._drawn(model, output, batch)
             spoken = (batch["prosody"][..., 2] > 0) & (batch["durations"] > 0)
             pitches.append((output.prosody_target[..., 1][spoken], output.prosody[..., 1][spoken].float()))
@@ -206,12 +234,12 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         return values
 
     def _score(self, metrics: Mapping[str, float]) -> float:
-        """The sum of the losses; of a training that sharpens, what the drawn mels are worth."""
-        if not self.run.loss.sharpens:
+        """The sum of the losses, or what the drawn mels are worth."""
+        if not self.run.scores_speech:
             return sum(value for name, value in metrics.items() if name != "emotion_accuracy")
         counted = ("duration", "prosody", "speaker_distance", "phone_error")
         score = sum(metrics[name] for name in counted if name in metrics)
-        return score if self.sharpening() == 1 else score + BEFORE_SHARPENING
+        return score if self.sharpening() == 1 or not self.run.loss.sharpens else score + BEFORE_SHARPENING
 
     def _example(self, model: Parallel, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
         """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""

@@ -23,6 +23,8 @@ class Learner:
 
     def __init__(self, task: Task, config: TrainingConfig, accelerator: Accelerator) -> None:
         self.task, self.config, self.accelerator = task, config, accelerator
+        freeze(self.first, config.frozen)
+        self._trained = {n: [p for p in m.parameters() if p.requires_grad] for n, m in task.modules.items()}
         cuda = accelerator.device.type == "cuda"
         self.optimizers: dict[str, Any] = {}
         for name, module in task.modules.items():
@@ -84,7 +86,8 @@ class Learner:
             if not module.training:
                 module.train()
             if len(modules) > 1:
-                module.requires_grad_(name == phase)
+                for parameter in self._trained[name]:
+                    parameter.requires_grad_(name == phase)
         with self.accelerator.autocast():
             losses = self.task.losses(modules, batch, phase, step)
         total = torch.stack([v.float() for n, v in losses.items() if not n.startswith("_")]).sum()
@@ -156,6 +159,18 @@ class Learner:
     def close(self) -> None:
         """Let go of the wrapped modules, before the process group that they use is taken down."""
         self._wrapped.clear()
+
+
+def freeze(module: nn.Module, parts: Sequence[str]) -> None:
+    """Keep the named parts of `module` from being trained. Raises CloningError for one that it does not have."""
+    parameters = dict(module.named_parameters())
+    for part in parts:
+        found = [parameter for name, parameter in parameters.items() if f"{name}.".startswith(f"{part}.")]
+        if not found:
+            there = ", ".join(sorted({name.split(".")[0] for name in parameters}))
+            raise CloningError(f"training.frozen has {part!r}, which is no part of the network: {there}")
+        for parameter in found:
+            parameter.requires_grad_(False)
 
 
 def _on_cpu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -186,3 +186,16 @@ def test_a_device_that_is_not_there_is_refused(device):
         pytest.skip("this machine has one")
     with pytest.raises(CloningError, match=f"device '?{device}"):
         open_accelerator(device, "no")
+
+
+def test_a_frozen_part_is_not_trained_where_modules_take_turns():
+    task = Toy()
+    first = task.modules["net"][0].weight.clone()
+    with learner_of(task, frozen=("0",)) as learner:
+        for step in (1, 2):
+            learner.step(task.batch(step), step, step)
+    assert torch.equal(first, task.modules["net"][0].weight) and not torch.equal(
+        first[:1], task.modules["net"][3].weight
+    )
+    with pytest.raises(CloningError, match=r"training.frozen has 'text', which is no part of the network: 0, 3"):
+        learner_of(Toy(), frozen=("text",)).__enter__()

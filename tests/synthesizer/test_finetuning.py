@@ -1,0 +1,95 @@
+"""Fine-tuning on one voice: others are replayed beside it, parts stay as they are, and what is drawn picks the best."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
+from synthesizer.training.parallel import ParallelTask
+from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
+from tests.synthesizer.test_voice import VOICE, hear
+from utils.errors import CloningError
+from utils.training.loop import train
+from utils.training.task import TrainingConfig
+
+CONFIG = RunConfig(
+    model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**VOICE)),
+    data=DataConfig(batch_size=4, min_frames=1, embedding="other", window=20),
+    training=TrainingConfig(steps=2, workers=0, validate_every=2, frozen=("embedding", "encoder")),
+    score="speech",
+)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """The set of the voice, and that of the others."""
+    return [str(make_set(tmp_path_factory.mktemp(name))) for name in ("own", "others")]
+
+
+def replaying(sets, **changes) -> RunConfig:
+    return replace(CONFIG, data=replace(CONFIG.data, replay=sets[1]), **changes)
+
+
+def drawing(task: ParallelTask) -> dict:
+    """A batch of which mels are drawn."""
+    task.progress = 0.9
+    return task.batch(1)
+
+
+def test_every_other_batch_is_of_the_replayed_set(sets):
+    task, plain = (ParallelTask(sets[0], c, embed=hear) for c in (replaying(sets), CONFIG))
+    assert task.replay is not None and str(task.replay.manifest.root) == sets[1]
+    for step in range(1, 5):
+        source = task.replay if step % 2 == 0 else task.train
+        assert task.names(step) == [u.id for u in source.choose(step)]
+        batch, usual = task.batch(step), plain.batch(step)
+        expected = torch.stack([torch.from_numpy(source.tokens(u)[:5]) for u in source.choose(step)])
+        assert torch.equal(batch["tokens"][:, :5], expected)
+        if step % 2:
+            torch.testing.assert_close(batch["mel"], usual["mel"], rtol=0, atol=0)
+
+
+def test_a_replayed_set_of_another_kind_is_named(sets, tmp_path):
+    other = make_set(tmp_path / "set")
+    path = other / "manifest.jsonl"
+    header, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(header), "encoder": "0123"}), *rest]) + "\n")
+    config = replace(CONFIG, data=replace(CONFIG.data, replay=str(other)))
+    with pytest.raises(CloningError, match="data.replay: .* preprocessed with another encoder .*0123.*same settings"):
+        ParallelTask(sets[0], config, embed=hear)
+    with pytest.raises(ValueError, match="data.replay are for the parallel architecture"):
+        replace(replaying(sets), model=SynthesizerConfig("tacotron", SPEAKER_SIZE))
+
+
+def test_frozen_parts_stay_and_the_rest_learns(sets, tmp_path):
+    task = ParallelTask(sets[0], replaying(sets), embed=hear)
+    before = {name: value.clone() for name, value in task.model.named_parameters()}
+    train(task, task.run.training, tmp_path)
+    after = dict(task.model.named_parameters())
+    kept = {name for name in before if torch.equal(before[name], after[name])}
+    frozen = {name for name in before if name.split(".")[0] in ("embedding", "encoder")}
+    assert frozen <= kept and not any(name.startswith(("flow", "decoder")) for name in kept)
+
+
+def test_what_is_drawn_gives_the_score(sets):
+    with pytest.raises(CloningError, match='score "speech" need a speaker encoder'):
+        ParallelTask(sets[0], CONFIG)
+    without = replace(CONFIG, model=replace(CONFIG.model, parallel=ParallelConfig(**{**VOICE, "voice": False})))
+    with pytest.raises(CloningError, match="need a flow and a frame classifier"):
+        ParallelTask(sets[0], without, embed=hear)
+    task = ParallelTask(sets[0], CONFIG, embed=hear)
+    task.model.eval()
+    with torch.inference_mode():
+        found = task.validate(task.modules)
+    parts = ("duration", "prosody", "speaker_distance", "phone_error")
+    assert found.score == pytest.approx(sum(found.metrics[name] for name in parts))
+    assert found.metrics["speaker_distance"] > 0 and 0 < found.metrics["phone_error"] <= 1
+    assert "draw" not in task.batch(1)  # only scored by it, not learned from
+    sharpened = replace(CONFIG, score="losses", loss=LossConfig(phone_classification=1.0))
+    assert sharpened.scores_speech and not replace(CONFIG, score="losses").scores_speech
+    task = ParallelTask(sets[0], sharpened, embed=hear)  # not learned from, and measured all the same
+    assert task.embed is hear and "speaker" not in task.losses(task.modules, drawing(task), "synthesizer", 1)
