@@ -63,8 +63,9 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             )
         if config.scores_speech and (model.frame_classifier is None or model.flow is None):
             raise CloningError(
-                'loss.adversarial, loss.speaker, loss.phone_classification and score="speech" need a flow and a '
-                'frame classifier: set model.parallel.voice=true and model.parallel.decoder="flow", or the losses to 0 and score="losses"'
+                'loss.adversarial, loss.speaker, loss.phone_classification and score="speech" need a flow and a frame '
+                'classifier: set model.parallel.voice=true and model.parallel.decoder="flow", or the losses to 0 and '
+                'score="losses"'
             )
         if config.loss.adversarial:
             self.modules["discriminators"] = Discriminators()
