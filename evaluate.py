@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from utils.files import user_path
 from utils.scripts import add_device, exit_code
@@ -23,7 +24,8 @@ SUBCOMMANDS = {  # modules of evaluation.commands
     "ablations": "train variants of a preset and compare their validation",
 }
 
-TRAINS = "ablations"  # the one that measures what it trains itself
+CHOICES = ("models", "corpus", "quick", "limit")
+LACKING = {"ablations": CHOICES, "speed": ("corpus", "limit")}  # flags that a subcommand has no use for
 
 
 def build_parser(chosen: str = "") -> argparse.ArgumentParser:
@@ -34,20 +36,23 @@ def build_parser(chosen: str = "") -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=summary, description=summary)
         sub.add_argument("--report", type=user_path, default=Path("out/report"), metavar="DIR")
         add_device(sub, default="cpu")
-        if name != TRAINS:
-            _add_choices(sub)
+        _add_choices(sub, [choice for choice in CHOICES if choice not in LACKING.get(name, ())])
         if name == chosen:
             importlib.import_module(f"evaluation.commands.{name}").add_arguments(sub)
     return parser
 
 
-def _add_choices(parser: argparse.ArgumentParser) -> None:
-    """What to measure, and how much of it."""
-    parser.add_argument("--models", type=user_path, nargs="+", default=[], metavar="DIR", help="one column a folder")
-    about = "folder of corpora (default: the bundled clips)"
-    parser.add_argument("--corpus", type=user_path, metavar="DIR", help=about)
-    parser.add_argument("--quick", action="store_true", help="a few minutes, wider intervals")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most about N items of each kind")
+def _add_choices(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """The flags `names` of what to measure, and how much of it; the others have their defaults."""
+    parser.set_defaults(models=[], corpus=None, quick=False, limit=None)
+    flags: dict[str, dict[str, Any]] = {
+        "models": {"type": user_path, "nargs": "+", "metavar": "DIR", "help": "one column a folder"},
+        "corpus": {"type": user_path, "metavar": "DIR", "help": "folder of corpora (default: the bundled clips)"},
+        "quick": {"action": "store_true", "help": "a few minutes, wider intervals"},
+        "limit": {"type": int, "metavar": "N", "help": "at most about N items of each kind"},
+    }
+    for name in names:
+        parser.add_argument(f"--{name}", **flags[name])
 
 
 def run(argv: Sequence[str] | None) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
+from encoder.check import check_set
 from encoder.inference import SpeakerEncoder
 from synthesizer.data.preprocess import speaker_means
 from utils.audio.io import from_pcm16
@@ -51,7 +52,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def embed(encoder: SpeakerEncoder, speech: Manifest, ids: Sequence[str]) -> dict[str, np.ndarray]:
-    """The embedding (D,) float32 of each of the clips `ids`; CloningError where `speech` lacks one."""
+    """The embedding (D,) float32 of each of the clips `ids`; CloningError where `speech` lacks one, or is of another
+    sample rate or level than the encoder wants.
+    """
+    check_set(speech, encoder.config, "run synthesizer_preprocess.py again with that encoder")
     clips = {u.id: u for u in speech.utterances}
     if missing := [id for id in ids if id not in clips]:
         raise CloningError(

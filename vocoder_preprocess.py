@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 EPILOG = """
 examples:
   python vocoder_preprocess.py corpora/LibriSpeech corpora/LJSpeech-1.1 --out data/vocoder --jobs 4
-  python vocoder_preprocess.py data/synthesizer --synthesizer runs/synthesizer/best.safetensors --out data/forced
+  python vocoder_preprocess.py data/synthesizer --synthesizer runs/parallel/best.safetensors --out data/forced
 
 Layouts of known corpora and any speaker/**/*.wav folder are recognized; no transcripts are needed. Mels are not stored:
 training computes them from the waveforms. A second run does only what is missing.
 
 With --synthesizer a vocoder can learn to mend what that synthesizer does wrong. In place of corpora it takes the set
 that the synthesizer was trained on, made by synthesizer_preprocess.py --keep-audio, and keeps its splits; then
-  python vocoder_train.py data/forced --out runs/tuned --from runs/vocos/best.safetensors --set data.teacher_forced=true
+  python vocoder_train.py data/forced --out runs/tuned --from runs/vocoder/best.safetensors --set data.teacher_forced=true
 """
 
 

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from encoder.check import check_set
 from encoder.config import SAMPLE_RATE, PartialConfig, partial_slices
 from encoder.inference import SpeakerEncoder
 from encoder.names import TEACHER_FILE, Perturbation, perturbation_name
@@ -38,9 +39,10 @@ class Taught(NamedTuple):
 def teach(manifest: Manifest, teacher: Path, voices: list[Perturbation], device: str = "cpu") -> Path:
     """Write `TEACHER_FILE` beside the shards of `manifest`; what it already holds of this teacher is kept.
 
-    Raises CloningError when the teacher cannot be loaded.
+    Raises CloningError when the teacher cannot be loaded, or wants another sample rate or level than the set's.
     """
     encoder = SpeakerEncoder.load(teacher, device)
+    check_set(manifest, encoder.config, "choose another teacher")
     before = read_taught(manifest.root)
     if before is not None and before.teacher != encoder.fingerprint:
         before = None

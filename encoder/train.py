@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from encoder.check import check_set
 from encoder.config import RunConfig
 from encoder.data import SpeakerBatch, TrainingBatches, ValidationCrops, validation_crops
 from encoder.loss import (
@@ -38,15 +39,7 @@ def build_task(manifest: Manifest, config: RunConfig) -> EncoderTask:
 
     Raises CloningError: the set has another sample rate or level than the model.
     """
-    model, header = config.model, manifest.header
-    wanted = {"sample_rate": model.mel.sample_rate, "target_dbfs": model.target_dbfs}
-    held = {name: header.get(name, value) for name, value in wanted.items()}
-    if held != wanted:
-        raise CloningError(
-            f"{manifest.root}: holds recordings of {held['sample_rate']} Hz at {held['target_dbfs']:g} dBFS, the model "
-            f"wants {wanted['sample_rate']} Hz at {wanted['target_dbfs']:g} dBFS: set model.mel.sample_rate and "
-            "model.target_dbfs to those of the set"
-        )
+    check_set(manifest, config.model, "set model.mel.sample_rate and model.target_dbfs to those of the set")
     return EncoderTask(manifest, config)
 
 

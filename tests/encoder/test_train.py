@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.support.launching import launch_two
 from utils.audio.io import change_speed
 from utils.config import load_config
 from utils.data.manifest import Arrays, read_manifest
+from utils.errors import CloningError
 from utils.training.task import Task
 from utils.weights.checkpoint import load_weights
 
@@ -228,8 +230,8 @@ def test_loader_processes_get_no_weights(data):
     [
         (["--set", "loss.distil_weight=1"], "unknown settings ['distil_weight']"),
         (["--config", "nothing"], "no preset 'nothing'"),
-        (["--set", "model.mel.sample_rate=22050"], "16000 Hz at -30 dBFS, the model wants 22050 Hz at -30 dBFS"),
-        (["--set", "model.target_dbfs=-10"], "16000 Hz at -30 dBFS, the model wants 16000 Hz at -10 dBFS"),
+        (["--set", "model.mel.sample_rate=22050"], "16000 Hz at -30.0 dBFS, the encoder wants 22050 Hz at -30.0"),
+        (["--set", "model.target_dbfs=-10"], "the encoder wants 16000 Hz at -10.0 dBFS"),
         (["--set", "data.speakers=9"], "4 training speakers, a batch wants 9"),
         (["--set", "loss.distill_weight=1", "--set", "model.embedding_size=16"], "have 256 dimensions, the model's 16"),
     ],
@@ -300,6 +302,14 @@ def test_preprocessing_keeps_speech_and_counts_the_rest(corpus, data_dir, tmp_pa
     before = {path: path.stat().st_mtime_ns for path in (out / "shards").iterdir()}
     assert preprocess(corpus, out, *more) == 0
     assert {path: path.stat().st_mtime_ns for path in (out / "shards").iterdir()} == before
+
+
+def test_a_teacher_of_another_level_is_refused(data, data_dir, monkeypatch):
+    teacher = SpeakerEncoder.load(data_dir / "encoder_tiny.pt")
+    teacher.config = dataclasses.replace(teacher.config, target_dbfs=-20.0)
+    monkeypatch.setattr(SpeakerEncoder, "load", lambda *_: teacher)
+    with pytest.raises(CloningError, match="at -30.0 dBFS, the encoder wants 16000 Hz at -20.0 dBFS: choose another"):
+        teach.teach(read_manifest(data), data_dir / "encoder_tiny.pt", [OWN])
 
 
 def test_a_teacher_hears_other_voices_and_only_what_is_new(corpus, data_dir, tmp_path, monkeypatch):

@@ -53,6 +53,14 @@ def test_variants_that_share_a_folder_are_refused():
         )
 
 
+@pytest.mark.parametrize("name", evaluate.SUBCOMMANDS)
+def test_every_subcommand_reads_the_choices_that_it_offers(name):
+    """`facts_of` reads corpus and limit too, which are no facts of `speed`."""
+    source = (ROOT / "evaluation" / "commands" / f"{name}.py").read_text(encoding="utf-8")
+    read = [choice for choice in evaluate.CHOICES if f"args.{choice}" in source]
+    assert read == [choice for choice in evaluate.CHOICES if choice not in evaluate.LACKING.get(name, ())]
+
+
 def test_flags_without_a_use_and_files_that_are_not_there_are_one_line(tmp_path, capsys):
     words = ["ablations", str(tmp_path / "none.toml"), "--data", str(tmp_path)]
     assert evaluate.main(words) == 2 and "no such file" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,7 +15,9 @@ import encoder.model
 import vocoder.config
 import vocoder.model
 from encoder.inference import SpeakerEncoder
-from tests.conftest import ROOT
+from encoder.network import EncoderNetwork
+from tests.conftest import ROOT, SAMPLES
+from utils.audio.io import read
 from utils.data.corpora import layouts, scan
 from vocoder.inference import WaveformVocoder
 
@@ -34,7 +37,7 @@ def test_what_is_said_of_a_file_is_in_it(path, what):
         assert re.search(rf"\b{name}\b", source), f"{path} has no {name}"
 
 
-class Average(nn.Module):
+class Average(EncoderNetwork):
     """The least that CONTRIBUTING asks of an encoder."""
 
     def __init__(self, config) -> None:
@@ -63,15 +66,23 @@ class Straight(nn.Module):
 def test_an_encoder_is_a_module_of_that_interface():
     config = encoder.config.EncoderConfig()
     spoken = torch.randn(20000).numpy()
-    embedding = SpeakerEncoder(Average(config), config).embed_utterance(spoken)
+    listener = SpeakerEncoder(Average(config), config)
+    embedding = listener.embed_utterance(spoken)
     assert embedding.shape == (256,) and (embedding**2).sum() == pytest.approx(1, abs=1e-5)
+    stream = listener.stream(min_seconds=0.5, gain=1.0)
+    stream.feed(read(SAMPLES / "austen_0870.wav", sample_rate=config.mel.sample_rate).samples)
+    found = stream.finish()
+    assert found is not None and (found**2).sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_vocoder_is_a_module_of_that_interface():
     config = vocoder.config.VocoderConfig()
     hop = config.mel.hop_length
-    wav = WaveformVocoder(Straight(config.mel.n_mels, hop), config, "", "cpu").vocode(torch.zeros(config.mel.n_mels, 9))
+    made = WaveformVocoder(Straight(config.mel.n_mels, hop), config, "", "cpu")
+    mel = torch.randn(config.mel.n_mels, 9)
+    wav = made.vocode(mel)
     assert len(wav) == 8 * hop
+    np.testing.assert_allclose(np.concatenate(list(made.stream(mel.split(4, dim=1)))), wav.samples, atol=1e-6)
 
 
 def test_architectures_are_named_in_one_place_each():

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -98,3 +99,43 @@ def test_the_first_command_speaks(tmp_path):
     samples, rate = soundfile.read(tmp_path / "demo.wav")
     assert rate == 16000 and 1.5 < len(samples) / rate < 6 and abs(samples).max() > 0.05
     assert (tmp_path / "demo.png").is_file()
+
+
+MAKES = ("--out", "--output", "--report", "--pack")  # flags of what a command writes
+
+
+def paths_of(words: list[str]) -> tuple[list[str], list[str]]:
+    """The paths that a command reads, and those that it writes; words in capitals stand for the user's own."""
+    written = {i for i, word in enumerate(words) if i and words[i - 1] in MAKES}
+    if "utils.weights.export" in words:
+        written.add(len(words) - 1)
+    values = [word.partition("=")[2] if "=" in word and not word.startswith("-") else word for word in words]
+    known = re.compile(r"(runs|data|saved_models|samples|configs|alignments)/")
+    read = [word for i, word in enumerate(values) if i not in written and known.match(word)]
+    return read, [words[i] for i in written]
+
+
+def missing_paths(commands: list[str], made: set[str]) -> list[str]:
+    """Paths that a command reads, and that are neither here nor made before; what it makes is added to `made`."""
+    missing = []
+    for command in commands:
+        read, written = paths_of(shlex.split(command, comments=True))
+        for path in read:
+            parents = {path, *map(str, Path(path).parents)}
+            if not (ROOT / path).exists() and not parents & made:
+                missing.append(f"{path}: {command}")
+        made |= set(written)
+    return missing
+
+
+def commands_in(text: str) -> list[str]:
+    return re.findall(r"^ *((?:\w+=\S+ )*(?:python|torchrun|accelerate) [^\n]+)", text.replace("\\\n", " "), re.MULTILINE)
+
+
+def test_paths_in_commands_are_here_or_made_before():
+    made: set[str] = set()
+    assert missing_paths(commands_in(BLOCKS), made) == []
+    helps = [(path.name, commands_in(path.read_text(encoding="utf-8"))) for path in sorted(ROOT.glob("*.py"))]
+    assert sum(len(commands) for _, commands in helps) > 5
+    for _, commands in helps:  # each may go on from those of the README and from its own
+        assert missing_paths(commands, set(made)) == []

@@ -120,6 +120,17 @@ def test_discriminators_join_at_their_step_and_only_then_scores_count(data):
     assert len(task.names(1)) == 2
 
 
+def test_an_adversarial_run_repeats_a_validation_with_the_same_score(data, tmp_path):
+    arguments = (data, "--out", tmp_path, "--config", "debug")
+    assert run(*arguments) == 0
+    state = load_training_state(tmp_path / "state.pt")
+    save_training_state(tmp_path / "state.pt", {**state, "unvalidated": True})
+    assert run(*arguments) == 0
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    first, again = (row["score"] for row in rows if row["group"] == "validation" and row["step"] == 4)
+    assert first == again < BEFORE_ADVERSARIAL
+
+
 def test_with_a_budget_of_time_discriminators_join_at_their_share_of_it(data):
     settings = ["training.minutes=1"]
     task = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug", settings))

@@ -50,7 +50,7 @@ class RunLog:
 
     def _keep_former(self, settings: dict[str, Any], step: int) -> None:
         """Where a run goes on with other settings: say which, and keep those it had until `step` under another name."""
-        path = self.out / "settings.json"
+        path, kept = self.out / "settings.json", self.out / f"settings_until_{step:07d}.json"
         if not step or not path.is_file():
             return
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -60,7 +60,8 @@ class RunLog:
             if others:
                 changes = (f"{name} {before.get(name)} -> {now.get(name)}" for name in others)
                 log.info("settings changed at step %d: %s", step, ", ".join(changes))
-                write_text(self.out / f"settings_until_{step:07d}.json", text)
+                if not kept.exists():  # what was set since, nothing that lasts was learned with
+                    write_text(kept, text)
 
     def _forget_after(self, step: int) -> None:
         path = self.out / "log.jsonl"

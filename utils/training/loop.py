@@ -54,9 +54,9 @@ def train(
     """
     run = Run(task, config, Path(out_dir), device, settings)
     run.restore(start_from)
-    run.prepare()
     with _explained(config), locked(run.out) if run.main else nullcontext():
         try:
+            run.prepare()
             run.loop()
         finally:
             run.close()
@@ -111,13 +111,14 @@ class Run:
                 log.info("starting from %s: %s", start_from, taken_over(self.learner.first, fresh))
 
     def prepare(self) -> None:
-        """After `restore`: wrap the networks for the device and for several processes."""
+        """After `restore`: wrap the networks for the device and several processes, and put data there if it suits."""
         self.learner.prepare()
+        self.resident = self.task.resident(self.device)
 
     def loop(self) -> None:
         """Learn, validate and save until the run is over, a signal comes, or patience ends."""
         state, clock, config = self.state, self.clock, self.config
-        if clock.over(state.step) and not state.unvalidated:
+        if not state.unvalidated and (clock.over(state.step) or self._patience_ended()):
             if self.main:
                 log.info("nothing to do: %s is at its end, step %d", self.out, state.step)
             return
@@ -142,7 +143,7 @@ class Run:
                 if validation.due(state.step) or over:
                     with validation:
                         self.validator.validate(state, clock.seconds)
-                stop = self.stop.requested or (config.patience and state.since_best >= config.patience)
+                stop = self.stop.requested or self._patience_ended()
                 if saving.due(state.step) or over:
                     with saving:
                         self._save()
@@ -160,8 +161,7 @@ class Run:
         source = Batches(
             self.task, self.clock, self.state.step, self.accelerator.process_index, self.accelerator.num_processes
         )
-        resident = self.task.resident(self.device)
-        batches = source.made() if resident else source.loaded(self.config.workers, self.device)
+        batches = source.made() if self.resident else source.loaded(self.config.workers, self.device)
         while not self.clock.over(self.state.step):
             try:
                 with self.progress.waiting():
@@ -175,6 +175,9 @@ class Run:
             self._at_step()
             yield to_device(batch, self.device)
             source.progress.fill_(self.clock.progress(self.state.step))
+
+    def _patience_ended(self) -> bool:
+        return 0 < self.config.patience <= self.state.since_best
 
     def _at_step(self) -> float:
         """Tell the task how far the run is; returns its position."""

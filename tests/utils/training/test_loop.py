@@ -180,6 +180,47 @@ def test_settings_that_change_are_told_and_those_before_are_kept(tmp_path, caplo
     assert "settings changed at step 6: loss.weight 1.0 -> 2.0" in caplog.text
     learn(10, 2.0)  # longer, else the same
     assert len(list(tmp_path.glob("settings*.json"))) == 2
+    before = (tmp_path / "state.pt").read_bytes()
+    learn(12, 3.0)
+    (tmp_path / "state.pt").write_bytes(before)  # as if the run had been killed before it saved
+    learn(12, 4.0)
+    assert recorded("settings.json") == 4 and recorded("settings_until_0000010.json") == 2  # nothing is left of 3
+    assert len(list(tmp_path.glob("settings*.json"))) == 3
+
+
+def test_a_repeated_validation_finds_the_set_where_it_belongs(tmp_path):
+    class Moved(Toy):
+        there = False
+
+        def resident(self, device):
+            self.there = True
+            return False
+
+        def validate(self, modules):
+            assert self.there
+            return super().validate(modules)
+
+    train(Moved(), settings_for(6, workers=0), tmp_path, device="cpu")
+    state = checkpoint.load_training_state(tmp_path / "state.pt")
+    checkpoint.save_training_state(tmp_path / "state.pt", {**state, "unvalidated": True})
+    train(Moved(), settings_for(6, workers=0), tmp_path, device="cpu")
+    assert len(scores(tmp_path)) == 2
+
+
+def test_a_run_that_patience_ended_stays_as_it_is(tmp_path):
+    class Worse(Toy):
+        scores = iter(range(99))
+
+        def validate(self, modules):
+            return Validation(float(next(self.scores)))
+
+    how = settings_for(30, validate_every=2, patience=3, workers=0)
+    train(Worse(), how, tmp_path, device="cpu")
+    before = (tmp_path / "state.pt").read_bytes()
+    train(Worse(), how, tmp_path, device="cpu")
+    assert (tmp_path / "state.pt").read_bytes() == before
+    train(Worse(), replace(how, patience=4), tmp_path, device="cpu")  # more of it goes on
+    assert (tmp_path / "state.pt").read_bytes() != before
 
 
 def test_starting_from_a_checkpoint_copies_what_fits(tmp_path):
