@@ -31,7 +31,8 @@ training computes them from the waveforms. A second run does only what is missin
 
 With --synthesizer a vocoder can learn to mend what that synthesizer does wrong. In place of corpora it takes the set
 that the synthesizer was trained on, made by synthesizer_preprocess.py --keep-audio, and keeps its splits; then
-  python vocoder_train.py data/forced --out runs/tuned --from runs/vocoder/best.safetensors --set data.teacher_forced=true
+  python vocoder_train.py data/forced --out runs/tuned --set data.teacher_forced=true \\
+    --from runs/vocoder/best.safetensors
 """
 
 

@@ -129,7 +129,8 @@ def missing_paths(commands: list[str], made: set[str]) -> list[str]:
 
 
 def commands_in(text: str) -> list[str]:
-    return re.findall(r"^ *((?:\w+=\S+ )*(?:python|torchrun|accelerate) [^\n]+)", text.replace("\\\n", " "), re.MULTILINE)
+    command = r"^ *((?:\w+=\S+ )*(?:python|torchrun|accelerate) [^\n]+)"
+    return re.findall(command, re.sub(r"\\+\n", " ", text), re.MULTILINE)
 
 
 def test_paths_in_commands_are_here_or_made_before():
