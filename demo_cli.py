@@ -238,7 +238,7 @@ def _check(args: argparse.Namespace) -> None:
     from utils import plots, times
     from utils.audio import io as audio
     from utils.files import require_apart
-    from utils.training.sampling import require_seed
+    from utils.seeds import require_seed
 
     require_seed(args.seed)
     if not abs(args.volume) <= LOUDEST:

@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=f"{__doc__}\nWith --reference, speakers are recognized; without, voices are found and numbered.",
-        epilog=f"{EXAMPLE}\nRecord and analyse people only if they agree.",
+        epilog=f"{EXAMPLE}\nRecord and analyze people only if they agree.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("audio", metavar="AUDIO", help="a recording up to four hours (wav, flac, ogg, mp3, m4a, ...)")

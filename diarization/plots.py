@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = ("#3366cc", "#dc7a00", "#109618", "#b82e9e", "#0099a8", "#994422", "#7048c8", "#8a8a00")
-GREY = "#888888"
+GRAY = "#888888"
 STRIP_SECONDS = 300.0  # of turns side by side ...
 MOST_STRIPS = 12  # ... in a picture of up to an hour; of more, they are longer
 _POINTS = 700  # of a curve: more cannot be told apart
@@ -24,9 +24,9 @@ _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)  # seco
 
 
 def colors(names: list[str]) -> dict[str, str]:
-    """A color for each name; grey for who is none of the references."""
+    """A color for each name; gray for who is none of the references."""
     palette = {name: COLORS[i % len(COLORS)] for i, name in enumerate(n for n in names if n != UNKNOWN)}
-    return palette | {UNKNOWN: GREY}
+    return palette | {UNKNOWN: GRAY}
 
 
 def plot_diarization(result: Diarization, title: str = "") -> Figure:

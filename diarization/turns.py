@@ -29,7 +29,7 @@ class Turn:
 def from_frames(edges: np.ndarray, labels: np.ndarray, stretch: np.ndarray, names: Sequence[str]) -> list[Turn]:
     """Frames (F,) of `edges` (F, 2) in seconds, `labels` into `names`, in stretches of speech -> turns in order.
 
-    Neighbouring frames of one speaker in one stretch are one turn.
+    Neighboring frames of one speaker in one stretch are one turn.
     """
     if not len(labels):
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -25,7 +24,6 @@ from utils.errors import CloningError
 from utils.voice import Voice, pitch_facts, unit
 from utils.weights.checkpoint import load_weights
 
-log = logging.getLogger(__name__)
 WINDOWS_AT_ONCE = 128  # bounds the memory of a pass, however many clips are asked for
 
 

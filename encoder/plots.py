@@ -36,7 +36,7 @@ def plot_similarity(
 ) -> Figure:
     """Cosines of embeddings rows (N, D) with columns (K, D), or with themselves; one label a row.
 
-    Neighbouring rows of one label are taken together: the label is written once and a line drawn between speakers.
+    Neighboring rows of one label are taken together: the label is written once and a line drawn between speakers.
     """
     others = rows if columns is None else columns
     matrix = rows @ others.T

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,8 +29,6 @@ from utils.data.manifest import Manifest
 from utils.errors import CloningError
 from utils.training.distributed import gather_rows, world_size
 from utils.training.task import Task, Validation
-
-log = logging.getLogger(__name__)
 
 
 def build_task(manifest: Manifest, config: RunConfig) -> EncoderTask:

@@ -12,7 +12,7 @@ import numpy as np
 
 from utils.audio.io import Waveform, read
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Cache:
@@ -61,7 +61,7 @@ class Cache:
             key, value = json.loads(line)
         except ValueError:
             if line:
-                logger.warning("%s: a cut-off line is measured again", self.path)
+                log.warning("%s: a cut-off line is measured again", self.path)
             return
         self._known[key] = value
 

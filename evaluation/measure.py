@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from utils.audio.io import Waveform, read, resample
 from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram
 from utils.files import user_path
 
-logger = logging.getLogger(__name__)
 Numbers = dict[str, Any]
 # heading of `word_cells` -> (digits, names of the two numbers in a row)
 WORDS = {"WER %": (1, "word_edits", "words"), "CER %": (1, "character_edits", "characters")}

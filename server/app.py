@@ -24,7 +24,7 @@ from server.state import Server
 from server.uploads import add_diarize_route, add_voice_route
 from server.worker import Worker
 from utils.errors import CloningError
-from utils.training.sampling import require_seed
+from utils.seeds import require_seed
 from voice_cloner import file_tags
 
 MODEL = "voice-cloning"  # there is one; requests may call it as they like

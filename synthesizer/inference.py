@@ -32,7 +32,7 @@ from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError, MismatchError
-from utils.training.sampling import SEEDS
+from utils.seeds import SEEDS
 from utils.voice import Voice, pitch_facts
 from utils.weights.checkpoint import Checkpoint, load_weights
 from utils.weights.networks import rebuild

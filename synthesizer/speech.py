@@ -14,8 +14,8 @@ from synthesizer.text.symbols import SILENCE
 from utils.audio.io import Waveform
 from utils.audio.mel import MelConfig
 from utils.errors import CloningError
+from utils.seeds import require_seed
 from utils.times import Times
-from utils.training.sampling import require_seed
 
 EmotionInput = str | Waveform | None  # a label, a recording that carries an emotion, or neutral
 RATES = (0.25, 4.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 import math
 import threading
 import time
@@ -18,7 +17,6 @@ from vocoder.inference import GriffinLimVocoder
 from voice_cloner import Cloning, VoiceCloner
 from web.work import Settings, explain, wav_file
 
-log = logging.getLogger(__name__)
 DRAWN_SECONDS = 60.0  # of speech whose alignment is kept for a picture: more cannot be read
 SENT_SECONDS = 6.0  # for which a piece of sound is kept to be sent again, should the browser have missed it
 Source = object  # what `VoiceCloner.clone` takes as a reference

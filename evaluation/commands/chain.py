@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,6 @@ from utils.weights.checkpoint import load_weights
 from utils.weights.find import EMOTIONAL_MODELS, checkpoints, find_stage
 from voice_cloner import VoiceCloner
 
-logger = logging.getLogger(__name__)
 SEED = 0
 REAL, ALL = "real recordings", "all"
 AT_LEAST = 12  # sentences of a system, however slow it is

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +29,6 @@ from utils.data.selection import SET_ASIDE, read_set_aside
 from utils.errors import CloningError, require_package
 from utils.files import user_path
 
-logger = logging.getLogger(__name__)
 CALIBRATION_CORPORA = ("librispeech", "ljspeech", "speechocean762", "an4")  # read speech, licenses as the encoder's
 MODES = ("with references", "number given", "without")
 COLLARS = {"DER %": (0.0, False), "DER %, collar 0.25": (0.25, False), "DER %, collar 0.25, no overlap": (0.25, True)}

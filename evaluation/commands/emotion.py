@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,6 @@ from utils.files import user_path
 from utils.weights.find import DEFAULT_MODELS, EMOTIONAL_MODELS
 from voice_cloner import VoiceCloner
 
-logger = logging.getLogger(__name__)
 SEED = 0
 ACTED_TEXTS = ("Kids are talking by the door.", "Dogs are sitting by the door.")  # of RAVDESS
 OTHER_TEXTS = (

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 QUICK_UTTERANCES = 120  # of a list, spread over its speakers
 PLOT_SPEAKERS = 30
 LEAST_SPEAKERS = 3  # for an interval over speakers
@@ -238,7 +238,7 @@ def _draw_speakers(trials: TrialList, embeddings: np.ndarray, name: str) -> Figu
     try:
         import umap
     except ModuleNotFoundError:
-        logger.warning("umap-learn is missing: no map of speakers")
+        log.warning("umap-learn is missing: no map of speakers")
         return None
     shown = trials.speakers[:: max(1, len(trials.speakers) // PLOT_SPEAKERS)][:PLOT_SPEAKERS]
     rows = [i for i, (_, speaker, _) in enumerate(trials.utterances) if speaker in shown]

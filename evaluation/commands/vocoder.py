@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +24,6 @@ from utils.errors import CloningError
 from utils.files import user_path
 from vocoder.inference import Vocoder
 
-logger = logging.getLogger(__name__)
 SEED = 0
 AT_LEAST = 6  # clips of a vocoder, however slow it is
 # heading -> (digits, name)

@@ -20,7 +20,7 @@ from evaluation.metrics import signals
 from utils.audio.io import Waveform
 from utils.errors import CloningError, require_package
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 PUBLISHED_NAMES = ("saved_models/published/encoder.pt",)
 LEVEL_DB = -26.0  # dBov over speech: the nominal active speech level of ITU-T P.56
 
@@ -55,7 +55,7 @@ class EncoderJudge:
                 return None
             return np.asarray(self.encoder.embed_utterance(prepared), dtype=np.float32)
         except CloningError as error:
-            logger.warning("%s: %s", self.name, error)
+            log.warning("%s: %s", self.name, error)
             return None
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from utils.audio.io import Waveform, resample
 from utils.errors import CloningError, require_package
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 RATE = 16_000  # Hz, of every judge here
 REQUIREMENTS = "requirements/eval.txt"
 
@@ -105,7 +105,7 @@ def attempt(name: str, build: Callable[[], Any]) -> Any:
     try:
         return build()
     except (CloningError, ImportError) as error:
-        logger.warning("%s is missing: %s", name, error)
+        log.warning("%s is missing: %s", name, error)
         return Missing(name, str(error))
 
 

@@ -20,7 +20,7 @@ from evaluation.metrics.prosody import RecognizedWord
 from utils.audio.io import Waveform, to_pcm16
 from utils.errors import CloningError, require_package
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 WHISPER = "base.en"  # fetched where no other is given
 THREADS = 1
 
@@ -134,7 +134,7 @@ def load_recognizer(choice: str, sentences: Iterable[str], whisper: Path | None 
         try:
             return Whisper(model)
         except CloningError as error:
-            logger.info("%s", error)  # the report names the recognizer that spoke
+            log.info("%s", error)  # the report names the recognizer that spoke
     return attempt("recognizer", lambda: PocketSphinx(sentences))
 
 

@@ -262,7 +262,7 @@ def _published(good: dict[str, Path], folder: Path) -> Iterator[bytes]:
     odd = {
         "expanded": small.expand(10**6, 10**4), "meta": torch.empty(10**6, 10**6, device="meta"),
         "sparse": torch.eye(3).to_sparse(), "csr": torch.eye(3).to_sparse_csr(),
-        "quantised": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        "quantized": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
         "complex": torch.zeros(3, dtype=torch.complex64), "nan": torch.full((3,), torch.nan), "empty": torch.zeros(0),
         "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "parameter": torch.nn.Parameter(small),
         "strided": torch.arange(99.0).as_strided((9, 9), (1, 1)), "text": "x", "list": [1], "none": None,

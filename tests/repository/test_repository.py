@@ -89,6 +89,31 @@ def test_no_path_is_absolute():
         assert not re.search(r"""["'](/home|/root|/work|/tmp|/Users|C:\\)""", text), path
 
 
+def test_every_module_that_logs_calls_its_logger_log():
+    texts = {path: path.read_text(encoding="utf-8") for path in sources()}
+    named = {path: re.findall(r"^(\w+) = logging.getLogger", text, re.MULTILINE) for path, text in texts.items()}
+    loggers = {path: names for path, names in named.items() if names}
+    assert len(loggers) > 10 and all(names == ["log"] for names in loggers.values())
+    assert [
+        path for path in loggers if not re.search(r"\blog\.(debug|info|warning|error|exception)", texts[path])
+    ] == []
+
+
+BRITISH = re.compile(
+    r"\b(\w*(recogn|normal|diar|quant|optim|summar|organ|minim|maxim|initial|token)is(e|ed|er|es|ing|ation)"
+    r"|\w*(colour|neighbour|behaviour|honour|favour)\w*|centred?|centres|analys(e|ed|ing)|licence|labelled|grey)\b",
+    re.IGNORECASE,
+)
+
+
+def test_spelling_is_american():
+    kept_as_it_is = {Path(__file__), ROOT / "LICENSE", *(ROOT / "evaluation" / "lists" / "data").iterdir()}
+    own = {path for path in tracked_files() if path.suffix in (".py", ".md", ".toml", ".txt")} - kept_as_it_is
+    lines = [(path, line) for path in sorted(own) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) > 10_000
+    assert [f"{path.name}: {line}" for path, line in lines if BRITISH.search(line)] == []
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_explains_itself(script, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")

@@ -216,12 +216,12 @@ def test_any_text_can_be_drawn(run, tmp_path, text, recwarn):
 
 def test_a_picture_that_fails_costs_nothing_but_itself(run, tmp_path, monkeypatch):
     def fail(*_):
-        raise ValueError("no such colour\nand more")
+        raise ValueError("no such color\nand more")
 
     monkeypatch.setattr("utils.plots.plot_cloning", fail)
     code, out, err = run("--reference", CLIP, "--text", "Hi.", "--plot", str(tmp_path / "p.png"), "--json",
                          str(tmp_path / "r.json"))  # fmt: skip
-    assert code == 2 and "p.png could not be drawn (ValueError: no such colour); the speech is in" in err
+    assert code == 2 and "p.png could not be drawn (ValueError: no such color); the speech is in" in err
     assert err.count("\n") == 1 and "similarity" in out
     assert (tmp_path / "o.wav").is_file() and (tmp_path / "r.json").is_file() and not (tmp_path / "p.png").exists()
 

@@ -22,7 +22,7 @@ from utils.audio.decoding import decode, require_rate, too_long
 from utils.errors import CloningError
 from utils.files import atomic_path, user_path
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
 # 16-bit integers of a full-scale sample in what we write, sets and files. What others recorded, files and microphones,
@@ -136,7 +136,7 @@ def read(
     else:
         wav, name = _from_file(source, max_seconds)
         for note in wav.notes:
-            logger.warning("%s", note)
+            log.warning("%s", note)
     if len(wav) == 0:
         raise CloningError(f"{name} is empty: it holds no samples; give a recording of speech")
     if wav.seconds > max_seconds:

@@ -1,6 +1,6 @@
 """Mel spectrograms in torch: batched, differentiable, on any device, equal to librosa's.
 
-Two front ends are named here: `ENCODER_MEL` (linear power, 40 channels) and `SYNTHESIZER_MEL` (normalised
+Two front ends are named here: `ENCODER_MEL` (linear power, 40 channels) and `SYNTHESIZER_MEL` (normalized
 decibels, 80 channels), as the published SV2TTS models expect them. Mels are (B, M, F) or (M, F).
 """
 
@@ -46,7 +46,7 @@ class MelConfig:
             n_mels=(1, 512), ref_db=(-200, 200), min_db=(-1000, 0), max_abs=(0, 1000),
         )  # fmt: skip
         if self.n_fft % 2:
-            raise ValueError(f"n_fft is {self.n_fft}; it must be even for centred frames")
+            raise ValueError(f"n_fft is {self.n_fft}; it must be even for centered frames")
         if not self.hop_length <= self.win_length <= self.n_fft:
             raise ValueError(
                 f"hop_length {self.hop_length} <= win_length {self.win_length} <= n_fft {self.n_fft} must hold"
@@ -71,7 +71,7 @@ class MelConfig:
         return self.hop_length / self.sample_rate
 
     def frames(self, samples: int) -> int:
-        """Number of frames of a waveform of `samples` samples: centred frames, so one more than whole hops."""
+        """Number of frames of a waveform of `samples` samples: centered frames, so one more than whole hops."""
         return 1 + samples // self.hop_length
 
     def differences(self, other: MelConfig) -> list[str]:
@@ -112,7 +112,7 @@ def mel_spectrogram(wav: Tensor, config: MelConfig) -> Tensor:
     """Mel of a waveform (T,) or a batch (B, T): (M, F) or (B, M, F), with F = 1 + T // hop_length.
 
     Float in, float out: float64 stays, lower precisions are computed in float32, also under autocast.
-    Frames are centred with zeros around the waveform, so zeros appended to a shorter item of a batch do not
+    Frames are centered with zeros around the waveform, so zeros appended to a shorter item of a batch do not
     change its first 1 + T // hop_length frames (but for the one sample that pre-emphasis leaks past the end).
     Raises ValueError for an empty waveform, another number of axes, or integer samples.
     """
@@ -142,7 +142,7 @@ def mel_of(spectrum: Tensor, config: MelConfig) -> Tensor:
 
 
 def stft(wav: Tensor, config: MelConfig) -> Tensor:
-    """Complex spectrogram (..., n_fft // 2 + 1, F) of (T,) or (B, T): periodic Hann, centred, zero-padded."""
+    """Complex spectrogram (..., n_fft // 2 + 1, F) of (T,) or (B, T): periodic Hann, centered, zero-padded."""
     padded = F.pad(wav, (config.n_fft // 2, config.n_fft // 2))
     return torch.stft(
         padded,
@@ -156,7 +156,7 @@ def stft(wav: Tensor, config: MelConfig) -> Tensor:
 
 
 def amplitude_to_db(mel: Tensor, config: MelConfig) -> Tensor:
-    """Linear mel to decibels, normalised to [-max_abs, max_abs]: 20 log10, minus `ref_db`, scaled, cut off."""
+    """Linear mel to decibels, normalized to [-max_abs, max_abs]: 20 log10, minus `ref_db`, scaled, cut off."""
     level = 20 * torch.log10(mel.clamp(min=10 ** (config.min_db / 20))) - config.ref_db
     scaled = 2 * config.max_abs * (level - config.min_db) / -config.min_db - config.max_abs
     return scaled.clamp(-config.max_abs, config.max_abs)
@@ -220,9 +220,9 @@ def _filterbank(
     with torch.inference_mode(False):
         edges = torch.linspace(_hz_to_mel(fmin), _hz_to_mel(fmax), n_mels + 2, dtype=torch.float64)
         edges = _mel_to_hz(edges)
-        left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+        left, center, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
         bins = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
-        rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
+        rising, falling = (bins - left) / (center - left), (right - bins) / (right - center)
         triangles = torch.minimum(rising, falling).clamp(min=0)
         return (triangles * 2 / (right - left)).to(device, dtype)
 

@@ -11,7 +11,7 @@ REFERENCE_HZ = 150.0
 def pitch(samples: np.ndarray, rate: int, hop: int, low: float = 65.0, high: float = HIGHEST_HZ) -> np.ndarray:
     """Fundamental frequency of each mel frame as log2(Hz / 150), 0 where unvoiced: (1 + T // hop,) float32.
 
-    The first strong peak of the normalised autocorrelation of 64 ms, its place refined by a parabola (Boersma 1993).
+    The first strong peak of the normalized autocorrelation of 64 ms, its place refined by a parabola (Boersma 1993).
     """
     size = round(0.064 * rate)
     padded = np.pad(samples, (size // 2, size // 2 + hop))

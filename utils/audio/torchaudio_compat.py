@@ -9,7 +9,7 @@ import types
 
 from utils.errors import require_package
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _EXTENSION = "torchaudio._extension"
 
 
@@ -25,7 +25,7 @@ def import_torchaudio() -> types.ModuleType:
     except ModuleNotFoundError as error:
         raise require_package("torchaudio", "this", "requirements.txt") from error
     except (OSError, ImportError) as error:  # a CUDA library that is not there, or symbols of another torch
-        logger.debug("torchaudio goes without its compiled parts: %s", error)
+        log.debug("torchaudio goes without its compiled parts: %s", error)
     for name in [n for n in sys.modules if n == "torchaudio" or n.startswith("torchaudio.")]:
         del sys.modules[name]  # what the failed import left half done
     sys.modules[_EXTENSION] = _stub()

@@ -165,7 +165,7 @@ def require_voice(
     config: VadConfig = DEFAULT,
 ) -> np.ndarray:
     """`trim_silence(samples)`, refused with a CloningError if nothing was recorded or less than `min_seconds`
-    of voice is left. `what` names the audio in the message. Normalise the volume first, as for any trimming: the
+    of voice is left. `what` names the audio in the message. Normalize the volume first, as for any trimming: the
     detector goes by level, finds nothing in faint speech, and takes loud steady noise for voice.
     """
     peak = float(np.abs(samples).max(initial=0.0))

@@ -39,7 +39,7 @@ MIN_SECONDS = 1.0  # below, nothing is said about a recording
 _WINDOW, _HOP, _SPREAD = 1024, 512, 6  # samples, samples, bins on either side
 _BINS = slice(math.ceil(BAND[0] / RATE * _WINDOW), math.floor(BAND[1] / RATE * _WINDOW) + 1)
 _SEGMENT = 8 * PERIOD
-STRIDE_SECONDS = _SEGMENT / RATE  # 2.05: the detector tries all pairs of neighbouring segments, and the whole
+STRIDE_SECONDS = _SEGMENT / RATE  # 2.05: the detector tries all pairs of neighboring segments, and the whole
 
 
 @dataclass(frozen=True)

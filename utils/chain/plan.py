@@ -28,7 +28,7 @@ class Sources:
     def found(cls, corpora: Sequence[Path], alignments: Sequence[Path] = (), texts: Sequence[Path] = ()) -> Sources:
         """`corpora`, and where nothing else is given what stands in them: alignments/*.jsonl[.gz], punctuated/*.tsv.
 
-        Folders of noise are recognised by their names, as in a scan.
+        Folders of noise are recognized by their names, as in a scan.
         """
         found = scan(*corpora)
         noises = sorted({path.parent for path, reason in found.not_understood if "no speech" in reason})

@@ -36,7 +36,7 @@ from utils.errors import CloningError, require_package
 from utils.files import write_text
 from utils.processes import begin_worker, locked
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 Process = Callable[[Clip], tuple[Utterance, dict[str, np.ndarray]]]
 _LISTED = 20  # corrupt files named in a report; skipped.jsonl has them all
 
@@ -87,7 +87,7 @@ def run(
         done = _done(root, work.retry_skipped)
         task = _Task(root, process, alone=work.jobs == 1 and work.scheduler is None)
         missing = sum(clip.id not in done for clip in clips)
-        logger.info("%d clips, %d of them to do", len(clips), missing)
+        log.info("%d clips, %d of them to do", len(clips), missing)
         with tqdm(total=missing, unit="clip", desc=kind, disable=None, smoothing=0.05) as bar:
             results: Generator[_Made, None, None]
             if missing and work.scheduler is not None:
@@ -212,7 +212,7 @@ class _Task:
                     utterances.append(replace(utterance, shard=file))
                     arrays.update({f"{utterance.id}/{name}": array for name, array in fields.items()})
                     if faults:
-                        logger.warning("%s; %s is taken", faults[0].detail, reading.path)
+                        log.warning("%s; %s is taken", faults[0].detail, reading.path)
                     break
             else:
                 skipped += faults[:1]

@@ -7,16 +7,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from utils.errors import CloningError
-
-SEEDS = 2**62  # what is derived from a seed still has 64 bits
-
-
-def require_seed(seed: int | None) -> None:
-    """Raises CloningError for a seed that no generator takes."""
-    if seed is not None and not 0 <= seed < SEEDS:
-        raise CloningError(f"seed {seed}: a whole number from 0 to {SEEDS - 1} is wanted")
-
 
 def rng(*keys: int) -> np.random.Generator:
     """A generator that depends on the keys alone, such as (seed, step)."""

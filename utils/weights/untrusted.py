@@ -31,7 +31,7 @@ _TORCH_DTYPES = {
 }  # fmt: skip
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER: the first value in a file before torch 1.6
 _STORAGES = "Double Float Half BFloat16 Long Int Short Char Byte Bool".split()
-# All that a pickle of plain weights needs. torch allows more (sparse, quantised and meta tensors, `bytearray(n)`), some
+# All that a pickle of plain weights needs. torch allows more (sparse, quantized and meta tensors, `bytearray(n)`), some
 # of which allocate what they are told to.
 _GLOBALS = {
     "collections.OrderedDict", "collections.Counter", "torch.Size", "torch.device",

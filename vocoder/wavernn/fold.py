@@ -9,7 +9,7 @@ from torch import Tensor
 def fold_starts(total: int, target: int, overlap: int) -> list[int]:
     """Where chunks of target + 2 * overlap samples begin so that they cover `total` samples.
 
-    Neighbours share `overlap` samples; the last chunk may reach past the end.
+    Neighbors share `overlap` samples; the last chunk may reach past the end.
     """
     if total < 1 or target < 1 or overlap < 0:
         raise ValueError(f"cannot fold {total} samples into chunks of {target} with an overlap of {overlap}")

@@ -1,4 +1,4 @@
-"""Every known corpus is recognised for what it is."""
+"""Every known corpus is recognized for what it is."""
 
 from __future__ import annotations
 

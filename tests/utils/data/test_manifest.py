@@ -119,7 +119,7 @@ def test_nothing_kept_is_an_error_that_lists_the_reasons(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [b"", b"\n", b'{"kind": "test"', b"[]\n", b'{"format": 1}\n', b'{"kind": "test"}\n{"id": "c/1"}\n', b"\xff\xfe\n",
-     b'{"kind": "test"}\n{"id": "c/1", "speaker": "x", "colour": 3}\n'],
+     b'{"kind": "test"}\n{"id": "c/1", "speaker": "x", "color": 3}\n'],
 )  # fmt: skip
 def test_damaged_manifest(tmp_path, content):
     (tmp_path / "manifest.jsonl").write_bytes(content)

@@ -1,4 +1,4 @@
-"""Corpora on disk: the layout is recognised, not asked for."""
+"""Corpora on disk: the layout is recognized, not asked for."""
 
 from utils.data.corpora.layouts import ACTED, EMOTIONS, emotion_of
 from utils.data.corpora.scanning import AUDIO, Clip, Scan, safe_name, scan

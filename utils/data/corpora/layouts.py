@@ -1,8 +1,8 @@
 """The corpora that are known by the names of their files, and how each tells speaker, text and emotion.
 
-A layout is a pattern for the end of a path, so that it is recognised wherever the scan starts: at a corpus, at a part
+A layout is a pattern for the end of a path, so that it is recognized wherever the scan starts: at a corpus, at a part
 of it (`test-clean`), or at a folder that holds several. A reader returns what it found, or, as a string, why the file
-is not taken. Texts are given as the corpus has them (LibriSpeech in capitals); normalising is the synthesizer's job.
+is not taken. Texts are given as the corpus has them (LibriSpeech in capitals); normalizing is the synthesizer's job.
 
 Emotions: neutral, happy, sad, angry, surprised, fear. What the actors meant by "calm", "disgust", "amused" and "sleepy"
 is none of these, and a wrong label costs more than a missing one: such clips are taken with `emotion=None`.
@@ -111,7 +111,7 @@ class Layout(NamedTuple):
     read: Callable[[re.Match[str], File], Found | str]
 
 
-def recognise(file: File, likely: Layout | None = None) -> tuple[Layout, Found | str] | None:
+def recognize(file: File, likely: Layout | None = None) -> tuple[Layout, Found | str] | None:
     """The layout of `file` and what it tells, or None; `likely` is tried first."""
     parts = file.path.parts
     tail = "/".join((*parts[-5:-1], file.path.stem))

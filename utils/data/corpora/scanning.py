@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from utils.data.corpora.layouts import File, Found, Layout, describe_labels, recognise
+from utils.data.corpora.layouts import File, Found, Layout, describe_labels, recognize
 from utils.data.corpora.metadata import LISTINGS, Listing
 from utils.data.corpora.transcripts import LARGEST_TABLE, Transcripts
 from utils.errors import CloningError, printable
@@ -80,7 +80,7 @@ class Scan:
 
 
 def scan(*roots: str | Path, follow_links: bool = False) -> Scan:
-    """Recognise the corpora in `roots` and list their clips.
+    """Recognize the corpora in `roots` and list their clips.
 
     A folder of no known layout is read as `speaker/**/<audio>` with `.txt` beside; its first folder names the speaker
     (folders such as `train` or `wavs` are passed over). Hidden folders and recordings are left out; so are links that
@@ -136,7 +136,7 @@ class _Collector:
 
     def add(self, root: Path) -> None:
         self._root = root
-        known: set[Path] = set()  # folders with something recognised in or below them
+        known: set[Path] = set()  # folders with something recognized in or below them
         strange: list[tuple[File, bool]] = []  # audio of no known layout; with a diarization beside it?
         layout: Layout | None = None
         for folder in self._walk(root):
@@ -147,11 +147,11 @@ class _Collector:
                 if not self._is_audio(path):
                     continue
                 file = File(path, siblings, self.transcripts)
-                recognised = recognise(file, layout)
-                if recognised is None:
+                recognized = recognize(file, layout)
+                if recognized is None:
                     strange.append((file, meeting))
                     continue
-                layout, found = recognised
+                layout, found = recognized
                 self._take(path, layout.corpus, found)
                 place = folder.path
                 while place not in known and place != root.parent:
@@ -195,7 +195,7 @@ class _Collector:
         folder = file.path.parent
         if folder in known:
             return "not named like the other files in its folder"
-        # the corpus: the highest folder in which nothing is recognised
+        # the corpus: the highest folder in which nothing is recognized
         line = [folder, *folder.parents]
         corpus = next(place for place in reversed(line[: line.index(self._root) + 1]) if place not in known)
         parts = file.path.relative_to(corpus).with_suffix("").parts
