@@ -60,6 +60,8 @@ class TrainingBatches:
         self.speeds = list(dict.fromkeys(speed for speed, _ in self.perturbations))  # the first is 1
         self.speed_of = np.array([self.speeds.index(speed) for speed, _ in self.perturbations])
         arrays = Arrays(manifest.root)
+        if self.noises:  # the last is there: no manifest asks for more than the file holds
+            arrays.length(Utterance(noise_name(self.noises - 1), "", shard=NOISE_SHARD), "wav")
         sounds = [Utterance(noise_name(i), "", shard=NOISE_SHARD) for i in range(self.noises)]
         self.recordings: Recordings = OnDisk(arrays, [*self.utterances, *sounds], self.speeds)
         self.rooms = _rooms(arrays, manifest.header.get("rooms", 0))

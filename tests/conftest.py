@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Only in processes that run tests: the one that hands them out needs neither package."""
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
         return
+    os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # to compile UMAP takes longer than to run it on a few points
     import utils  # noqa: F401, I001 - before torch: it settles how idle threads wait
     import torch
     from hypothesis import HealthCheck, settings
@@ -43,6 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Modules of which nothing would be run are not loaded: some load a web server."""
     return True if config.getoption("markexpr") == "not slow" and _is_slow(collection_path) else None
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is loaded by now stays: no collection of garbage looks through it again
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,6 +72,16 @@ def root_log_level() -> Iterator[None]:
     level = root.level
     yield
     root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Trainings within the tests' process draw for tests marked `pictures` only: it takes longer than to train."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("pictures") is None:
+            patch.setattr("utils.training.log.RunLog.show", lambda *_: None)
+            patch.setattr("utils.training.log.RunLog._draw_curves", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="session")

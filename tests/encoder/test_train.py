@@ -80,6 +80,7 @@ def test_a_killed_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch, more):
     assert rows(tmp_path / "killed", "train")[-1]["ge2e"] == rows(tmp_path / "whole", "train")[-1]["ge2e"]
 
 
+@pytest.mark.pictures
 def test_training_learns_and_leaves_an_encoder(data, tmp_path, capsys):
     more = settings("training.log_every=5", "training.learning_rate=3e-3", "augment.noise=0", "augment.babble=0")
     assert train(data, tmp_path / "run", "--steps", "40", *more) == 0

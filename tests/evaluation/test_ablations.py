@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 import re
+import subprocess
+from contextlib import redirect_stderr
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,7 +76,15 @@ def test_flags_without_a_use_and_files_that_are_not_there_are_one_line(tmp_path,
 
 
 @pytest.mark.slow
-def test_a_table_comes_of_tiny_trainings(tmp_path, capsys):
+def test_a_table_comes_of_tiny_trainings(tmp_path, capsys, monkeypatch):
+    def in_this_process(words: list[str], **_: object) -> subprocess.CompletedProcess:
+        """It has loaded torch already."""
+        told = io.StringIO()
+        with redirect_stderr(told):
+            code = importlib.import_module(Path(words[1]).stem).main(words[2:])
+        return subprocess.CompletedProcess(words, code, stderr=told.getvalue())
+
+    monkeypatch.setattr("evaluation.commands.ablations.subprocess", SimpleNamespace(run=in_this_process))
     make_set(tmp_path / "set")
     file = tmp_path / "width.toml"
     file.write_text(

@@ -73,6 +73,7 @@ def test_a_validation_is_as_long_as_the_recordings_whatever_their_transcripts_sa
     assert most and max(most) * network.reduction <= 3 * longest + network.reduction
 
 
+@pytest.mark.pictures
 def test_the_reduction_follows_its_schedule_into_the_checkpoint(toy, tmp_path):
     assert script(toy, tmp_path, "tacotron", "--steps", "5") == 0
     assert int(load_weights(tmp_path / "last.safetensors").state["decoder.r"]) == 2
@@ -161,6 +162,7 @@ def test_two_processes_equal_one(toy, two_processes, model):
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
+@pytest.mark.pictures
 def test_fine_tuning_starts_from_given_weights(toy, tmp_path):
     assert script(toy, tmp_path / "a", "parallel") == 0
     assert script(toy, tmp_path / "b", "parallel", "--from", str(tmp_path / "a" / "last.safetensors"), "--steps=1",
@@ -242,6 +244,7 @@ def test_older_names_of_settings_are_read_with_a_note(tmp_path, caplog):
     assert load_config(RunConfig, "synthesizer", "debug", ["model.model=parallel"]).model.architecture == "parallel"
 
 
+@pytest.mark.pictures
 def test_a_run_with_older_names_of_settings_goes_on(toy, tmp_path):
     assert script(toy, tmp_path, "transformer", "--steps", "2") == 0
     state = torch.load(tmp_path / "state.pt", weights_only=False)

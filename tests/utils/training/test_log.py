@@ -41,6 +41,7 @@ def write(run: RunLog, step: int) -> None:
     run.show(Validation(1 / step), step)
 
 
+@pytest.mark.pictures
 def test_curves_are_drawn_now_and_then_and_at_the_end(tmp_path, monkeypatch):
     drawn = []
     real = plots.plot_curves
@@ -62,6 +63,7 @@ def test_curves_are_drawn_now_and_then_and_at_the_end(tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.pictures
 def test_without_matplotlib_there_are_numbers_only(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     run = RunLog(tmp_path)

@@ -41,16 +41,15 @@ def test_loader_processes_change_nothing(tmp_path):
     assert_equal(weights(tmp_path / "inline"), weights(tmp_path / "workers"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_killed_run_keeps_its_last_step_and_goes_on(tmp_path):
-    script = (
-        "import os, signal\nimport tests.support.toy_task as t\nfrom utils.training.loop import train\n"
-        "class Killed(t.Toy):\n"
-        "    def batch(self, step):\n"
-        "        if step == 9: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "        return super().batch(step)\n"
-        f"train(Killed(), t.settings_for(12), r'{tmp_path / 'killed'}', device='cpu')\n"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=600)
+    class Killed(Toy):
+        def batch(self, step):
+            if step == 9:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().batch(step)
+
+    train(Killed(), settings_for(12), tmp_path / "killed", device="cpu")
     state = checkpoint.load_training_state(tmp_path / "killed" / "state.pt")
     assert state["step"] == 9, "a polite kill saves the step in progress"
     train(Toy(), settings_for(12), tmp_path / "killed", device="cpu")
@@ -128,27 +127,19 @@ def test_a_run_killed_without_warning_goes_on_from_its_last_save(tmp_path):
 
 
 def test_two_processes_equal_one_with_the_same_total_batch(tmp_path):
+    """And no thread of the process group outlives the training: one that does aborts the process now and then."""
     train(Toy(dropout=0.0), settings_for(6), tmp_path / "one", device="cpu")
     body = (
-        "import tests.support.toy_task as t\nfrom utils.training.loop import train\n"
+        "import os\nimport tests.support.toy_task as t\nfrom utils.training.loop import train\n"
         "train(t.Toy(dropout=0.0), t.settings_for(6), sys.argv[1], device='cpu')\n"
+        "threads = Path('/proc/self/task')  # of Linux alone\n"
+        "names = [(thread / 'comm').read_text().strip() for thread in threads.glob('*')]\n"
+        "assert not [name for name in names if 'gloo' in name or 'store' in name], names\n"
     )
     launch_two(tmp_path, body, tmp_path / "two")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5, msg=name)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells the names of threads")
-def test_no_thread_of_the_process_group_outlives_the_training(tmp_path):
-    """Such a thread aborts the process now and then as it ends."""
-    body = (
-        "import os\nimport tests.support.toy_task as t\nfrom utils.training.loop import train\n"
-        "train(t.Toy(dropout=0.0), t.settings_for(2), sys.argv[1], device='cpu')\n"
-        "names = [Path(f'/proc/self/task/{n}/comm').read_text().strip() for n in os.listdir('/proc/self/task')]\n"
-        "assert not [name for name in names if 'gloo' in name or 'store' in name], names\n"
-    )
-    launch_two(tmp_path, body, tmp_path / "two")
 
 
 def test_a_loss_that_is_not_finite_is_named_and_stops_the_run(tmp_path):
