@@ -12,7 +12,8 @@ from safetensors import safe_open
 
 from encoder.config import RunConfig as EncoderRun
 from synthesizer.config import RunConfig
-from utils.config import from_dict, load_config, presets
+from utils.config import CONFIGS, from_dict, load_config, presets, read_toml, to_dict
+from utils.training.log import flat
 from vocoder.config import RunConfig as VocoderRun
 
 MODELS = Path(__file__).resolve().parents[2] / "saved_models"
@@ -37,6 +38,16 @@ def test_a_train_script_lists_all_presets_and_takes_a_small_one_by_itself(stage)
     assert all(re.search(rf"^  {name} ", parser.format_help(), re.MULTILINE) for name in about)
     chosen = parser.parse_args(["data", "--out", "run"]).config
     assert f"{stage}/{chosen}" in {"encoder/small", "synthesizer/parallel", "vocoder/source_filter"}
+
+
+@pytest.mark.parametrize("stage", RUNS)
+def test_presets_hold_only_what_differs_from_the_defaults(stage):
+    """But for the architecture, and mels, whose fields without a value are those of `MelConfig`."""
+    usual = flat(to_dict(RUNS[stage]()))
+    kept = ("model.architecture", "model.mel.")
+    for path in (CONFIGS / stage).glob("*.toml"):
+        set_here = flat(read_toml(path)).items()
+        assert [name for name, value in set_here if usual[name] == value and not name.startswith(kept)] == [], path
 
 
 def test_every_shipped_network_has_a_preset():
