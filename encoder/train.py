@@ -45,20 +45,20 @@ class EncoderTask(Task[SpeakerBatch]):
 
     kind = KIND
 
-    def __init__(self, manifest: Manifest, settings: RunConfig) -> None:
-        taught = read_taught(manifest.root) if settings.loss.distill_weight else None
-        _require_teacher(manifest, settings, taught)
-        self.settings, self.loss = settings, settings.loss
-        self.batches = TrainingBatches(manifest, settings, taught)
-        self.crops = [validation_crops(manifest, settings, s, taught) for s in settings.data.validation_seconds]
-        torch.manual_seed(settings.training.seed)
-        network = build_network(settings.model)
+    def __init__(self, manifest: Manifest, config: RunConfig) -> None:
+        taught = read_taught(manifest.root) if config.loss.distill_weight else None
+        _require_teacher(manifest, config, taught)
+        self.run, self.loss = config, config.loss
+        self.batches = TrainingBatches(manifest, config, taught)
+        self.crops = [validation_crops(manifest, config, s, taught) for s in config.data.validation_seconds]
+        torch.manual_seed(config.training.seed)
+        network = build_network(config.model)
         if self.loss.aam_weight:
             network.register_parameter(PROTOTYPES, nn.Parameter(self.batches.prototypes()))
         self.modules = {"encoder": network}
-        self.config, self.mel = to_dict(settings.model), to_dict(settings.model.mel)
+        self.config, self.mel = to_dict(config.model), to_dict(config.model.mel)
         self.extra: dict[str, Any] = {
-            "loss": to_dict(settings.loss),
+            "loss": to_dict(config.loss),
             "speakers": len(self.batches.speakers),
             "training_only": [PROTOTYPES],
             "teacher": None if taught is None else {"fingerprint": taught.teacher, "voices": list(taught.embeddings)},
@@ -85,7 +85,7 @@ class EncoderTask(Task[SpeakerBatch]):
 
     def losses(self, modules: Mapping[str, nn.Module], batch: SpeakerBatch, phase: str, step: int) -> dict[str, Tensor]:
         """Weighted losses; `_eer` of the batch, where GE2E is on, is only logged."""
-        data = self.settings.data
+        data = self.run.data
         if data.batch_size % world_size():
             raise CloningError(
                 f"a batch of {data.speakers} x {data.utterances} cannot be shared by {world_size()} processes: "
@@ -97,7 +97,7 @@ class EncoderTask(Task[SpeakerBatch]):
             return self._weigh(getattr(network, "module", network), embeddings, batch)
 
     def _weigh(self, network: Any, embeddings: Tensor, batch: SpeakerBatch) -> dict[str, Tensor]:
-        data, loss = self.settings.data, self.loss
+        data, loss = self.run.data, self.loss
         weight, bias = slow(network.similarity_weight), slow(network.similarity_bias)
         values: dict[str, Tensor] = {}
         if loss.distill_weight:
@@ -123,19 +123,19 @@ class EncoderTask(Task[SpeakerBatch]):
 
     def _margin(self, progress: float) -> float:
         loss = self.loss
-        if loss.aam_final_margin and progress >= 1 - self.settings.data.final_share:
+        if loss.aam_final_margin and progress >= 1 - self.run.data.final_share:
             return loss.aam_final_margin
         return loss.aam_margin * (min(1.0, progress / loss.aam_rise) if loss.aam_rise else 1.0)
 
     def _inputs(self, batch: SpeakerBatch) -> Tensor:
         """Mel (B, M, F) of the rows in their voices, with its masked regions."""
-        config, moves = self.settings.model.mel, None
+        config, moves = self.run.model.mel, None
         if any(formants != 1 for _, formants in self.batches.perturbations):
             device = batch["wav"].device
             own = [formant_shift(formants, config, device) for _, formants in self.batches.perturbations]
             moves = torch.stack(own)[batch["voice"]]
         mel = perturbed_mel(batch["wav"], config, moves)
-        return blank_out(mel, batch["mask"]) if self.settings.augment.mask else mel
+        return blank_out(mel, batch["mask"]) if self.run.augment.mask else mel
 
     # -- validation ----------------------------------------------------------------------------------------------------
 
@@ -149,8 +149,8 @@ class EncoderTask(Task[SpeakerBatch]):
         network = modules["encoder"]
         metrics: dict[str, float] = {}
         warnings: list[str] = []
-        for crops in self.crops:
-            embeddings = self._embed(network, crops)
+        embedded = [self._embed(network, crops) for crops in self.crops]
+        for crops, embeddings in zip(self.crops, embedded, strict=True):
             measured = measure(embeddings, crops)
             metrics |= {f"{name}_{crops.seconds:g}s": value for name, value in measured.items()}
             if crops.target is not None:
@@ -161,17 +161,18 @@ class EncoderTask(Task[SpeakerBatch]):
                 warnings.append("all embeddings are nearly the same: if it does not pass, lower training.learning_rate")
         score = float(np.mean([metrics[f"eer_{crops.seconds:g}s"] for crops in self.crops]))
         metrics["eer"] = score
-        shown = crops.speakers < 12
+        longest = self.crops[-1]
+        shown = longest.speakers < 12
         return Validation(
             score,
             metrics,
-            {"similarity": lambda: _heat_map(embeddings[shown], crops.speakers[shown], crops.names)},
+            {"similarity": lambda: _heat_map(embedded[-1][shown], longest.speakers[shown], longest.names)},
             warnings=warnings,
         )
 
     def _embed(self, network: nn.Module, crops: ValidationCrops) -> np.ndarray:
         device = next(network.parameters()).device
-        config = self.settings.model.mel
+        config = self.run.model.mel
         rows = []
         for start in range(0, len(crops.wav), 64):
             wav = torch.from_numpy(crops.wav[start : start + 64]).to(device)
@@ -213,8 +214,8 @@ def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
     return torch.where(band[:, :, None] | stretch[:, None, :], level, mel)
 
 
-def _require_teacher(manifest: Manifest, settings: RunConfig, taught: Taught | None) -> None:
-    augment, loss = settings.augment, settings.loss
+def _require_teacher(manifest: Manifest, config: RunConfig, taught: Taught | None) -> None:
+    augment, loss = config.augment, config.loss
     untaught = [voice for voice in augment.perturbations if taught is None or voice not in taught.embeddings]
     if augment.speed and untaught and not loss.ge2e_weight + loss.aam_weight:
         raise CloningError(
@@ -226,7 +227,7 @@ def _require_teacher(manifest: Manifest, settings: RunConfig, taught: Taught | N
     if taught is None:
         raise CloningError(
             f"{manifest.root}: no teacher's embeddings in this set, loss.distill_weight is "
-            f"{settings.loss.distill_weight:g}: run encoder_preprocess.py with --teacher, or set the weight to 0"
+            f"{config.loss.distill_weight:g}: run encoder_preprocess.py with --teacher, or set the weight to 0"
         )
     if missing := {u.id for u in manifest.utterances} - set(taught.ids):
         raise CloningError(
@@ -234,10 +235,10 @@ def _require_teacher(manifest: Manifest, settings: RunConfig, taught: Taught | N
             "run encoder_preprocess.py with --teacher again"
         )
     size = taught.embeddings[OWN].shape[1]
-    if size != settings.model.embedding_size:
+    if size != config.model.embedding_size:
         raise CloningError(
             f"the teacher's embeddings have {size} dimensions, the model's "
-            f"{settings.model.embedding_size}: set model.embedding_size to {size}"
+            f"{config.model.embedding_size}: set model.embedding_size to {size}"
         )
 
 

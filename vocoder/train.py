@@ -29,11 +29,11 @@ from vocoder.wavernn.quantize import encode_mu_law, label_to_float
 BEFORE_ADVERSARIAL = 100.0
 
 
-def build_task(manifest: Manifest, run: RunConfig) -> VocoderTask:
+def build_task(manifest: Manifest, config: RunConfig) -> VocoderTask:
     """The task that a preset describes, on a set that vocoder_preprocess.py wrote."""
-    check_set(manifest, run.model.mel, run.data.teacher_forced, run.model.sourced)
-    torch.manual_seed(run.training.seed)  # the fresh weights
-    return (WaveRNNTask if run.model.architecture == "wavernn" else WaveformTask)(manifest, run)
+    check_set(manifest, config.model.mel, config.data.teacher_forced, config.model.sourced)
+    torch.manual_seed(config.training.seed)  # the fresh weights
+    return (WaveRNNTask if config.model.architecture == "wavernn" else WaveformTask)(manifest, config)
 
 
 class VocoderTask(Task[CropBatch]):
@@ -42,20 +42,20 @@ class VocoderTask(Task[CropBatch]):
     kind = "vocoder"
     margin: int  # frames of waveform around a crop
 
-    def __init__(self, manifest: Manifest, run: RunConfig) -> None:
-        self.run, self.mel_config = run, run.model.mel
-        self.config, self.mel = to_dict(run.model), to_dict(run.model.mel)
+    def __init__(self, manifest: Manifest, config: RunConfig) -> None:
+        self.run, self.mel_config = config, config.model.mel
+        self.config, self.mel = to_dict(config.model), to_dict(config.model.mel)
         self.crops = Crops(
-            manifest, self.mel_config, run.data, self.margin_of(run), run.training.seed, run.model.sourced
+            manifest, self.mel_config, config.data, self.margin_of(config), config.training.seed, config.model.sourced
         )
-        self.held_out = held_out(manifest, self.mel_config, run.data)
-        self.modules: dict[str, nn.Module] = {"generator": build_network(run.model)}
-        self.extra = {"teacher_forced": run.data.teacher_forced, "hours_of_audio": manifest.header.get("hours")}
+        self.held_out = held_out(manifest, self.mel_config, config.data)
+        self.modules: dict[str, nn.Module] = {"generator": build_network(config.model)}
+        self.extra = {"teacher_forced": config.data.teacher_forced, "hours_of_audio": manifest.header.get("hours")}
 
     @staticmethod
-    def margin_of(run: RunConfig) -> int:
+    def margin_of(config: RunConfig) -> int:
         """Frames of waveform around a crop that its loss needs."""
-        return edge_frames(run.model.mel)
+        return edge_frames(config.model.mel)
 
     def batch(self, step: int) -> CropBatch:
         """The crops of a step."""
@@ -78,10 +78,10 @@ class VocoderTask(Task[CropBatch]):
 class WaveformTask(VocoderTask):
     """Mel in, waveform out: spectral losses, and from a step on adversarial ones too."""
 
-    def __init__(self, manifest: Manifest, run: RunConfig) -> None:
-        super().__init__(manifest, run)
-        if run.discriminator.start is not None:
-            self.modules["discriminator"] = Discriminators(run.discriminator)
+    def __init__(self, manifest: Manifest, config: RunConfig) -> None:
+        super().__init__(manifest, config)
+        if config.discriminator.start is not None:
+            self.modules["discriminator"] = Discriminators(config.discriminator)
 
     def batch(self, step: int) -> CropBatch:
         """The crops of a step."""
@@ -148,17 +148,17 @@ class WaveformTask(VocoderTask):
 class WaveRNNTask(VocoderTask):
     """Cross entropy (or the mixture's likelihood) of the next sample, as published; pruned on the way if so set."""
 
-    def __init__(self, manifest: Manifest, run: RunConfig) -> None:
-        super().__init__(manifest, run)
+    def __init__(self, manifest: Manifest, config: RunConfig) -> None:
+        super().__init__(manifest, config)
         model = self.modules["generator"]
         assert isinstance(model, WaveRNN)
         start_ordered(model)
-        self.pruner = Pruner(run.pruning, run.model.wavernn, model) if run.pruning.sparsity else None
+        self.pruner = Pruner(config.pruning, config.model.wavernn, model) if config.pruning.sparsity else None
 
     @staticmethod
-    def margin_of(run: RunConfig) -> int:
+    def margin_of(config: RunConfig) -> int:
         """Frames of waveform around a crop that its loss needs."""
-        return edge_frames(run.model.mel) + run.model.wavernn.pad
+        return edge_frames(config.model.mel) + config.model.wavernn.pad
 
     def losses(self, modules: Mapping[str, nn.Module], batch: CropBatch, phase: str, step: int) -> dict[str, Tensor]:
         """The weighted losses of a phase, () each."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support import encoder_set, vocoder_set
-from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
+from tests.support.synthesizer_set import SPEAKER_SIZE, make_set
 
 VALUES = (None, "", "x", -1, 0, 1.5, 10**9, 1e300, float("nan"), True, [], {}, [[]], "../../x", "/etc/passwd", "a\nb")
 

@@ -10,10 +10,10 @@ import pytest
 import soundfile
 
 from tests.support.encoder_set import write_set
+from tests.support.synthesizer_set import SPEAKER_SIZE
+from tests.support.synthesizer_set import make_set as make_synthesizer_set
 from tests.support.vocoder_set import make_set as make_vocoder_set
 from tests.support.vocoder_set import voice
-from tests.synthesizer.test_data import SPEAKER_SIZE
-from tests.synthesizer.test_data import make_set as make_synthesizer_set
 
 STAGES = ["encoder", "synthesizer", "vocoder"]
 FITTING = {"synthesizer": [f"--set=model.speaker_size={SPEAKER_SIZE}", "--set=data.min_frames=1"]}

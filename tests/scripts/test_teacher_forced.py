@@ -14,8 +14,8 @@ import vocoder_train
 from synthesizer.data.preprocess import Preprocessor, write_speaker_means
 from synthesizer.inference import Synthesizer
 from synthesizer.teacher_forcing import TeacherForcing, seed_of
+from tests.support.synthesizer_set import ROW, make_corpus
 from tests.support.tiny import save_tiny_models
-from tests.synthesizer.test_data import ROW, make_corpus
 from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram
 from utils.data import preprocess as preprocessing
 from utils.data import selection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from tests.synthesizer.test_data import make_set
+from tests.support.synthesizer_set import make_set
 from utils.data.corpora import EMOTIONS
 from utils.data.manifest import read_manifest, write_manifest
 

@@ -9,8 +9,7 @@ from synthesizer.config import DataConfig, ParallelConfig
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.text.clauses import UNKNOWN, ahead, mark_ids, marks_of_recording, marks_of_words
 from synthesizer.text.processor import TextProcessor
-from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
-from tests.synthesizer.test_parallel import small
+from tests.support.synthesizer_set import SPEAKER_SIZE, make_set, small
 from utils.training.sampling import rng
 from utils.weights.networks import warm_start
 

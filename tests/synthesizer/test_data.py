@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 import synthesizer_preprocess
 from synthesizer.config import DataConfig
@@ -19,66 +17,14 @@ from synthesizer.data.dataset import SynthesisData, crop, part
 from synthesizer.data.preprocess import Preprocessor, outliers, write_speaker_means
 from synthesizer.data.store import pad
 from synthesizer.features import LEVEL_DBFS, level, prosody, sound_bounds
-from synthesizer.text.processor import TextProcessor
 from tests.conftest import SAMPLES
-from utils.audio.mel import SYNTHESIZER_MEL
+from tests.support.synthesizer_set import RATE, ROW, SPEAKER_SIZE, make_corpus, make_set
 from utils.data import preprocess as preprocessing
 from utils.data import selection
 from utils.data.corpora import scan
-from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest, write_manifest, write_shard
+from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest
 from utils.errors import CloningError
 from utils.training.sampling import rng
-
-RATE = 16000
-MEL = {**SYNTHESIZER_MEL.__dict__, "n_mels": 20}
-SPEAKER_SIZE = 6
-
-
-def make_set(root: Path, count: int = 10, durations: bool = True, emotions: Sequence[str | None] = (None,)) -> Path:
-    """A made-up set in which each phone has its own mel: something that can be learned."""
-    draw = np.random.default_rng(0)
-    text = TextProcessor("phonemes")
-    phones = text.table.encode(["AA", "B", "S", "IY"], end=False)
-    space = text.table.ids[" "]
-    looks = draw.normal(-1, 1, (len(text), 20)).astype(np.float32)
-    utterances, arrays = [], {}
-    for i in range(count):
-        said = draw.choice(phones, 4 + i % 3).tolist()
-        tokens = [text.table.ids["SIL"], *said[:2], space, *said[2:], text.table.ids["SIL"], 1]
-        lengths = draw.integers(3, 9, len(tokens))
-        lengths[[3, -1]] = 0
-        mel = np.repeat(looks[tokens], lengths, axis=0)
-        name = f"toy/{i:02d}"
-        fields = {
-            "tokens": np.array(tokens, np.int16),
-            "mel": mel.astype(np.float16),
-            "pitch": np.zeros(len(mel), np.float16),
-            "embed": draw.random(SPEAKER_SIZE, dtype=np.float32) / 2,
-        }
-        if durations:
-            fields["durations"] = lengths.astype(np.int16)
-            fields["marks"] = np.zeros(len(tokens), np.int16)
-            fields["marks"][-2] = text.table.ids["?" if i % 2 else "."]
-        arrays |= {f"{name}/{field}": value for field, value in fields.items()}
-        split = "validation" if i < 2 else "train"
-        utterances.append(
-            Utterance(
-                id=name,
-                speaker=f"toy-{split}{i % 2}",
-                seconds=len(mel) / 80,
-                frames=len(mel),
-                text="a",
-                emotion=emotions[i // 2 % len(emotions)],
-                split=split,
-                shard="shards/0.safetensors",
-                extra={"tokens": len(tokens), "characters_per_second": 12.0},
-            )
-        )
-    write_shard(root, "0", utterances, arrays, [])
-    header = {"mel": MEL, "text": text.describe(), "marks": "pauses", "durations": durations, "clauses": durations}
-    header["encoder"] = "toy"
-    write_speaker_means(write_manifest(root, "synthesizer", utterances, [], **header))
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +37,6 @@ def data(toy: Path, **changes) -> SynthesisData:
 
 
 # -- alignments --------------------------------------------------------------------------------------------------------
-
-ROW = {
-    "id": "a",
-    "words": [["", 0, 20], ["see", 20, 30], ["it", 50, 30], ["", 80, 60], ["now", 140, 50], ["", 190, 10]],
-    "phones": [["SIL", 0, 20], ["S", 20, 10], ["IY", 31, 19], ["IH", 49, 10], ["T", 60, 17], ["SIL", 77, 3],
-               ["SIL", 80, 60], ["N", 140, 20], ["AW", 160, 30], ["SIL", 190, 10]],
-}  # fmt: skip
 
 
 def test_an_alignment_becomes_symbols_with_one_pause_or_boundary_between_words():
@@ -170,19 +109,6 @@ def test_level_is_equal_whatever_the_recording_and_silence_is_refused():
 def embed(samples: np.ndarray, rate: int) -> np.ndarray:
     values = np.abs(np.fft.rfft(samples, 2 * SPEAKER_SIZE))[:SPEAKER_SIZE]
     return values / np.linalg.norm(values)
-
-
-def make_corpus(root: Path) -> Path:
-    for speaker in ("ann", "ben"):
-        folder = root / "corpus" / speaker
-        folder.mkdir(parents=True)
-        for i in range(2):
-            sound = rng(i).standard_normal(2 * RATE).astype(np.float32) * 0.1
-            soundfile.write(folder / f"{speaker}{i}.wav", sound, RATE)
-            (folder / f"{speaker}{i}.txt").write_text("see it now", encoding="utf-8")
-    (root / "corpus" / "ann" / "bad.wav").write_bytes(b"RIFF0000WAVEjunk")
-    (root / "corpus" / "ann" / "bad.txt").write_text("see it now", encoding="utf-8")
-    return root / "corpus"
 
 
 def preprocess(corpus: Path, out: Path, alignments: tuple[Path, ...]):

@@ -22,9 +22,9 @@ from synthesizer.text.processor import TextProcessor
 from synthesizer.train import build_task
 from synthesizer.training.losses import emotion_losses, local_mean
 from tests.support.emotion_set import make_emotional_set
+from tests.support.synthesizer_set import SPEAKER_SIZE, make_set
 from tests.support.synthesizer_training import whole_and_resumed
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
-from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
 from utils.audio.io import Waveform, write
 from utils.config import load_config
 from utils.data.corpora import EMOTIONS, Clip, emotion_of

@@ -10,8 +10,7 @@ import torch
 
 from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
 from synthesizer.training.parallel import ParallelTask
-from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
-from tests.synthesizer.test_voice import VOICE, hear
+from tests.support.synthesizer_set import SPEAKER_SIZE, VOICE, hear, make_set
 from utils.errors import CloningError
 from utils.training.loop import train
 from utils.training.task import TrainingConfig

@@ -9,8 +9,8 @@ from synthesizer.config import FlowConfig, RunConfig
 from synthesizer.models.flow import FlowConditioning, FlowPostnet
 from synthesizer.train import build_task
 from synthesizer.training.losses import flow_loss, local_mean
-from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
-from tests.synthesizer.test_parallel import small as small_parallel
+from tests.support.synthesizer_set import SPEAKER_SIZE, make_set
+from tests.support.synthesizer_set import small as small_parallel
 from utils.config import load_config
 from utils.errors import CloningError
 from utils.weights.checkpoint import Header, load_weights, save_weights

@@ -5,23 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from synthesizer.config import LossConfig, ParallelConfig, SynthesizerConfig
+from synthesizer.config import LossConfig, ParallelConfig
 from synthesizer.data.dataset import DataConfig, SynthesisData
 from synthesizer.models.durations import upsampling, whole_durations
 from synthesizer.models.flow import FlowDecoder
 from synthesizer.models.layers import ConvStack
-from synthesizer.models.parallel import Parallel
 from synthesizer.training.losses import local_mean, parallel_losses
-from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
+from tests.support.synthesizer_set import SIZES, SPEAKER_SIZE, make_set, small
 from utils.training.sampling import rng
-
-SIZES = {"channels": 24, "encoder_blocks": 1, "decoder_blocks": 1, "flow_blocks": 1, "flow_channels": 16, "kernel": 5}
-
-
-def small(**changes) -> Parallel:
-    torch.manual_seed(0)
-    config = ParallelConfig(**{**SIZES, **changes})
-    return Parallel(SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=config), 50, 20)
 
 
 @pytest.fixture(scope="module")

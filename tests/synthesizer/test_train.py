@@ -21,8 +21,8 @@ from synthesizer.training import autoregressive as train_steps
 from synthesizer.training.autoregressive import alignment_warnings
 from synthesizer.training.losses import autoregressive_losses, local_mean
 from synthesizer.training.parallel import duration_scale
+from tests.support.synthesizer_set import MEL, SPEAKER_SIZE, make_set
 from tests.support.synthesizer_training import learn_by_heart, whole_and_resumed
-from tests.synthesizer.test_data import MEL, SPEAKER_SIZE, make_set
 from utils.config import CONFIGS, load_config
 from utils.errors import CloningError
 from utils.weights.checkpoint import load_weights

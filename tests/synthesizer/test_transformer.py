@@ -12,8 +12,8 @@ from synthesizer.models.layers import ItemDropout
 from synthesizer.models.transformer import SPAN, Transformer, rotate
 from synthesizer.training.losses import autoregressive_losses, local_mean
 from tests.support.emotion_set import make_emotional_set
+from tests.support.synthesizer_set import SPEAKER_SIZE
 from tests.support.synthesizer_training import learn_by_heart
-from tests.synthesizer.test_data import SPEAKER_SIZE
 from utils.data.corpora import EMOTIONS
 from utils.training.sampling import rng
 

@@ -27,14 +27,11 @@ from synthesizer.training.sharpening import (
     speaker_distance,
 )
 from tests.conftest import SAMPLES
-from tests.synthesizer.test_data import SPEAKER_SIZE, make_set
-from tests.synthesizer.test_parallel import SIZES
+from tests.support.synthesizer_set import SIZES, SPEAKER_SIZE, VOICE, hear, make_set
 from utils.errors import CloningError
 from utils.training.sampling import rng
 from utils.voice import pitch_facts
 from utils.weights.find import DEFAULT_MODELS
-
-VOICE = {**SIZES, "voice": True, "prompt_tokens": 4, "prompt_width": 8, "speaker_dropout": 0.1}
 
 
 def told(**changes) -> Parallel:
@@ -235,13 +232,6 @@ def test_losses_leave_out_what_a_recording_lacks(data):
     after = parallel_losses(output, batch, LossConfig(), local_mean)
     for name in ("mean", "flow"):
         torch.testing.assert_close(before[name], after[name])
-
-
-def hear(mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Stands for a speaker encoder: mel (B, M, F), lengths (B,) -> embeddings (B, D)."""
-    inside = torch.arange(mel.shape[2]) < lengths[:, None]
-    mean = (mel * inside[:, None]).sum(dim=2) / lengths[:, None]
-    return torch.nn.functional.normalize(mean[:, :SPEAKER_SIZE], dim=1)
 
 
 def test_sharpening_reaches_every_parameter_and_spares_what_judges(data):
