@@ -13,17 +13,6 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 ROOT, DATA = TESTS.parent, TESTS / "data"
 SAMPLES = ROOT / "samples"
-# modules that train, start processes, drive the page, or search: `make test-fast` leaves them out
-SLOW = set(
-    "encoder/train evaluation/chain evaluation/diarization evaluation/emotion evaluation/report "
-    "evaluation/resynthesis hostile/states hostile/voices narration/speak repository/contributing repository/docker "
-    "repository/notebooks repository/readme repository/repository scripts/demo_cli scripts/diarize "
-    "scripts/emotion_chain scripts/make_voice scripts/preset_22k scripts/scripts scripts/teacher_forced "
-    "synthesizer/emotion synthesizer/reembed synthesizer/text/hostile synthesizer/train synthesizer/voice "
-    "utils/audio/watermark utils/data/few_recordings utils/data/packing utils/data/preprocess utils/growth "
-    "utils/training/budget utils/training/loop utils/waiting vocoder/native_build vocoder/streaming vocoder/train "
-    "web/browser web/page web/speakers_tab web/speaking web/takes web/voice_input web/weights".split()
-)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,14 +40,9 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # what is loaded by now stays: no collection of garbage looks through it again
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if _is_slow(item.path):
-            item.add_marker(pytest.mark.slow)
-
-
 def _is_slow(path: Path) -> bool:
-    return path.relative_to(TESTS).with_suffix("").as_posix().replace("test_", "") in SLOW
+    """Whether a module says `pytestmark = pytest.mark.slow`: it trains, starts processes, drives the page, searches."""
+    return path.suffix == ".py" and "\npytestmark = pytest.mark.slow\n" in path.read_text(encoding="utf-8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

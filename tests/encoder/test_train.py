@@ -29,6 +29,8 @@ from utils.errors import CloningError
 from utils.training.task import Task
 from utils.weights.checkpoint import load_weights
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--config", "debug", "--device", "cpu", "--workers", "0"]
 

@@ -19,6 +19,8 @@ from tests.support.tiny import save_tiny_models
 from utils.audio.io import Waveform
 from utils.errors import CloningError
 
+pytestmark = pytest.mark.slow
+
 RATE = 16_000
 
 

@@ -13,6 +13,8 @@ from diarization.turns import Turn
 from evaluation.lists.conversations import RATE, Recipe, Shelf, build, read_word_times, recipes
 from utils.audio.io import Waveform, write
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory) -> Shelf:

@@ -14,6 +14,8 @@ from tests.support.tiny import save_tiny_models
 from utils.audio.io import Waveform, write
 from utils.data.corpora import EMOTIONS
 
+pytestmark = pytest.mark.slow
+
 RATE = 16000
 
 

@@ -6,6 +6,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 
 import evaluate
 from evaluation import headings
@@ -13,6 +14,8 @@ from evaluation.cache import Cache
 from evaluation.metrics.scores import Interval
 from evaluation.report import Cell, Players, Report, Table
 from utils.audio.io import Waveform
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_cut_off_line_costs_only_itself(tmp_path):

@@ -15,6 +15,8 @@ from evaluation.models import Column
 from tests.conftest import ROOT
 from utils.audio.io import Waveform
 
+pytestmark = pytest.mark.slow
+
 
 def test_resyntheses_are_made_once(tmp_path, monkeypatch):
     clip = ROOT / "samples" / "austen_0890.wav"

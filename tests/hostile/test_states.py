@@ -18,6 +18,8 @@ from utils.training.loop import train
 from utils.training.resuming import read_state
 from utils.weights.checkpoint import load_training_state, save_training_state
 
+pytestmark = pytest.mark.slow
+
 VALUES = (
     None, "x", -1, 10**30, float("nan"), True, [], {}, {"net": 3}, {1: 2}, [[]], torch.zeros(()), torch.zeros(3),
     torch.full((8, 4), torch.nan), torch.zeros(2, 2, dtype=torch.complex64), torch.eye(3).to_sparse(),

@@ -14,6 +14,8 @@ from utils.errors import CloningError
 from utils.library import Library
 from utils.voice import Voice, unit
 
+pytestmark = pytest.mark.slow
+
 MORE = (1e5, -1e5, 1e308, -(10**30), "\x1b[2J", ["\x1b]0;x\x07"], ["x"] * 3, "x" * 100_000, "a\nb")
 
 

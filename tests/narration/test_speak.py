@@ -18,6 +18,8 @@ from utils.audio.watermark import PERIOD
 from utils.library import Library
 from voice_cloner import VoiceCloner
 
+pytestmark = pytest.mark.slow
+
 CLIP = str(SAMPLES / "austen_0890.wav")
 PLAY = "[ann] Hello there.\n[ben] Hello.\n[pause 0.5]\n[ann] How are you today?\n"
 

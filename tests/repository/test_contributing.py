@@ -21,6 +21,8 @@ from utils.audio.io import read
 from utils.data.corpora import layouts, scan
 from vocoder.inference import WaveformVocoder
 
+pytestmark = pytest.mark.slow
+
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `([\w/.]+\.py)` \| (.*) \|$", TEXT, flags=re.MULTILINE)
 

@@ -18,6 +18,8 @@ import soundfile
 import demo_cli
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BOTH = README + (ROOT / "configs" / "README.md").read_text(encoding="utf-8")
 BLOCK = r"```sh\n(.*?)```"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(p.name for p in ROOT.glob("*.py") if "argparse" in p.read_text(encoding="utf-8"))
 HEAVY = [

@@ -18,6 +18,8 @@ from tests.support.tiny import save_tiny_models
 from utils.version import VERSION
 from utils.weights import published
 
+pytestmark = pytest.mark.slow
+
 CLIP = str(ROOT / "samples" / "austen_0890.wav")
 
 

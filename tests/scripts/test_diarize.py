@@ -26,6 +26,8 @@ from diarization.turns import Turn, read_rttm, to_rttm
 from utils.audio.io import Waveform, read, write
 from utils.errors import CloningError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES, MODELS = ROOT / "samples", ROOT / "saved_models" / "default"
 READER, OTHER = "austen_0920.wav", "goforward.wav"

@@ -17,6 +17,8 @@ from utils.errors import CloningError
 from utils.weights import find
 from voice_cloner import VoiceCloner
 
+pytestmark = pytest.mark.slow
+
 CLIP = str(ROOT / "samples" / "austen_0890.wav")
 OTHER = str(ROOT / "samples" / "goforward.wav")
 

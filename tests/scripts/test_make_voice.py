@@ -15,6 +15,8 @@ from tests.support.tiny import save_tiny_models
 from utils.library import Library
 from utils.weights.checkpoint import read_header
 
+pytestmark = pytest.mark.slow
+
 CLIP = SAMPLES / "austen_0890.wav"
 
 

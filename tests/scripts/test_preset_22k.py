@@ -22,6 +22,8 @@ from utils.data.manifest import read_manifest
 from vocoder.config import RunConfig
 from voice_cloner import VoiceCloner
 
+pytestmark = pytest.mark.slow
+
 SPEAKERS = ("ann", "ben", "cat", "dan", "eve", "fay")
 
 

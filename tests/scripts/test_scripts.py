@@ -15,6 +15,8 @@ from tests.support.synthesizer_set import make_set as make_synthesizer_set
 from tests.support.vocoder_set import make_set as make_vocoder_set
 from tests.support.vocoder_set import voice
 
+pytestmark = pytest.mark.slow
+
 STAGES = ["encoder", "synthesizer", "vocoder"]
 FITTING = {"synthesizer": [f"--set=model.speaker_size={SPEAKER_SIZE}", "--set=data.min_frames=1"]}
 

@@ -26,6 +26,8 @@ from utils.weights.checkpoint import load_weights
 from vocoder.config import DataConfig
 from vocoder.data import held_out
 
+pytestmark = pytest.mark.slow
+
 MODELS = ["parallel", "tacotron"]
 
 

@@ -33,6 +33,8 @@ from utils.errors import CloningError
 from utils.weights.checkpoint import load_weights
 from utils.weights.export import export
 
+pytestmark = pytest.mark.slow
+
 MODELS = ["parallel", "transformer"]
 LABELS = "model.emotion.labels=" + str(list(EMOTIONS)).replace("'", '"')
 SETTINGS = [f"model.speaker_size={SPEAKER_SIZE}", "data.batch_size=4", "data.min_frames=1", "data.embedding=other"]

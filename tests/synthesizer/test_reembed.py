@@ -23,6 +23,8 @@ from utils.config import to_dict
 from utils.data.manifest import Arrays, Manifest, read_manifest
 from utils.weights.checkpoint import Header, load_weights, save_weights
 
+pytestmark = pytest.mark.slow
+
 
 def stays_as_it_was_on_a_full_disk(root: Path, arguments: list[str], capsys: pytest.CaptureFixture) -> None:
     """There is room for one shard of two, and for both but not for the manifest."""

@@ -27,6 +27,8 @@ from utils.config import CONFIGS, load_config
 from utils.errors import CloningError
 from utils.weights.checkpoint import load_weights
 
+pytestmark = pytest.mark.slow
+
 MODELS = ["tacotron", "parallel"]
 SETTINGS = [f"model.speaker_size={SPEAKER_SIZE}", "data.batch_size=3", "data.min_frames=1"]
 

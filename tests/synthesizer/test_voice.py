@@ -33,6 +33,8 @@ from utils.training.sampling import rng
 from utils.voice import pitch_facts
 from utils.weights.find import DEFAULT_MODELS
 
+pytestmark = pytest.mark.slow
+
 
 def told(**changes) -> Parallel:
     torch.manual_seed(0)

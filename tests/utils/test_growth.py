@@ -14,6 +14,8 @@ from utils import KERNELS
 from utils.linear import _has_onednn
 from voice_cloner import VoiceCloner
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY")
 SETTING = f"import os, voice_cloner; print(*(os.environ.get(name) for name in {NAMES}))"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("utils", "encoder", "synthesizer", "vocoder", "diarization", "evaluation", "web")
 

@@ -15,6 +15,8 @@ from vocoder.wavernn import library as kernel
 from vocoder.wavernn.generate import Generation, best_kernel, generate
 from vocoder.wavernn.network import WaveRNN
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("-O0", "-DPLAIN")
 
 

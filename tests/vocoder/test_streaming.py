@@ -14,6 +14,8 @@ from vocoder.model import build_network, generated
 from vocoder.streaming import FIRST
 from vocoder.wavernn.generate import Generation
 
+pytestmark = pytest.mark.slow
+
 HOP = 200
 SIZES = {"dim": 16, "hidden": 32, "blocks": 2, "pitch_dim": 16, "pitch_blocks": 1}
 CONFIGS = {

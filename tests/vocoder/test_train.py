@@ -24,6 +24,8 @@ from vocoder.preprocess import Preprocessor
 from vocoder.train import BEFORE_ADVERSARIAL, build_task
 from vocoder.wavernn.quantize import encode_mu_law, label_to_float
 
+pytestmark = pytest.mark.slow
+
 PRESETS = ["debug", "debug_source_filter", "debug_wavernn", "debug_hifigan"]
 
 

@@ -16,6 +16,8 @@ import soundfile
 from tests.conftest import ROOT
 from utils.audio import watermark
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("streamlit", reason="the page is optional: pip install -r requirements/app.txt")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

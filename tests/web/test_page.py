@@ -19,6 +19,8 @@ from streamlit.testing.v1 import AppTest
 
 from web import notes, speakers_tab, work
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_opens_without_a_complaint(page):
     assert not page.exception and not page.error

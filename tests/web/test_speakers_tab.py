@@ -16,6 +16,8 @@ from streamlit.testing.v1 import AppTest
 
 from web import speakers_tab, voice_input, weights
 
+pytestmark = pytest.mark.slow
+
 M4A = b"\0\0\0\x20ftypM4A " + bytes(64)
 
 

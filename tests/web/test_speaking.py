@@ -20,6 +20,8 @@ pytest.importorskip("streamlit", reason="the page is optional: pip install -r re
 import demo_cli
 from web import pictures, takes, voice_input
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_sample_is_cloned_at_once(page):
     page.number_input(key="seed").set_value(5)

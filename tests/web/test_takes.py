@@ -20,6 +20,8 @@ from streamlit.testing.v1 import AppTest
 import demo_cli
 from web import takes, work
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_take_that_was_made_of_other_things_says_so(page):
     press(page)

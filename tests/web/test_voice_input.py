@@ -18,6 +18,8 @@ from utils.library import Library
 from voice_cloner import VoiceCloner
 from web import takes, voice_input, weights, work
 
+pytestmark = pytest.mark.slow
+
 M4A = b"\0\0\0\x20ftypM4A " + bytes(64)
 
 

@@ -18,6 +18,8 @@ from streamlit.testing.v1 import AppTest
 from voice_cloner import VoiceCloner
 from web import clone_tab, weights
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_encoder_that_does_not_fit_is_a_line(page):
     page.selectbox(key="encoder").set_value("Transformer (smaller)").run()

@@ -11,6 +11,8 @@ from synthesizer.text.processor import PUBLISHED, TextProcessor
 from tests.support.work import work_of
 from utils.errors import CloningError
 
+pytestmark = pytest.mark.slow
+
 PROCESSOR = TextProcessor("phonemes")
 PATTERNS = [
     *(

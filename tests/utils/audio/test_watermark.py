@@ -25,6 +25,8 @@ from utils.version import VERSION
 from utils.weights.find import DEFAULT_MODELS
 from voice_cloner import VoiceCloner
 
+pytestmark = pytest.mark.slow
+
 CLIPS = sorted((ROOT / "samples").glob("*.wav"))
 CLIP = next(path for path in CLIPS if path.stem == "austen_0890")
 

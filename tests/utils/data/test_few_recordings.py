@@ -11,6 +11,8 @@ import soundfile
 
 from tests.support.encoder_set import RATE, voice
 
+pytestmark = pytest.mark.slow
+
 TINY = {"encoder": [], "vocoder": ["--threads", "1"], "synthesizer": ["--set", "model.speaker_size=16"]}
 
 

@@ -14,6 +14,8 @@ from utils.data.corpora import read_texts, scan, text_of, with_texts
 from utils.data.packing import pack, unpack
 from utils.errors import CloningError
 
+pytestmark = pytest.mark.slow
+
 
 def tone(seconds: float, pitch: float) -> audio.Waveform:
     t = np.arange(int(seconds * 16000)) / 16000

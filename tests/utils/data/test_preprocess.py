@@ -22,6 +22,8 @@ from utils.data.corpora import Clip, scan
 from utils.data.manifest import Arrays, Utterance, read_manifest, read_shard_indexes
 from utils.errors import CloningError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

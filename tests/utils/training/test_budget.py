@@ -19,6 +19,8 @@ from utils.training.profiling import UNMEASURED, profile
 from utils.training.task import Task, TrainingConfig, Validation
 from utils.weights import checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 class Timed(Task):
     """A network that learns for a made-up time: each step and each validation moves the clock."""

@@ -24,6 +24,8 @@ from utils.training.loop import train
 from utils.training.task import TrainingConfig, Validation
 from utils.weights import checkpoint
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
