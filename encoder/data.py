@@ -16,7 +16,7 @@ from encoder.config import RunConfig
 from encoder.names import NOISE_SHARD, OWN, ROOM_SHARD, noise_name, room_name
 from encoder.recordings import OnDevice, OnDisk, Recordings
 from encoder.sampling import SpeakerCycler
-from encoder.teach import Taught
+from encoder.teach import TeacherEmbeddings
 from utils.audio.io import from_pcm16
 from utils.data.manifest import Arrays, Manifest, Utterance
 from utils.errors import CloningError
@@ -39,7 +39,7 @@ class SpeakerBatch(TypedDict):
 class TrainingBatches:
     """Draws who and what a step holds, crops and augments it."""
 
-    def __init__(self, manifest: Manifest, settings: RunConfig, taught: Taught | None = None) -> None:
+    def __init__(self, manifest: Manifest, settings: RunConfig, taught: TeacherEmbeddings | None = None) -> None:
         self.settings, self.data, self.seed = settings, settings.data, settings.training.seed
         self.rate, self.mel = settings.model.mel.sample_rate, settings.model.mel
         by_speaker: dict[str, list[Utterance]] = defaultdict(list)
@@ -175,7 +175,7 @@ class TrainingBatches:
         untaught = sum(voice not in self.heard for voice in others) / max(len(others), 1)
         return 1 - self.settings.augment.speed * untaught
 
-    def _targets(self, rows: list[list[Utterance]], taught: Taught) -> Tensor:
+    def _targets(self, rows: list[list[Utterance]], taught: TeacherEmbeddings) -> Tensor:
         """Of each utterance in each voice (V, U, D): between the teacher's word on it and its mean of the person."""
         self.heard = set(taught.embeddings)
         loss, row_of = self.settings.loss, {id: row for row, id in enumerate(taught.ids)}
@@ -212,7 +212,7 @@ class ValidationCrops:
 
 
 def validation_crops(
-    manifest: Manifest, settings: RunConfig, seconds: float, taught: Taught | None = None
+    manifest: Manifest, settings: RunConfig, seconds: float, taught: TeacherEmbeddings | None = None
 ) -> ValidationCrops:
     """The same crops in every run (no seed of the run enters). CloningError where fewer than two speakers are held out.
 

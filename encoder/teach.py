@@ -28,7 +28,7 @@ WINDOWS = PartialConfig()  # of 1.6 s, as the published encoder listens
 PASS_SECONDS = {"cpu": 200, "cuda": 4000}  # of audio at once
 
 
-class Taught(NamedTuple):
+class TeacherEmbeddings(NamedTuple):
     """Embeddings (U, D) of the utterances `ids` in each voice, and whose they are."""
 
     ids: list[str]
@@ -43,7 +43,7 @@ def teach(manifest: Manifest, teacher: Path, voices: list[Perturbation], device:
     """
     encoder = SpeakerEncoder.load(teacher, device)
     check_set(manifest, encoder.config, "choose another teacher")
-    before = read_taught(manifest.root)
+    before = read_teacher_embeddings(manifest.root)
     if before is not None and before.teacher != encoder.fingerprint:
         before = None
     held = before.embeddings if before is not None else {}
@@ -103,7 +103,7 @@ def embed_clips(encoder: SpeakerEncoder, clips: list[np.ndarray], voice: Perturb
         return total / total.norm(dim=1, keepdim=True).clamp(min=1e-9)
 
 
-def read_taught(root: Path) -> Taught | None:
+def read_teacher_embeddings(root: Path) -> TeacherEmbeddings | None:
     """The teacher's embeddings of a set, or None where it has none; CloningError where the file is damaged."""
     path = root / TEACHER_FILE
     if not path.is_file():
@@ -113,6 +113,8 @@ def read_taught(root: Path) -> Taught | None:
             header = file.metadata()
             about = json.loads(header["about"])
             voices = [(float(speed), float(formants)) for speed, formants in about["voices"]]
-            return Taught(about["ids"], {v: file.get_tensor(perturbation_name(v)) for v in voices}, header["teacher"])
+            return TeacherEmbeddings(
+                about["ids"], {v: file.get_tensor(perturbation_name(v)) for v in voices}, header["teacher"]
+            )
     except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise CloningError(f"{path}: damaged: {error}; delete it and have the teacher embed the set again") from error

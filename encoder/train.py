@@ -21,7 +21,7 @@ from encoder.loss import (
 from encoder.model import PROTOTYPES, build_network
 from encoder.names import KIND, OWN, perturbation_name
 from encoder.perturbation import formant_shift, perturbed_mel
-from encoder.teach import Taught, read_taught
+from encoder.teach import TeacherEmbeddings, read_teacher_embeddings
 from encoder.verification import batch_error_rate, pairwise_error_rate
 from utils.audio.mel import mel_spectrogram
 from utils.config import to_dict
@@ -46,7 +46,7 @@ class EncoderTask(Task[SpeakerBatch]):
     kind = KIND
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
-        taught = read_taught(manifest.root) if config.loss.distill_weight else None
+        taught = read_teacher_embeddings(manifest.root) if config.loss.distill_weight else None
         _require_teacher(manifest, config, taught)
         self.run, self.loss = config, config.loss
         self.batches = TrainingBatches(manifest, config, taught)
@@ -214,7 +214,7 @@ def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
     return torch.where(band[:, :, None] | stretch[:, None, :], level, mel)
 
 
-def _require_teacher(manifest: Manifest, config: RunConfig, taught: Taught | None) -> None:
+def _require_teacher(manifest: Manifest, config: RunConfig, taught: TeacherEmbeddings | None) -> None:
     augment, loss = config.augment, config.loss
     untaught = [voice for voice in augment.perturbations if taught is None or voice not in taught.embeddings]
     if augment.speed and untaught and not loss.ge2e_weight + loss.aam_weight:

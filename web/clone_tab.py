@@ -13,7 +13,7 @@ from web import notes, script, takes_view, weights, work
 from web.chain import Chain, load
 from web.job import Job
 from web.lines import errors_as_lines, plain
-from web.takes_view import Asked
+from web.takes_view import PendingClone
 from web.voice_input import Chosen, choose
 from web.work import Settings
 
@@ -46,7 +46,7 @@ def show() -> None:
 
 
 def _button(chain: Chain, voice: Chosen | None, settings: Settings) -> None:
-    asked: Asked | None = st.session_state.get("asked")
+    asked: PendingClone | None = st.session_state.get("asked")
     busy = asked is not None and not asked.taken and not asked.job.done
     if st.button("Clone", type="primary", icon=":material/graphic_eq:", width="stretch", key="clone", disabled=busy):
         st.session_state.pop("asked", None)
@@ -59,10 +59,10 @@ def _button(chain: Chain, voice: Chosen | None, settings: Settings) -> None:
             raise CloningError("Tick first that the person whose voice this is agrees.")
         text = work.require_text(st.session_state.text)
         cloner = load(chain)
-        st.session_state.asked = Asked(Job(lambda: cloner, voice.source, text, settings), voice, chain)
+        st.session_state.asked = PendingClone(Job(lambda: cloner, voice.source, text, settings), voice, chain)
 
 
-def _script_asked(chain: Chain, voice: Chosen | None, settings: Settings) -> Asked:
+def _script_asked(chain: Chain, voice: Chosen | None, settings: Settings) -> PendingClone:
     text = work.require_text(st.session_state.text)
     cast, voices = script.cast(text, voice, weights.emotions(chain.synthesizer))
     cloner = load(chain)
@@ -71,7 +71,7 @@ def _script_asked(chain: Chain, voice: Chosen | None, settings: Settings) -> Ask
     whole = history and history[0].script and not history[0].stopped
     again = whole and settings.seed is None and not _stale(chain, voice.key if voice else "", settings)
     seed = secrets.randbelow(2**31) if again else settings.seed  # pressed again: all anew; after a stop it goes on
-    return Asked(script.ScriptJob(lambda: cloner, cast, text, settings, workshop, seed), voices, chain)
+    return PendingClone(script.ScriptJob(lambda: cloner, cast, text, settings, workshop, seed), voices, chain)
 
 
 def _stale(chain: Chain, voice: str, settings: Settings) -> str:

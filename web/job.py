@@ -39,8 +39,8 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a job made: `wav`, the bytes of a file, and what a take tells of it."""
+class JobResult:
+    """Of a job that has ended: `wav`, the bytes of a file, and what a take tells of it."""
 
     wav: bytes = field(repr=False)
     seed: int
@@ -54,7 +54,7 @@ class Made:
     alignments: list[np.ndarray] = field(default_factory=list, repr=False)  # (F, N) each, 0 to 255; none of long speech
 
     @classmethod
-    def of(cls, cloning: Cloning, volume: float) -> Made:
+    def of(cls, cloning: Cloning, volume: float) -> JobResult:
         """From a cloning, its sound `volume` dB louder."""
         short = cloning.audio.seconds <= DRAWN_SECONDS
         return cls(
@@ -78,7 +78,7 @@ class Job:
         """`load` gives the cloner, in the thread."""
         self.text, self.settings = text, settings
         self.progress = Progress()
-        self.made: Made | None = None
+        self.made: JobResult | None = None
         self.error = ""
         self.stopped = ""  # where it was told to stop
         self.first_sound = 0.0  # seconds from the start
@@ -118,10 +118,10 @@ class Job:
         finally:
             self._sound.set()
 
-    def _speak(self, cloner: VoiceCloner, voice: Source) -> Made:
+    def _speak(self, cloner: VoiceCloner, voice: Source) -> JobResult:
         how = self.settings.how()
         if isinstance(cloner.vocoder, GriffinLimVocoder):  # works on the whole
-            return Made.of(cloner.clone(voice, self.text, **how), self.settings.volume)
+            return JobResult.of(cloner.clone(voice, self.text, **how), self.settings.volume)
         speaking = cloner.follow(voice, self.text, **how)
         count = 0
         for number, piece in enumerate(speaking):
@@ -133,7 +133,7 @@ class Job:
             if self._stop.is_set():
                 self.stopped = f"stopped in sentence {speaking.begun} of {count}"
                 break
-        return Made.of(speaking.cloning(), self.settings.volume)
+        return JobResult.of(speaking.cloning(), self.settings.volume)
 
     def _play(self, number: int, piece: Waveform) -> None:
         """Give a piece of sound to the browser, at the volume that was asked for as far as nothing clips."""

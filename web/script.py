@@ -21,7 +21,7 @@ from utils.errors import CloningError
 from utils.library import Library
 from utils.voice import Voice
 from voice_cloner import Cloning, VoiceCloner
-from web.job import Job, Made, Progress
+from web.job import Job, JobResult, Progress
 from web.voice_input import Chosen
 from web.work import Settings
 
@@ -41,7 +41,7 @@ class Cast:
 
 
 @dataclass(frozen=True)
-class Said:
+class LineRecord:
     """What is known of a line that is kept: `words` with start and stop in seconds from its own beginning."""
 
     words: list[tuple[str, float, float]]
@@ -54,7 +54,7 @@ class Workshop:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="script-")
-        self.said: dict[str, Said] = {}  # by the name of a line's file
+        self.said: dict[str, LineRecord] = {}  # by the name of a line's file
 
     @property
     def output(self) -> Path:
@@ -147,7 +147,7 @@ class ScriptJob(Job):
         """`seed`, `only`: as of `Narrator.script`."""
         self._load, self.cast, self._workshop, self._seed, self._only = load, cast, workshop, seed, only
         self.own: dict[int, int] = {}
-        self._said: list[Said] = []
+        self._said: list[LineRecord] = []
         super().__init__(load, None, text, settings)
 
     def again(self, number: int) -> ScriptJob:
@@ -155,7 +155,7 @@ class ScriptJob(Job):
         seed = secrets.randbelow(2**31)
         return ScriptJob(self._load, self.cast, self.text, self.settings, self._workshop, seed, number)
 
-    def _speak(self, cloner: VoiceCloner, voice: object) -> Made:
+    def _speak(self, cloner: VoiceCloner, voice: object) -> JobResult:
         started = time.perf_counter()
         voices = {name: _voice(cloner, name, source) for name, source in self.cast.voices.items()}
         self.progress = Progress(0, len(self.cast.lines), unit="Line")
@@ -166,7 +166,7 @@ class ScriptJob(Job):
         narrated = narrator.script(voices, self.cast.lines, output, self._seed, self._only, self._after)
         self.own = narrated.own
         begun = self.progress.begun
-        return Made(
+        return JobResult(
             wav=output.read_bytes(),
             seed=narrated.seed,
             seconds=narrated.seconds,
@@ -182,7 +182,7 @@ class ScriptJob(Job):
         """A line is there: it is heard, and goes on to the next unless told to stop."""
         if cloning:
             words = [(span.text, span.start, span.stop) for span in cloning.times.words]
-            self._workshop.said[path.name] = Said(words, cloning.similarity, cloning.notes)
+            self._workshop.said[path.name] = LineRecord(words, cloning.similarity, cloning.notes)
         said, at, number = self._workshop.said[path.name], self.progress.seconds, self.progress.begun
         words = [(word, round(at + start, 3), round(at + stop, 3)) for word, start, stop in said.words]
         self._said.append(replace(said, words=words))

@@ -21,7 +21,7 @@ import numpy as np
 from utils.audio.io import Waveform
 from utils.errors import CloningError
 from utils.files import atomic_path, write_text
-from web.job import Made
+from web.job import JobResult
 from web.work import Settings, converted
 
 FOLDER = Path("takes")  # in the working directory, where a visitor ticks that takes are kept
@@ -100,7 +100,7 @@ class Take:
         return f"{voice[:30]}_{'-'.join(words)[:LONGEST_NAME] or 'speech'}"
 
 
-def of(made: Made, text: str, settings: Settings, heard: Waveform | None, **facts: Any) -> Take:
+def of(made: JobResult, text: str, settings: Settings, heard: Waveform | None, **facts: Any) -> Take:
     """The take of what a job made; `heard`: the reference; `facts`: the fields that the page alone knows."""
     now = time.time()
     return Take(

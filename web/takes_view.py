@@ -25,7 +25,7 @@ NONCOMMERCIAL = "Made with weights for non-commercial use only (RAVDESS, CC BY-N
 
 
 @dataclass
-class Asked:
+class PendingClone:
     """A press of the button: what is being made, of what."""
 
     job: Job
@@ -37,7 +37,7 @@ class Asked:
 
 def stage(stale: str) -> None:
     """The result of the button, while it is made and after. `stale`: what has changed since."""
-    asked: Asked | None = st.session_state.get("asked")
+    asked: PendingClone | None = st.session_state.get("asked")
     running = asked is not None and not asked.taken
     if asked and running:
         asked.job.wait_for_sound(FIRST_SOUND)
@@ -45,7 +45,7 @@ def stage(stale: str) -> None:
 
 
 def _stage(stale: str) -> None:
-    asked: Asked | None = st.session_state.get("asked")
+    asked: PendingClone | None = st.session_state.get("asked")
     if asked and not asked.taken and asked.job.done:
         _take_in(asked)
         st.rerun()
@@ -72,14 +72,14 @@ def _stage(stale: str) -> None:
 
 def _line_anew(take: Take) -> None:
     """Of a script that was made here: one line again, and no other."""
-    made: Asked | None = st.session_state.get("script_made")
+    made: PendingClone | None = st.session_state.get("script_made")
     if made is None or made.take != take.id or not isinstance(made.job, ScriptJob):
         return
     texts = {line.number: f"{line.number}: {line.text}" for line in made.job.cast.lines}
     choice, button = st.columns([3, 1], vertical_alignment="bottom")
     number = choice.selectbox("A line", list(texts), format_func=lambda n: texts[n], key="line")
     if button.button("Make it anew", icon=":material/refresh:", key="anew", width="stretch"):
-        st.session_state.asked = Asked(made.job.again(number), made.voice, made.chain)
+        st.session_state.asked = PendingClone(made.job.again(number), made.voice, made.chain)
         st.rerun()
 
 
@@ -90,7 +90,7 @@ def _running(job: Job) -> None:
     button.button("Stop", icon=":material/stop:", on_click=job.stop, key="stop", width="stretch")
 
 
-def _take_in(asked: Asked) -> None:
+def _take_in(asked: PendingClone) -> None:
     """Make a take of what the job made."""
     asked.taken = True
     if (made := asked.job.made) is None:

@@ -161,16 +161,16 @@ class Parallel(AcousticModel):
             emotion = self.emotion(batch["emotion"], batch["mel"], batch["window_lengths"], batch["seeds"])
         embedding = emotion.embedding if emotion is not None else None
         prompt = self.read_prompt(batch["prompt"], batch["prompt_lengths"])
-        who = self.condition(batch["speaker"], embedding, batch["facts"], *prompt)
+        conditioning = self.condition(batch["speaker"], embedding, batch["facts"], *prompt)
         if dropout is not None:
-            who = self._withheld(who, dropout)
-        encoding = self.encode(batch["tokens"], batch["token_lengths"], who, dropout, batch["marks"])
+            conditioning = self._withheld(conditioning, dropout)
+        encoding = self.encode(batch["tokens"], batch["token_lengths"], conditioning, dropout, batch["marks"])
         width = batch["mel"].shape[2]
         places = batch["window_start"][:, None] + torch.arange(width, device=batch["mel"].device)
         index, position = upsampled(batch["durations"], places)
         mel, mask = self.recorded(batch)
-        prosody = self.filled(batch["prosody"], who)
-        hidden = self.frames(encoding.hidden, prosody, index, position, who, mask)
+        prosody = self.filled(batch["prosody"], conditioning)
+        hidden = self.frames(encoding.hidden, prosody, index, position, conditioning, mask)
         mean = self.mean(hidden) * mask
         flow = drawn = frame_classes = frame_targets = None
         if self.frame_classifier is not None:
@@ -179,12 +179,14 @@ class Parallel(AcousticModel):
             frame_targets = FrameTargets(*(of_tokens.gather(1, index) for of_tokens in said))
         if self.flow is not None:
             point, target = self.flow.path(mel, batch["noise"], batch["time"])
-            flow = FlowOutput(self.flow.velocity(point, batch["time"], mean, hidden, who.voice, mask), target, mask)
+            flow = FlowOutput(
+                self.flow.velocity(point, batch["time"], mean, hidden, conditioning.voice, mask), target, mask
+            )
             if "draw" in batch:
-                drawn = self.flow.sample(batch["draw"] * mask, mean, hidden, who.voice, mask)
+                drawn = self.flow.sample(batch["draw"] * mask, mean, hidden, conditioning.voice, mask)
         return ParallelOutput(
-            encoding.durations_log, encoding.relative, self._relative(batch["prosody"], who), mean, mel, mask,
-            flow, drawn, who.guessed, frame_classes, frame_targets, emotion,
+            encoding.durations_log, encoding.relative, self._relative(batch["prosody"], conditioning), mean, mel, mask,
+            flow, drawn, conditioning.guessed, frame_classes, frame_targets, emotion,
         )  # fmt: skip
 
     def recorded(self, batch: ParallelBatch) -> tuple[Tensor, Tensor]:
@@ -238,88 +240,88 @@ class Parallel(AcousticModel):
         mask = length_mask(lengths, mel.shape[2])[..., None]
         return self.prompt(self.normalized(mel.transpose(1, 2)) * mask, mask), lengths > 0
 
-    def _withheld(self, who: Conditioning, dropout: HashedDropout) -> Conditioning:
+    def _withheld(self, conditioning: Conditioning, dropout: HashedDropout) -> Conditioning:
         """In training, some items are learned without their voice, and some without frames of a reference."""
-        one = torch.Size((len(who.voice), 1))
+        one = torch.Size((len(conditioning.voice), 1))
         kept = dropout.keep(one, self.config.speaker_dropout)
-        who = who._replace(voice=who.voice * kept.to(who.voice.dtype))
-        if who.present is None:
-            return who
+        conditioning = conditioning._replace(voice=conditioning.voice * kept.to(conditioning.voice.dtype))
+        if conditioning.present is None:
+            return conditioning
         prompted = dropout.keep(one, self.config.prompt_dropout)
-        return who._replace(present=who.present & (kept & prompted)[:, 0])
+        return conditioning._replace(present=conditioning.present & (kept & prompted)[:, 0])
 
     def encode(
         self,
         tokens: Tensor,
         lengths: Tensor,
-        who: Conditioning,
+        conditioning: Conditioning,
         dropout: HashedDropout | None = None,
         marks: Tensor | None = None,
     ) -> Encoding:
-        """tokens (B, N), lengths (B,), who from `condition` -> Encoding; dropout in training only.
+        """tokens (B, N), lengths (B,), conditioning from `condition` -> Encoding; dropout in training only.
 
         marks (B, N): ids of the marks at which clauses end (`synthesizer.text.clauses`).
         """
         mask = length_mask(lengths, tokens.shape[1])[..., None]
-        hidden = self.encoder(self.embedding(tokens), who.voice, mask)
+        hidden = self.encoder(self.embedding(tokens), conditioning.voice, mask)
         if self.prompt is not None:
-            hidden = self.text_prompt(hidden, who.tokens, who.present) * mask
+            hidden = self.text_prompt(hidden, conditioning.tokens, conditioning.present) * mask
         if dropout is not None:
             hidden = dropout(hidden, self.config.dropout, lengths)
         predictor_dropout = self.config.predictor_dropout
         drop = (lambda x: x) if dropout is None else (lambda x: dropout(x, predictor_dropout, lengths))
-        predicted = self.predictor(hidden, who.voice, mask, marks, drop) * mask
+        predicted = self.predictor(hidden, conditioning.voice, mask, marks, drop) * mask
         durations, relative = predicted[..., 0].float(), predicted[..., 1:]
-        if who.facts is not None:  # log(1 + frames) at a usual pace -> at the voice's own
-            slower = (who.facts[:, 2:] - USUAL_PACE).exp()
+        if conditioning.facts is not None:  # log(1 + frames) at a usual pace -> at the voice's own
+            slower = (conditioning.facts[:, 2:] - USUAL_PACE).exp()
             durations = torch.log1p((torch.expm1(durations) * slower).clamp(min=-0.5))
-        return Encoding(hidden, durations, self._absolute(relative, who), mask, relative)
+        return Encoding(hidden, durations, self._absolute(relative, conditioning), mask, relative)
 
-    def _relative(self, prosody: Tensor, who: Conditioning) -> Tensor:
+    def _relative(self, prosody: Tensor, conditioning: Conditioning) -> Tensor:
         """Energy, pitch and voicing of tokens (B, N, 3), the pitch against the voice's own; 0 where it is unvoiced."""
-        if who.facts is None:
+        if conditioning.facts is None:
             return prosody
         energy, pitch, voicing = prosody.unbind(dim=-1)
-        pitch = (pitch - who.facts[:, :1]) * (USUAL_SPREAD / who.facts[:, 1:2])
+        pitch = (pitch - conditioning.facts[:, :1]) * (USUAL_SPREAD / conditioning.facts[:, 1:2])
         return torch.stack([energy, pitch * (voicing > 0), voicing], dim=-1)
 
-    def _absolute(self, relative: Tensor, who: Conditioning) -> Tensor:
+    def _absolute(self, relative: Tensor, conditioning: Conditioning) -> Tensor:
         """The inverse of `_relative`; an unvoiced token has the voice's median."""
-        if who.facts is None:
+        if conditioning.facts is None:
             return relative
         energy, pitch, voicing = relative.float().unbind(dim=-1)
-        pitch = pitch * (who.facts[:, 1:2] / USUAL_SPREAD) + who.facts[:, :1]
+        pitch = pitch * (conditioning.facts[:, 1:2] / USUAL_SPREAD) + conditioning.facts[:, :1]
         return torch.stack([energy, pitch, voicing], dim=-1)
 
-    def scaled(self, encoding: Encoding, who: Conditioning, pitch_scale: float) -> Tensor:
+    def scaled(self, encoding: Encoding, conditioning: Conditioning, pitch_scale: float) -> Tensor:
         """The predicted prosody (B, N, 3), its pitch `pitch_scale` times as far from its median."""
         scale = min(max(pitch_scale, PITCH_SCALES[0]), PITCH_SCALES[1])
-        if who.facts is None or scale == 1:
+        if conditioning.facts is None or scale == 1:
             return encoding.prosody
         frames = torch.expm1(encoding.durations_log).clamp(min=0) * encoding.mask[..., 0]
-        return self._absolute(style.scale_pitch(encoding.relative.float(), frames, scale), who)
+        return self._absolute(style.scale_pitch(encoding.relative.float(), frames, scale), conditioning)
 
-    def filled(self, prosody: Tensor, who: Conditioning) -> Tensor:
+    def filled(self, prosody: Tensor, conditioning: Conditioning) -> Tensor:
         """Prosody of a recording (B, N, 3) as the decoder takes it: unvoiced tokens have the voice's median."""
-        return self._absolute(self._relative(prosody, who), who)
+        return self._absolute(self._relative(prosody, conditioning), conditioning)
 
     def frames(
-        self, hidden: Tensor, prosody: Tensor, index: Tensor, position: Tensor, who: Conditioning, mask: Tensor
+        self, hidden: Tensor, prosody: Tensor, index: Tensor, position: Tensor, conditioning: Conditioning, mask: Tensor
     ) -> Tensor:
         """Tokens to frames: hidden (B, N, C), prosody (B, N, 3), index (B, F), position (B, F, 3) -> (B, F, C)"""
         tokens = hidden + self.prosody(prosody.to(hidden.dtype))
         frames = tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
         frames = (frames + self.position(position.to(frames.dtype))) * mask
         if self.prompt is not None:
-            frames = self.frame_prompt(frames, who.tokens, who.present) * mask
-        return self.decoder(frames, who.voice, mask)
+            frames = self.frame_prompt(frames, conditioning.tokens, conditioning.present) * mask
+        return self.decoder(frames, conditioning.voice, mask)
 
     def mels(
         self,
         encoding: Encoding,
         durations: Tensor,
         prosody: Tensor,
-        who: Conditioning,
+        conditioning: Conditioning,
         seeds: Sequence[int],
         unconditional: Encoding | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -330,34 +332,34 @@ class Parallel(AcousticModel):
         lengths = durations.sum(dim=1)
         index, position = upsampling(durations)
         mask = length_mask(lengths, index.shape[1])[..., None]
-        hidden = self.frames(encoding.hidden, prosody, index, position, who, mask)
+        hidden = self.frames(encoding.hidden, prosody, index, position, conditioning, mask)
         mel = self.mean(hidden) * mask
         if self.flow is not None:
             without = None
             if unconditional is not None:
-                no_voice = who.unconditional()
+                no_voice = conditioning.unconditional()
                 other = self.frames(unconditional.hidden, prosody, index, position, no_voice, mask)
                 without = (self.mean(other) * mask, other, no_voice.voice)
             noise = normal_noise(lengths, mel, [torch.Generator().manual_seed(seed) for seed in seeds])
-            mel = self.flow.sample(noise, mel, hidden, who.voice, mask, without)
+            mel = self.flow.sample(noise, mel, hidden, conditioning.voice, mask, without)
         return self.denormalized(mel).transpose(1, 2), lengths
 
     def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
         """The mel of each sentence (see `AcousticModel.generate`)."""
         tokens, lengths, max_abs = inputs.tokens, inputs.token_lengths, settings.mel.max_abs
-        who = self.condition(inputs.speaker, inputs.emotion, inputs.facts, inputs.prompt)
-        encoding = self.encode(tokens, lengths, who, marks=inputs.marks)
-        unconditional = self.encode(tokens, lengths, who.unconditional()) if self.config.guidance else None
+        conditioning = self.condition(inputs.speaker, inputs.emotion, inputs.facts, inputs.prompt)
+        encoding = self.encode(tokens, lengths, conditioning, marks=inputs.marks)
+        unconditional = self.encode(tokens, lengths, conditioning.unconditional()) if self.config.guidance else None
         require_finite(encoding.durations_log, "durations")
         durations = planned_durations(
             style.scale_durations(encoding.durations_log, inputs.style), tokens, lengths, settings
         )
-        prosody = self.scaled(encoding, who, settings.pitch_scale)
+        prosody = self.scaled(encoding, conditioning, settings.pitch_scale)
         if self.config.clauses and inputs.marks is not None:
             question, seconds = settings.text.table.ids["?"], settings.mel.frame_seconds
             prosody = style.raise_questions(prosody, durations, inputs.marks, question, seconds)
         prosody = style.shift_pitch(prosody, settings.pitch_shift, inputs.style)
-        mels, frame_counts = self.mels(encoding, durations, prosody, who, inputs.seeds, unconditional)
+        mels, frame_counts = self.mels(encoding, durations, prosody, conditioning, inputs.seeds, unconditional)
         index, _ = upsampling(durations)
         require_finite(mels, "mels")
         mels = style.change_level(mels, index, inputs.style, settings.mel)
@@ -369,9 +371,11 @@ class Parallel(AcousticModel):
     def teacher_forced(self, inputs: ModelInput, recording: Recording, silence: float) -> Tensor:
         """The mel (1, M, F) with the durations and the prosody of the recording."""
         assert recording.durations is not None and recording.prosody is not None
-        who = self.condition(inputs.speaker, inputs.emotion)
-        encoding = self.encode(inputs.tokens, inputs.token_lengths, who)
-        return self.mels(encoding, recording.durations, self.filled(recording.prosody, who), who, inputs.seeds)[0]
+        conditioning = self.condition(inputs.speaker, inputs.emotion)
+        encoding = self.encode(inputs.tokens, inputs.token_lengths, conditioning)
+        return self.mels(
+            encoding, recording.durations, self.filled(recording.prosody, conditioning), conditioning, inputs.seeds
+        )[0]
 
     def pace(self, mel: Tensor) -> float:
         """log of the mean frames that a phone takes in mel (1, F, M)."""

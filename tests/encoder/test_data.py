@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from encoder.config import AugmentConfig, DataConfig, EncoderConfig, LossConfig, RunConfig
 from encoder.data import TrainingBatches, validation_crops
 from encoder.sampling import SpeakerCycler
-from encoder.teach import read_taught
+from encoder.teach import read_teacher_embeddings
 from tests.support.encoder_set import RATE, write_set
 from utils.data.manifest import Utterance
 from utils.errors import CloningError
@@ -35,7 +35,7 @@ def make(root, augment=QUIET, seed=0, loss=None, rooms=0, speeds=(), formants=()
         loss or LossConfig(distill_weight=1.0),
         TrainingConfig(seed=seed),
     )
-    return TrainingBatches(manifest, settings, read_taught(root))
+    return TrainingBatches(manifest, settings, read_teacher_embeddings(root))
 
 
 def same(a, b) -> bool:
@@ -203,7 +203,7 @@ def test_too_few_speakers_are_refused(tmp_path):
 def test_validation_crops_do_not_depend_on_the_seed(tmp_path):
     first, second = make(tmp_path, seed=0), make(tmp_path, seed=5)
     manifest = write_set(tmp_path, teacher=8)
-    taught = read_taught(tmp_path)
+    taught = read_teacher_embeddings(tmp_path)
     a, b = (validation_crops(manifest, x.settings, 1.0, taught) for x in (first, second))
     np.testing.assert_array_equal(a.wav, b.wav)
     assert a.wav.shape == (6, RATE) and a.speakers.tolist() == [0, 0, 0, 1, 1, 1] and a.names == ["toy-4", "toy-5"]

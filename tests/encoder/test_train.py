@@ -18,7 +18,7 @@ from encoder.config import AugmentConfig, DataConfig, EncoderConfig, LossConfig,
 from encoder.data import ValidationCrops
 from encoder.inference import SpeakerEncoder
 from encoder.names import OWN
-from encoder.teach import read_taught
+from encoder.teach import read_teacher_embeddings
 from encoder.train import EncoderTask, blank_out, build_task, ge2e_loss, measure
 from tests.support.encoder_set import RATE, voice, write_set
 from tests.support.launching import launch_two
@@ -292,7 +292,7 @@ def test_preprocessing_keeps_speech_and_counts_the_rest(corpus, data_dir, tmp_pa
     assert manifest.header["noise"] == 1
     assert {u.speaker[-1] for u in manifest.utterances} == set("012")
     arrays, encoder = Arrays(out), SpeakerEncoder.load(teacher)
-    taught = read_taught(out)
+    taught = read_teacher_embeddings(out)
     assert taught.ids == [u.id for u in manifest.utterances] and taught.teacher == encoder.fingerprint
     for utterance, heard in zip(manifest.utterances, taught.embeddings[OWN], strict=True):
         wav = arrays.read(utterance, "wav")
@@ -318,7 +318,7 @@ def test_a_teacher_of_another_level_is_refused(data, data_dir, monkeypatch):
 def test_a_teacher_hears_other_voices_and_only_what_is_new(corpus, data_dir, tmp_path, monkeypatch):
     teacher = ["--teacher", str(data_dir / "encoder_tiny.pt"), "--device", "cpu"]
     assert preprocess(corpus, tmp_path, *teacher, "--limit", "3", "--speeds", "0.9", "1.25", "--formants", "0.85") == 0
-    first = read_taught(tmp_path)
+    first = read_teacher_embeddings(tmp_path)
     assert list(first.embeddings) == [OWN, (0.9, 1), (1.25, 1), (1, 0.85)]
     arrays, encoder = Arrays(tmp_path), SpeakerEncoder.load(data_dir / "encoder_tiny.pt")
     wav = (arrays.read(read_manifest(tmp_path).utterances[0], "wav") / 32767).astype(np.float32)
@@ -333,7 +333,7 @@ def test_a_teacher_hears_other_voices_and_only_what_is_new(corpus, data_dir, tmp
         teach, "embed_clips", lambda e, clips, voice: heard.append(len(clips)) or embed(e, clips, voice)
     )
     assert preprocess(corpus, tmp_path, *teacher) == 0  # all clips; what was heard before is kept, in all its voices
-    second = read_taught(tmp_path)
+    second = read_teacher_embeddings(tmp_path)
     assert (
         sum(heard) == 4 * (len(second.ids) - len(first.ids)) > 0 and second.embeddings.keys() == first.embeddings.keys()
     )

@@ -89,7 +89,7 @@ def run(
         missing = sum(clip.id not in done for clip in clips)
         log.info("%d clips, %d of them to do", len(clips), missing)
         with tqdm(total=missing, unit="clip", desc=kind, disable=None, smoothing=0.05) as bar:
-            results: Generator[_Made, None, None]
+            results: Generator[_ShardCounts, None, None]
             if missing and work.scheduler is not None:
                 results = _on_cluster(task, work.scheduler, lambda n: _shards(clips, done, work.shard_size, n))
             elif missing and work.jobs > 1:
@@ -164,7 +164,7 @@ class _Shard(NamedTuple):
     clips: list[Clip]
 
 
-class _Made(NamedTuple):
+class _ShardCounts(NamedTuple):
     name: str
     kept: int
     skipped: int
@@ -195,7 +195,7 @@ class _Task:
         self.root, self.process, self.alone = root, process, alone
         self.token = uuid.uuid4().hex
 
-    def __call__(self, shard: _Shard, bar: tqdm | None = None) -> _Made:
+    def __call__(self, shard: _Shard, bar: tqdm | None = None) -> _ShardCounts:
         process = self._own_process()
         utterances, arrays, skipped = [], {}, []
         file = f"shards/{shard.name}.safetensors"
@@ -219,7 +219,7 @@ class _Task:
             if bar is not None:
                 bar.update()
         write_shard(self.root, shard.name, utterances, arrays, skipped)
-        return _Made(shard.name, len(utterances), len(skipped), sum(u.seconds for u in utterances))
+        return _ShardCounts(shard.name, len(utterances), len(skipped), sum(u.seconds for u in utterances))
 
     def _own_process(self) -> Process:
         """The `process` of this worker thread; prepares it on the first call of a run."""
@@ -230,7 +230,7 @@ class _Task:
         return _LOCAL.process
 
 
-def _in_pool(task: _Task, shards: Iterator[_Shard], jobs: int) -> Generator[_Made, None, None]:
+def _in_pool(task: _Task, shards: Iterator[_Shard], jobs: int) -> Generator[_ShardCounts, None, None]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker) as pool:
         try:
@@ -247,7 +247,9 @@ def _in_pool(task: _Task, shards: Iterator[_Shard], jobs: int) -> Generator[_Mad
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _on_cluster(task: _Task, scheduler: str, cut: Callable[[int], Iterator[_Shard]]) -> Generator[_Made, None, None]:
+def _on_cluster(
+    task: _Task, scheduler: str, cut: Callable[[int], Iterator[_Shard]]
+) -> Generator[_ShardCounts, None, None]:
     try:
         from distributed import Client, KilledWorker, as_completed
     except ImportError as error:
@@ -288,7 +290,7 @@ def _require_project(client: Any, scheduler: str) -> None:
         )
 
 
-def _follow(results: Generator[_Made, None, None], root: Path, bar: tqdm, counted: bool) -> None:
+def _follow(results: Generator[_ShardCounts, None, None], root: Path, bar: tqdm, counted: bool) -> None:
     """Move the bar as shards come in; `counted` where the task itself counts clips."""
     seconds, skipped = 0.0, 0
     with closing(results):
