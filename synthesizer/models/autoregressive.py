@@ -19,7 +19,7 @@ from synthesizer.models.base import AcousticModel, Generated, GenerationSettings
 from synthesizer.models.decoding import DecoderOutput, FreeRun
 from synthesizer.models.emotion import EmotionOutput
 from synthesizer.models.flow import FlowConditioning, FlowOutput, FlowPostnet
-from synthesizer.models.layers import ItemDropout
+from synthesizer.models.layers import ItemDropout, resample
 from synthesizer.models.stopping import MIN_FRAMES, Stopper, StoppingCriteria, frame_limit
 
 
@@ -124,6 +124,7 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
     def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
         """The mel of each sentence (see `AcousticModel.generate`)."""
         frame_seconds, device = settings.mel.frame_seconds, inputs.tokens.device
+        rate = settings.rate / settings.bounded_duration_scale
         timed = [n - self.untimed_symbols for n in inputs.token_lengths.tolist()]
         limits = [frame_limit(n, settings.text.config.symbol_set) for n in timed]
         stopper = StoppingCriteria(timed, limits, self.reduction, frame_seconds, least=self.least_frames(frame_seconds))
@@ -135,15 +136,21 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
         conditioning = self.conditioning(decoded.attention, memory, inputs.speaker, inputs.seeds)
         found = []
         for i, frames in enumerate(stopper.frames):
-            row, length = slice(i, i + 1), torch.tensor([frames], device=device)
+            row, smooth = slice(i, i + 1), decoded.mel[i, :, :frames]
+            alignment = decoded.attention[i, : frames // self.reduction, : int(inputs.token_lengths[i])]
+            alignment = alignment.repeat_interleave(self.reduction, dim=0).t()
             flow_input = conditioning.item(i, frames)
-            mel = self.post(decoded.mel[row, :, :frames], length, memory.condition[row], flow_input)[0]
+            if self.flow is not None:  # it draws at the new rate: what it draws would be blurred by resampling
+                smooth, alignment = resample(smooth, rate), resample(alignment, rate)
+                flow_input = flow_input.resampled(rate)
+            length = torch.tensor([smooth.shape[1]], device=device)
+            mel = self.post(smooth[None], length, memory.condition[row], flow_input)[0]
             require_finite(mel, "mels")
             mel = mel.clamp(-settings.mel.max_abs, settings.mel.max_abs)
-            alignment = decoded.attention[i, : frames // self.reduction, : int(inputs.token_lengths[i])]
-            alignment = alignment.repeat_interleave(self.reduction, dim=0)
             kept = self.kept_frames(mel)
-            mel, alignment = _resample(mel[:, :kept], settings.rate), _resample(alignment[:kept].t(), settings.rate)
+            mel, alignment = mel[:, :kept], alignment[:, :kept]
+            if self.flow is None:
+                mel, alignment = resample(mel, rate), resample(alignment, rate)
             found.append(Generated(mel, alignment.t(), stopper.reasons[i] or "limit"))
         return found
 
@@ -162,11 +169,3 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
         conditioning = self.conditioning(decoded.attention, memory, inputs.speaker, inputs.seeds)
         frames = lengths if self.flow is not None else self.steps_of(lengths) * self.reduction
         return self.post(decoded.mel, frames, memory.condition, conditioning)
-
-
-def _resample(frames: Tensor, rate: float) -> Tensor:
-    """frames (C, F) -> (C, round(F / rate)) by linear interpolation."""
-    if rate == 1.0:
-        return frames
-    size = max(1, round(frames.shape[1] / rate))
-    return F.interpolate(frames.unsqueeze(0), size=size, mode="linear", align_corners=False)[0]

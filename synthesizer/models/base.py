@@ -16,6 +16,7 @@ from synthesizer.text.processor import TextProcessor
 from utils.audio.mel import MelConfig
 from utils.errors import CloningError
 
+DURATION_SCALES = (0.7, 1.5)  # what a checkpoint may ask for
 SHORTEST_SECONDS = 0.2  # of a text, however short, at rate 1
 
 
@@ -49,11 +50,17 @@ class GenerationSettings:
     mel: MelConfig
     text: TextProcessor
     rate: float = 1.0  # 2 is twice as fast
-    duration_scale: float = 1.0  # predicted durations are multiplied by it
+    duration_scale: float = 1.0  # by how much what the network makes is shorter than real speech
     pitch_scale: float = 1.0  # how far predicted pitch goes from its median is multiplied by it
     pitch_shift: float = 0.0  # octaves by which predicted pitch is moved
     monotonic: bool = False  # an attention that can go back or skip must not
     free_run: FreeRun | None = None  # decodes in place of the network's own loop
+
+    @property
+    def bounded_duration_scale(self) -> float:
+        """`duration_scale` within DURATION_SCALES."""
+        low, high = DURATION_SCALES
+        return min(max(self.duration_scale, low), high)
 
 
 class Generated(NamedTuple):

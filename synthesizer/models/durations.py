@@ -14,7 +14,6 @@ from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.weights.stored_names import store_as
 
 LONGEST_TOKEN_SECONDS = 0.75
-DURATION_SCALES = (0.7, 1.5)  # what a checkpoint may ask for
 Drop = Callable[[Tensor], Tensor]
 
 
@@ -52,8 +51,7 @@ def whole_durations(durations: Tensor, lengths: Tensor, rate: float = 1.0) -> Te
 def planned_durations(durations_log: Tensor, tokens: Tensor, lengths: Tensor, settings: GenerationSettings) -> Tensor:
     """Predicted durations_log (B, N) as whole frames (B, N): boundaries take none, phones at least one."""
     symbols, frame_seconds = settings.text.symbols, settings.mel.frame_seconds
-    low, high = DURATION_SCALES
-    frames = torch.expm1(durations_log) * min(max(settings.duration_scale, low), high)
+    frames = torch.expm1(durations_log) * settings.bounded_duration_scale
     timeless = torch.tensor([s in (END, WORD_BOUNDARY) for s in symbols], device=tokens.device)
     silent = torch.tensor([s in (SILENCE, *PAUSES) for s in symbols], device=tokens.device)
     frames = frames.clamp(max=LONGEST_TOKEN_SECONDS / frame_seconds)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synthesizer.config import FlowConfig
-from synthesizer.models.layers import ConvStack, length_mask
+from synthesizer.models.layers import ConvStack, length_mask, resample
 from utils.errors import CloningError
 from utils.weights.stored_names import store_as
 
@@ -94,6 +94,10 @@ class FlowConditioning(NamedTuple):
     def item(self, row: int, frames: int) -> FlowConditioning:
         """One item of the batch alone, its first frames."""
         return FlowConditioning(self.context[row : row + 1, :frames], self.speaker[row : row + 1], [self.seeds[row]])
+
+    def resampled(self, rate: float) -> FlowConditioning:
+        """Of one item, `rate` times faster."""
+        return self._replace(context=resample(self.context[0].t(), rate).t()[None])
 
 
 class FlowPostnet(FlowDecoder):

@@ -19,6 +19,14 @@ def length_mask(lengths: Tensor, size: int | None = None) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
+def resample(frames: Tensor, rate: float) -> Tensor:
+    """frames (C, F) -> (C, round(F / rate)) by linear interpolation."""
+    if rate == 1.0:
+        return frames
+    size = max(1, round(frames.shape[1] / rate))
+    return F.interpolate(frames.unsqueeze(0), size=size, mode="linear", align_corners=False)[0]
+
+
 class ItemDropout:
     """Dropout whose masks depend on one seed per item, so on nothing else in the batch and on no other process.
 

@@ -17,7 +17,7 @@ from synthesizer.models.base import ModelInput
 from synthesizer.models.layers import ItemDropout
 from synthesizer.models.stopping import StoppingCriteria, frame_limit
 from synthesizer.training.losses import Mean, autoregressive_losses, local_mean
-from synthesizer.training.task import SynthesizerTask, device_of, emotion_accuracy
+from synthesizer.training.task import SynthesizerTask, device_of, duration_scale, emotion_accuracy
 from utils import plots
 from utils.data.manifest import Utterance
 from utils.training.batches import to_device
@@ -59,7 +59,7 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
         count = sum(map(len, batches))
         metrics = {name: value / count for name, value in sums.items()}
         metrics["health_forced"] = sum(q.score for q in forced) / count
-        spoken, mel, picture, stopped = self._speak(model, batches[0][:N_SPOKEN])
+        spoken, mel, picture, stopped, scale = self._speak(model, batches[len(batches) // 2][:N_SPOKEN])
         metrics |= {
             "health": sum(q.score for q in spoken) / len(spoken),
             "coverage": sum(q.coverage for q in spoken) / len(spoken),
@@ -68,6 +68,7 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
             "stopped_by_token": stopped,
         }
         score = metrics["mel"] + metrics["flow" if "flow" in metrics else "linear"] + 1 - metrics["health"]
+        metrics["tempo"] = scale
         pictures: dict[str, Callable[[], Any]] = {
             "mel": partial(plots.plot_mel, mel),
             "alignment": partial(plots.plot_alignment, picture),
@@ -76,8 +77,10 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
 
     def _speak(
         self, model: AutoregressiveModel, chosen: list[Utterance]
-    ) -> tuple[list[AlignmentQuality], np.ndarray, np.ndarray, float]:
-        """Free running on held-out texts: quality of each, mel and attention of one, part that stopped by token."""
+    ) -> tuple[list[AlignmentQuality], np.ndarray, np.ndarray, float, float]:
+        """Free running on held-out texts: quality of each, mel and attention of one, part that stopped by token, and by
+        how much these are too short.
+        """
         device = device_of(model)
         inputs = self._input(model, chosen)
         lengths = [n - model.untimed_symbols for n in inputs.token_lengths.tolist()]
@@ -95,9 +98,13 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
         conditioning = model.conditioning(output.attention, memory, inputs.speaker, inputs.seeds)
         ends = torch.tensor(stopper.frames, device=device)
         mel = model.post(output.mel, ends, memory.condition, conditioning)[0, :, : stopper.frames[0]]
-        by_token = sum(reason == "token" for reason in stopper.reasons) / len(found)
+        lasting: dict[str, list[Tensor]] = {}
+        for utterance, frames, reason in zip(chosen, stopper.frames, stopper.reasons, strict=True):
+            if reason == "token":
+                lasting.setdefault(utterance.speaker, []).append(torch.tensor([utterance.frames, frames]))
+        by_token = sum(map(len, lasting.values())) / len(found)
         shown = mel.float().cpu().numpy(), found[0].float().cpu().numpy()
-        return [alignment_quality(attention) for attention in found], *shown, by_token
+        return [alignment_quality(attention) for attention in found], *shown, by_token, duration_scale(lasting)
 
     def _input(self, model: AutoregressiveModel, chosen: list[Utterance]) -> ModelInput:
         """Held-out texts with the voices and emotions that they were spoken with."""

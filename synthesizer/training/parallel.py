@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -27,7 +27,7 @@ from synthesizer.training.sharpening import (
     phone_loss,
     speaker_distance,
 )
-from synthesizer.training.task import Embed, SynthesizerTask, Vocode, device_of, emotion_accuracy
+from synthesizer.training.task import Embed, SynthesizerTask, Vocode, device_of, duration_scale, emotion_accuracy
 from utils import plots
 from utils.data.manifest import Utterance
 from utils.errors import CloningError
@@ -253,15 +253,6 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         mel, _ = model.mels(encoding, durations, encoding.prosody, who, [0])
         index, _ = upsampling(durations)
         return mel[0].cpu().numpy(), F.one_hot(index[0], durations.shape[1]).float().cpu().numpy()
-
-
-def duration_scale(frames: Mapping[str, Sequence[Tensor]]) -> float:
-    """By how much predicted durations are too short: the geometric mean over speakers of spoken by planned frames.
-
-    frames: of each speaker, pairs (2,) of the frames of an utterance as spoken and as planned.
-    """
-    ratios = [torch.stack(tuple(pairs)).sum(dim=0).clamp(min=1.0).double() for pairs in frames.values()]
-    return float(torch.stack([(real / planned).log() for real, planned in ratios]).mean().exp())
 
 
 def pitch_scale(spoken: Tensor, predicted: Tensor) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,17 @@ def emotion_accuracy(output: EmotionOutput | None, batch: TextBatch) -> dict[str
     if output is None:
         return {}
     return {"emotion_accuracy": (output.logits.argmax(dim=1) == batch["emotion"]).float().mean()}
+
+
+def duration_scale(frames: Mapping[str, Sequence[Tensor]]) -> float:
+    """By how much made speech is too short: the geometric mean over speakers of spoken by made frames.
+
+    frames: of each speaker, pairs (2,) of the frames of an utterance as spoken and as made. 1 where there are none.
+    """
+    if not frames:
+        return 1.0
+    ratios = [torch.stack(tuple(pairs)).sum(dim=0).clamp(min=1.0).double() for pairs in frames.values()]
+    return float(torch.stack([(real / made).log() for real, made in ratios]).mean().exp())
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from synthesizer.config import FlowConfig, RunConfig
+from synthesizer.models.base import GenerationSettings
 from synthesizer.models.flow import FlowConditioning, FlowPostnet
+from synthesizer.models.layers import resample
+from synthesizer.text.processor import TextProcessor
 from synthesizer.train import build_task
 from synthesizer.training.losses import flow_loss, local_mean
 from tests.support.synthesizer_set import SPEAKER_SIZE, make_set
 from tests.support.synthesizer_set import small as small_parallel
-from utils.config import load_config
+from utils.audio.mel import MelConfig
+from utils.config import from_dict, load_config
 from utils.errors import CloningError
 from utils.weights.checkpoint import Header, load_weights, save_weights
 
@@ -113,3 +119,23 @@ def test_a_run_begins_with_the_flow_it_is_given_and_is_stored_without_it(tmp_pat
         load_config(RunConfig, "synthesizer", "debug", [*settings, "model.flow.blocks=0"])
     with pytest.raises(CloningError, match="no such checkpoint"):
         build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "flow_from=nowhere"]))
+
+
+@pytest.mark.parametrize("blocks", [1, 0])
+@pytest.mark.parametrize("model", ["tacotron", "transformer"])
+def test_speech_lasts_as_the_checkpoint_says_and_is_drawn_at_that_rate(tmp_path, model, blocks):
+    settings = [f"model.speaker_size={SPEAKER_SIZE}", "data.min_frames=1", f"model.architecture={model}"]
+    settings.append(f"model.flow.blocks={blocks}")
+    task = build_task(make_set(tmp_path / "set"), load_config(RunConfig, "synthesizer", "debug", settings))
+    network = task.modules["synthesizer"].eval()
+    with torch.inference_mode():
+        spoken = task._input(network, task.held_out.utterances[:2])
+        usual = GenerationSettings(from_dict(MelConfig, task.mel), TextProcessor.from_description(task.extra["text"]))
+        plain = network.generate(spoken, usual)
+        slower = network.generate(spoken, replace(usual, duration_scale=1.25))
+        twice = network.generate(spoken, replace(usual, duration_scale=1.25, rate=1.25))
+    for a, b, c in zip(plain, slower, twice, strict=True):
+        assert b.mel.shape[1] == len(b.alignment) == round(a.mel.shape[1] * 1.25)
+        assert torch.equal(a.mel, c.mel)  # the rate is relative to that
+        assert torch.equal(b.mel, resample(a.mel, 0.8)) == (not blocks)  # a flow draws anew what it has more time for
+    assert replace(usual, duration_scale=9.0).bounded_duration_scale == 1.5

@@ -20,7 +20,7 @@ from synthesizer.train import build_task
 from synthesizer.training import autoregressive as train_steps
 from synthesizer.training.autoregressive import alignment_warnings
 from synthesizer.training.losses import autoregressive_losses, local_mean
-from synthesizer.training.parallel import duration_scale
+from synthesizer.training.task import duration_scale
 from tests.support.synthesizer_set import MEL, SPEAKER_SIZE, make_set
 from tests.support.synthesizer_training import learn_by_heart, whole_and_resumed
 from utils.config import CONFIGS, load_config
