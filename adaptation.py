@@ -128,7 +128,7 @@ def rate_voice(cloner: VoiceCloner, voice: Voice) -> Rating:
 
 def _phone_error(cloner: VoiceCloner, piece: Synthesis) -> float:
     with torch.inference_mode():
-        mel = torch.from_numpy(piece.mel.T).to(cloner.synthesizer.device)[None]
+        mel = torch.from_numpy(piece.mel).to(cloner.synthesizer.device)[None]
         logits = cloner.synthesizer.network.frame_symbols(mel)
     if logits is None:
         return float("nan")

@@ -55,7 +55,7 @@ def clip_without_words(synthesizer: Synthesizer, samples: np.ndarray) -> Aligned
     samples = without_pauses(level(samples, config.sample_rate), config.sample_rate)
     mel = mel_spectrogram(torch.from_numpy(samples), config).T.numpy()
     with torch.no_grad():
-        found = synthesizer.network.frame_symbols(torch.from_numpy(mel).to(synthesizer.device)[None])
+        found = synthesizer.network.frame_symbols(torch.from_numpy(mel.T).to(synthesizer.device)[None])
     if found is None:
         raise CloningError(
             "this synthesizer finds no phones in a recording: give the words of each clip, or take another synthesizer"

@@ -98,7 +98,7 @@ class Synthesizer:
             encoder_fingerprint=str(checkpoint.extra.get("encoder") or ""),
             fingerprint=checkpoint.fingerprint,
             name=config.architecture,
-            duration_scale=_scale(checkpoint, "tempo"),
+            duration_scale=_scale(checkpoint, "duration_scale", "tempo"),
             pitch_scale=_scale(checkpoint, "pitch_scale"),
         )
         return cls(network, config, text, metadata, device)
@@ -316,8 +316,8 @@ class Synthesizer:
         if not (self.network.uses_voice_facts and clips):
             return voice
         frames, track = prompt_of(clips, self.mel)
-        mel = torch.from_numpy(frames).to(self.device)[None]
-        first = mel[:, : round(PROMPT_SECONDS / self.mel.frame_seconds)].transpose(1, 2)
+        mel = torch.from_numpy(frames).to(self.device)[None].transpose(1, 2)
+        first = mel[:, :, : round(PROMPT_SECONDS / self.mel.frame_seconds)]
         with torch.inference_mode():
             pace = self.network.pace(mel)
             tokens, _ = self.network.read_prompt(first, torch.tensor([first.shape[2]], device=self.device))
@@ -393,7 +393,7 @@ class Synthesizer:
         return speakers.to(self.device)
 
 
-def _scale(checkpoint: Checkpoint, name: str) -> float:
-    """What a checkpoint asks predictions to be multiplied by: 1 where it says nothing that makes sense."""
-    scale = checkpoint.metrics.get(name, 1.0)
+def _scale(checkpoint: Checkpoint, *names: str) -> float:
+    """What a checkpoint asks predictions to be multiplied by, by this or an older name: 1 without a sound value."""
+    scale = next((checkpoint.metrics[name] for name in names if name in checkpoint.metrics), 1.0)
     return float(scale) if isinstance(scale, int | float) and 0 < scale < 10 else 1.0

@@ -19,7 +19,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Only in processes that run tests: the one that hands them out needs neither package."""
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
         return
-    os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # to compile UMAP takes longer than to run it on a few points
     import utils  # noqa: F401, I001 - before torch: it settles how idle threads wait
     import torch
     from hypothesis import HealthCheck, settings

@@ -93,11 +93,11 @@ class AcousticModel(nn.Module, ABC):
         """
 
     def pace(self, mel: Tensor) -> float:
-        """log of the mean frames that a phone takes in mel (1, F, M), where `uses_voice_facts`."""
+        """log of the mean frames that a phone takes in mel (1, M, F), where `uses_voice_facts`."""
         raise NotImplementedError
 
     def frame_symbols(self, mel: Tensor) -> Tensor | None:
-        """Logits (B, F, S) of the symbol said in each frame of mel (B, F, M); None where not `finds_symbols`."""
+        """Logits (B, F, S) of the symbol said in each frame of mel (B, M, F); None where not `finds_symbols`."""
         return None
 
     def read_prompt(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor | None, Tensor | None]:

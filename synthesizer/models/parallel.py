@@ -378,15 +378,17 @@ class Parallel(AcousticModel):
         )[0]
 
     def pace(self, mel: Tensor) -> float:
-        """log of the mean frames that a phone takes in mel (1, F, M)."""
+        """log of the mean frames that a phone takes in mel (1, M, F)."""
         assert self.frame_classifier is not None
-        return float(self.frame_classifier.pace(self.normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)))
+        mask = torch.ones_like(mel[:, :1].transpose(1, 2), dtype=torch.bool)
+        return float(self.frame_classifier.pace(self.normalized(mel.transpose(1, 2)), mask))
 
     def frame_symbols(self, mel: Tensor) -> Tensor | None:
-        """Logits (B, F, S) of the symbol said in each frame of mel (B, F, M); None without a classifier."""
+        """Logits (B, F, S) of the symbol said in each frame of mel (B, M, F); None without a classifier."""
         if self.frame_classifier is None:
             return None
-        return self.frame_classifier(self.normalized(mel), torch.ones_like(mel[..., :1], dtype=torch.bool)).symbols
+        mask = torch.ones_like(mel[:, :1].transpose(1, 2), dtype=torch.bool)
+        return self.frame_classifier(self.normalized(mel.transpose(1, 2)), mask).symbols
 
     def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], text: TextProcessor) -> AlignmentQuality:
         """Planned durations cannot skip; symbols that take no time are not missed."""

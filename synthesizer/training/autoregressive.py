@@ -58,17 +58,17 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
             ]
         count = sum(map(len, batches))
         metrics = {name: value / count for name, value in sums.items()}
-        metrics["health_forced"] = sum(q.score for q in forced) / count
+        metrics["alignment_quality_forced"] = sum(q.score for q in forced) / count
         spoken, mel, picture, stopped, scale = self._speak(model, batches[len(batches) // 2][:N_SPOKEN])
         metrics |= {
-            "health": sum(q.score for q in spoken) / len(spoken),
+            "alignment_quality": sum(q.score for q in spoken) / len(spoken),
             "coverage": sum(q.coverage for q in spoken) / len(spoken),
             "focus": sum(q.focus for q in spoken) / len(spoken),
             "skips": sum(q.skips for q in spoken) / len(spoken),
             "stopped_by_token": stopped,
         }
-        score = metrics["mel"] + metrics["flow" if "flow" in metrics else "linear"] + 1 - metrics["health"]
-        metrics["tempo"] = scale
+        score = metrics["mel"] + metrics["flow" if "flow" in metrics else "linear"] + 1 - metrics["alignment_quality"]
+        metrics["duration_scale"] = scale
         pictures: dict[str, Callable[[], Any]] = {
             "mel": partial(plots.plot_mel, mel),
             "alignment": partial(plots.plot_alignment, picture),
@@ -117,12 +117,13 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
 
 def alignment_warnings(metrics: Mapping[str, float]) -> list[str]:
     """What the numbers say in words, when the attention does not do what it should."""
-    if metrics["health"] >= GOOD:
+    if metrics["alignment_quality"] >= GOOD:
         return []
-    numbers = f"alignment quality {metrics['health']:.2f}, below {GOOD}"
-    if metrics["health_forced"] < GOOD:
+    numbers = f"alignment quality {metrics['alignment_quality']:.2f}, below {GOOD}"
+    forced = metrics["alignment_quality_forced"]
+    if forced < GOOD:
         return [
-            f"the attention does not align yet ({numbers}; with teacher forcing {metrics['health_forced']:.2f}): "
+            f"the attention does not align yet ({numbers}; with teacher forcing {forced:.2f}): "
             "speech will be babble; expected in the first thousands of steps, later preprocess with --alignments, use "
             "phonemes, a higher reduction, or cleaner recordings"
         ]

@@ -215,7 +215,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         }
         score = self._score(metrics)
         # a mean of log durations is too short by half its error's variance: inference multiplies by this
-        metrics["tempo"] = duration_scale(frames)
+        metrics["duration_scale"] = duration_scale(frames)
         metrics["pitch_scale"] = pitch_scale(*map(torch.cat, zip(*pitches, strict=True)))
         return Validation(score=score, metrics=metrics, figures=pictures, audio=self.sample(mel))
 

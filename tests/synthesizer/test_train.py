@@ -175,9 +175,9 @@ def test_fine_tuning_starts_from_given_weights(toy, tmp_path):
 
 
 def test_warnings_say_in_words_what_is_wrong():
-    assert alignment_warnings({"health": 0.8, "health_forced": 0.9}) == []
-    assert "does not align yet" in alignment_warnings({"health": 0.1, "health_forced": 0.1})[0]
-    assert "not yet on its own" in alignment_warnings({"health": 0.1, "health_forced": 0.9})[0]
+    assert alignment_warnings({"alignment_quality": 0.8, "alignment_quality_forced": 0.9}) == []
+    assert "does not align yet" in alignment_warnings({"alignment_quality": 0.1, "alignment_quality_forced": 0.1})[0]
+    assert "not yet on its own" in alignment_warnings({"alignment_quality": 0.1, "alignment_quality_forced": 0.9})[0]
 
 
 def test_what_does_not_fit_is_one_line(toy, tmp_path, capsys):
@@ -207,7 +207,7 @@ def test_settings_that_make_no_sense_are_refused():
             config("tacotron", setting)
 
 
-def test_the_tempo_weighs_speakers_alike():
+def test_the_duration_scale_weighs_speakers_alike():
     slow, fast = torch.tensor([200.0, 100.0]), torch.tensor([50.0, 100.0])
     assert duration_scale({"a": [slow]}) == pytest.approx(2)
     assert duration_scale({"a": [slow, slow, slow], "b": [fast]}) == pytest.approx(1)
