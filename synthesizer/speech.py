@@ -40,6 +40,8 @@ class SpeechOptions:
         for name, (low, high) in {"rate": RATES, "pause": PAUSES, "pitch": PITCHES}.items():
             if not low <= (value := getattr(self, name)) <= high:
                 raise CloningError(f"{name} is {value:g}; it must be {low:g} to {high:g}")
+        if self.attempts < 1:
+            raise CloningError(f"attempts is {self.attempts}; it must be at least 1")
         require_seed(self.seed)
 
     def with_seed(self) -> SpeechOptions:

@@ -18,14 +18,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import encoder.config
+import synthesizer.config
+import vocoder.config
 from evaluation.report import Cell, Report, Table
-from utils.config import CONFIGS, from_dict, read_toml
+from utils.config import from_dict, load_config, read_toml, to_dict
 from utils.errors import CloningError
 from utils.files import user_path, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 4
 LOG_LINES = 3  # of a failed training, in the report
+RUNS = {
+    "encoder": encoder.config.RunConfig,
+    "synthesizer": synthesizer.config.RunConfig,
+    "vocoder": vocoder.config.RunConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -129,9 +137,14 @@ def best_validation(folder: Path) -> dict[str, float]:
 
 def digest(ablation: Ablation, name: str, args: argparse.Namespace) -> str:
     """Eight digits of what a variant's numbers depend on: one whose settings changed is trained anew."""
-    preset = read_toml(CONFIGS / ablation.stage / f"{ablation.config}.toml")
-    whole = [preset, ablation.variants[name], ablation.start_from, args.steps or ablation.steps, str(args.data)]
-    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:8]
+    try:
+        settings = to_dict(load_config(RUNS[ablation.stage], ablation.stage, ablation.config, ablation.variants[name]))
+    except CloningError:  # which the training will say
+        settings = {"config": ablation.config, "variant": ablation.variants[name]}
+    read = [args.data / "manifest.jsonl", *([ROOT / ablation.start_from] if ablation.start_from else [])]
+    files = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path) for path in read]
+    whole = [settings, args.steps or ablation.steps, files]
+    return hashlib.sha256(json.dumps(whole, default=str).encode()).hexdigest()[:8]
 
 
 def folder_name(variant: str) -> str:

@@ -50,7 +50,7 @@ class GenerationSettings:
     mel: MelConfig
     text: TextProcessor
     rate: float = 1.0  # 2 is twice as fast
-    duration_scale: float = 1.0  # by how much what the network makes is shorter than real speech
+    duration_scale: float = 1.0  # durations are multiplied by it, so that speech lasts as real speech does
     pitch_scale: float = 1.0  # how far predicted pitch goes from its median is multiplied by it
     pitch_shift: float = 0.0  # octaves by which predicted pitch is moved
     monotonic: bool = False  # an attention that can go back or skip must not

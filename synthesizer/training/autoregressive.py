@@ -124,7 +124,7 @@ def alignment_warnings(metrics: Mapping[str, float]) -> list[str]:
     if forced < GOOD:
         return [
             f"the attention does not align yet ({numbers}; with teacher forcing {forced:.2f}): "
-            "speech will be babble; expected in the first thousands of steps, later preprocess with --alignments, use "
+            "speech will be babble; expected in the first thousands of steps, later preprocess with alignments, use "
             "phonemes, a higher reduction, or cleaner recordings"
         ]
     return [f"the attention aligns on real speech but not yet on its own ({numbers}): words may be skipped or repeated"]

@@ -71,7 +71,9 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             self.modules["discriminators"] = Discriminators()
         self.replay: SynthesisData | None = None
         if config.data.replay:
-            self.replay = SynthesisData(config.data.replay, config.data, "train", config.training.seed)
+            self.replay = SynthesisData(
+                config.data.replay, config.data, "train", config.training.seed, config.model.emotion.labels
+            )
             self.replay.prompted = prompted
             self._check_replay(self.replay)
         self.stores: dict[int, Store] = {}  # of whole sets on the device, where they fit
@@ -79,7 +81,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         if self.voices is not None and self.voices.encoder != (ours := self.train.header.get("encoder")):
             raise CloningError(
                 f"{config.data.voices}: embeddings of encoder {self.voices.encoder}, {data_dir} has those of {ours}: "
-                "preprocess both with the same --encoder"
+                "preprocess both with the same encoder"
             )
 
     def _check_replay(self, replay: SynthesisData) -> None:
@@ -88,7 +90,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             if (theirs := replay.header.get(name)) != (ours := self.train.header.get(name)):
                 raise CloningError(
                     f"data.replay: {self.run.data.replay} was preprocessed with another {name} ({theirs}, not {ours}): "
-                    "preprocess both with the same settings and --encoder"
+                    "preprocess both with the same settings and encoder"
                 )
 
     def resident(self, device: torch.device) -> bool:
@@ -117,8 +119,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
     def batch(self, step: int) -> ParallelBatch:
         """The whole batch of a step, over all processes."""
         draw = rng(self.run.training.seed, step, 2)
-        part = self._set_of(step)
-        chosen = part.choose(step)
+        part, chosen = self._chosen(step)
         draws = part.draws(chosen, draw, self.run.data.window)
         if self.sharpening():
             draws = replace(draws, channels=None)  # drawn mels are judged by embeddings of the recordings
@@ -130,12 +131,16 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             batch["draw"] = torch.randn(batch["noise"].shape, generator=generator, device=batch["noise"].device)
         return batch
 
-    def _set_of(self, step: int) -> SynthesisData:
-        """The set of which the batch of a step is: every other one is of the replayed set, if there is one."""
-        return self.train if self.replay is None or step % 2 else self.replay
+    def _chosen(self, step: int) -> tuple[SynthesisData, list[Utterance]]:
+        """The utterances of a step, and their set: with a replayed one, every other step is of that."""
+        if self.replay is None:
+            return self.train, self.train.choose(step)
+        part = self.train if step % 2 else self.replay
+        return part, part.choose((step + 1) // 2)
 
     def names(self, step: int) -> list[str]:
-        return [u.id for u in self._set_of(step).choose(step)]
+        """Utterances in the batch of a step."""
+        return [u.id for u in self._chosen(step)[1]]
 
     def _exchange(self, batch: ParallelBatch, draw: np.random.Generator) -> None:
         """Let every other item be spoken by somebody else, who never said it: by the last items' voices, or others'."""

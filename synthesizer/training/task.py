@@ -58,7 +58,7 @@ class SynthesizerTask(Task[BatchT]):
         if NETWORKS[architecture].needs_durations and not self.train.has_durations:
             raise CloningError(
                 f"{data_dir}: holds no durations, which the {architecture} synthesizer learns from: run "
-                "synthesizer_preprocess.py with --alignments, or train --set model.architecture=tacotron"
+                "synthesizer_preprocess.py with --alignments, or set model.architecture to tacotron"
             )
         self.config: dict[str, Any] = described(config.model)
         self.mel = header["mel"]
@@ -67,7 +67,7 @@ class SynthesizerTask(Task[BatchT]):
         if config.model.speaker_size != (found := len(self.train.speaker(self.train.utterances[0]))):
             raise CloningError(
                 f"the set's speaker embeddings have {found} numbers, the model wants {config.model.speaker_size}: "
-                f"--set model.speaker_size={found}"
+                f"set model.speaker_size to {found}"
             )
 
     def renamed(self, config: dict[str, Any]) -> dict[str, Any]:

@@ -8,22 +8,19 @@ import json
 import re
 import subprocess
 from contextlib import redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import evaluate
-from encoder.config import RunConfig as EncoderRun
-from evaluation.commands.ablations import Ablation, best_validation
-from synthesizer.config import RunConfig as SynthesizerRun
+from evaluation.commands.ablations import RUNS, Ablation, best_validation, digest
 from tests.conftest import ROOT
 from tests.support.vocoder_set import make_set
 from utils.config import from_dict, load_config, read_toml
 from utils.errors import CloningError
-from vocoder.config import RunConfig as VocoderRun
 
-RUNS = {"encoder": EncoderRun, "synthesizer": SynthesizerRun, "vocoder": VocoderRun}
 FILES = sorted((ROOT / "configs" / "ablations").glob("*.toml"))
 
 
@@ -57,6 +54,17 @@ def test_variants_that_share_a_folder_are_refused():
             Ablation,
             {"question": "?", "stage": "vocoder", "config": "debug", "steps": 2, "variants": {"a b": [], "A-B": []}},
         )
+
+
+def test_numbers_are_kept_as_long_as_what_they_depend_on(tmp_path):
+    plain = Ablation("?", "vocoder", "debug", 2, {"a": [], "b": ["loss.mel=3.0"]})
+    args = SimpleNamespace(steps=None, data=tmp_path)
+    first = digest(plain, "a", args)
+    assert first == digest(plain, "a", args) != digest(plain, "b", args)
+    assert first != digest(plain, "a", SimpleNamespace(steps=3, data=tmp_path))
+    assert len(digest(replace(plain, config="none"), "a", args)) == 8  # the training says that there is none
+    (tmp_path / "manifest.jsonl").write_text("{}\n", encoding="utf-8")
+    assert digest(plain, "a", args) != first
 
 
 @pytest.mark.parametrize("name", evaluate.SUBCOMMANDS)

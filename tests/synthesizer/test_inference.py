@@ -254,15 +254,17 @@ def test_a_published_checkpoint(data_dir):
         ({"texts": ["..."]}, "nothing that can be spoken"),
         ({"texts": ["word " * MAX_TOKENS]}, "symbols, at most .* make it shorter"),
         ({"rate": 9.0}, "rate is 9; it must be 0.25 to 4"),
+        ({"attempts": 0}, "attempts is 0; it must be at least 1"),
         ({"speaker": np.ones(3, np.float32)}, "shape"),
         ({"speaker": np.zeros(SIZE, np.float32)}, "zero or not finite"),
         ({"speaker": np.full(SIZE, np.nan, np.float32)}, "zero or not finite"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(parallel, voice, change, message):
-    call = {"texts": ["Go."], "speaker": voice, "rate": 1.0, **change}
+    call = {"texts": ["Go."], "speaker": voice, **change}
+    options = {name: call[name] for name in ("rate", "attempts") if name in call}
     with pytest.raises(CloningError, match=message) as error:
-        parallel.synthesize(call["texts"], call["speaker"], SpeechOptions(rate=call["rate"]))
+        parallel.synthesize(call["texts"], call["speaker"], SpeechOptions(**options))
     assert "\n" not in str(error.value)
 
 

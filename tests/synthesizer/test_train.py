@@ -181,7 +181,7 @@ def test_warnings_say_in_words_what_is_wrong():
 
 
 def test_what_does_not_fit_is_one_line(toy, tmp_path, capsys):
-    with pytest.raises(CloningError, match="model.speaker_size=6"):
+    with pytest.raises(CloningError, match="set model.speaker_size to 6"):
         build_task(toy, config("parallel", "model.speaker_size=7"))
     with pytest.raises(CloningError, match="with --alignments"):
         build_task(make_set(tmp_path / "plain", durations=False), config("parallel"))

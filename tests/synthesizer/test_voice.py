@@ -350,7 +350,7 @@ def test_voices_without_texts_are_spoken_with(data, tmp_path, data_dir, capsys):
         data=DataConfig(batch_size=4, min_frames=1, voices=str(tmp_path / "voices")),
         loss=LossConfig(adversarial=1.0),
     )
-    with pytest.raises(CloningError, match="preprocess both with the same --encoder"):
+    with pytest.raises(CloningError, match="preprocess both with the same encoder"):
         ParallelTask(str(data.manifest.root), wrong)
 
 

@@ -33,12 +33,15 @@ class RunLog:
         self.board: Any = None
         self._drawn, self._new = time.monotonic(), False
 
-    def open(self, settings: dict[str, Any], step: int = 0) -> None:
-        """Write `settings.json`; forget what was logged after `step`, which comes again, and what killed runs left."""
+    def open(self, settings: dict[str, Any], step: int = 0) -> list[str]:
+        """Write `settings.json`; forget what was logged after `step`, which comes again, and what killed runs left.
+
+        Returns the names of the settings that the run had otherwise before.
+        """
         for leftover in self.out.glob("*.partial"):
             leftover.unlink(missing_ok=True)
         self._forget_after(step)
-        self._keep_former(settings, step)
+        changed = self._keep_former(settings, step)
         write_text(self.out / "settings.json", json.dumps(settings, indent=1) + "\n")
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -47,12 +50,16 @@ class RunLog:
             self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1 if step else None)
         except ImportError:
             log.info("tensorboard is not installed: curves go to log.jsonl only")
+        return changed
 
-    def _keep_former(self, settings: dict[str, Any], step: int) -> None:
-        """Where a run goes on with other settings: say which, and keep those it had until `step` under another name."""
+    def _keep_former(self, settings: dict[str, Any], step: int) -> list[str]:
+        """Where a run goes on with other settings: say which, and keep those it had until `step` under another name.
+
+        Returns the names of those that differ.
+        """
         path, kept = self.out / "settings.json", self.out / f"settings_until_{step:07d}.json"
         if not step or not path.is_file():
-            return
+            return []
         text = path.read_text(encoding="utf-8", errors="replace")
         with suppress(ValueError):
             before, now = (flat({**found, "environment": {}}) for found in (json.loads(text), settings))
@@ -62,6 +69,8 @@ class RunLog:
                 log.info("settings changed at step %d: %s", step, ", ".join(changes))
                 if not kept.exists():  # what was set since, nothing that lasts was learned with
                     write_text(kept, text)
+            return others
+        return []
 
     def _forget_after(self, step: int) -> None:
         path = self.out / "log.jsonl"

@@ -11,6 +11,7 @@ decides how far the schedules are, it does not). On a GPU no step waits for the 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -113,17 +114,19 @@ class Run:
     def prepare(self) -> None:
         """After `restore`: wrap the networks for the device and several processes, and put data there if it suits."""
         self.learner.prepare()
-        self.resident = self.task.resident(self.device)
+        self.resident = not self._ended() and self.task.resident(self.device)
 
     def loop(self) -> None:
         """Learn, validate and save until the run is over, a signal comes, or patience ends."""
         state, clock, config = self.state, self.clock, self.config
-        if not state.unvalidated and (clock.over(state.step) or self._patience_ended()):
+        if ended := self._ended():
             if self.main:
-                log.info("nothing to do: %s is at its end, step %d", self.out, state.step)
+                log.info("nothing to do: %s ended at step %d: %s", self.out, state.step, ended)
             return
         if self.log is not None:
-            self.log.open({**self.settings, "environment": self.environment}, state.step)
+            changed = self.log.open({**self.settings, "environment": self.environment}, state.step)
+            if any(name == "score" or name.startswith("loss.") for name in changed):
+                state.best = math.inf  # scores of before are of another kind
         clock.start()
         self.learner.average.position = position = self._at_step()
         validation = Duty(clock, config.validate_every, position)
@@ -175,6 +178,14 @@ class Run:
             self._at_step()
             yield to_device(batch, self.device)
             source.progress.fill_(self.clock.progress(self.state.step))
+
+    def _ended(self) -> str:
+        """Why nothing is left to do, and what would change that; "" where something is."""
+        if self.state.unvalidated:
+            return ""
+        if self.clock.over(self.state.step):
+            return "for more, raise training.minutes" if self.config.minutes else "for more, raise training.steps"
+        return "for more, raise training.patience" if self._patience_ended() else ""
 
     def _patience_ended(self) -> bool:
         return 0 < self.config.patience <= self.state.since_best

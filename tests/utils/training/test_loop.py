@@ -167,10 +167,12 @@ def test_settings_that_change_are_told_and_those_before_are_kept(tmp_path, caplo
     caplog.set_level("INFO")
     learn(6, 1.0)
     learn(6, 2.0)  # at its end: nothing is learned with these
-    assert recorded("settings.json") == 1 and "nothing to do" in caplog.text
+    assert recorded("settings.json") == 1 and "ended at step 6: for more, raise training.steps" in caplog.text
     learn(8, 2.0)
     assert recorded("settings.json") == 2 and recorded("settings_until_0000006.json") == 1
     assert "settings changed at step 6: loss.weight 1.0 -> 2.0" in caplog.text
+    best = checkpoint.load_weights(tmp_path / "best.safetensors")
+    assert best.step == 8  # its score is worse than that of step 6, which is of another kind
     learn(10, 2.0)  # longer, else the same
     assert len(list(tmp_path.glob("settings*.json"))) == 2
     before = (tmp_path / "state.pt").read_bytes()
