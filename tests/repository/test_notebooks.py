@@ -56,7 +56,10 @@ def test_it_runs(path, manager):
     assert FOUND in next(cell.source for cell in notebook.cells if cell.cell_type == "code")  # others' would serve
     notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
     client = nbclient.NotebookClient(notebook, km=manager, timeout=3600)
-    client.execute()
+    try:
+        client.execute()
+    finally:
+        client.kc.stop_channels()  # else they complain when they are collected, in another test
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in shown)
     assert not any(output.output_type == "error" for output in shown)
