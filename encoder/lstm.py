@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from encoder.config import EncoderConfig
-from encoder.network import EncoderNetwork
+from encoder.network import EncoderNetwork, normalized_log
 
 NORM_EPSILON = 1e-5  # of the published network; keeps silence from dividing by zero
 STEP_FRAMES = 32  # of `in_steps`
@@ -20,7 +20,11 @@ class LstmEncoder(EncoderNetwork):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         sizes = config.lstm
+        self.scale = sizes.scale
         self.lstm = nn.LSTM(config.mel.n_mels, sizes.hidden, sizes.layers, batch_first=True)
+        for layer in range(sizes.layers):  # cells that keep at first: Jozefowicz et al., ICML 2015, sec. 2.2
+            bias = getattr(self.lstm, f"bias_ih_l{layer}")
+            nn.init.ones_(bias[sizes.hidden : 2 * sizes.hidden])
         self.linear = nn.Linear(sizes.hidden, config.embedding_size)
         self.similarity_weight = nn.Parameter(torch.tensor([10.0]))
         self.similarity_bias = nn.Parameter(torch.tensor([-5.0]))
@@ -30,7 +34,7 @@ class LstmEncoder(EncoderNetwork):
 
         Without `lengths` every row is F frames long. Frames after a row's length change nothing.
         """
-        frames = mel.transpose(1, 2)
+        frames = self._scaled(mel, lengths)
         if lengths is None:
             last = self.lstm(frames)[1][0][-1]
         else:
@@ -41,12 +45,20 @@ class LstmEncoder(EncoderNetwork):
 
     def in_steps(self, mel: Tensor) -> Generator[None, None, Tensor]:
         """As `forward` of full rows: mel (B, M, F) -> embeddings (B, D), in steps of STEP_FRAMES."""
-        first, *others = mel.transpose(1, 2).split(STEP_FRAMES, dim=1)
+        first, *others = self._scaled(mel, None).split(STEP_FRAMES, dim=1)
         state = self.lstm(first)[1]
         for frames in others:
             yield
             state = self.lstm(frames, state)[1]
         return self._project(state[0][-1])
+
+    def _scaled(self, mel: Tensor, lengths: Tensor | None) -> Tensor:
+        """mel (B, M, F) -> what the LSTM hears (B, F, M)"""
+        if self.scale == "log":
+            if lengths is None:
+                lengths = torch.full((mel.size(0),), mel.size(2), device=mel.device)
+            mel = normalized_log(mel, lengths, "level")
+        return mel.transpose(1, 2)
 
     def _project(self, last: Tensor) -> Tensor:
         raw = torch.relu(self.linear(last))

@@ -11,9 +11,10 @@ what it has heard so far, silences included, which becomes the recording's in th
 so that the hiss before the first word does not become loud. Early windows are thus judged and embedded at a volume
 that is off by as many dB as the level so far differs from that in the end: on 12 LibriSpeech clips behind half a
 second of silence up to 2.6 dB, 1 dB in the median. The transformer takes the mean off its log mel, so that a change of
-level reaches it only through the floor of the logarithm (3 dB: a cosine of 0.999 to the embedding at
-the right level); the LSTM hears the level itself (1 dB: 0.998, 3 dB: 0.985). Where the level is known beforehand (the
-same microphone and speaker as before), `gain` fixes it, and stream and recording are equal.
+level reaches it only through the floor of the logarithm (3 dB: a cosine of 0.999 to the embedding at the right level),
+and so does an LSTM on a log scale; the published LSTM hears the level itself (1 dB: 0.998, 3 dB: 0.985). Where the
+level is known beforehand (the same microphone and speaker as before), `gain` fixes it, and stream and recording are
+equal.
 """
 
 from __future__ import annotations

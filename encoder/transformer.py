@@ -12,10 +12,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from encoder.config import EncoderConfig, TransformerConfig
-from encoder.network import EncoderNetwork, completed
+from encoder.network import EncoderNetwork, completed, normalized_log, valid_frames
 from utils.linear import Linear
-
-LOG_FLOOR = 1e-6  # of the power mel; about -60 dB under the speech that the volume normalization leaves
 
 
 class TransformerEncoder(EncoderNetwork):
@@ -133,26 +131,8 @@ def statistics(x: Tensor, weights: Tensor) -> Tensor:
     return torch.cat([mean, variance.clamp(min=1e-5).sqrt()], dim=1)
 
 
-def normalized_log(mel: Tensor, lengths: Tensor, how: str) -> Tensor:
-    """Power mel (B, M, F) -> log mel, its mean over the valid part taken away, 0 where padded."""
-    log = mel.clamp(min=LOG_FLOOR).log()
-    valid = valid_frames(lengths, mel.size(2))[:, None, :]
-    if how == "none":
-        log = log + 8.0  # near the mean of speech at -30 dBFS
-    else:
-        axes = (1, 2) if how == "level" else (2,)
-        cells = lengths[:, None, None] * (mel.size(1) if how == "level" else 1)
-        log = log - (log * valid).sum(dim=axes, keepdim=True) / cells
-    return log * valid * 0.3  # to a deviation of about 1
-
-
 def positions(frames: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Sinusoids (1, F, C) (arXiv 1706.03762, sec. 3.5); small beside the features, as a voice has little order."""
     rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
     angles = torch.arange(frames, device=device)[:, None] * rates
     return 0.1 * torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[None].to(dtype)
-
-
-def valid_frames(lengths: Tensor, frames: int) -> Tensor:
-    """lengths (B,) -> (B, F), true on the first lengths[b] frames"""
-    return torch.arange(frames, device=lengths.device) < lengths[:, None]

@@ -20,6 +20,7 @@ SMALL_TRANSFORMER = TransformerConfig(width=24, blocks=2, heads=3, feedforward=2
 ODD_MEL = MelConfig(n_mels=20)
 CONFIGS = {
     "lstm": EncoderConfig("lstm", 16, lstm=LstmConfig(12, 2)),
+    "lstm, log": EncoderConfig("lstm", 16, lstm=LstmConfig(12, 2, "log")),
     "lstm, 20 channels": EncoderConfig("lstm", 10, ODD_MEL, lstm=LstmConfig(12, 1)),
     "attentive": EncoderConfig("transformer", 16, transformer=SMALL_TRANSFORMER),
     "mean, 20 channels": EncoderConfig(
@@ -74,16 +75,22 @@ def test_training_and_inference_attention_agree():
     torch.testing.assert_close(model.train()(mel, lengths), model.eval()(mel, lengths), atol=1e-5, rtol=0)
 
 
-def test_level_does_not_matter_to_the_transformer():
-    model, _ = make("attentive")
+@pytest.mark.parametrize("name", ["attentive", "lstm, log"])
+def test_level_does_not_matter_on_a_log_scale(name):
+    model, _ = make(name)
     mel = torch.rand(1, 40, 50) + 0.1
     torch.testing.assert_close(model(mel), model(mel * 7), atol=1e-5, rtol=0)
+
+
+def test_level_matters_where_it_is_not_taken_away():
+    mel = torch.rand(1, 40, 50) + 0.1
     other = dataclasses.replace(
         CONFIGS["attentive"], transformer=dataclasses.replace(SMALL_TRANSFORMER, normalize="none")
     )
     torch.manual_seed(0)
     absolute = build_network(other).eval()
-    assert (absolute(mel) - absolute(mel * 7)).abs().max() > 1e-3
+    for model in (absolute, make("lstm")[0]):
+        assert (model(mel) - model(mel * 7)).abs().max() > 1e-3
 
 
 @pytest.mark.slow

@@ -22,11 +22,11 @@ RATE = 16_000
 PIECE = 320  # 20 ms
 
 
-def small(architecture: str, frames: int = 160, overlap: float = 0.5) -> SpeakerEncoder:
+def small(architecture: str, frames: int = 160, overlap: float = 0.5, scale: str = "power") -> SpeakerEncoder:
     torch.manual_seed(0)
     sizes = TransformerConfig(width=16, blocks=1, heads=2, feedforward=16, pooled=8)
     windows = PartialConfig(frames, overlap)
-    config = EncoderConfig(architecture, 12, lstm=LstmConfig(12, 1), transformer=sizes, partials=windows)
+    config = EncoderConfig(architecture, 12, lstm=LstmConfig(12, 1, scale), transformer=sizes, partials=windows)
     return SpeakerEncoder(build_network(config), config)
 
 
@@ -100,9 +100,9 @@ def test_no_piece_costs_more_than_one_step_of_the_network(architecture, speech):
     assert windows > 10
 
 
-@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
-def test_a_pass_in_steps_is_the_pass(architecture):
-    network, mel = small(architecture).network, torch.rand(2, 40, 150)
+@pytest.mark.parametrize(("architecture", "scale"), [("lstm", "power"), ("lstm", "log"), ("transformer", "power")])
+def test_a_pass_in_steps_is_the_pass(architecture, scale):
+    network, mel = small(architecture, scale=scale).network, torch.rand(2, 40, 150)
     found = []
 
     def running():
