@@ -116,14 +116,14 @@ def run(args: argparse.Namespace) -> None:
         work=selection.work_of(args),
     )
     if args.teacher is not None:
-        _teach(args, manifest)
+        _embed_with_teacher(args, manifest)
     print(preprocessing.report(manifest))
 
 
-def _teach(args: argparse.Namespace, manifest: Manifest) -> None:
-    from encoder.teach import teach
+def _embed_with_teacher(args: argparse.Namespace, manifest: Manifest) -> None:
+    from encoder.teach import embed_with_teacher
 
-    teach(manifest, args.teacher, perturbations_of(tuple(args.speeds), tuple(args.formants)), args.device)
+    embed_with_teacher(manifest, args.teacher, perturbations_of(tuple(args.speeds), tuple(args.formants)), args.device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -75,10 +75,9 @@ class MelSpeakerEncoder(nn.Module):
 def run(args: argparse.Namespace) -> int:
     """Train, from the last saved step if there is one."""
     config = load_config(RunConfig, "synthesizer", args.config, training_flags.settings_of(args))
-    embed = None
-    if config.scores_speech:
-        embed = MelSpeakerEncoder(config.loss, read_manifest(args.data, "synthesizer").header.get("encoder"))
-    task = build_task(args.data, config, griffin_lim, embed)
+    manifest = read_manifest(args.data, "synthesizer")
+    embed = MelSpeakerEncoder(config.loss, manifest.header.get("encoder")) if config.scores_speech else None
+    task = build_task(manifest, config, griffin_lim, embed)
     if best := training_flags.train(task, config, args):
         training_flags.say(f"best weights: {best}")
     return 0

@@ -39,9 +39,9 @@ class SpeakerBatch(TypedDict):
 class TrainingBatches:
     """Draws who and what a step holds, crops and augments it."""
 
-    def __init__(self, manifest: Manifest, settings: RunConfig, taught: TeacherEmbeddings | None = None) -> None:
-        self.settings, self.data, self.seed = settings, settings.data, settings.training.seed
-        self.rate, self.mel = settings.model.mel.sample_rate, settings.model.mel
+    def __init__(self, manifest: Manifest, config: RunConfig, teacher: TeacherEmbeddings | None = None) -> None:
+        self.config, self.data, self.seed = config, config.data, config.training.seed
+        self.rate, self.mel = config.model.mel.sample_rate, config.model.mel
         by_speaker: dict[str, list[Utterance]] = defaultdict(list)
         for utterance in manifest.split("train"):
             by_speaker[utterance.speaker].append(utterance)
@@ -56,7 +56,7 @@ class TrainingBatches:
         self.utterances = [u for row in rows for u in row]
         self.cycler = SpeakerCycler(rows, [self._turns(row) for row in rows], self.seed)
         self.noises: int = manifest.header.get("noise", 0)
-        self.perturbations = settings.augment.perturbations
+        self.perturbations = config.augment.perturbations
         self.speeds = list(dict.fromkeys(speed for speed, _ in self.perturbations))  # the first is 1
         self.speed_of = np.array([self.speeds.index(speed) for speed, _ in self.perturbations])
         arrays = Arrays(manifest.root)
@@ -66,8 +66,8 @@ class TrainingBatches:
         self.recordings: Recordings = OnDisk(arrays, [*self.utterances, *sounds], self.speeds)
         self.rooms = _rooms(arrays, manifest.header.get("rooms", 0))
         self.targets: Tensor | None = None
-        if settings.loss.distill_weight and taught is not None:
-            self.targets = self._targets(rows, taught)
+        if config.loss.distill_weight and teacher is not None:
+            self.targets = self._targets(rows, teacher)
         self.device = torch.device("cpu")
 
     def move(self, device: torch.device) -> None:
@@ -102,7 +102,7 @@ class TrainingBatches:
         voice = np.repeat(self._voices(len(who), draws), self.data.utterances)
         numbers = utterances.ravel()
         wav = self.recordings.crops(numbers, draws.random(len(numbers)), self.speed_of[voice], samples)
-        config = self.settings.augment
+        config = self.config.augment
         noises = torch.Generator(self.device).manual_seed(int(draws.integers(2**62)))
         if config.any:
             sounds = Sounds(
@@ -140,7 +140,7 @@ class TrainingBatches:
         if len(self.perturbations) == 1:
             return np.zeros(speakers, np.int64)
         other = draws.integers(1, len(self.perturbations), speakers)
-        return np.where(draws.random(speakers) < self.settings.augment.speed, other, 0)
+        return np.where(draws.random(speakers) < self.config.augment.speed, other, 0)
 
     def _others(self, rows: int, samples: int, random: np.random.Generator) -> Tensor:
         return self._recorded(random.integers(len(self.utterances), size=rows), samples, random)
@@ -156,7 +156,7 @@ class TrainingBatches:
 
         The teacher's mean of whom it heard, so that the margin means something from the first step on; else at random.
         """
-        size = self.settings.model.embedding_size
+        size = self.config.model.embedding_size
         found = torch.randn(len(self.perturbations) * len(self.speakers), size)  # from the run's seed, which is set
         if self.targets is not None:
             speaker = torch.repeat_interleave(torch.from_numpy(self.cycler.counts))
@@ -169,21 +169,21 @@ class TrainingBatches:
     # -- the teacher ---------------------------------------------------------------------------------------------------
 
     @property
-    def taught_share(self) -> float:
+    def target_share(self) -> float:
         """The share of rows with a target that is expected."""
         others = self.perturbations[1:]
-        untaught = sum(voice not in self.heard for voice in others) / max(len(others), 1)
-        return 1 - self.settings.augment.speed * untaught
+        unheard = sum(voice not in self.heard for voice in others) / max(len(others), 1)
+        return 1 - self.config.augment.speed * unheard
 
-    def _targets(self, rows: list[list[Utterance]], taught: TeacherEmbeddings) -> Tensor:
+    def _targets(self, rows: list[list[Utterance]], teacher: TeacherEmbeddings) -> Tensor:
         """Of each utterance in each voice (V, U, D): between the teacher's word on it and its mean of the person."""
-        self.heard = set(taught.embeddings)
-        loss, row_of = self.settings.loss, {id: row for row, id in enumerate(taught.ids)}
+        self.heard = set(teacher.embeddings)
+        loss, row_of = self.config.loss, {id: row for row, id in enumerate(teacher.ids)}
         order = np.array([row_of[u.id] for u in self.utterances])
         speaker = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-        whole = {v: taught.embeddings[v][order].astype(np.float32) for v in self.perturbations if v in self.heard}
+        whole = {v: teacher.embeddings[v][order].astype(np.float32) for v in self.perturbations if v in self.heard}
         persons = {v: unit(_sums(found, speaker, len(rows))) for v, found in whole.items()}
-        size = taught.embeddings[OWN].shape[1]
+        size = teacher.embeddings[OWN].shape[1]
         self.center = persons[OWN].mean(axis=0) if loss.center else np.zeros(size, np.float32)
         targets = torch.zeros(len(self.perturbations), len(order), size, dtype=torch.float16)
         for index, voice in enumerate(self.perturbations):
@@ -212,21 +212,21 @@ class ValidationCrops:
 
 
 def validation_crops(
-    manifest: Manifest, settings: RunConfig, seconds: float, taught: TeacherEmbeddings | None = None
+    manifest: Manifest, config: RunConfig, seconds: float, teacher: TeacherEmbeddings | None = None
 ) -> ValidationCrops:
     """The same crops in every run (no seed of the run enters). CloningError where fewer than two speakers are held out.
 
     Speakers with one utterance give two crops of it; those with more, one of each.
     """
-    data = settings.data
+    data = config.data
     by_speaker: dict[str, list[Utterance]] = defaultdict(list)
     for utterance in manifest.split("validation"):
         by_speaker[utterance.speaker].append(utterance)
     # Speakers with several utterances first: two crops of one recording are too easy to tell
     names = sorted(by_speaker, key=lambda name: (len(by_speaker[name]) < 2, name))[: data.validation_speakers]
     require_speakers(manifest, len(names), "held-out")
-    arrays, samples = Arrays(manifest.root), int(seconds * settings.model.mel.sample_rate)
-    heard = {} if taught is None else dict(zip(taught.ids, taught.embeddings[OWN], strict=True))
+    arrays, samples = Arrays(manifest.root), int(seconds * config.model.mel.sample_rate)
+    heard = {} if teacher is None else dict(zip(teacher.ids, teacher.embeddings[OWN], strict=True))
     rows, lengths, labels, recordings, targets = [], [], [], [], []
     for label, name in enumerate(names):
         utterances = spread(sorted(by_speaker[name], key=lambda u: u.id), data.validation_utterances)

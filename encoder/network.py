@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 
-import torch
 from torch import Tensor, nn
+
+from utils.masks import length_mask
 
 LOG_FLOOR = 1e-6  # of the power mel; about -60 dB under the speech that the volume normalization leaves
 
@@ -45,7 +46,7 @@ def completed(steps: Generator[None, None, Tensor]) -> Tensor:
 def normalized_log(mel: Tensor, lengths: Tensor, how: str) -> Tensor:
     """Power mel (B, M, F) -> log mel, its mean over the valid part taken away, 0 where padded."""
     log = mel.clamp(min=LOG_FLOOR).log()
-    valid = valid_frames(lengths, mel.size(2))[:, None, :]
+    valid = length_mask(lengths, mel.size(2))[:, None, :]
     if how == "none":
         log = log + 8.0  # near the mean of speech at -30 dBFS
     else:
@@ -53,8 +54,3 @@ def normalized_log(mel: Tensor, lengths: Tensor, how: str) -> Tensor:
         cells = lengths[:, None, None] * (mel.size(1) if how == "level" else 1)
         log = log - (log * valid).sum(dim=axes, keepdim=True) / cells
     return log * valid * 0.3  # to a deviation of about 1
-
-
-def valid_frames(lengths: Tensor, frames: int) -> Tensor:
-    """lengths (B,) -> (B, F), true on the first lengths[b] frames"""
-    return torch.arange(frames, device=lengths.device) < lengths[:, None]

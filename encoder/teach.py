@@ -33,10 +33,10 @@ class TeacherEmbeddings(NamedTuple):
 
     ids: list[str]
     embeddings: dict[Perturbation, np.ndarray]
-    teacher: str  # fingerprint
+    fingerprint: str  # of the teacher
 
 
-def teach(manifest: Manifest, teacher: Path, voices: list[Perturbation], device: str = "cpu") -> Path:
+def embed_with_teacher(manifest: Manifest, teacher: Path, voices: list[Perturbation], device: str = "cpu") -> Path:
     """Write `TEACHER_FILE` beside the shards of `manifest`; what it already holds of this teacher is kept.
 
     Raises CloningError when the teacher cannot be loaded, or wants another sample rate or level than the set's.
@@ -44,7 +44,7 @@ def teach(manifest: Manifest, teacher: Path, voices: list[Perturbation], device:
     encoder = SpeakerEncoder.load(teacher, device)
     check_set(manifest, encoder.config, "choose another teacher")
     before = read_teacher_embeddings(manifest.root)
-    if before is not None and before.teacher != encoder.fingerprint:
+    if before is not None and before.fingerprint != encoder.fingerprint:
         before = None
     held = before.embeddings if before is not None else {}
     rows = {id: row for row, id in enumerate(before.ids)} if before is not None else {}

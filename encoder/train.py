@@ -46,23 +46,25 @@ class EncoderTask(Task[SpeakerBatch]):
     kind = KIND
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
-        taught = read_teacher_embeddings(manifest.root) if config.loss.distill_weight else None
-        _require_teacher(manifest, config, taught)
-        self.run, self.loss = config, config.loss
-        self.batches = TrainingBatches(manifest, config, taught)
-        self.crops = [validation_crops(manifest, config, s, taught) for s in config.data.validation_seconds]
+        teacher = read_teacher_embeddings(manifest.root) if config.loss.distill_weight else None
+        _require_teacher(manifest, config, teacher)
+        self.config, self.loss = config, config.loss
+        self.batches = TrainingBatches(manifest, config, teacher)
+        self.crops = [validation_crops(manifest, config, s, teacher) for s in config.data.validation_seconds]
         torch.manual_seed(config.training.seed)
         network = build_network(config.model)
         if self.loss.aam_weight:
             network.register_parameter(PROTOTYPES, nn.Parameter(self.batches.prototypes()))
         self.modules = {"encoder": network}
-        self.config, self.mel = to_dict(config.model), to_dict(config.model.mel)
+        self.model_config, self.mel = to_dict(config.model), to_dict(config.model.mel)
         self.extra: dict[str, Any] = {
             "loss": to_dict(config.loss),
             "speakers": len(self.batches.speakers),
             "training_only": [PROTOTYPES],
-            "teacher": None if taught is None else {"fingerprint": taught.teacher, "voices": list(taught.embeddings)},
+            "teacher": None,
         }
+        if teacher is not None:
+            self.extra["teacher"] = {"fingerprint": teacher.fingerprint, "voices": list(teacher.embeddings)}
 
     def __getstate__(self) -> dict[str, Any]:
         # Loader processes only make batches: weights and validation crops stay at home
@@ -85,7 +87,7 @@ class EncoderTask(Task[SpeakerBatch]):
 
     def losses(self, modules: Mapping[str, nn.Module], batch: SpeakerBatch, phase: str, step: int) -> dict[str, Tensor]:
         """Weighted losses; `_eer` of the batch, where GE2E is on, is only logged."""
-        data = self.run.data
+        data = self.config.data
         if data.batch_size % world_size():
             raise CloningError(
                 f"a batch of {data.speakers} x {data.utterances} cannot be shared by {world_size()} processes: "
@@ -97,14 +99,14 @@ class EncoderTask(Task[SpeakerBatch]):
             return self._weigh(getattr(network, "module", network), embeddings, batch)
 
     def _weigh(self, network: Any, embeddings: Tensor, batch: SpeakerBatch) -> dict[str, Tensor]:
-        data, loss = self.run.data, self.loss
+        data, loss = self.config.data, self.loss
         weight, bias = slow(network.similarity_weight), slow(network.similarity_bias)
         values: dict[str, Tensor] = {}
         if loss.distill_weight:
             target = batch["target"]
             distance = (1 - (embeddings * target).sum(dim=1)) * target.any(dim=1)  # some speeds: no target
             # Divided by the share that is expected, not found: so that processes agree
-            share = max(self.batches.taught_share, 1e-3)
+            share = max(self.batches.target_share, 1e-3)
             values["distill"] = loss.distill_weight * distance.mean() / share
         if loss.ge2e_weight:
             every = gather_rows(embeddings).unflatten(0, (data.speakers, data.utterances))
@@ -123,19 +125,19 @@ class EncoderTask(Task[SpeakerBatch]):
 
     def _margin(self, progress: float) -> float:
         loss = self.loss
-        if loss.aam_final_margin and progress >= 1 - self.run.data.final_share:
+        if loss.aam_final_margin and progress >= 1 - self.config.data.final_share:
             return loss.aam_final_margin
         return loss.aam_margin * (min(1.0, progress / loss.aam_rise) if loss.aam_rise else 1.0)
 
     def _inputs(self, batch: SpeakerBatch) -> Tensor:
         """Mel (B, M, F) of the rows in their voices, with its masked regions."""
-        config, moves = self.run.model.mel, None
+        config, moves = self.config.model.mel, None
         if any(formants != 1 for _, formants in self.batches.perturbations):
             device = batch["wav"].device
             own = [formant_shift(formants, config, device) for _, formants in self.batches.perturbations]
             moves = torch.stack(own)[batch["voice"]]
         mel = perturbed_mel(batch["wav"], config, moves)
-        return blank_out(mel, batch["mask"]) if self.run.augment.mask else mel
+        return blank_out(mel, batch["mask"]) if self.config.augment.mask else mel
 
     # -- validation ----------------------------------------------------------------------------------------------------
 
@@ -172,7 +174,7 @@ class EncoderTask(Task[SpeakerBatch]):
 
     def _embed(self, network: nn.Module, crops: ValidationCrops) -> np.ndarray:
         device = next(network.parameters()).device
-        config = self.run.model.mel
+        config = self.config.model.mel
         rows = []
         for start in range(0, len(crops.wav), 64):
             wav = torch.from_numpy(crops.wav[start : start + 64]).to(device)
@@ -214,27 +216,27 @@ def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
     return torch.where(band[:, :, None] | stretch[:, None, :], level, mel)
 
 
-def _require_teacher(manifest: Manifest, config: RunConfig, taught: TeacherEmbeddings | None) -> None:
+def _require_teacher(manifest: Manifest, config: RunConfig, teacher: TeacherEmbeddings | None) -> None:
     augment, loss = config.augment, config.loss
-    untaught = [voice for voice in augment.perturbations if taught is None or voice not in taught.embeddings]
-    if augment.speed and untaught and not loss.ge2e_weight + loss.aam_weight:
+    unheard = [voice for voice in augment.perturbations if teacher is None or voice not in teacher.embeddings]
+    if augment.speed and unheard and not loss.ge2e_weight + loss.aam_weight:
         raise CloningError(
-            f"augment.speed makes new voices, but nothing learns from that of {perturbation_name(untaught[0])}: "
+            f"augment.speed makes new voices, but nothing learns from that of {perturbation_name(unheard[0])}: "
             "run encoder_preprocess.py with --speeds and --formants, or set it to 0"
         )
     if not loss.distill_weight:
         return
-    if taught is None:
+    if teacher is None:
         raise CloningError(
             f"{manifest.root}: no teacher's embeddings in this set, loss.distill_weight is "
             f"{config.loss.distill_weight:g}: run encoder_preprocess.py with --teacher, or set the weight to 0"
         )
-    if missing := {u.id for u in manifest.utterances} - set(taught.ids):
+    if missing := {u.id for u in manifest.utterances} - set(teacher.ids):
         raise CloningError(
             f"{manifest.root}: the teacher has not heard {len(missing)} utterances, such as {min(missing)}: "
             "run encoder_preprocess.py with --teacher again"
         )
-    size = taught.embeddings[OWN].shape[1]
+    size = teacher.embeddings[OWN].shape[1]
     if size != config.model.embedding_size:
         raise CloningError(
             f"the teacher's embeddings have {size} dimensions, the model's "

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from encoder.config import EncoderConfig, TransformerConfig
-from encoder.network import EncoderNetwork, completed, normalized_log, valid_frames
+from encoder.network import EncoderNetwork, completed, normalized_log
 from utils.linear import Linear
+from utils.masks import length_mask
 
 
 class TransformerEncoder(EncoderNetwork):
@@ -54,8 +55,8 @@ class TransformerEncoder(EncoderNetwork):
         for convolution in self.stem:
             x = F.gelu(convolution(x))
             lengths = (lengths + 1) // 2  # an odd kernel, padded by half, with stride 2
-            x = x * valid_frames(lengths, x.size(2))[:, None, :]
-        valid = valid_frames(lengths, x.size(2))
+            x = x * length_mask(lengths, x.size(2))[:, None, :]
+        valid = length_mask(lengths, x.size(2))
         x = x.transpose(1, 2)
         x = self.dropout(x + positions(x.size(1), x.size(2), x.device, x.dtype))
         outputs = []

@@ -7,6 +7,7 @@ from synthesizer.training.parallel import ParallelTask
 from synthesizer.training.tacotron import TacotronTask
 from synthesizer.training.task import Embed, SynthesizerTask, Vocode
 from synthesizer.training.transformer import TransformerTask
+from utils.data.manifest import Manifest
 
 TASKS: dict[str, type[SynthesizerTask]] = {
     "parallel": ParallelTask,
@@ -16,11 +17,11 @@ TASKS: dict[str, type[SynthesizerTask]] = {
 
 
 def build_task(
-    data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
+    manifest: Manifest, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
 ) -> SynthesizerTask:
-    """The task for `config.model.architecture`.
+    """The task for `config.model.architecture`, on a set that synthesizer_preprocess.py wrote.
 
     `vocode` makes the audio samples in the logs; `embed` finds the speaker embedding of a mel, for the parallel
     synthesizer's `loss.speaker`. Raises CloningError when the set does not suit the model.
     """
-    return TASKS[config.model.architecture](data_dir, config, vocode, embed)
+    return TASKS[config.model.architecture](manifest, config, vocode, embed)

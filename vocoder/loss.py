@@ -1,4 +1,4 @@
-"""What a vocoder's waveform is compared by: spectra at several resolutions, the mel, and discriminators."""
+"""What a vocoder's waveform is compared by beside discriminators: spectra at several resolutions, and the mel."""
 
 from __future__ import annotations
 
@@ -43,25 +43,3 @@ def stft_loss(output: Tensor, target: Tensor, resolutions: Sequence[int], preemp
 def mel_loss(output: Tensor, target: Tensor, config: MelConfig) -> Tensor:
     """L1 of the mels, in the mel's own units: output, target (B, T) -> ()"""
     return F.l1_loss(mel_spectrogram(output.float(), config), mel_spectrogram(target.float(), config))
-
-
-def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], objective: str) -> Tensor:
-    """What the discriminators minimize, given their scores of real and of made audio (any shapes), averaged."""
-    if objective == "hinge":
-        terms = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]
-    else:
-        terms = [(1 - r).square().mean() + f.square().mean() for r, f in zip(real, fake, strict=True)]
-    return torch.stack(terms).mean()
-
-
-def adversarial_loss(fake: Sequence[Tensor], objective: str) -> Tensor:
-    """What the generator minimizes, given the discriminators' scores of its audio, averaged."""
-    if objective == "hinge":  # as Vocos has it: bounded below by 0, so that a deceived discriminator gives no gradient
-        return torch.stack([F.relu(1 - f).mean() for f in fake]).mean()
-    return torch.stack([(1 - f).square().mean() for f in fake]).mean()
-
-
-def feature_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:
-    """L1 between the discriminators' inner features of real and of made audio, averaged (arXiv 2010.05646, eq. 4)."""
-    terms = [F.l1_loss(f, r.detach()) for rs, fs in zip(real, fake, strict=True) for r, f in zip(rs, fs, strict=True)]
-    return torch.stack(terms).mean()

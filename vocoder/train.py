@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils.adversarial import DiscriminatorOutput, adversarial_loss, discriminator_loss, feature_loss
 from utils.audio.mel import MelConfig, preemphasis
 from utils.config import to_dict
 from utils.data.manifest import Manifest
@@ -16,17 +17,14 @@ from utils.training.sampling import rng
 from utils.training.task import Task, Validation
 from vocoder.config import RunConfig
 from vocoder.data import CropBatch, Crops, check_set, crop_mel, edge_frames, held_out
-from vocoder.loss import adversarial_loss, discriminator_loss, feature_loss, mel_loss, stft_loss
+from vocoder.loss import mel_loss, stft_loss
 from vocoder.model import build_network, generated
-from vocoder.models.discriminators import DiscriminatorOutput, Discriminators
+from vocoder.models.discriminators import Discriminators
 from vocoder.models.source import Sourced
 from vocoder.wavernn.generate import Generation, generate
 from vocoder.wavernn.network import WaveRNN, mixture_loss, start_ordered
 from vocoder.wavernn.pruning import Pruner
 from vocoder.wavernn.quantize import encode_mu_law, label_to_float
-
-# Scores of an adversarial run from before its discriminators join rank behind all later ones.
-BEFORE_ADVERSARIAL = 100.0
 
 
 def build_task(manifest: Manifest, config: RunConfig) -> VocoderTask:
@@ -43,8 +41,8 @@ class VocoderTask(Task[CropBatch]):
     margin: int  # frames of waveform around a crop
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
-        self.run, self.mel_config = config, config.model.mel
-        self.config, self.mel = to_dict(config.model), to_dict(config.model.mel)
+        self.config, self.mel_config = config, config.model.mel
+        self.model_config, self.mel = to_dict(config.model), to_dict(config.model.mel)
         self.crops = Crops(
             manifest, self.mel_config, config.data, self.margin_of(config), config.training.seed, config.model.sourced
         )
@@ -86,24 +84,24 @@ class WaveformTask(VocoderTask):
     def batch(self, step: int) -> CropBatch:
         """The crops of a step."""
         batch = super().batch(step)
-        if self.run.model.sourced:
-            start = rng(self.run.training.seed, step, 1).integers(2**31, size=len(batch["wav"]))
+        if self.config.model.sourced:
+            start = rng(self.config.training.seed, step, 1).integers(2**31, size=len(batch["wav"]))
             batch["start"] = torch.from_numpy(start).to(batch["wav"].device, non_blocking=True)
         return batch
 
-    def adversarial(self, step: float) -> bool:
-        """Whether the discriminators take part in a step (with a budget of time: at this place of it)."""
-        start = self.run.discriminator.start
-        reached = self.position if self.run.training.minutes else step
-        return start is not None and reached > start
+    @property
+    def adversarial(self) -> bool:
+        """Whether the discriminators take part at this place of the training."""
+        start = self.config.discriminator.start
+        return start is not None and self.position > start
 
     def phases(self, step: int) -> list[str]:
         """The modules whose losses a step minimizes, in this order."""
-        return ["discriminator", "generator"] if self.adversarial(step) else ["generator"]
+        return ["discriminator", "generator"] if self.adversarial else ["generator"]
 
     def losses(self, modules: Mapping[str, nn.Module], batch: CropBatch, phase: str, step: int) -> dict[str, Tensor]:
         """The weighted losses of a phase, () each."""
-        weights, objective = self.run.loss, self.run.discriminator.objective
+        weights, objective = self.config.loss, self.config.discriminator.objective
         mel, target = inputs_and_target(batch, self.mel_config)
         with torch.no_grad() if phase == "discriminator" else nullcontext():
             output = generated(modules["generator"], mel, batch.get("start"))
@@ -120,7 +118,7 @@ class WaveformTask(VocoderTask):
             losses["stft"] = weights.stft * stft_loss(made, target, weights.resolutions, weights.stft_preemphasis)
         if weights.mel:
             losses["mel"] = weights.mel * mel_loss(made, target, self.mel_config)
-        if self.adversarial(step):
+        if self.adversarial:
             of_real, of_made = discriminate(modules["discriminator"], target, made)
             losses["adversarial"] = weights.adversarial * adversarial_loss(of_made.scores, objective)
             losses["feature_matching"] = weights.feature_matching * feature_loss(of_real.features, of_made.features)
@@ -134,15 +132,14 @@ class WaveformTask(VocoderTask):
         for i, item in enumerate(self.held_out):
             mel, target = item.tensors(self.mel_config, device)
             made = generated(modules["generator"], mel).wav.float()
-            spectra += float(stft_loss(made, target, self.run.loss.resolutions, self.run.loss.stft_preemphasis))
+            spectra += float(stft_loss(made, target, self.config.loss.resolutions, self.config.loss.stft_preemphasis))
             mels += to_db * float(mel_loss(made, target, self.mel_config))
             if i < 2:
                 audio[f"held_out_{i}"] = (made[0].clamp(-1, 1).cpu().numpy(), self.mel_config.sample_rate)
         spectra, mels = spectra / len(self.held_out), mels / len(self.held_out)
-        score = spectra + 0.1 * mels
-        if self.run.discriminator.start is not None and not self.adversarial(self.position):
-            score += BEFORE_ADVERSARIAL
-        return Validation(score, {"stft_distance": spectra, "mel_distance_db": mels}, audio=audio)
+        waits = self.config.discriminator.start is not None and not self.adversarial
+        metrics = {"stft_distance": spectra, "mel_distance_db": mels}
+        return Validation(spectra + 0.1 * mels, metrics, audio=audio, eligible=not waits)
 
 
 class WaveRNNTask(VocoderTask):
@@ -165,8 +162,8 @@ class WaveRNNTask(VocoderTask):
         wav = batch["wav"]
         mel = batch["mel"] if "mel" in batch else crop_mel(wav, self.mel_config)
         hop = self.mel_config.hop_length
-        start = self.margin_of(self.run) * hop
-        length = self.run.data.crop_frames * hop
+        start = self.margin_of(self.config) * hop
+        length = self.config.data.crop_frames * hop
         if self.pruner is None:
             return {"nll": self._likelihood(modules["generator"], wav, mel[:, :, :-1], start, length)}
         self.pruner.read(self.modules["generator"])
@@ -176,15 +173,14 @@ class WaveRNNTask(VocoderTask):
     def constrain(self, weights: Mapping[str, Tensor], step: int) -> None:
         """Prune `weights` in place, as the schedule has it."""
         if self.pruner is not None:
-            timed = self.run.training.minutes > 0  # then steps are shares of the time, and some are passed over
-            self.pruner.constrain(weights, self.run.pruning.reached(self.position) if timed else step)
+            self.pruner.constrain(weights, self.config.pruning.reached(self.position))
 
     def _likelihood(self, model: nn.Module, wav: Tensor, mel: Tensor, start: int, length: int) -> Tensor:
         """Negative log likelihood a sample; `mel` begins `pad` frames before sample `start` of `wav`.
 
         The published models learn sample i + 1 from the conditioning of sample i; kept, so that weights exchange.
         """
-        sizes = self.run.model.wavernn
+        sizes = self.config.model.wavernn
         levels = 2 ** (sizes.bits if sizes.mode == "raw" else 16)
         emphasized = preemphasis(wav, sizes.preemphasis).clamp(-1, 1)[:, start : start + length + 1]
         if sizes.mode == "mol":
@@ -196,7 +192,7 @@ class WaveRNNTask(VocoderTask):
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
         """score = negative log likelihood on held-out speakers, in nats a sample"""
-        model, sizes = modules["generator"], self.run.model.wavernn
+        model, sizes = modules["generator"], self.config.model.wavernn
         assert isinstance(model, WaveRNN)
         device, hop = next(model.parameters()).device, self.mel_config.hop_length
         total = 0.0
@@ -206,7 +202,7 @@ class WaveRNNTask(VocoderTask):
             total += float(self._likelihood(model, target, mel[:, :, :-1], sizes.pad * hop, length))
         sample = self.held_out[0].tensors(self.mel_config, device)[0][0, :, :80]
         how = Generation(folded=sample.size(1) * hop > Generation.target)
-        audio = generate(model, sample, seed=self.run.training.seed, how=how).clip(-1, 1)
+        audio = generate(model, sample, seed=self.config.training.seed, how=how).clip(-1, 1)
         return Validation(total / len(self.held_out), audio={"held_out_0": (audio, self.mel_config.sample_rate)})
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from evaluation.cache import AudioCache, Cache
-from evaluation.judges.expression import SHOWN, Classifier, Take, describe, higher_and_louder, relative
+from evaluation.judges.expression import SHOWN, ActedUtterance, Classifier, describe, higher_and_louder, relative
 from evaluation.lists.sentences import Item, load_plan
 from evaluation.measure import Panel, digest
 from evaluation.metrics.scores import bootstrap
@@ -49,7 +49,7 @@ class System:
 
     name: str
     cloner: VoiceCloner
-    takes: list[Take] = field(default_factory=list)
+    takes: list[ActedUtterance] = field(default_factory=list)
     audio: dict[tuple[str, str, str], Waveform] = field(default_factory=dict)
     similarity: dict[str, list[float]] = field(default_factory=dict)  # by emotion
     good: list[float] = field(default_factory=list)
@@ -114,14 +114,14 @@ def chosen(items: list[Item], quick: bool, limit: int | None) -> tuple[dict[str,
     return dict(list(voices.items())[:n_voices]), texts[:n_texts]
 
 
-def real_takes(corpus: Path | None, cache: Cache, report: Report) -> dict[str, list[Take]]:
+def real_takes(corpus: Path | None, cache: Cache, report: Report) -> dict[str, list[ActedUtterance]]:
     """Acted speech below `corpus` with numbers relative to each actor and sentence: "train" and "test" actors."""
     clips = [c for c in scan(corpus, follow_links=True).clips if c.corpus in ACTED and c.emotion] if corpus else []
     if not clips:
         report.missing.append(("classifier", "no acted corpus (RAVDESS, CREMA-D, ESD, ...) below --corpus"))
         return {}
     splits = splitter({clip.speaker for clip in clips}, 0.0, 0, read_set_aside(SET_ASIDE))
-    takes: dict[str, list[Take]] = {"train": [], "test": []}
+    takes: dict[str, list[ActedUtterance]] = {"train": [], "test": []}
     for clip in tqdm(clips, desc="actors", disable=None):
         numbers = cache.get(f"describe/{clip.id}") or cache.put(f"describe/{clip.id}", describe(read(clip.path)))
         takes["test" if splits[clip.speaker] == "test" else "train"].append(_take(clip, numbers))
@@ -130,8 +130,8 @@ def real_takes(corpus: Path | None, cache: Cache, report: Report) -> dict[str, l
     return {part: relative(found, EMOTIONS) for part, found in takes.items()} | {"raw": takes["train"] + takes["test"]}
 
 
-def _take(clip: Clip, numbers: dict[str, float]) -> Take:
-    return Take(clip.speaker, clip.text or "", clip.emotion or "", numbers)
+def _take(clip: Clip, numbers: dict[str, float]) -> ActedUtterance:
+    return ActedUtterance(clip.speaker, clip.text or "", clip.emotion or "", numbers)
 
 
 def say(
@@ -158,7 +158,7 @@ def say(
         numbers = cache.get(key) or cache.put(key, describe(audio))
         label = emotion or "plain"
         system.good.append(good)
-        system.takes.append(Take(voice, text, label, numbers))
+        system.takes.append(ActedUtterance(voice, text, label, numbers))
         system.audio[voice, text, label] = audio
         for likeness in panel.present[:1]:
             numbers = likeness.compare(audio, voice)
@@ -167,7 +167,11 @@ def say(
 
 
 def tables(
-    report: Report, systems: list[System], plain: System, real: dict[str, list[Take]], classifier: Classifier | None
+    report: Report,
+    systems: list[System],
+    plain: System,
+    real: dict[str, list[ActedUtterance]],
+    classifier: Classifier | None,
 ) -> None:
     """Numbers by emotion, the classifier's verdict, likeness and alignment, and whether the bars are met."""
     shown = Table(

@@ -31,7 +31,7 @@ Key = tuple[str, str]  # voice, sentence
 
 
 @dataclass(frozen=True)
-class Take:
+class ActedUtterance:
     """One emotion of one sentence in one voice."""
 
     voice: str
@@ -78,12 +78,12 @@ def describe(waveform: Waveform) -> dict[str, float]:
     return numbers
 
 
-def relative(takes: Sequence[Take], emotions: Sequence[str], to: str | None = None) -> list[Take]:
+def relative(takes: Sequence[ActedUtterance], emotions: Sequence[str], to: str | None = None) -> list[ActedUtterance]:
     """Numbers less those of the same voice and sentence: the average of all `emotions`, or the emotion `to`.
 
     What lacks one of them in that voice and sentence is left out.
     """
-    groups: dict[Key, dict[str, list[Take]]] = {}
+    groups: dict[Key, dict[str, list[ActedUtterance]]] = {}
     for take in takes:
         groups.setdefault((take.voice, take.sentence), {}).setdefault(take.emotion, []).append(take)
     found = []
@@ -95,7 +95,7 @@ def relative(takes: Sequence[Take], emotions: Sequence[str], to: str | None = No
         for emotion in emotions:
             for take in group[emotion]:
                 numbers = {name: value - center[name] for name, value in take.numbers.items()}
-                found.append(Take(take.voice, take.sentence, emotion, numbers))
+                found.append(ActedUtterance(take.voice, take.sentence, emotion, numbers))
     return found
 
 
@@ -110,12 +110,12 @@ class Classifier:
         self.emotions = tuple(emotions)
         self.model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced"))
 
-    def learn(self, takes: Sequence[Take]) -> Classifier:
+    def learn(self, takes: Sequence[ActedUtterance]) -> Classifier:
         """Fit to takes with numbers relative to voice and sentence (`relative`); returns itself."""
         self.model.fit(_matrix(takes), [take.emotion for take in takes])
         return self
 
-    def confusion(self, takes: Sequence[Take]) -> np.ndarray:
+    def confusion(self, takes: Sequence[ActedUtterance]) -> np.ndarray:
         """Confusion matrix: emotions (rows), predictions (columns): (L, L) counts."""
         predicted = self.model.predict(_matrix(takes))
         counts = np.zeros((len(self.emotions), len(self.emotions)), dtype=int)
@@ -124,7 +124,7 @@ class Classifier:
         return counts
 
 
-def higher_and_louder(takes: Sequence[Take], one: str = "angry", other: str = "sad") -> dict[str, bool]:
+def higher_and_louder(takes: Sequence[ActedUtterance], one: str = "angry", other: str = "sad") -> dict[str, bool]:
     """For each sentence, whether `one` is both higher and louder than `other` on the average of the voices."""
     found: dict[str, bool] = {}
     for sentence in dict.fromkeys(take.sentence for take in takes):
@@ -136,7 +136,7 @@ def higher_and_louder(takes: Sequence[Take], one: str = "angry", other: str = "s
     return found
 
 
-def _matrix(takes: Sequence[Take]) -> np.ndarray:
+def _matrix(takes: Sequence[ActedUtterance]) -> np.ndarray:
     return np.array([list(take.numbers.values()) for take in takes])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from synthesizer.config import DataConfig
 from synthesizer.data.store import CURVES, MEAN, OWN, BatchRandomness, Store, pad
 from synthesizer.features import step_targets
 from utils.data.corpora import emotion_of
-from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest
+from utils.data.manifest import Arrays, Manifest, Utterance
 from utils.errors import CloningError
 from utils.training.sampling import a_few, by_chance, rng
 
@@ -38,13 +37,13 @@ class SynthesisData:
     """The train or validation part of a set that `synthesizer_preprocess.py` wrote."""
 
     def __init__(
-        self, root: str | Path, config: DataConfig, split: str, seed: int = 0, emotions: Sequence[str] = ()
+        self, manifest: Manifest, config: DataConfig, split: str, seed: int = 0, emotions: Sequence[str] = ()
     ) -> None:
         """With `emotions`, only utterances of these are taken, and batches hold their labels.
 
-        Raises CloningError when there is no set, or nothing of it fits between min_frames and max_frames.
+        Raises CloningError when a file is missing, or nothing fits between min_frames and max_frames.
         """
-        self.manifest = read_manifest(root, KIND)
+        self.manifest, root = manifest, manifest.root
         self.header: dict[str, Any] = self.manifest.header
         mel, text = (self.header.get(name) or {} for name in ("mel", "text"))
         if not isinstance(mel.get("max_abs"), float | int) or not isinstance(text.get("symbols"), list):
@@ -73,7 +72,7 @@ class SynthesisData:
         self._places = {u.id: i for own in self._of_speaker.values() for i, u in enumerate(own)}
         self._turn = -1  # the round that was asked for last; it and its batches follow from (seed, step)
         self._batches: list[np.ndarray] = []
-        path = Path(root) / "speakers.safetensors"
+        path = root / "speakers.safetensors"
         if not path.is_file():
             raise CloningError(f"{path}: missing; run synthesizer_preprocess.py again, it finishes what is not done")
         try:

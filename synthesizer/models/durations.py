@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from synthesizer.models.base import SHORTEST_SECONDS, GenerationSettings
-from synthesizer.models.layers import ConvStack, length_mask
+from synthesizer.models.layers import ConvStack
 from synthesizer.text.clauses import N_MARKS, ahead
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
+from utils.masks import length_mask
 from utils.weights.stored_names import store_as
 
 LONGEST_TOKEN_SECONDS = 0.75

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synthesizer.config import EmotionConfig
-from synthesizer.models.layers import length_mask
 from utils.errors import CloningError
+from utils.masks import length_mask
 from utils.weights.stored_names import store_as
 
 UNKNOWN = -1  # the index of an utterance whose emotion is not known

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synthesizer.config import FlowConfig
-from synthesizer.models.layers import ConvStack, length_mask, resample
+from synthesizer.models.layers import ConvStack, resample
 from utils.errors import CloningError
+from utils.masks import length_mask
 from utils.weights.stored_names import store_as
 
 

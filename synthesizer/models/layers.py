@@ -13,12 +13,6 @@ from torch.nn import functional as F
 from utils.linear import Linear
 
 
-def length_mask(lengths: Tensor, size: int | None = None) -> Tensor:
-    """lengths (B,) -> (B, size) bool, true inside; size defaults to the longest."""
-    size = int(lengths.max()) if size is None else size
-    return torch.arange(size, device=lengths.device) < lengths[:, None]
-
-
 def resample(frames: Tensor, rate: float) -> Tensor:
     """frames (C, F) -> (C, round(F / rate)) by linear interpolation."""
     if rate == 1.0:

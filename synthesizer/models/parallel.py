@@ -26,10 +26,11 @@ from synthesizer.models.durations import Predictor, planned_durations, upsampled
 from synthesizer.models.emotion import EmotionEncoder, EmotionOutput
 from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
 from synthesizer.models.frame_classifier import FrameClasses, FrameClassifier
-from synthesizer.models.layers import ConvStack, HashedDropout, length_mask
+from synthesizer.models.layers import ConvStack, HashedDropout
 from synthesizer.models.prompt import Prompt, TokenAttention
 from synthesizer.text.processor import TextProcessor
 from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
+from utils.masks import length_mask
 from utils.voice import USUAL_PACE, USUAL_SPREAD
 from utils.weights.stored_names import store_as
 

@@ -23,8 +23,9 @@ from synthesizer.models.base import ModelInput
 from synthesizer.models.decoding import DecoderOutput
 from synthesizer.models.emotion import EmotionEncoder
 from synthesizer.models.flow import FlowConditioning, FlowPostnet
-from synthesizer.models.layers import ConvStack, ItemDropout, length_mask
+from synthesizer.models.layers import ConvStack, ItemDropout
 from synthesizer.models.stopping import Stopper
+from utils.masks import length_mask
 from utils.weights.stored_names import store_as
 
 SPAN = 64  # places to either side, or steps back, that self-attention reaches

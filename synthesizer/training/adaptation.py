@@ -21,9 +21,9 @@ from synthesizer.aligned_clip import AlignedClip
 from synthesizer.inference import Synthesizer
 from synthesizer.models.durations import upsampling
 from synthesizer.models.flow import FlowDecoder
-from synthesizer.models.layers import length_mask
 from synthesizer.models.parallel import Conditioning, Parallel
 from utils.errors import CloningError
+from utils.masks import length_mask
 from utils.training.precision import resolve
 from utils.voice import Voice
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -27,15 +27,25 @@ from utils.training.task import Validation
 N_SPOKEN = 4  # validation utterances that are spoken freely
 
 
+class FreeRun(NamedTuple):
+    """What came of held-out texts that were spoken without teacher forcing."""
+
+    qualities: list[AlignmentQuality]  # of each
+    mel: np.ndarray  # (M, F), of the first
+    attention: np.ndarray  # (S, N), of the first
+    stopped_by_token: float  # part that ended by the stop token
+    duration_scale: float  # by how much these are too short
+
+
 class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
     """Its score for the best checkpoint: mel losses, plus how far its free alignments are from perfect."""
 
     def all_losses(
-        self, output: AutoregressiveOutput, batch: AutoregressiveBatch, step: int, mean: Mean
+        self, output: AutoregressiveOutput, batch: AutoregressiveBatch, position: float, mean: Mean
     ) -> dict[str, Tensor]:
-        """Of what the network makes of a batch, with teacher forcing."""
+        """Of what the network makes of a batch, with teacher forcing, at a position in the training (`Task`)."""
         reduction = cast(AutoregressiveModel, self.modules["synthesizer"]).reduction
-        return autoregressive_losses(output, batch, self.run.loss, reduction, step, mean)
+        return autoregressive_losses(output, batch, self.config.loss, reduction, position, mean)
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
         """The losses on held-out utterances, and some of them spoken freely."""
@@ -44,7 +54,7 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
         sums: dict[str, float] = {}
         forced: list[AlignmentQuality] = []
         for chosen in batches:
-            draw = rng(self.run.training.seed, 0, 3)  # the same stretches each time, as long as those of training
+            draw = rng(self.config.training.seed, 0, 3)  # the same stretches each time, as long as those of training
             held_out = self.held_out.whole(chosen, draw, model.reduction)
             batch = cast(AutoregressiveBatch, to_device(dict(held_out), device_of(model)))
             output = model(batch)
@@ -59,28 +69,24 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
         count = sum(map(len, batches))
         metrics = {name: value / count for name, value in sums.items()}
         metrics["alignment_quality_forced"] = sum(q.score for q in forced) / count
-        spoken, mel, picture, stopped, scale = self._speak(model, batches[len(batches) // 2][:N_SPOKEN])
+        free = self._speak(model, batches[len(batches) // 2][:N_SPOKEN])
         metrics |= {
-            "alignment_quality": sum(q.score for q in spoken) / len(spoken),
-            "coverage": sum(q.coverage for q in spoken) / len(spoken),
-            "focus": sum(q.focus for q in spoken) / len(spoken),
-            "skips": sum(q.skips for q in spoken) / len(spoken),
-            "stopped_by_token": stopped,
+            "alignment_quality": sum(q.score for q in free.qualities) / len(free.qualities),
+            "coverage": sum(q.coverage for q in free.qualities) / len(free.qualities),
+            "focus": sum(q.focus for q in free.qualities) / len(free.qualities),
+            "skips": sum(q.skips for q in free.qualities) / len(free.qualities),
+            "stopped_by_token": free.stopped_by_token,
         }
         score = metrics["mel"] + metrics["flow" if "flow" in metrics else "linear"] + 1 - metrics["alignment_quality"]
-        metrics["duration_scale"] = scale
+        metrics["duration_scale"] = free.duration_scale
         pictures: dict[str, Callable[[], Any]] = {
-            "mel": partial(plots.plot_mel, mel),
-            "alignment": partial(plots.plot_alignment, picture),
+            "mel": partial(plots.plot_mel, free.mel),
+            "alignment": partial(plots.plot_alignment, free.attention),
         }
-        return Validation(score, metrics, pictures, self.sample(mel), alignment_warnings(metrics))
+        return Validation(score, metrics, pictures, self.sample(free.mel), alignment_warnings(metrics))
 
-    def _speak(
-        self, model: AutoregressiveModel, chosen: list[Utterance]
-    ) -> tuple[list[AlignmentQuality], np.ndarray, np.ndarray, float, float]:
-        """Free running on held-out texts: quality of each, mel and attention of one, part that stopped by token, and by
-        how much these are too short.
-        """
+    def _speak(self, model: AutoregressiveModel, chosen: list[Utterance]) -> FreeRun:
+        """Held-out texts without teacher forcing."""
         device = device_of(model)
         inputs = self._input(model, chosen)
         lengths = [n - model.untimed_symbols for n in inputs.token_lengths.tolist()]
@@ -103,8 +109,13 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
             if reason == "token":
                 lasting.setdefault(utterance.speaker, []).append(torch.tensor([utterance.frames, frames]))
         by_token = sum(map(len, lasting.values())) / len(found)
-        shown = mel.float().cpu().numpy(), found[0].float().cpu().numpy()
-        return [alignment_quality(attention) for attention in found], *shown, by_token, duration_scale(lasting)
+        return FreeRun(
+            qualities=[alignment_quality(attention) for attention in found],
+            mel=mel.float().cpu().numpy(),
+            attention=found[0].float().cpu().numpy(),
+            stopped_by_token=by_token,
+            duration_scale=duration_scale(lasting),
+        )
 
     def _input(self, model: AutoregressiveModel, chosen: list[Utterance]) -> ModelInput:
         """Held-out texts with the voices and emotions that they were spoken with."""

@@ -14,8 +14,8 @@ from synthesizer.models.autoregressive import AutoregressiveOutput
 from synthesizer.models.emotion import EmotionOutput
 from synthesizer.models.flow import FlowOutput
 from synthesizer.models.frame_classifier import frame_class_losses
-from synthesizer.models.layers import length_mask
 from synthesizer.models.parallel import ParallelOutput
+from utils.masks import length_mask
 from utils.training.distributed import masked_mean
 
 Mean = Callable[[Tensor, Tensor], Tensor]  # of values where a mask is true
@@ -88,9 +88,9 @@ def emotion_losses(
     }
 
 
-def attention_weight(config: LossConfig, step: int) -> float:
-    """The weight of the attention's loss at a training step: falls in a straight line to a floor."""
-    left = max(0.0, 1 - step / config.attention_steps) if config.attention_steps else 0.0
+def attention_weight(config: LossConfig, position: float) -> float:
+    """The weight of the attention's loss at a position in the training: falls in a straight line to a floor."""
+    left = max(0.0, 1 - position / config.attention_steps) if config.attention_steps else 0.0
     return config.attention * max(config.attention_floor, left)
 
 
@@ -118,7 +118,7 @@ def autoregressive_losses(
     batch: AutoregressiveBatch,
     config: LossConfig,
     reduction: int,
-    step: int,
+    position: float,
     mean: Mean = masked_mean,
 ) -> dict[str, Tensor]:
     """Mel and what the postnet makes of it (L1 and L2, or of a flow), stop, attention, emotions.
@@ -142,7 +142,7 @@ def autoregressive_losses(
     if output.flow is not None:
         losses["flow"] = config.flow * flow_loss(output.flow, mean)
     attention = attention_loss(output.attention, batch, steps, config, mean)
-    losses["attention"] = attention_weight(config, step) * attention
+    losses["attention"] = attention_weight(config, position) * attention
     return losses | emotion_losses(output.emotion, batch, config, mean)
 
 

@@ -20,16 +20,16 @@ from synthesizer.models.durations import upsampling, whole_durations
 from synthesizer.models.parallel import Parallel, ParallelOutput
 from synthesizer.training.losses import local_mean, parallel_losses
 from synthesizer.training.sharpening import (
-    Discriminators,
-    adversarial_losses,
-    discriminator_loss,
+    MelDiscriminators,
     frozen,
+    mel_adversarial_losses,
+    mel_discriminator_loss,
     phone_loss,
     speaker_distance,
 )
 from synthesizer.training.task import Embed, SynthesizerTask, Vocode, device_of, duration_scale, emotion_accuracy
 from utils import plots
-from utils.data.manifest import Utterance
+from utils.data.manifest import Manifest, Utterance, read_manifest
 from utils.errors import CloningError
 from utils.training.batches import to_device
 from utils.training.sampling import rng
@@ -38,16 +38,15 @@ from utils.training.task import Validation
 N_PREDICTED = 96  # utterances that the parallel model is compared with
 FROM_OUTSIDE = 0.6  # of the exchanged voices, where there is a set of voices without texts
 RAMP = 0.05  # share of the training in which the weight of what judges drawn mels grows
-BEFORE_SHARPENING = 100.0  # scores before rank behind all later ones
 
 
 class ParallelTask(SynthesizerTask[ParallelBatch]):
     """The parallel synthesizer."""
 
     def __init__(
-        self, data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
+        self, manifest: Manifest, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
     ) -> None:
-        super().__init__(data_dir, config, vocode, embed if config.scores_speech else None)
+        super().__init__(manifest, config, vocode, embed if config.scores_speech else None)
         torch.manual_seed(config.training.seed)
         model = self.model = Parallel(config.model, self.n_symbols, self.mel["n_mels"])
         mean, std = self.train.mel_statistics()
@@ -68,20 +67,19 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
                 'score="losses"'
             )
         if config.loss.adversarial:
-            self.modules["discriminators"] = Discriminators()
-        self.replay: SynthesisData | None = None
+            self.modules["discriminators"] = MelDiscriminators()
+        self.sets = {"train": self.train}
         if config.data.replay:
-            self.replay = SynthesisData(
-                config.data.replay, config.data, "train", config.training.seed, config.model.emotion.labels
-            )
-            self.replay.prompted = prompted
-            self._check_replay(self.replay)
-        self.stores: dict[int, Store] = {}  # of whole sets on the device, where they fit
+            other, labels = read_manifest(config.data.replay, self.kind), config.model.emotion.labels
+            replay = self.sets["replay"] = SynthesisData(other, config.data, "train", config.training.seed, labels)
+            replay.prompted = prompted
+            self._check_replay(replay)
+        self.stores: dict[str, Store] = {}  # `sets` whole on the device, where they fit
         self.voices = Voices(config.data.voices) if config.loss.sharpens and config.data.voices else None
         if self.voices is not None and self.voices.encoder != (ours := self.train.header.get("encoder")):
             raise CloningError(
-                f"{config.data.voices}: embeddings of encoder {self.voices.encoder}, {data_dir} has those of {ours}: "
-                "preprocess both with the same encoder"
+                f"{config.data.voices}: embeddings of encoder {self.voices.encoder}, {manifest.root} has those of "
+                f"{ours}: preprocess both with the same encoder"
             )
 
     def _check_replay(self, replay: SynthesisData) -> None:
@@ -89,41 +87,41 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         for name in ("mel", "text", "encoder", "durations", "clauses", "level_dbfs"):
             if (theirs := replay.header.get(name)) != (ours := self.train.header.get(name)):
                 raise CloningError(
-                    f"data.replay: {self.run.data.replay} was preprocessed with another {name} ({theirs}, not {ours}): "
-                    "preprocess both with the same settings and encoder"
+                    f"data.replay: {self.config.data.replay} was preprocessed with another {name} ({theirs}, not "
+                    f"{ours}): preprocess both with the same settings and encoder"
                 )
 
     def resident(self, device: torch.device) -> bool:
         """Take the whole set into the device's memory if it fits, and it is a GPU's."""
         if isinstance(self.embed, nn.Module):
             self.embed.to(device)  # not in the first validation, whose inference mode would cling to the weights
-        sets = [self.train] if self.replay is None else [self.train, self.replay]
-        gigabytes = sum(part.frames.sum() for part in sets) * self.mel["n_mels"] * 2 / 2**30
-        if device.type != "cuda" or gigabytes > self.run.data.resident_gb:
+        gigabytes = sum(part.frames.sum() for part in self.sets.values()) * self.mel["n_mels"] * 2 / 2**30
+        if device.type != "cuda" or gigabytes > self.config.data.resident_gb:
             return False
-        self.stores = {id(part): Store(part, part.read, device) for part in sets}
+        self.stores = {name: Store(part, part.read, device) for name, part in self.sets.items()}
         if self.voices is not None:
             self.voices.to(device)
         return True
 
     def sharpening(self) -> float:
         """The weight, 0 .. 1, of what judges drawn mels at this place in the training."""
-        if not self.run.loss.sharpens:
+        if not self.config.loss.sharpens:
             return 0.0
-        return float(np.clip((self.progress - self.run.loss.sharpen_from) / RAMP, 0, 1))
+        return float(np.clip((self.progress - self.config.loss.sharpen_from) / RAMP, 0, 1))
 
     def phases(self, step: int) -> list[str]:
         """The modules to update at this step, in order."""
-        return ["discriminators", "synthesizer"] if self.sharpening() and self.run.loss.adversarial else ["synthesizer"]
+        adversarial = self.sharpening() and self.config.loss.adversarial
+        return ["discriminators", "synthesizer"] if adversarial else ["synthesizer"]
 
     def batch(self, step: int) -> ParallelBatch:
         """The whole batch of a step, over all processes."""
-        draw = rng(self.run.training.seed, step, 2)
-        part, chosen = self._chosen(step)
-        draws = part.draws(chosen, draw, self.run.data.window)
+        draw = rng(self.config.training.seed, step, 2)
+        name, chosen = self._chosen(step)
+        part, store = self.sets[name], self.stores.get(name)
+        draws = part.draws(chosen, draw, self.config.data.window)
         if self.sharpening():
             draws = replace(draws, channels=None)  # drawn mels are judged by embeddings of the recordings
-        store = self.stores.get(id(part))
         batch = store.batch(chosen, draws) if store is not None else part.gathered(chosen, draws)
         if self.sharpening():
             self._exchange(batch, draw)
@@ -131,12 +129,11 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             batch["draw"] = torch.randn(batch["noise"].shape, generator=generator, device=batch["noise"].device)
         return batch
 
-    def _chosen(self, step: int) -> tuple[SynthesisData, list[Utterance]]:
-        """The utterances of a step, and their set: with a replayed one, every other step is of that."""
-        if self.replay is None:
-            return self.train, self.train.choose(step)
-        part = self.train if step % 2 else self.replay
-        return part, part.choose((step + 1) // 2)
+    def _chosen(self, step: int) -> tuple[str, list[Utterance]]:
+        """The set of a step by name, and its utterances: with a replayed set, every other step is of that."""
+        names = list(self.sets)
+        name, turn = names[(step - 1) % len(names)], (step - 1) // len(names) + 1
+        return name, self.sets[name].choose(turn)
 
     def names(self, step: int) -> list[str]:
         """Utterances in the batch of a step."""
@@ -166,9 +163,9 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         if phase == "discriminators":
             with torch.no_grad():
                 output = self.model(batch)
-            return {"discriminators": discriminator_loss(cast(Discriminators, modules[phase]), output, batch)}
+            return {"discriminators": mel_discriminator_loss(cast(MelDiscriminators, modules[phase]), output, batch)}
         output = modules["synthesizer"](batch)
-        losses = parallel_losses(output, batch, self.run.loss)
+        losses = parallel_losses(output, batch, self.config.loss)
         if output.drawn is not None:
             judged = self._judged(modules, output, batch)
             losses |= {name: self.sharpening() * value for name, value in judged.items()}
@@ -178,9 +175,9 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         self, modules: Mapping[str, nn.Module], output: ParallelOutput, batch: ParallelBatch
     ) -> dict[str, Tensor]:
         """The losses of a drawn mel that are asked for."""
-        config, losses = self.run.loss, {}
+        config, losses = self.config.loss, {}
         if config.adversarial:
-            losses = adversarial_losses(cast(Discriminators, modules["discriminators"]), output, batch, config)
+            losses = mel_adversarial_losses(cast(MelDiscriminators, modules["discriminators"]), output, batch, config)
         if config.speaker and self.embed is not None:
             losses["speaker"] = config.speaker * speaker_distance(
                 self.embed, output, batch, self.model, self.train.floor
@@ -198,11 +195,13 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         batches = self.validation_batches(N_PREDICTED)
         for chosen in batches:
             batch = self._held_out(chosen, model)
-            if self.run.scores_speech:
+            if self.config.scores_speech:
                 batch["draw"] = batch["noise"]
             output = model(batch)
-            values = parallel_losses(output, batch, self.run.loss, local_mean) | emotion_accuracy(output.emotion, batch)
-            if self.run.scores_speech:
+            values = parallel_losses(output, batch, self.config.loss, local_mean) | emotion_accuracy(
+                output.emotion, batch
+            )
+            if self.config.scores_speech:
                 values |= self._drawn(model, output, batch)
             spoken = (batch["prosody"][..., 2] > 0) & (batch["durations"] > 0)
             pitches.append((output.prosody_target[..., 1][spoken], output.prosody[..., 1][spoken].float()))
@@ -222,11 +221,12 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         # a mean of log durations is too short by half its error's variance: inference multiplies by this
         metrics["duration_scale"] = duration_scale(frames)
         metrics["pitch_scale"] = pitch_scale(*map(torch.cat, zip(*pitches, strict=True)))
-        return Validation(score=score, metrics=metrics, figures=pictures, audio=self.sample(mel))
+        waits = self.config.loss.sharpens and self.sharpening() < 1  # scores of mels that are not sharp yet
+        return Validation(score, metrics, pictures, self.sample(mel), eligible=not waits)
 
     def _held_out(self, chosen: list[Utterance], model: Parallel) -> ParallelBatch:
         """The batch of held-out utterances, where the model is."""
-        batch = self.held_out.windows(chosen, None, self.run.data.window)
+        batch = self.held_out.windows(chosen, None, self.config.data.window)
         return cast(ParallelBatch, to_device(dict(batch), device_of(model)))
 
     def _drawn(self, model: Parallel, output: ParallelOutput, batch: ParallelBatch) -> dict[str, Tensor]:
@@ -241,11 +241,10 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
 
     def _score(self, metrics: Mapping[str, float]) -> float:
         """The sum of the losses, or what the drawn mels are worth."""
-        if not self.run.scores_speech:
+        if not self.config.scores_speech:
             return sum(value for name, value in metrics.items() if name != "emotion_accuracy")
         counted = ("duration", "prosody", "speaker_distance", "phone_error")
-        score = sum(metrics[name] for name in counted if name in metrics)
-        return score if self.sharpening() == 1 or not self.run.loss.sharpens else score + BEFORE_SHARPENING
+        return sum(metrics[name] for name in counted if name in metrics)
 
     def _example(self, model: Parallel, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
         """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""

@@ -20,27 +20,29 @@ from synthesizer.config import LossConfig
 from synthesizer.models.frame_classifier import FrameClasses, FrameClassifier
 from synthesizer.models.parallel import Parallel, ParallelOutput
 from synthesizer.training.task import Embed
+from utils.adversarial import DiscriminatorOutput, adversarial_loss, discriminator_loss, feature_loss
 
 SLOPE = 0.1
+OBJECTIVE = "least_squares"
 
 
-class Discriminators(nn.Module):
+class MelDiscriminators(nn.Module):
     """Tell drawn mels (B, F, M), normalized, from real ones, at several time scales; not needed to speak."""
 
     def __init__(self, channels: int = 32, scales: int = 2) -> None:
         super().__init__()
         self.scales = nn.ModuleList(MelDiscriminator(channels) for _ in range(scales))
 
-    def forward(self, mel: Tensor, mean: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, mel: Tensor, mean: Tensor) -> DiscriminatorOutput:
         """mel and the smooth mel of the same text (B, F, M) -> scores and inner features of all scales."""
         x = torch.stack([mel, mean], dim=1)
-        scores, features = [], []
+        output = DiscriminatorOutput([], [])
         for discriminator in self.scales:
             *inner, score = discriminator(x)
-            scores.append(score)
-            features += inner
+            output.scores.append(score)
+            output.features.append(inner)
             x = F.avg_pool2d(x, (2, 1))
-        return scores, features
+        return output
 
 
 class MelDiscriminator(nn.Module):
@@ -70,16 +72,12 @@ def frozen(module: FrameClassifier, mel: Tensor, mask: Tensor) -> FrameClasses:
     return functional_call(module, state, (mel, mask))
 
 
-def discriminator_loss(discriminators: Discriminators, output: ParallelOutput, batch: ParallelBatch) -> Tensor:
-    """What the discriminators minimize; output without gradient. Least squares (arXiv 1611.04076)."""
+def mel_discriminator_loss(discriminators: MelDiscriminators, output: ParallelOutput, batch: ParallelBatch) -> Tensor:
+    """What the discriminators minimize -> (); output without gradient."""
     assert output.drawn is not None
-    real, _ = discriminators(output.mel, output.mean)
-    made, _ = discriminators(output.drawn, output.mean)
-    parts = [
-        weighted((1 - r.float()).square(), examples(batch)) + m.float().square().mean()
-        for r, m in zip(real, made, strict=True)
-    ]
-    return torch.stack(parts).mean()
+    real = discriminators(output.mel, output.mean)
+    made = discriminators(output.drawn, output.mean)
+    return discriminator_loss(real.scores, made.scores, OBJECTIVE, examples(batch))
 
 
 def examples(batch: ParallelBatch) -> Tensor:
@@ -87,25 +85,19 @@ def examples(batch: ParallelBatch) -> Tensor:
     return (batch["paired"] & batch["bands"].all(dim=1)).float()
 
 
-def weighted(values: Tensor, weights: Tensor) -> Tensor:
-    """Mean of values (B, ...) over items weighted by (B,)."""
-    return (values.flatten(1).mean(dim=1) * weights).sum() / weights.sum().clamp(min=1)
-
-
-def adversarial_losses(
-    discriminators: Discriminators, output: ParallelOutput, batch: ParallelBatch, config: LossConfig
+def mel_adversarial_losses(
+    discriminators: MelDiscriminators, output: ParallelOutput, batch: ParallelBatch, config: LossConfig
 ) -> dict[str, Tensor]:
-    """What the discriminators say of a drawn mel, and how far their features are from the recording's."""
+    """What the discriminators say of a drawn mel, and how far their features are from the recording's; () each."""
     assert output.drawn is not None
     mean = output.mean.detach()
-    scores, features = discriminators(output.drawn, mean)
+    made = discriminators(output.drawn, mean)
     with torch.no_grad():
-        _, wanted = discriminators(output.mel, mean)
-    shown = examples(batch)
-    parts = [weighted((f.float() - w.float()).abs(), shown) for f, w in zip(features, wanted, strict=True)]
+        real = discriminators(output.mel, mean)
+    features = feature_loss(real.features, made.features, examples(batch))
     return {
-        "adversarial": config.adversarial * torch.stack([(1 - s.float()).square().mean() for s in scores]).mean(),
-        "feature_matching": config.adversarial * config.feature_matching * torch.stack(parts).mean(),
+        "adversarial": config.adversarial * adversarial_loss(made.scores, OBJECTIVE),
+        "feature_matching": config.adversarial * config.feature_matching * features,
     }
 
 

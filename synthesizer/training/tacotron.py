@@ -12,6 +12,7 @@ from synthesizer.config import RunConfig
 from synthesizer.models.tacotron.network import Tacotron
 from synthesizer.training.autoregressive import AutoregressiveTask
 from synthesizer.training.task import Embed, Vocode
+from utils.data.manifest import Manifest
 from utils.training.distributed import masked_mean
 from utils.training.sampling import rng
 
@@ -20,22 +21,18 @@ class TacotronTask(AutoregressiveTask):
     """Tacotron."""
 
     def __init__(
-        self, data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
+        self, manifest: Manifest, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
     ) -> None:
-        super().__init__(data_dir, config, vocode, embed)
+        super().__init__(manifest, config, vocode, embed)
         torch.manual_seed(config.training.seed)
         self.model = Tacotron(config.model, self.n_symbols, self.mel["n_mels"])
         self.begin_flow(self.model.flow)
         self.modules = {"synthesizer": self.model}
 
-    def reached(self, step: int) -> float:
-        """What settings in steps are compared with: with a budget of time, the share of it that is used."""
-        return self.position if self.run.training.minutes else step
-
     def batch(self, step: int) -> AutoregressiveBatch:
         """The whole batch of a step, over all processes, and the reduction that it was made for."""
-        draw = rng(self.run.training.seed, step, 2)
-        reduction = self.run.reduction_at(self.reached(step))
+        draw = rng(self.config.training.seed, step, 2)
+        reduction = self.config.reduction_at(self.position)
         batch = self.train.whole(self.train.choose(step), draw, reduction)
         batch["reduction"] = reduction
         return batch
@@ -45,5 +42,5 @@ class TacotronTask(AutoregressiveTask):
     ) -> dict[str, Tensor]:
         """Of a batch with teacher forcing, at first with a forced alignment too."""
         self.model.set_reduction(batch["reduction"])  # a buffer: goes into the checkpoint
-        forced = self.train.has_durations and self.reached(step) <= self.run.forced_alignment_steps
-        return self.all_losses(modules[phase](batch, forced_alignment=forced), batch, step, masked_mean)
+        forced = self.train.has_durations and self.position <= self.config.forced_alignment_steps
+        return self.all_losses(modules[phase](batch, forced_alignment=forced), batch, self.position, masked_mean)

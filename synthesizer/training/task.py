@@ -15,8 +15,8 @@ from synthesizer.data.dataset import SynthesisData
 from synthesizer.models.build import NETWORKS
 from synthesizer.models.emotion import EmotionOutput
 from synthesizer.models.flow import FlowPostnet
-from utils.config import current_names, to_dict
-from utils.data.manifest import Utterance
+from utils.config import to_dict
+from utils.data.manifest import Manifest, Utterance
 from utils.errors import CloningError
 from utils.training.sampling import by_chance
 from utils.training.task import BatchT, Task
@@ -47,20 +47,20 @@ class SynthesizerTask(Task[BatchT]):
     mel: dict[str, Any]
 
     def __init__(
-        self, data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
+        self, manifest: Manifest, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
     ) -> None:
         """vocode, embed: see `synthesizer.train.build_task`. Raises CloningError: the set does not suit the model."""
-        self.run, self.vocode, self.embed = config, vocode, embed
+        self.config, self.vocode, self.embed = config, vocode, embed
         settings = (config.training.seed, config.model.emotion.labels)
-        self.train = SynthesisData(data_dir, config.data, "train", *settings)
-        self.held_out = SynthesisData(data_dir, config.data, "validation", *settings)
+        self.train = SynthesisData(manifest, config.data, "train", *settings)
+        self.held_out = SynthesisData(manifest, config.data, "validation", *settings)
         header, architecture = self.train.header, config.model.architecture
         if NETWORKS[architecture].needs_durations and not self.train.has_durations:
             raise CloningError(
-                f"{data_dir}: holds no durations, which the {architecture} synthesizer learns from: run "
+                f"{manifest.root}: holds no durations, which the {architecture} synthesizer learns from: run "
                 "synthesizer_preprocess.py with --alignments, or set model.architecture to tacotron"
             )
-        self.config: dict[str, Any] = described(config.model)
+        self.model_config = described(config.model)
         self.mel = header["mel"]
         self.extra = {name: header.get(name) for name in ("text", "marks", "encoder", "level_dbfs")}
         self.n_symbols = len(header["text"]["symbols"])
@@ -70,16 +70,12 @@ class SynthesizerTask(Task[BatchT]):
                 f"set model.speaker_size to {found}"
             )
 
-    def renamed(self, config: dict[str, Any]) -> dict[str, Any]:
-        """`config` of an older run with the names that its settings have now."""
-        return current_names(SynthesizerConfig, config)
-
     def begin_flow(self, flow: FlowPostnet | None) -> None:
         """As configured: like that of a parallel model, or fresh, with the statistics of this set."""
         if flow is None:
             return
-        if self.run.flow_from:
-            flow.take(checkpoint.load_weights(self.run.flow_from, self.kind).state)
+        if self.config.flow_from:
+            flow.take(checkpoint.load_weights(self.config.flow_from, self.kind).state)
         else:
             mean, std = self.train.mel_statistics()
             flow.mel_mean.copy_(mean)
@@ -107,7 +103,7 @@ class SynthesizerTask(Task[BatchT]):
         ]
         chosen = [u for _, _, u in sorted(turns, key=lambda item: item[:2])[:count]]
         chosen.sort(key=lambda u: (u.frames, u.id))
-        size = self.run.data.batch_size
+        size = self.config.data.batch_size
         return [chosen[i : i + size] for i in range(0, len(chosen), size)]
 
 

@@ -12,6 +12,7 @@ from synthesizer.config import RunConfig
 from synthesizer.models.transformer import Transformer
 from synthesizer.training.autoregressive import AutoregressiveTask
 from synthesizer.training.task import Embed, Vocode
+from utils.data.manifest import Manifest
 from utils.training.distributed import masked_mean
 from utils.training.sampling import rng
 
@@ -20,9 +21,9 @@ class TransformerTask(AutoregressiveTask):
     """The Transformer."""
 
     def __init__(
-        self, data_dir: str, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
+        self, manifest: Manifest, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
     ) -> None:
-        super().__init__(data_dir, config, vocode, embed)
+        super().__init__(manifest, config, vocode, embed)
         torch.manual_seed(config.training.seed)
         model = Transformer(config.model, self.n_symbols, self.mel["n_mels"])
         self.begin_flow(model.flow)
@@ -30,11 +31,11 @@ class TransformerTask(AutoregressiveTask):
 
     def batch(self, step: int) -> AutoregressiveBatch:
         """The whole batch of a step, over all processes."""
-        draw = rng(self.run.training.seed, step, 2)
-        return self.train.whole(self.train.choose(step), draw, self.run.model.transformer.reduction)
+        draw = rng(self.config.training.seed, step, 2)
+        return self.train.whole(self.train.choose(step), draw, self.config.model.transformer.reduction)
 
     def losses(
         self, modules: Mapping[str, nn.Module], batch: AutoregressiveBatch, phase: str, step: int
     ) -> dict[str, Tensor]:
         """Of a batch with teacher forcing."""
-        return self.all_losses(modules[phase](batch), batch, step, masked_mean)
+        return self.all_losses(modules[phase](batch), batch, self.position, masked_mean)

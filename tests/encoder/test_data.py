@@ -164,8 +164,8 @@ def test_a_speaker_in_another_voice_is_another_speaker_with_a_target_where_the_t
     augment = dataclasses.replace(QUIET, speed=0.6, formants=(0.85,))
     loss = LossConfig(1.0, center=True, speaker_share=0.5)
     batches = make(tmp_path, augment, speeds=(0.9,), formants=(0.85,), loss=loss)
-    assert batches.taught_share == pytest.approx(1 - 0.6 / 3)
-    assert make(tmp_path, augment, speeds=(0.9, 1.1), formants=(0.85,)).taught_share == 1
+    assert batches.target_share == pytest.approx(1 - 0.6 / 3)
+    assert make(tmp_path, augment, speeds=(0.9, 1.1), formants=(0.85,)).target_share == 1
     assert batches.perturbations == [(1, 1), (0.9, 1), (1.1, 1), (1, 0.85)] and len(QUIET.perturbations) == 1
     count, seen = len(batches.speakers), set()
     for step in range(12):
@@ -203,15 +203,15 @@ def test_too_few_speakers_are_refused(tmp_path):
 def test_validation_crops_do_not_depend_on_the_seed(tmp_path):
     first, second = make(tmp_path, seed=0), make(tmp_path, seed=5)
     manifest = write_set(tmp_path, teacher=8)
-    taught = read_teacher_embeddings(tmp_path)
-    a, b = (validation_crops(manifest, x.settings, 1.0, taught) for x in (first, second))
+    teacher = read_teacher_embeddings(tmp_path)
+    a, b = (validation_crops(manifest, x.config, 1.0, teacher) for x in (first, second))
     np.testing.assert_array_equal(a.wav, b.wav)
     assert a.wav.shape == (6, RATE) and a.speakers.tolist() == [0, 0, 0, 1, 1, 1] and a.names == ["toy-4", "toy-5"]
     assert a.lengths.min() < RATE and a.target.shape == (6, 8)
 
 
 def test_validation_needs_two_speakers(tmp_path):
-    settings = make(tmp_path).settings
+    settings = make(tmp_path).config
     with pytest.raises(CloningError, match="1 held-out speakers, at least 2 .*--validation 0.5"):
         validation_crops(write_set(tmp_path, held_out=1), settings, 1.0)
 

@@ -292,9 +292,9 @@ def test_preprocessing_keeps_speech_and_counts_the_rest(corpus, data_dir, tmp_pa
     assert manifest.header["noise"] == 1
     assert {u.speaker[-1] for u in manifest.utterances} == set("012")
     arrays, encoder = Arrays(out), SpeakerEncoder.load(teacher)
-    taught = read_teacher_embeddings(out)
-    assert taught.ids == [u.id for u in manifest.utterances] and taught.teacher == encoder.fingerprint
-    for utterance, heard in zip(manifest.utterances, taught.embeddings[OWN], strict=True):
+    found = read_teacher_embeddings(out)
+    assert found.ids == [u.id for u in manifest.utterances] and found.fingerprint == encoder.fingerprint
+    for utterance, heard in zip(manifest.utterances, found.embeddings[OWN], strict=True):
         wav = arrays.read(utterance, "wav")
         assert wav.dtype == np.int16 and len(wav) / RATE == pytest.approx(utterance.seconds, abs=1e-3)
         as_inference = encoder.preprocess(corpus / utterance.path).samples
@@ -312,7 +312,7 @@ def test_a_teacher_of_another_level_is_refused(data, data_dir, monkeypatch):
     teacher.config = dataclasses.replace(teacher.config, target_dbfs=-20.0)
     monkeypatch.setattr(SpeakerEncoder, "load", lambda *_: teacher)
     with pytest.raises(CloningError, match="at -30.0 dBFS, the encoder wants 16000 Hz at -20.0 dBFS: choose another"):
-        teach.teach(read_manifest(data), data_dir / "encoder_tiny.pt", [OWN])
+        teach.embed_with_teacher(read_manifest(data), data_dir / "encoder_tiny.pt", [OWN])
 
 
 def test_a_teacher_hears_other_voices_and_only_what_is_new(corpus, data_dir, tmp_path, monkeypatch):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import evaluate
 from evaluation.commands import emotion as subject
-from evaluation.judges.expression import Classifier, Take, describe, higher_and_louder, relative
+from evaluation.judges.expression import ActedUtterance, Classifier, describe, higher_and_louder, relative
 from tests.support.tiny import save_tiny_models
 from utils.audio.io import Waveform, write
 from utils.data.corpora import EMOTIONS
@@ -37,10 +38,12 @@ def test_an_octave_a_gain_and_a_length_are_measured_as_such():
     assert all(np.isfinite(list(describe(Waveform(np.zeros(RATE, np.float32), RATE)).values())))
 
 
-def takes_of(shifts: dict[str, float], voices: int = 6, noise: float = 0.0) -> list[Take]:
+def takes_of(shifts: dict[str, float], voices: int = 6, noise: float = 0.0) -> list[ActedUtterance]:
     draw = np.random.default_rng(0)
     return [
-        Take(f"v{v}", f"s{s}", emotion, {"pitch": 10 * v + s + shift + noise * draw.normal(), "level": shift + v})
+        ActedUtterance(
+            f"v{v}", f"s{s}", emotion, {"pitch": 10 * v + s + shift + noise * draw.normal(), "level": shift + v}
+        )
         for v in range(voices)
         for s in range(3)
         for emotion, shift in shifts.items()
@@ -71,8 +74,7 @@ def test_higher_and_louder_needs_both():
     takes = takes_of({"angry": 2.0, "sad": 1.0})
     assert set(higher_and_louder(takes).values()) == {True}
     softer = [
-        Take(t.voice, t.sentence, t.emotion, {**t.numbers, "level": -t.numbers["level"]}) if t.sentence == "s1" else t
-        for t in takes
+        replace(t, numbers={**t.numbers, "level": -t.numbers["level"]}) if t.sentence == "s1" else t for t in takes
     ]
     assert higher_and_louder(softer) == {"s0": True, "s1": False, "s2": True}
 

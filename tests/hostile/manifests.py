@@ -33,7 +33,7 @@ def use(folder: str) -> None:
     elif kind == "synthesizer":
         sizes = [f"model.speaker_size={SPEAKER_SIZE}", "data.batch_size=3", "data.min_frames=1"]
         sizes.append("model.architecture=parallel")
-        task = build_task(folder, load_config(RunConfig, "synthesizer", "debug", sizes))
+        task = build_task(read_manifest(folder), load_config(RunConfig, "synthesizer", "debug", sizes))
     else:
         run = load_config(VocoderRun, "vocoder", "debug", ['model.architecture="vocos"'])
         task = build_vocoder_task(read_manifest(folder, "vocoder"), run)

@@ -100,7 +100,7 @@ def test_architectures_are_named_in_one_place_each():
 
 def test_a_corpus_is_a_function_and_a_line(tmp_path, monkeypatch):
     def read(match, file):
-        return layouts.Found(match["stem"], match["speaker"], file.text_beside(".lab"))
+        return layouts.ParsedPath(match["stem"], match["speaker"], file.text_beside(".lab"))
 
     line = layouts._layout("mine", r"take_(?P<stem>(?P<speaker>[a-z]+)_\d+)", read)
     monkeypatch.setattr(layouts, "LAYOUTS", (*layouts.LAYOUTS, line))

@@ -10,14 +10,11 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from encoder.config import RunConfig as EncoderRun
-from synthesizer.config import RunConfig
+from evaluation.commands.ablations import RUNS
 from utils.config import CONFIGS, from_dict, load_config, presets, read_toml, to_dict
 from utils.training.log import flat
-from vocoder.config import RunConfig as VocoderRun
 
 MODELS = Path(__file__).resolve().parents[2] / "saved_models"
-RUNS = {"encoder": EncoderRun, "synthesizer": RunConfig, "vocoder": VocoderRun}
 SHIPPED = {
     "default/encoder": "small",
     "default/synthesizer": "parallel_sharpened",

@@ -24,7 +24,7 @@ class Toy(Task):
             "net": nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1)),
             "critic": nn.Linear(1, 1),
         }
-        self.config = {"dropout": dropout}
+        self.model_config = {"dropout": dropout}
         self.poison = poison
 
     def batch(self, step):

@@ -10,6 +10,7 @@ from synthesizer.data.dataset import SynthesisData
 from synthesizer.text.clauses import UNKNOWN, ahead, mark_ids, marks_of_recording, marks_of_words
 from synthesizer.text.processor import TextProcessor
 from tests.support.synthesizer_set import SPEAKER_SIZE, make_set, small
+from utils.data.manifest import read_manifest
 from utils.training.sampling import rng
 from utils.weights.networks import warm_start
 
@@ -22,7 +23,7 @@ def text() -> TextProcessor:
 @pytest.fixture(scope="module")
 def toy_batch(tmp_path_factory) -> dict[str, torch.Tensor]:
     root = make_set(tmp_path_factory.mktemp("set"))
-    data = SynthesisData(root, DataConfig(batch_size=6, min_frames=1), "train", 1)
+    data = SynthesisData(read_manifest(root), DataConfig(batch_size=6, min_frames=1), "train", 1)
     return data.windows(data.choose(1), rng(1), 40)
 
 

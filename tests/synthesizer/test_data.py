@@ -33,7 +33,9 @@ def toy(tmp_path_factory) -> Path:
 
 
 def data(toy: Path, **changes) -> SynthesisData:
-    return SynthesisData(toy, DataConfig(**{"batch_size": 3, "min_frames": 1, **changes}), "train", seed=5)
+    return SynthesisData(
+        read_manifest(toy), DataConfig(**{"batch_size": 3, "min_frames": 1, **changes}), "train", seed=5
+    )
 
 
 # -- alignments --------------------------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ def test_a_tiny_corpus_with_a_corrupt_file(tmp_path, aligned):
     assert found.header["durations"] is aligned
     write_speaker_means(found)
     assert outliers(found) == [u for u in found.utterances if u.extra["characters_per_second"] < 5]
-    batches = SynthesisData(tmp_path / "out", DataConfig(min_frames=1), "train")
+    batches = SynthesisData(read_manifest(tmp_path / "out"), DataConfig(min_frames=1), "train")
     utterance = batches.utterances[0]
     mel, tokens = batches.mel(utterance), batches.tokens(utterance)
     assert mel.shape == (utterance.frames, 80) and tokens[-1] == 1

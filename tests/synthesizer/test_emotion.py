@@ -29,6 +29,7 @@ from utils.audio.io import Waveform, write
 from utils.config import load_config
 from utils.data.corpora import EMOTIONS, Clip, emotion_of
 from utils.data.corpora.layouts import describe_labels
+from utils.data.manifest import read_manifest
 from utils.errors import CloningError
 from utils.weights.checkpoint import load_weights
 from utils.weights.export import export
@@ -130,8 +131,14 @@ def test_what_has_no_label_is_neutral_unless_its_corpus_is_acted():
 
 
 def test_only_known_emotions_are_learned_and_others_than_neutral_more_often(toy):
-    found = SynthesisData(toy, DataConfig(min_frames=1, emotional_repeats=3, hold_out=0), "train", 0, EMOTIONS)
-    plain = SynthesisData(toy, DataConfig(min_frames=1, hold_out=0), "train", 0)
+    found = SynthesisData(
+        read_manifest(toy),
+        DataConfig(min_frames=1, emotional_repeats=3, hold_out=0),
+        "train",
+        0,
+        EMOTIONS,
+    )
+    plain = SynthesisData(read_manifest(toy), DataConfig(min_frames=1, hold_out=0), "train", 0)
     counts = {u.id: [v.id for v in found.utterances].count(u.id) for u in plain.utterances}
     assert {counts[u.id] for u in plain.utterances if u.emotion == "neutral"} == {1}
     assert {counts[u.id] for u in plain.utterances if u.emotion not in (None, "neutral")} == {3}
@@ -140,11 +147,13 @@ def test_only_known_emotions_are_learned_and_others_than_neutral_more_often(toy)
     assert [EMOTIONS[i] for i in batch["emotion"]] == [u.emotion for u in found.utterances[:4]]
     assert "emotion" not in plain.common(plain.utterances[:2], None)
     with pytest.raises(CloningError, match="no train utterance is amused"):
-        SynthesisData(toy, DataConfig(min_frames=1, hold_out=0), "train", 0, (*EMOTIONS, "amused"))
+        SynthesisData(read_manifest(toy), DataConfig(min_frames=1, hold_out=0), "train", 0, (*EMOTIONS, "amused"))
 
 
 def test_the_embedding_to_learn_with_is_never_the_utterances_own(toy):
-    found = SynthesisData(toy, DataConfig(min_frames=1, embedding="other", embedding_noise=0.0), "train", 0)
+    found = SynthesisData(
+        read_manifest(toy), DataConfig(min_frames=1, embedding="other", embedding_noise=0.0), "train", 0
+    )
     utterance = found.utterances[0]
     own = found.arrays.read(utterance, "embed")
     mean = found.speakers[utterance.speaker]
@@ -189,7 +198,7 @@ def test_the_parallel_model_begins_as_the_one_without_emotions():
 @pytest.mark.parametrize("model", MODELS)
 def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypatch, model):
     settings = [*SETTINGS, f"model.architecture={model}", LABELS]
-    task = build_task(toy, load_config(RunConfig, "synthesizer", "debug", settings)).__class__
+    task = build_task(read_manifest(toy), load_config(RunConfig, "synthesizer", "debug", settings)).__class__
     whole = whole_and_resumed(lambda out: script(toy, out, model), task, tmp_path, monkeypatch)
     assert whole.config["emotion"]["labels"] == list(EMOTIONS)
     assert "emotion_accuracy" in load_weights(tmp_path / "whole" / "best.safetensors").metrics
@@ -274,7 +283,7 @@ def test_a_transformer_wants_durations(tmp_path):
     root = make_set(tmp_path / "plain", durations=False)
     settings = [f"model.speaker_size={SPEAKER_SIZE}", "data.min_frames=1", "model.architecture=transformer"]
     with pytest.raises(CloningError, match="holds no durations, which the transformer synthesizer learns from"):
-        build_task(root, load_config(RunConfig, "synthesizer", "debug", settings))
+        build_task(read_manifest(root), load_config(RunConfig, "synthesizer", "debug", settings))
 
 
 def test_with_teacher_forcing_it_is_as_long_as_the_recording(spoken):

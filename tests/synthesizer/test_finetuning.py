@@ -11,6 +11,7 @@ import torch
 from synthesizer.config import DataConfig, EmotionConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
 from synthesizer.training.parallel import ParallelTask
 from tests.support.synthesizer_set import SPEAKER_SIZE, VOICE, hear, make_set
+from utils.data.manifest import read_manifest
 from utils.errors import CloningError
 from utils.training.loop import train
 from utils.training.task import TrainingConfig
@@ -40,10 +41,11 @@ def drawing(task: ParallelTask) -> dict:
 
 
 def test_every_other_batch_is_of_the_replayed_set(sets):
-    task = ParallelTask(sets[0], replaying(sets), embed=hear)
-    assert task.replay is not None and str(task.replay.manifest.root) == sets[1]
+    task = ParallelTask(read_manifest(sets[0]), replaying(sets), embed=hear)
+    replay = task.sets["replay"]
+    assert str(replay.manifest.root) == sets[1]
     for step in range(1, 7):
-        source = task.replay if step % 2 == 0 else task.train
+        source = replay if step % 2 == 0 else task.train
         chosen = source.choose((step + 1) // 2)  # every utterance of each set has its turn
         assert task.names(step) == [u.id for u in chosen]
         expected = torch.stack([torch.from_numpy(source.tokens(u)[:5]) for u in chosen])
@@ -55,7 +57,7 @@ def test_a_replayed_set_has_the_emotions_of_the_model(sets, tmp_path):
     root = make_set(tmp_path / "set", 24, emotions=names)
     emotions = EmotionConfig(names, size=8, channels=8, blocks=1)
     config = replace(CONFIG, model=replace(CONFIG.model, emotion=emotions), data=replace(CONFIG.data, replay=str(root)))
-    task = ParallelTask(str(root), config, embed=hear)
+    task = ParallelTask(read_manifest(root), config, embed=hear)
     assert all("emotion" in task.batch(step) for step in (1, 2))
 
 
@@ -66,15 +68,15 @@ def test_a_replayed_set_of_another_kind_is_named(sets, tmp_path):
     path.write_text("\n".join([json.dumps({**json.loads(header), "encoder": "0123"}), *rest]) + "\n")
     config = replace(CONFIG, data=replace(CONFIG.data, replay=str(other)))
     with pytest.raises(CloningError, match="data.replay: .* preprocessed with another encoder .*0123.*same settings"):
-        ParallelTask(sets[0], config, embed=hear)
+        ParallelTask(read_manifest(sets[0]), config, embed=hear)
     with pytest.raises(ValueError, match="data.replay are for the parallel architecture"):
         replace(replaying(sets), model=SynthesizerConfig("tacotron", SPEAKER_SIZE))
 
 
 def test_frozen_parts_stay_and_the_rest_learns(sets, tmp_path):
-    task = ParallelTask(sets[0], replaying(sets), embed=hear)
+    task = ParallelTask(read_manifest(sets[0]), replaying(sets), embed=hear)
     before = {name: value.clone() for name, value in task.model.named_parameters()}
-    train(task, task.run.training, tmp_path)
+    train(task, task.config.training, tmp_path)
     after = dict(task.model.named_parameters())
     kept = {name for name in before if torch.equal(before[name], after[name])}
     frozen = {name for name in before if name.split(".")[0] in ("embedding", "encoder")}
@@ -83,11 +85,11 @@ def test_frozen_parts_stay_and_the_rest_learns(sets, tmp_path):
 
 def test_what_is_drawn_gives_the_score(sets):
     with pytest.raises(CloningError, match='score "speech" need a speaker encoder'):
-        ParallelTask(sets[0], CONFIG)
+        ParallelTask(read_manifest(sets[0]), CONFIG)
     without = replace(CONFIG, model=replace(CONFIG.model, parallel=ParallelConfig(**{**VOICE, "voice": False})))
     with pytest.raises(CloningError, match="need a flow and a frame classifier"):
-        ParallelTask(sets[0], without, embed=hear)
-    task = ParallelTask(sets[0], CONFIG, embed=hear)
+        ParallelTask(read_manifest(sets[0]), without, embed=hear)
+    task = ParallelTask(read_manifest(sets[0]), CONFIG, embed=hear)
     task.model.eval()
     with torch.inference_mode():
         found = task.validate(task.modules)
@@ -97,5 +99,5 @@ def test_what_is_drawn_gives_the_score(sets):
     assert "draw" not in task.batch(1)  # only scored by it, not learned from
     sharpened = replace(CONFIG, score="losses", loss=LossConfig(phone_classification=1.0))
     assert sharpened.scores_speech and not replace(CONFIG, score="losses").scores_speech
-    task = ParallelTask(sets[0], sharpened, embed=hear)  # not learned from, and measured all the same
+    task = ParallelTask(read_manifest(sets[0]), sharpened, embed=hear)  # not learned from, and measured all the same
     assert task.embed is hear and "speaker" not in task.losses(task.modules, drawing(task), "synthesizer", 1)

@@ -18,6 +18,7 @@ from tests.support.synthesizer_set import SPEAKER_SIZE, make_set
 from tests.support.synthesizer_set import small as small_parallel
 from utils.audio.mel import MelConfig
 from utils.config import from_dict, load_config
+from utils.data.manifest import read_manifest
 from utils.errors import CloningError
 from utils.weights.checkpoint import Header, load_weights, save_weights
 
@@ -95,11 +96,14 @@ def test_it_begins_as_the_flow_of_a_parallel_model_that_has_no_hidden_frames():
 def test_a_run_begins_with_the_flow_it_is_given_and_is_stored_without_it(tmp_path, model):
     root = make_set(tmp_path / "set")
     sizes = [f"model.speaker_size={SPEAKER_SIZE}", "data.min_frames=1", "model.parallel.channels=16"]
-    given = build_task(root, load_config(RunConfig, "synthesizer", "debug", [*sizes, "model.architecture=parallel"]))
+    given = build_task(
+        read_manifest(root),
+        load_config(RunConfig, "synthesizer", "debug", [*sizes, "model.architecture=parallel"]),
+    )
     base = tmp_path / "parallel.safetensors"
     save_weights(base, Header("synthesizer", {}, mel=given.mel), given.modules["synthesizer"].state_dict())
     settings = [*sizes, f"model.architecture={model}", f"flow_from={base}"]
-    task = build_task(root, load_config(RunConfig, "synthesizer", "debug", settings))
+    task = build_task(read_manifest(root), load_config(RunConfig, "synthesizer", "debug", settings))
     own = task.modules["synthesizer"].state_dict()
     flow = [name for name in own if name.startswith("flow.stack.")]
     assert flow and all(torch.equal(own[name], given.modules["synthesizer"].state_dict()[name]) for name in flow)
@@ -108,17 +112,26 @@ def test_a_run_begins_with_the_flow_it_is_given_and_is_stored_without_it(tmp_pat
     found = load_weights(out).state
     assert found.keys() == own.keys()  # nothing else of the base
     with pytest.raises(CloningError, match=r"flow_from: the flow of these weights does not fit model.flow: .*size"):
-        build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "model.flow.channels=24"]))
+        build_task(
+            read_manifest(root),
+            load_config(RunConfig, "synthesizer", "debug", [*settings, "model.flow.channels=24"]),
+        )
     with pytest.raises(CloningError, match=r"flow_from: the flow of these weights does not fit model.flow: .*Missing"):
         no_flow = tmp_path / "no_flow.safetensors"
         save_weights(no_flow, Header("synthesizer", {}), {"x": torch.zeros(1)})
-        build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, f"flow_from={no_flow}"]))
+        build_task(
+            read_manifest(root),
+            load_config(RunConfig, "synthesizer", "debug", [*settings, f"flow_from={no_flow}"]),
+        )
     with pytest.raises(
         CloningError, match=r"flow_from is .*, but only a tacotron or transformer with model.flow.blocks"
     ):
         load_config(RunConfig, "synthesizer", "debug", [*settings, "model.flow.blocks=0"])
     with pytest.raises(CloningError, match="no such checkpoint"):
-        build_task(root, load_config(RunConfig, "synthesizer", "debug", [*settings, "flow_from=nowhere"]))
+        build_task(
+            read_manifest(root),
+            load_config(RunConfig, "synthesizer", "debug", [*settings, "flow_from=nowhere"]),
+        )
 
 
 @pytest.mark.parametrize("blocks", [1, 0])
@@ -126,7 +139,10 @@ def test_a_run_begins_with_the_flow_it_is_given_and_is_stored_without_it(tmp_pat
 def test_speech_lasts_as_the_checkpoint_says_and_is_drawn_at_that_rate(tmp_path, model, blocks):
     settings = [f"model.speaker_size={SPEAKER_SIZE}", "data.min_frames=1", f"model.architecture={model}"]
     settings.append(f"model.flow.blocks={blocks}")
-    task = build_task(make_set(tmp_path / "set"), load_config(RunConfig, "synthesizer", "debug", settings))
+    task = build_task(
+        read_manifest(make_set(tmp_path / "set")),
+        load_config(RunConfig, "synthesizer", "debug", settings),
+    )
     network = task.modules["synthesizer"].eval()
     with torch.inference_mode():
         spoken = task._input(network, task.held_out.utterances[:2])

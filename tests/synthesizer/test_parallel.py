@@ -12,13 +12,14 @@ from synthesizer.models.flow import FlowDecoder
 from synthesizer.models.layers import ConvStack
 from synthesizer.training.losses import local_mean, parallel_losses
 from tests.support.synthesizer_set import SIZES, SPEAKER_SIZE, make_set, small
+from utils.data.manifest import read_manifest
 from utils.training.sampling import rng
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> SynthesisData:
     root = make_set(tmp_path_factory.mktemp("set"))
-    return SynthesisData(root, DataConfig(batch_size=3, min_frames=1), "train", 1)
+    return SynthesisData(read_manifest(root), DataConfig(batch_size=3, min_frames=1), "train", 1)
 
 
 def test_upsampling_by_hand():

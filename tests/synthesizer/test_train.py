@@ -24,6 +24,7 @@ from synthesizer.training.task import duration_scale
 from tests.support.synthesizer_set import MEL, SPEAKER_SIZE, make_set
 from tests.support.synthesizer_training import learn_by_heart, whole_and_resumed
 from utils.config import CONFIGS, load_config
+from utils.data.manifest import read_manifest
 from utils.errors import CloningError
 from utils.weights.checkpoint import load_weights
 
@@ -51,7 +52,7 @@ def script(toy: Path, out: Path, model: str, *extra: str) -> int:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypatch, model):
-    task = build_task(toy, config(model)).__class__
+    task = build_task(read_manifest(toy), config(model)).__class__
     whole = whole_and_resumed(lambda out: script(toy, out, model), task, tmp_path, monkeypatch)
     rows = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {r["group"] for r in rows} == {"train", "validation"}
@@ -64,7 +65,7 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypa
 
 @pytest.mark.parametrize("model", ["tacotron", "transformer"])
 def test_a_validation_is_as_long_as_the_recordings_whatever_their_transcripts_say(toy, monkeypatch, model):
-    task = build_task(toy, config(model))
+    task = build_task(read_manifest(toy), config(model))
     network, most = task.modules["synthesizer"].eval(), []
     free_run = network.free_run
     monkeypatch.setattr(network, "free_run", lambda *args: most.append(args[3]) or free_run(*args))
@@ -84,7 +85,7 @@ def test_the_reduction_follows_its_schedule_into_the_checkpoint(toy, tmp_path):
 
 
 def test_with_a_budget_of_time_the_reduction_and_the_forced_alignment_follow_its_share(toy):
-    task = build_task(toy, config("tacotron", "training.minutes=1"))
+    task = build_task(read_manifest(toy), config("tacotron", "training.minutes=1"))
     model, forced = task.modules["synthesizer"], []
     forward = model.forward
     model.forward = lambda batch, **how: forced.append(how["forced_alignment"]) or forward(batch, **how)
@@ -100,7 +101,7 @@ def test_with_a_budget_of_time_the_reduction_and_the_forced_alignment_follow_its
 def test_tacotron_learns_one_batch_and_where_to_attend(toy):
     sizes = [f"model.tacotron.{name}=48" for name in ("embedding", "encoder", "decoder", "lstm", "prenet")]
     run = config("tacotron", "model.tacotron.dropout=0.0", "model.tacotron.zoneout=0.0", "model.flow.blocks=0", *sizes)
-    task = build_task(toy, run)
+    task = build_task(read_manifest(toy), run)
     model = task.modules["synthesizer"].train()
     model.set_reduction(2)
     batch = task.train.whole(task.train.choose(1), None, 2)
@@ -108,7 +109,7 @@ def test_tacotron_learns_one_batch_and_where_to_attend(toy):
 
 
 def test_masked_losses_do_not_see_padding(toy):
-    task = build_task(toy, config("tacotron"))
+    task = build_task(read_manifest(toy), config("tacotron"))
     model = task.modules["synthesizer"].eval()
     model.set_reduction(2)
     batch = task.train.whole(task.train.choose(1), None, 2)
@@ -128,7 +129,7 @@ def gradients_of_a_process(rank: int, world: int, toy: str, out: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=(out / "meet").as_uri(), rank=rank, world_size=world)
     for model in MODELS:
-        task = build_task(toy, config(model, "data.batch_size=4"))
+        task = build_task(read_manifest(toy), config(model, "data.batch_size=4"))
         module = task.modules["synthesizer"].train()
         wrapped = torch.nn.parallel.DistributedDataParallel(module)
         own = task.shard(task.batch(1), rank, world)
@@ -156,7 +157,7 @@ def two_processes(toy, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("model", MODELS)
 def test_two_processes_equal_one(toy, two_processes, model):
     """With layer norm in Tacotron; batch norm would take its statistics from each process's own rows."""
-    task = build_task(toy, config(model, "data.batch_size=4"))
+    task = build_task(read_manifest(toy), config(model, "data.batch_size=4"))
     module = task.modules["synthesizer"].train()
     sum(task.losses({"synthesizer": module}, task.batch(1), "synthesizer", 1).values()).backward()
     found = torch.load(two_processes / model, weights_only=True)
@@ -182,16 +183,16 @@ def test_warnings_say_in_words_what_is_wrong():
 
 def test_what_does_not_fit_is_one_line(toy, tmp_path, capsys):
     with pytest.raises(CloningError, match="set model.speaker_size to 6"):
-        build_task(toy, config("parallel", "model.speaker_size=7"))
+        build_task(read_manifest(toy), config("parallel", "model.speaker_size=7"))
     with pytest.raises(CloningError, match="with --alignments"):
-        build_task(make_set(tmp_path / "plain", durations=False), config("parallel"))
+        build_task(read_manifest(make_set(tmp_path / "plain", durations=False)), config("parallel"))
     assert script(tmp_path / "nowhere", tmp_path / "out", "parallel") == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_set_without_durations_trains_tacotron_by_the_diagonal(tmp_path):
     root = make_set(tmp_path / "plain", durations=False)
-    task = build_task(root, config("tacotron"))
+    task = build_task(read_manifest(root), config("tacotron"))
     losses = task.losses(task.modules, task.batch(1), "synthesizer", 1)
     assert 0 < float(losses["attention"].detach()) < 2
 
@@ -214,7 +215,7 @@ def test_the_duration_scale_weighs_speakers_alike():
 
 
 def test_validation_takes_one_utterance_of_each_speaker_before_a_second(toy):
-    task = build_task(toy, config("parallel", "data.hold_out=0"))
+    task = build_task(read_manifest(toy), config("parallel", "data.hold_out=0"))
     of_set = task.held_out.utterances
     task.held_out.utterances = [*of_set, *(dataclasses.replace(u, id=f"{u.id}-{i}") for u in of_set[:1] for i in "abc")]
     chosen = [u for batch in task.validation_batches(3) for u in batch]

@@ -15,6 +15,7 @@ from tests.support.emotion_set import make_emotional_set
 from tests.support.synthesizer_set import SPEAKER_SIZE
 from tests.support.synthesizer_training import learn_by_heart
 from utils.data.corpora import EMOTIONS
+from utils.data.manifest import read_manifest
 from utils.training.sampling import rng
 
 SIZES = {
@@ -41,7 +42,7 @@ def small(**changes) -> Transformer:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> SynthesisData:
     root = make_emotional_set(tmp_path_factory.mktemp("set"))
-    return SynthesisData(root, DataConfig(batch_size=4, min_frames=1), "train", 1, EMOTIONS)
+    return SynthesisData(read_manifest(root), DataConfig(batch_size=4, min_frames=1), "train", 1, EMOTIONS)
 
 
 class Until:

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 import torch
 
+from utils.adversarial import adversarial_loss, discriminator_loss, feature_loss
 from utils.config import load_config
 from utils.errors import CloningError
 from vocoder.config import DiscriminatorConfig, HifiGanConfig, RunConfig, VocoderConfig
-from vocoder.loss import adversarial_loss, discriminator_loss, feature_loss
 from vocoder.model import build_network
 from vocoder.models.discriminators import Discriminators
 from vocoder.models.hifigan import HifiGan, remove_weight_norm

@@ -49,7 +49,7 @@ class Checkpoints:
     def save(self, learner: Learner, state: RunState, clock: Clock) -> None:
         """Write the last weights, and everything that the run needs to continue bit for bit."""
         self.save_weights("last.safetensors", learner, state.step, clock.seconds)
-        whole = {**asdict(state), "seconds": clock.seconds, "model": self.task.config, **learner.state_dict()}
+        whole = {**asdict(state), "seconds": clock.seconds, "model": self.task.model_config, **learner.state_dict()}
         checkpoint.save_training_state(self.out / "state.pt", whole)
 
     def save_weights(
@@ -58,7 +58,7 @@ class Checkpoints:
         """Write weights that describe themselves: model, mel, step, metrics, settings and environment of the run."""
         header = checkpoint.Header(
             self.task.kind,
-            self.task.config,
+            self.task.model_config,
             mel=self.task.mel,
             step=step,
             metrics={**(metrics or {}), "training_hours": round(seconds / 3600, 3)},
@@ -67,6 +67,6 @@ class Checkpoints:
         checkpoint.save_weights(self.out / name, header, learner.weights())
 
     def best_or_last(self) -> Path:
-        """The best weights; the last where the run stopped before its first validation."""
+        """The best weights; the last where the run stopped before the first validation that is eligible."""
         best = self.out / "best.safetensors"
         return best if best.is_file() else self.out / "last.safetensors"

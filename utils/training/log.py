@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,17 @@ class RunLog:
         self.board: Any = None
         self._drawn, self._new = time.monotonic(), False
 
-    def open(self, settings: dict[str, Any], step: int = 0) -> list[str]:
+    def open(
+        self, settings: dict[str, Any], step: int = 0, renamed: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> list[str]:
         """Write `settings.json`; forget what was logged after `step`, which comes again, and what killed runs left.
 
-        Returns the names of the settings that the run had otherwise before.
+        renamed: older settings under the names of now. Returns the names of those that the run had otherwise before.
         """
         for leftover in self.out.glob("*.partial"):
             leftover.unlink(missing_ok=True)
         self._forget_after(step)
-        changed = self._keep_former(settings, step)
+        changed = self._keep_former(settings, step, renamed)
         write_text(self.out / "settings.json", json.dumps(settings, indent=1) + "\n")
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -52,7 +54,9 @@ class RunLog:
             log.info("tensorboard is not installed: curves go to log.jsonl only")
         return changed
 
-    def _keep_former(self, settings: dict[str, Any], step: int) -> list[str]:
+    def _keep_former(
+        self, settings: dict[str, Any], step: int, renamed: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> list[str]:
         """Where a run goes on with other settings: say which, and keep those it had until `step` under another name.
 
         Returns the names of those that differ.
@@ -62,7 +66,7 @@ class RunLog:
             return []
         text = path.read_text(encoding="utf-8", errors="replace")
         with suppress(ValueError):
-            before, now = (flat({**found, "environment": {}}) for found in (json.loads(text), settings))
+            before, now = (flat({**found, "environment": {}}) for found in (renamed(json.loads(text)), settings))
             others = [name for name in before | now if before.get(name) != now.get(name) and name not in HOW_LONG]
             if others:
                 changes = (f"{name} {before.get(name)} -> {now.get(name)}" for name in others)

@@ -92,7 +92,7 @@ class Run:
         if self.main:
             length = f"for {config.minutes:g} minutes" if config.minutes else f"to step {config.steps}"
             log.info("training %s on %s", length, setting(config, self.device.type))
-        self.settings = {"training": to_dict(config), "model": task.config, "mel": task.mel, **(settings or {})}
+        self.settings = {"training": to_dict(config), "model": task.model_config, "mel": task.mel, **(settings or {})}
         self.environment = environment(self.device)
         self.state, self.clock, self.stop = RunState(), Clock(config), StopSignals()
         self.learner = Learner(task, config, self.accelerator)
@@ -124,7 +124,7 @@ class Run:
                 log.info("nothing to do: %s ended at step %d: %s", self.out, state.step, ended)
             return
         if self.log is not None:
-            changed = self.log.open({**self.settings, "environment": self.environment}, state.step)
+            changed = self.log.open({**self.settings, "environment": self.environment}, state.step, self.task.renamed)
             if any(name == "score" or name.startswith("loss.") for name in changed):
                 state.best = math.inf  # scores of before are of another kind
         clock.start()

@@ -35,7 +35,7 @@ def read_state(path: Path, task: Task, optimizers: Mapping[str, Optimizer]) -> d
     state = load_training_state(path)
     if not isinstance(state, dict) or not _plain(state.get("model")):
         raise _unfit(path, "model")
-    if differing := changed(task.renamed(state["model"]), task.config):
+    if differing := changed(task.renamed({"model": state["model"]})["model"], task.model_config):
         raise CloningError(
             f"{path.parent}: holds a run of another model (differs in {sorted(differing)}): choose another folder"
         )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.config import check_ranges
+from utils.config import check_ranges, current_names
 from utils.training.precision import Precision
 
 Batch = dict[str, Any]
@@ -78,6 +78,7 @@ class Validation:
     figures: dict[str, Callable[[], Any]] = field(default_factory=dict)  # name -> draws a matplotlib Figure
     audio: dict[str, tuple[np.ndarray, int]] = field(default_factory=dict)  # name -> (samples (T,), Hz)
     warnings: list[str] = field(default_factory=list)  # shown in words, such as attention that does not align
+    eligible: bool = True  # False: never the best, as where a later phase of the training is still to come
 
 
 class Task(ABC, Generic[BatchT]):
@@ -85,7 +86,8 @@ class Task(ABC, Generic[BatchT]):
 
     kind: str  # of the checkpoint
     modules: dict[str, nn.Module]  # one optimizer each; the first one's weights are the checkpoint
-    config: dict[str, Any]  # of the model, saved in the checkpoint
+    config: Any = None  # the run's, a frozen dataclass of the stage
+    model_config: dict[str, Any]  # of the model, saved in the checkpoint
     mel: dict[str, Any] | None = None
     extra: dict[str, Any] = {}  # replaced by subclasses, never changed
     # Set before each batch and each step. With a budget of time, a loader process makes a batch a little earlier than
@@ -130,9 +132,9 @@ class Task(ABC, Generic[BatchT]):
             name: value[rank::world] if isinstance(value, Tensor | list) else value for name, value in batch.items()
         }
 
-    def renamed(self, config: dict[str, Any]) -> dict[str, Any]:
-        """`config` of an older run with the names that its settings have now."""
-        return config
+    def renamed(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """`settings` of an older run under the names that they have now."""
+        return settings if self.config is None else current_names(type(self.config), settings)
 
     def names(self, step: int) -> list[str]:
         """Utterances in the batch of a step, to name them when a loss is not finite."""

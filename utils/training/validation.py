@@ -14,7 +14,7 @@ from utils.training.progress import Progress
 from utils.training.signals import Interrupted, StopSignals
 from utils.training.task import Task, Validation
 
-NOT_MEASURED = -1.0
+COUNTS_NOT = -1.0  # a validation that was interrupted, or is not eligible
 
 
 class Validator:
@@ -26,7 +26,7 @@ class Validator:
         self.task, self.learner, self.checkpoints, self.progress, self.stop = task, learner, checkpoints, progress, stop
 
     def validate(self, state: RunState, seconds: float) -> None:
-        """Update `state` and write `best.safetensors` where the score is the lowest so far.
+        """Update `state` and write `best.safetensors` where the score is the lowest so far of those that are eligible.
 
         Raises CloningError: a loss since the last reading, or the score, is not finite.
         """
@@ -37,7 +37,10 @@ class Validator:
         if log is not None:
             result = self._measure()
             state.unvalidated = result is None
-            improved[0] = NOT_MEASURED if result is None else self._keep(result, state, seconds, log)
+            improved[0] = COUNTS_NOT
+            if result is not None:
+                best = self._keep(result, state, seconds, log)
+                improved[0] = best if result.eligible else COUNTS_NOT
         if accelerator.num_processes > 1:
             improved = accelerator.reduce(improved)
         if improved >= 0:
@@ -56,7 +59,7 @@ class Validator:
         step, numbers = state.step, {"score": result.score, **result.metrics}
         if not math.isfinite(result.score):
             raise CloningError(f"step {step}: the validation score is {result.score}: {result.metrics}")
-        improved = result.score < state.best
+        improved = result.eligible and result.score < state.best
         if improved:
             state.best = result.score
             self.checkpoints.save_weights("best.safetensors", self.learner, step, seconds, numbers)

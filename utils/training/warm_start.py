@@ -20,7 +20,7 @@ def begin_from(path: str | Path, task: Task, module: nn.Module) -> list[str]:
     Raises CloningError: of another kind or architecture, or nothing fits.
     """
     source = checkpoint.load_weights(path, task.kind)
-    theirs, ours = (_architecture(config) for config in (source.config, task.config))
+    theirs, ours = (_architecture(config) for config in (source.config, task.model_config))
     if theirs and theirs != ours:
         raise CloningError(
             f"{path}: its architecture is {theirs}, that of this run is {ours}: choose settings with "

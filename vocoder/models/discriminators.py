@@ -6,24 +6,18 @@ Multi-period and multi-scale as in HiFi-GAN (arXiv 2010.05646, 2.3), multi-resol
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
+from utils.adversarial import DiscriminatorOutput
 from utils.audio.mel import hann_window
 from vocoder.config import DiscriminatorConfig
 
 SLOPE = 0.1
-
-
-class DiscriminatorOutput(NamedTuple):
-    """Of a batch of waveforms (B, T)."""
-
-    scores: list[Tensor]  # one a discriminator, any shape
-    features: list[list[Tensor]]  # one list a discriminator
 
 
 class Discriminators(nn.Module):

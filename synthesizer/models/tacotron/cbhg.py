@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from synthesizer.models.layers import length_mask
 from utils.linear import Linear
+from utils.masks import length_mask
 
 # x, probability, lengths (B,) or None -> x with some of it zeroed and the rest scaled; `layers.ItemDropout` is one
 Dropout = Callable[[Tensor, float, Tensor | None], Tensor]

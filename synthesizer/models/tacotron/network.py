@@ -16,11 +16,12 @@ from synthesizer.models.autoregressive import AutoregressiveModel, Autoregressiv
 from synthesizer.models.base import SHORTEST_SECONDS, ModelInput
 from synthesizer.models.decoding import DecoderOutput
 from synthesizer.models.flow import FlowConditioning, FlowPostnet
-from synthesizer.models.layers import ItemDropout, length_mask
+from synthesizer.models.layers import ItemDropout
 from synthesizer.models.stopping import Stopper
 from synthesizer.models.tacotron.attention import TacotronMemory
 from synthesizer.models.tacotron.cbhg import CBHG, Dropout, PreNet
 from synthesizer.models.tacotron.decoder import Decoder
+from utils.masks import length_mask
 
 SILENT = 3.4  # published inference cuts trailing frames whose loudest channel is below -3.4
 

@@ -30,7 +30,7 @@ class Timed(Task):
     def __init__(self, monkeypatch, step: float = 1.0, validation: float = 0.0, stop_after: int = 10**9) -> None:
         torch.manual_seed(0)
         self.modules = {"net": nn.Linear(4, 1)}
-        self.config = {}
+        self.model_config = {}
         self.now, self.step_seconds, self.validation_seconds, self.stop_after = 0.0, step, validation, stop_after
         self.seen, self.validated = [], []
         monkeypatch.setattr("utils.training.clock.monotonic", lambda: self.now)

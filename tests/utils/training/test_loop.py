@@ -230,14 +230,14 @@ def test_starting_from_a_checkpoint_copies_what_fits(tmp_path):
 def test_weights_of_another_architecture_are_refused_by_both_names(tmp_path):
     train(Toy(), settings_for(1), tmp_path / "first", device="cpu")
     source, task = tmp_path / "first" / "last.safetensors", Toy()
-    task.config = {**task.config, "architecture": "transformer"}
+    task.model_config = {**task.model_config, "architecture": "transformer"}
     train(task, settings_for(1), tmp_path / "second", device="cpu", start_from=source)  # it names none
     task = Toy()
-    task.config = {**task.config, "architecture": "lstm"}
+    task.model_config = {**task.model_config, "architecture": "lstm"}
     with pytest.raises(CloningError, match=r"last.safetensors: its architecture is transformer, .* this run is lstm: "):
         train(task, settings_for(1), tmp_path / "third", device="cpu",
               start_from=tmp_path / "second" / "last.safetensors")  # fmt: skip
-    task.config.pop("architecture")
+    task.model_config.pop("architecture")
     task.modules["net"] = nn.Linear(5, 2)
     with pytest.raises(CloningError, match="none of its matrices fits"):
         train(task, settings_for(1), tmp_path / "third", device="cpu", start_from=source)

@@ -95,14 +95,14 @@ def test_what_was_saved_is_restored_whole(tmp_path):
 
 
 class Scored(Toy):
-    """Validates to given scores, one after the other."""
+    """Validates to given scores, one after the other; the first `early` of them are not eligible."""
 
-    def __init__(self, *scores: float) -> None:
+    def __init__(self, *scores: float, early: int = 0) -> None:
         super().__init__()
-        self.scores = iter(scores)
+        self.scores = iter(Validation(score, eligible=i >= early) for i, score in enumerate(scores))
 
     def validate(self, modules):
-        return Validation(next(self.scores))
+        return next(self.scores)
 
 
 def validator_of(task: Toy, learner: Learner, out: Path) -> Validator:
@@ -121,6 +121,19 @@ def test_the_best_weights_are_those_of_the_lowest_score(tmp_path):
         assert counts == [(0, 0.5, 1), (1, 0.5, 1), (2, 0.5, 1), (0, 0.2, 4)]
         with pytest.raises(CloningError, match="step 4: the validation score is nan"):
             validator.validate(state, 0.0)
+
+
+def test_a_validation_that_is_not_eligible_is_never_the_best(tmp_path):
+    task, state = Scored(0.5, 0.3, 0.7, early=2), RunState()
+    with learner_of(task) as learner:
+        validator, best = validator_of(task, learner, tmp_path), tmp_path / "best.safetensors"
+        for state.step in (1, 2):
+            validator.validate(state, 0.0)
+            assert not best.exists() and (state.since_best, state.best) == (0, float("inf"))
+            assert validator.checkpoints.best_or_last().name == "last.safetensors"
+        state.step = 3
+        validator.validate(state, 0.0)
+        assert (state.since_best, state.best, checkpoint.load_weights(best).step) == (0, 0.7, 3)
 
 
 def test_an_interrupted_validation_counts_for_nothing(tmp_path):

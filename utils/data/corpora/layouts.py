@@ -70,7 +70,7 @@ def describe_labels(corpus: str) -> str:
     return "; ".join(parts + ([f"none of the six: {', '.join(read[None])}"] if None in read else []))
 
 
-class Found(NamedTuple):
+class ParsedPath(NamedTuple):
     """A clip of a known layout; `name` is unique in the corpus, `speaker` is the name within it."""
 
     name: str
@@ -108,10 +108,10 @@ class Layout(NamedTuple):
 
     corpus: str
     pattern: re.Pattern[str]
-    read: Callable[[re.Match[str], File], Found | str]
+    read: Callable[[re.Match[str], File], ParsedPath | str]
 
 
-def recognize(file: File, likely: Layout | None = None) -> tuple[Layout, Found | str] | None:
+def recognize(file: File, likely: Layout | None = None) -> tuple[Layout, ParsedPath | str] | None:
     """The layout of `file` and what it tells, or None; `likely` is tried first."""
     parts = file.path.parts
     tail = "/".join((*parts[-5:-1], file.path.stem))
@@ -121,31 +121,31 @@ def recognize(file: File, likely: Layout | None = None) -> tuple[Layout, Found |
     return None
 
 
-def _librispeech(match: re.Match[str], file: File) -> Found:
+def _librispeech(match: re.Match[str], file: File) -> ParsedPath:
     index = file.path.with_name(f"{match['speaker']}-{match['chapter']}.trans.txt")
     texts = file.transcripts.table([index], transcripts.first_word_is_name)
-    return Found(match["stem"], match["speaker"], texts.get(match["stem"]))
+    return ParsedPath(match["stem"], match["speaker"], texts.get(match["stem"]))
 
 
-def _libritts(match: re.Match[str], file: File) -> Found:
+def _libritts(match: re.Match[str], file: File) -> ParsedPath:
     # the readers' ids are those of LibriSpeech: the same person keeps one name
-    return Found(match["stem"], match["speaker"], file.text_beside(".normalized.txt", ".original.txt"))
+    return ParsedPath(match["stem"], match["speaker"], file.text_beside(".normalized.txt", ".original.txt"))
 
 
-def _vctk(match: re.Match[str], file: File) -> Found | str:
+def _vctk(match: re.Match[str], file: File) -> ParsedPath | str:
     first = file.path.name.replace("_mic2", "_mic1")
     if match["microphone"] == "2" and first in file.siblings:
         return f"second microphone: {first} is taken"
     path = file.root / "txt" / match["speaker"] / f"{match['stem']}.txt"
     text = one_line(file.transcripts.read(path)) if path.is_file() else file.text_beside(".txt")
-    return Found(match["stem"], match["speaker"], text)
+    return ParsedPath(match["stem"], match["speaker"], text)
 
 
-def _voxceleb(match: re.Match[str], file: File) -> Found:
-    return Found(f"{match['speaker']}/{match['video']}/{match['clip']}", match["speaker"])
+def _voxceleb(match: re.Match[str], file: File) -> ParsedPath:
+    return ParsedPath(f"{match['speaker']}/{match['video']}/{match['clip']}", match["speaker"])
 
 
-def _common_voice(match: re.Match[str], file: File) -> Found | str:
+def _common_voice(match: re.Match[str], file: File) -> ParsedPath | str:
     root = file.path.parents[1]
     # the checked sentences; a cut-down copy may only have the splits, which are parts of them
     names = ("validated",) if (root / "validated.tsv").is_file() else ("train", "dev", "test")
@@ -155,74 +155,74 @@ def _common_voice(match: re.Match[str], file: File) -> Found | str:
     if match["stem"] not in rows:
         return f"not in {names[0]}.tsv"
     client, _, sentence = rows[match["stem"]].partition("\t")
-    return Found(match["stem"], client[:16], one_line(sentence))
+    return ParsedPath(match["stem"], client[:16], one_line(sentence))
 
 
-def _cremad(match: re.Match[str], file: File) -> Found:
+def _cremad(match: re.Match[str], file: File) -> ParsedPath:
     emotion = _EMOTION_NAMES.get(match["emotion"].lower())
-    return Found(match["stem"], match["speaker"], _CREMAD_TEXTS.get(match["sentence"]), emotion)
+    return ParsedPath(match["stem"], match["speaker"], _CREMAD_TEXTS.get(match["sentence"]), emotion)
 
 
-def _ravdess(match: re.Match[str], file: File) -> Found | str:
+def _ravdess(match: re.Match[str], file: File) -> ParsedPath | str:
     if match["channel"] == "02":
         return "sung, not spoken"
     emotion = _RAVDESS_EMOTIONS[int(match["emotion"])]
-    return Found(match["stem"], match["speaker"], _RAVDESS_TEXTS[int(match["statement"])], emotion)
+    return ParsedPath(match["stem"], match["speaker"], _RAVDESS_TEXTS[int(match["statement"])], emotion)
 
 
-def _esd(match: re.Match[str], file: File) -> Found:
+def _esd(match: re.Match[str], file: File) -> ParsedPath:
     folder = next(p for p in file.path.parents if p.name == match["speaker"])
     texts = file.transcripts.table([folder / f"{match['speaker']}.txt"], transcripts.esd)
     emotion = _EMOTION_NAMES.get(match["emotion"].lower())
-    return Found(match["stem"], match["speaker"], texts.get(match["stem"]), emotion)
+    return ParsedPath(match["stem"], match["speaker"], texts.get(match["stem"]), emotion)
 
 
-def _tess(match: re.Match[str], file: File) -> Found:
+def _tess(match: re.Match[str], file: File) -> ParsedPath:
     speaker = {"OA": "OAF"}.get(match["speaker"], match["speaker"])  # one file of the corpus lacks the F
-    return Found(match["stem"], speaker, f"Say the word {match['word']}.", _EMOTION_NAMES.get(match["emotion"]))
+    return ParsedPath(match["stem"], speaker, f"Say the word {match['word']}.", _EMOTION_NAMES.get(match["emotion"]))
 
 
-def _emovdb(match: re.Match[str], file: File) -> Found:
-    emotion = _EMOTION_NAMES.get(match["emotion"].lower())
-    return Found(f"{match['speaker']}/{match['stem']}", match["speaker"], file.text_beside(".txt", ".lab"), emotion)
+def _emovdb(match: re.Match[str], file: File) -> ParsedPath:
+    emotion, text = _EMOTION_NAMES.get(match["emotion"].lower()), file.text_beside(".txt", ".lab")
+    return ParsedPath(f"{match['speaker']}/{match['stem']}", match["speaker"], text, emotion)
 
 
-def _speechocean(match: re.Match[str], file: File) -> Found:
+def _speechocean(match: re.Match[str], file: File) -> ParsedPath:
     text = file.text_beside(".txt")
     if text is None:
         kaldi = [file.root / part / "text" for part in ("train", "test")]
         text = file.transcripts.table(kaldi, transcripts.first_word_is_name).get(match["stem"])
-    return Found(match["stem"], match["speaker"], text)
+    return ParsedPath(match["stem"], match["speaker"], text)
 
 
-def _an4(match: re.Match[str], file: File) -> Found:
+def _an4(match: re.Match[str], file: File) -> ParsedPath:
     text = file.text_beside(".txt")
     if text is None:
         # wav/an4_clstk/fash/an251-fash-b.sph, etc/an4_train.transcription
         indexes = [p / "etc" / f"an4_{part}.transcription" for p in file.path.parents[:4] for part in ("train", "test")]
         text = file.transcripts.table(indexes, transcripts.an4).get(match["stem"])
-    return Found(match["stem"], match["speaker"], text)
+    return ParsedPath(match["stem"], match["speaker"], text)
 
 
-def _speech_commands(match: re.Match[str], file: File) -> Found:
-    return Found(f"{match['word']}/{match['stem']}", match["speaker"], match["word"])
+def _speech_commands(match: re.Match[str], file: File) -> ParsedPath:
+    return ParsedPath(f"{match['word']}/{match['stem']}", match["speaker"], match["word"])
 
 
-def _speech_commands_joined(match: re.Match[str], file: File) -> Found:
-    return Found(f"{match['speaker']}/{match['stem']}", match["speaker"], file.text_beside(".txt"))
+def _speech_commands_joined(match: re.Match[str], file: File) -> ParsedPath:
+    return ParsedPath(f"{match['speaker']}/{match['stem']}", match["speaker"], file.text_beside(".txt"))
 
 
-def _ljspeech(match: re.Match[str], file: File) -> Found:
+def _ljspeech(match: re.Match[str], file: File) -> ParsedPath:
     texts = file.transcripts.table([file.path.parents[1] / "metadata.csv"], transcripts.ljspeech)
     text = texts.get(match["stem"]) or file.text_beside(".txt")
-    return Found(match["stem"], "lj", text)
+    return ParsedPath(match["stem"], "lj", text)
 
 
 def _refuse(reason: str) -> Callable[[re.Match[str], File], str]:
     return lambda match, file: reason
 
 
-def _layout(corpus: str, pattern: str, read: Callable[[re.Match[str], File], Found | str]) -> Layout:
+def _layout(corpus: str, pattern: str, read: Callable[[re.Match[str], File], ParsedPath | str]) -> Layout:
     return Layout(corpus, re.compile(f"(?:^|/){pattern}$"), read)
 
 

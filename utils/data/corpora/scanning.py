@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from utils.data.corpora.layouts import File, Found, Layout, describe_labels, recognize
+from utils.data.corpora.layouts import File, Layout, ParsedPath, describe_labels, recognize
 from utils.data.corpora.metadata import LISTINGS, Listing
 from utils.data.corpora.transcripts import LARGEST_TABLE, Transcripts
 from utils.errors import CloningError, printable
@@ -173,7 +173,7 @@ class _Collector:
             self.left_out.append((path, "an archive, unpack it first"))
         return suffix in AUDIO
 
-    def _take(self, path: Path, corpus: str, found: Found | str) -> None:
+    def _take(self, path: Path, corpus: str, found: ParsedPath | str) -> None:
         if isinstance(found, str):
             self.left_out.append((path, found))
             return
@@ -190,7 +190,7 @@ class _Collector:
             clip = replace(clip, copies=(*clip.copies, (other.path, other.source), *other.copies))
         self.clips[id] = clip
 
-    def _plain(self, file: File, known: set[Path]) -> Found | str:
+    def _plain(self, file: File, known: set[Path]) -> ParsedPath | str:
         """Read an audio file of no known layout as `corpus/speaker/**/file`."""
         folder = file.path.parent
         if folder in known:
@@ -211,7 +211,7 @@ class _Collector:
         if self._plain_corpora.setdefault(corpus.name, corpus) != corpus:
             return f"two corpus folders are called {corpus.name!r}; rename one"
         listed = None if listing is None else listing.text(file.path)
-        return Found("/".join(parts), speaker, file.text_beside(".txt", ".lab") or listed, corpus=corpus.name)
+        return ParsedPath("/".join(parts), speaker, file.text_beside(".txt", ".lab") or listed, corpus=corpus.name)
 
     def _listing(self, file: File) -> Listing | None:
         """The list of texts nearest upwards, as far as the folder above the scan's root, that names files beside."""
