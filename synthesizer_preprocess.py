@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--voices",
         action="store_true",
-        help="make a set of voices: no words, only who speaks; a sharpened training speaks with them (data.voices)",
+        help="make a set of voices without words; a sharpened training speaks with them (data.untranscribed_set)",
     )
     parser.add_argument("--max-seconds", type=float, default=20.0, help="longer clips are left out (default: 20)")
     return parser

@@ -82,7 +82,7 @@ def augment(
     on(config.equalizer, lambda x, n: equalize(x, uniform(-1, 1)(6 * n).view(n, 6) * config.equalizer_db, rate))
     on(config.band_limit, lambda x, n: band_pass(x, uniform(20, 300)(n), uniform(0.3, 0.95)(n) * rate / 2, rate))
     on(config.telephone, lambda x, n: mu_law_8_bit(band_pass(x, uniform(300, 300)(n), uniform(3400, 3400)(n), rate)))
-    on(config.thinning, lambda x, n: thin_out(x, uniform(*config.thinning_db)(n)))
+    on(config.spectral_dropout, lambda x, n: thin_out(x, uniform(*config.spectral_dropout_db)(n)))
     on(config.codec, lambda x, n: _lossy_rows(x, draws, rate))
     on(config.gain, lambda x, n: x * _ratio(uniform(*config.gain_db)(n)))
     return wav

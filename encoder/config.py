@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from encoder.names import OWN, Perturbation, perturbations_of
 from utils.audio.mel import ENCODER_MEL, MelConfig
@@ -146,6 +146,8 @@ class DataConfig:
 class AugmentConfig:
     """What may happen to a training crop: every effect by its own probability; all 0 turns augmentation off."""
 
+    RENAMED: ClassVar[dict[str, str]] = {"thinning": "spectral_dropout", "thinning_db": "spectral_dropout_db"}
+
     noise: float = 0.3  # colored noise, or the noise files of the feature set
     noise_snr_db: tuple[float, float] = (0.0, 25.0)
     babble: float = 0.2  # one to three other utterances on top
@@ -157,8 +159,8 @@ class AugmentConfig:
     equalizer_db: float = 8.0  # at most, up or down
     band_limit: float = 0.2  # a low-pass and a high-pass of random corner
     telephone: float = 0.1  # 300-3400 Hz and 8-bit mu-law
-    thinning: float = 0.0  # quiet bins of the spectrum dropped, as a codec of a low rate does
-    thinning_db: tuple[float, float] = (25.0, 50.0)  # under a frame's loudest bin
+    spectral_dropout: float = 0.0  # quiet bins of the spectrum dropped, as a codec of a low rate does
+    spectral_dropout_db: tuple[float, float] = (25.0, 50.0)  # under a frame's loudest bin
     codec: float = 0.0  # there and back through MP3 or Opus at a random rate; 10 to 35 ms a crop in the loader
     gain: float = 0.5
     gain_db: tuple[float, float] = (-6.0, 6.0)
@@ -179,7 +181,7 @@ class AugmentConfig:
             self, noise=share, noise_snr_db=decibels, babble=share, babble_snr_db=decibels, reverb=share,
             reverb_seconds=(0.01, 60), reverb_rooms=share, band_limit=share, telephone=share, codec=share, gain=share,
             gain_db=decibels, mask=share, mask_channels=(0, 512), mask_share=share, speed=share,
-            equalizer=share, equalizer_db=(0, 100), thinning=share, thinning_db=(0, 200),
+            equalizer=share, equalizer_db=(0, 100), spectral_dropout=share, spectral_dropout_db=(0, 200),
         )  # fmt: skip
         for name in ("speeds", "formants"):
             if getattr(self, name):
@@ -192,7 +194,7 @@ class AugmentConfig:
     def any(self) -> bool:
         """Whether any effect changes the waveform."""
         sounds = (self.noise, self.babble, self.reverb, self.equalizer, self.band_limit, self.telephone)
-        return any((*sounds, self.thinning, self.codec, self.gain))
+        return any((*sounds, self.spectral_dropout, self.codec, self.gain))
 
     @property
     def perturbations(self) -> list[Perturbation]:

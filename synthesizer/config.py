@@ -74,6 +74,8 @@ class FlowConfig:
 class ParallelConfig:
     """A parallel synthesizer: all frames at once, from predicted durations, pitch and energy."""
 
+    RENAMED: ClassVar[dict[str, str]] = {"voice": "voice_statistics"}
+
     channels: int = 256
     encoder_blocks: int = 4
     decoder_blocks: int = 4
@@ -90,7 +92,7 @@ class ParallelConfig:
     flow_steps: int = 4
     temperature: float = 0.5
     sigma_min: float = 1e-4
-    voice: bool = False  # pitch and durations are relative to the voice's own pitch and pace (utils.voice)
+    voice_statistics: bool = False  # pitch and durations are relative to the voice's own pitch and pace (utils.voice)
     prompt_tokens: int = 0  # learned tokens over frames of the reference; 0: only its embedding is used
     prompt_width: int = 64  # numbers of a token
     prompt_dropout: float = 0.2  # part of the items that are learned without frames of a reference
@@ -193,6 +195,7 @@ class DataConfig:
 
     RENAMED: ClassVar[dict[str, str]] = {
         "emotional": "emotional_repeats", "marks_withheld": "punctuation_dropout", "questions": "question_weight",
+        "channel_db": "random_eq_db", "voices": "untranscribed_set",
     }  # fmt: skip
 
     batch_size: int = 16  # over all processes
@@ -211,9 +214,9 @@ class DataConfig:
     balance: float = 0.0  # 0: each utterance once a round; 1: each speaker as often; between: in between
     question_weight: float = 1.0  # how often a question comes, against other utterances
     prompt_frames: tuple[int, int] = (160, 400)  # of another utterance of the speaker, shortest and longest
-    channel_db: float = 0.0  # of a random microphone's curve, the same for window and prompt, so that it is copied
+    random_eq_db: float = 0.0  # of a random microphone's curve, the same for window and prompt, so that it is copied
     replay: str = ""  # a set of other speakers: every other batch is of it, so that a fine-tuned network keeps them
-    voices: str = ""  # a set of voices without texts, to be spoken with where the training sharpens (LossConfig)
+    untranscribed_set: str = ""  # voices without texts, to be spoken with where the training sharpens (LossConfig)
     resident_gb: float = 4.0  # a set whose arrays take less is kept on the device whole
 
     def __post_init__(self) -> None:
@@ -221,7 +224,7 @@ class DataConfig:
             self, batch_size=(1, 100_000), window=(1, 100_000), crop=(0, 100_000), max_frames=(1, 10**6),
             min_frames=(0, 10**6), emotional_repeats=(1, 1000), punctuation_dropout=(0, 1), hold_out=(0, 10**6),
             embedding_noise=(0, 100), bucket=(1, 100_000), balance=(0, 1), question_weight=(0, 1000),
-            prompt_frames=(1, 100_000), channel_db=(0, 20), resident_gb=(0, 10**6),
+            prompt_frames=(1, 100_000), random_eq_db=(0, 20), resident_gb=(0, 10**6),
         )  # fmt: skip
 
 
@@ -231,6 +234,7 @@ class LossConfig:
 
     RENAMED: ClassVar[dict[str, str]] = {
         "listener": "frame_classifier", "said": "phone_classification", "features": "feature_matching",
+        "voice": "voice_statistics",
     }  # fmt: skip
 
     duration: float = 1.0
@@ -244,7 +248,7 @@ class LossConfig:
     attention_steps: int = 20_000  # until only the floor is left
     emotion: float = 0.3  # of the network that finds an emotion in a clip
     frame_classifier: float = 0.5  # of the frame classifier, which finds phones and pace in a mel
-    voice: float = 1.0  # of a voice's pitch and pace as predicted from its embedding
+    voice_statistics: float = 1.0  # of a voice's pitch and pace as predicted from its embedding
     # Sharpening: losses on mels that are drawn in the few steps of inference (all 0: no sharpening)
     adversarial: float = 0.0  # by mel discriminators
     feature_matching: float = 2.0  # by their inner features, times `adversarial`
@@ -260,9 +264,8 @@ class LossConfig:
         check_ranges(
             self, duration=weight, prosody=weight, mean=weight, flow=weight, stop=weight, stop_positive=weight,
             attention=weight, attention_floor=(0, 1), attention_steps=(0, 10**9), emotion=weight,
-            frame_classifier=weight, voice=weight, adversarial=weight, feature_matching=weight, speaker=weight,
-            phone_classification=weight,
-            sharpen_from=(0, 1), guide_width=(0.001, 10),
+            frame_classifier=weight, voice_statistics=weight, adversarial=weight, feature_matching=weight,
+            speaker=weight, phone_classification=weight, sharpen_from=(0, 1), guide_width=(0.001, 10),
         )  # fmt: skip
 
     @property

@@ -68,6 +68,10 @@ def from_dict(cls: type[T], data: Mapping[str, Any] | None, where: str = "") -> 
     hints = typing.get_type_hints(cls)
     data = current_names(cls, data)
     known = {f.name for f in dataclasses.fields(cls) if f.init}
+    removed: Mapping[str, Any] = getattr(cls, "REMOVED", {})
+    if gone := [name for name in data if name in removed]:
+        value, left = data[gone[0]], removed[gone[0]]
+        raise CloningError(f"{where}.{gone[0]} is {value!r}, which is no longer supported: only {left!r} is")
     if unknown := sorted(set(data) - known):
         raise CloningError(f"unknown settings {unknown} for {where}; it has {sorted(known)}")
     values = {name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
@@ -80,11 +84,15 @@ def from_dict(cls: type[T], data: Mapping[str, Any] | None, where: str = "") -> 
 def current_names(cls: type, data: Mapping[str, Any], note: bool = False) -> dict[str, Any]:
     """`data` with settings that have an older name, by `RENAMED` of their dataclass, under the one they have now.
 
+    Left out are those that are no more, if they have the value in `REMOVED`, which is what the code still does.
     note: say so in the log.
     """
     names: Mapping[str, str] = getattr(cls, "RENAMED", {})
+    removed: Mapping[str, Any] = getattr(cls, "REMOVED", {})
     hints, found = typing.get_type_hints(cls), {}
     for name, value in data.items():
+        if name in removed and value == removed[name]:
+            continue
         if name in names and note:
             log.warning("the setting %s is called %s now", name, names[name])
         name = names.get(name, name)

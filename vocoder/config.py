@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import check_ranges
@@ -38,13 +38,15 @@ class VocosConfig:
 class SourceFilterConfig(VocosConfig):
     """The same network as the filter of a source, pulses and noise, which it makes from the pitch that it finds."""
 
+    RENAMED: ClassVar[dict[str, str]] = {"mel_base": "mel_envelope", "free": "residual_spectrum"}
+
     pitch_dim: int = 128  # of the blocks that find the pitch; twice that in their inner layers
     pitch_blocks: int = 2
     lowest_hz: float = 60.0
     octaves: float = 3.5
     bins_per_octave: int = 48
-    mel_base: bool = False  # gains are relative to the envelope that the mel shows
-    free: bool = False  # a third spectrum beside those of pulses and noise
+    mel_envelope: bool = False  # gains are relative to the envelope that the mel shows
+    residual_spectrum: bool = False  # a third spectrum beside those of pulses and noise
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,8 +142,8 @@ class VocoderConfig:
             used = self.sourced if name == "source_filter" else self.architecture == name
             if used and sizes.n_fft < 2 * hop:
                 raise ValueError(f"{name}.n_fft {sizes.n_fft} must be at least two hops ({2 * hop})")
-        if (self.source_filter.mel_base or self.hifigan.source) and self.mel.scale != "db":
-            raise ValueError(f"source_filter.mel_base and hifigan.source need a mel in dB, not {self.mel.scale!r}")
+        if (self.source_filter.mel_envelope or self.hifigan.source) and self.mel.scale != "db":
+            raise ValueError(f"source_filter.mel_envelope and hifigan.source need a mel in dB, not {self.mel.scale!r}")
         rates = {"wavernn": self.wavernn.upsample, "hifigan": self.hifigan.upsample_rates}.get(self.architecture)
         if rates and math.prod(rates) != hop:
             made = math.prod(rates)

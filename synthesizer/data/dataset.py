@@ -226,12 +226,12 @@ class SynthesisData:
             punctuated=draw.random(size) >= self.config.punctuation_dropout if learning else np.ones(size, dtype=bool),
             seeds=draw.integers(0, 2**31, size) if learning else np.arange(size),
             seed=int(draw.integers(2**62)),
-            channels=self._channels(draw, size) if learning and self.config.channel_db else None,
+            channels=self._channels(draw, size) if learning and self.config.random_eq_db else None,
         )
 
     def _channels(self, draw: np.random.Generator, size: int) -> np.ndarray:
         """A random microphone for half of the items, that recordings have in common with their prompts."""
-        curves = draw.standard_normal((size, CURVES)) * self.config.channel_db
+        curves = draw.standard_normal((size, CURVES)) * self.config.random_eq_db
         return (curves * (draw.random((size, 1)) < 0.5)).astype(np.float32)
 
     def _own(self, draw: np.random.Generator, size: int, learning: bool) -> np.ndarray:

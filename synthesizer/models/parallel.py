@@ -124,8 +124,9 @@ class Parallel(AcousticModel):
         self.voice: nn.Linear | None = None
         self.facts_predictor: nn.Sequential | None = None
         self.frame_classifier: FrameClassifier | None = None
-        self.moves_pitch, self.uses_voice_facts, self.finds_symbols = True, self.config.voice, self.config.voice
-        if self.config.voice:
+        self.moves_pitch = True
+        self.uses_voice_facts = self.finds_symbols = self.config.voice_statistics
+        if self.config.voice_statistics:
             self.voice = nn.Linear(3, channels, bias=False)
             nn.init.zeros_(self.voice.weight)  # so that weights without it go on as they were
             self.facts_predictor = nn.Sequential(nn.Linear(config.speaker_size, 64), nn.SiLU(), nn.Linear(64, 3))

@@ -49,7 +49,7 @@ def parallel_losses(
         known = batch["facts"].isfinite()
         facts = torch.where(known, batch["facts"], 0.0)
         error = F.smooth_l1_loss(output.facts.float(), facts, reduction="none", beta=0.1)
-        losses["voice"] = config.voice * mean(error, known)
+        losses["voice_statistics"] = config.voice_statistics * mean(error, known)
     if output.frame_classes is not None and (wanted_classes := output.frame_targets) is not None:
         target = wanted_classes.symbols, wanted_classes.durations, wanted_classes.silent
         values = frame_class_losses(output.frame_classes, *target)

@@ -63,8 +63,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         if config.scores_speech and (model.frame_classifier is None or model.flow is None):
             raise CloningError(
                 'loss.adversarial, loss.speaker, loss.phone_classification and score="speech" need a flow and a frame '
-                'classifier: set model.parallel.voice=true and model.parallel.decoder="flow", or the losses to 0 and '
-                'score="losses"'
+                'classifier: set model.parallel.voice_statistics=true and model.parallel.decoder="flow", or the losses '
+                'to 0 and score="losses"'
             )
         if config.loss.adversarial:
             self.modules["discriminators"] = MelDiscriminators()
@@ -75,10 +75,11 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             replay.prompted = prompted
             self._check_replay(replay)
         self.stores: dict[str, Store] = {}  # `sets` whole on the device, where they fit
-        self.voices = Voices(config.data.voices) if config.loss.sharpens and config.data.voices else None
+        voices = config.data.untranscribed_set
+        self.voices = Voices(voices) if config.loss.sharpens and voices else None
         if self.voices is not None and self.voices.encoder != (ours := self.train.header.get("encoder")):
             raise CloningError(
-                f"{config.data.voices}: embeddings of encoder {self.voices.encoder}, {manifest.root} has those of "
+                f"{voices}: embeddings of encoder {self.voices.encoder}, {manifest.root} has those of "
                 f"{ours}: preprocess both with the same encoder"
             )
 

@@ -197,7 +197,7 @@ def test_masks_by_torchaudio_draw_from_the_given_generator(monkeypatch):
     effects._mask_along_axis.cache_clear()
 
 
-SOUNDS = ["noise", "babble", "reverb", "equalizer", "band_limit", "telephone", "thinning", "codec", "gain"]
+SOUNDS = ["noise", "babble", "reverb", "equalizer", "band_limit", "telephone", "spectral_dropout", "codec", "gain"]
 
 
 @pytest.mark.parametrize("name", SOUNDS)

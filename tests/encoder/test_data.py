@@ -22,7 +22,9 @@ from utils.errors import CloningError
 from utils.training.task import TrainingConfig
 
 QUIET = AugmentConfig(noise=0, babble=0, reverb=0, band_limit=0, telephone=0, gain=0, mask=0)
-LOUD = AugmentConfig(noise=1, babble=1, reverb=1, equalizer=1, band_limit=1, telephone=0.5, thinning=1, gain=1, mask=1)
+LOUD = AugmentConfig(
+    noise=1, babble=1, reverb=1, equalizer=1, band_limit=1, telephone=0.5, spectral_dropout=1, gain=1, mask=1
+)
 
 
 def make(root, augment=QUIET, seed=0, loss=None, rooms=0, speeds=(), formants=(), **data) -> TrainingBatches:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import re
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from safetensors import safe_open
 
 from evaluation.commands.ablations import RUNS
+from utils.chain.config import ChainConfig
 from utils.config import CONFIGS, from_dict, load_config, presets, read_toml, to_dict
-from utils.training.log import flat
+from utils.training.log import RunLog, flat
+from utils.training.task import Task
 
 MODELS = Path(__file__).resolve().parents[2] / "saved_models"
 SHIPPED = {
@@ -59,3 +64,70 @@ def test_a_preset_makes_the_network_that_is_shipped(weights, preset):
     kind = json.loads(header["kind"])
     wanted = load_config(RUNS[kind], kind, preset).model
     assert from_dict(type(wanted), json.loads(header["config"])) == wanted
+
+
+def groups(cls: type) -> Iterator[tuple[tuple[str, ...], type]]:
+    """The dataclasses of a configuration, each with the names that lead to it."""
+    yield (), cls
+    for name, hint in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            yield from (((name, *path), inner) for path, inner in groups(hint))
+
+
+def other(value: object) -> object:
+    """A value of the same type, by which a setting is told from its default."""
+    if isinstance(value, bool | None):
+        return not value
+    if isinstance(value, tuple):
+        return [*value, *value] if value else ["x"]
+    return value + value if value else type(value)(1)
+
+
+FORMER = [
+    (cls, path, old, new)
+    for cls in (*RUNS.values(), ChainConfig)
+    for path, group in groups(cls)
+    for old, new in getattr(group, "RENAMED", {}).items()
+]
+
+
+@pytest.mark.parametrize(("cls", "path", "old", "new"), FORMER)
+def test_an_older_name_of_a_setting_is_read(cls, path, old, new):
+    def group_of(config: object) -> object:
+        for name in path:
+            config = getattr(config, name)
+        return config
+
+    default = getattr(group_of(cls()), new)
+    wanted = "transformer" if new == "architecture" else default if new == "spectral_dropout_db" else other(default)
+    data = {old: wanted}
+    assert old not in {field.name for field in dataclasses.fields(group_of(cls()))}
+    for name in reversed(path):
+        data = {name: data}
+    found = getattr(group_of(from_dict(cls, data)), new)
+    assert (list(found) if isinstance(found, tuple) else found) == (
+        list(wanted) if isinstance(wanted, tuple) else wanted
+    )
+
+
+@pytest.mark.parametrize(("stage", "preset"), [("synthesizer", "parallel_voice"), ("vocoder", "source_filter_gpu")])
+def test_a_run_that_goes_on_under_newer_names_is_not_called_changed(stage, preset, tmp_path, caplog):
+    class Continued(Task):
+        config = load_config(RUNS[stage], stage, preset)
+        batch = losses = validate = None  # of no use here
+
+    settings = to_dict(Continued.config)
+    before = json.loads(json.dumps(settings))
+    for path, group in groups(RUNS[stage]):
+        inner = before
+        for name in path:
+            inner = inner[name]
+        for old, new in getattr(group, "RENAMED", {}).items():
+            inner[old] = inner.pop(new)
+        inner.update(getattr(group, "REMOVED", {}))
+    assert before != settings
+    (tmp_path / "settings.json").write_text(json.dumps(before))
+    log = RunLog(tmp_path)
+    assert log.open(settings, 3, Continued().renamed) == []
+    log.close()
+    assert "changed" not in caplog.text

@@ -172,7 +172,7 @@ def test_the_whole_time_is_shared_out_in_every_lane(preset):
     config = load_config(ChainConfig, "chain", preset)
     stages = ("encoder", "synthesizer", "vocoder", "tacotron", "wavernn", "hifigan")
     plan = make_plan(config, SOURCES, choices(stages=stages))
-    assert len(plan.lanes) == (2 if config.at_once else 1)
+    assert len(plan.lanes) == (2 if config.parallel_lanes else 1)
     for lane in plan.lanes:
         assert sum(s.minutes for s in lane) == pytest.approx(100)
     names = [s.name for s in plan.steps]

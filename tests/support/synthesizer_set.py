@@ -21,7 +21,7 @@ RATE = 16000
 MEL = {**SYNTHESIZER_MEL.__dict__, "n_mels": 20}
 SPEAKER_SIZE = 6
 SIZES = {"channels": 24, "encoder_blocks": 1, "decoder_blocks": 1, "flow_blocks": 1, "flow_channels": 16, "kernel": 5}
-VOICE = {**SIZES, "voice": True, "prompt_tokens": 4, "prompt_width": 8, "speaker_dropout": 0.1}
+VOICE = {**SIZES, "voice_statistics": True, "prompt_tokens": 4, "prompt_width": 8, "speaker_dropout": 0.1}
 ROW = {
     "id": "a",
     "words": [["", 0, 20], ["see", 20, 30], ["it", 50, 30], ["", 80, 60], ["now", 140, 50], ["", 190, 10]],

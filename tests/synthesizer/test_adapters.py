@@ -19,7 +19,7 @@ from utils.audio.io import read
 from utils.errors import CloningError
 from utils.voice import Voice
 
-TOLD = dataclasses.replace(TINY_PARALLEL, voice=True, prompt_tokens=4, prompt_width=8)
+TOLD = dataclasses.replace(TINY_PARALLEL, voice_statistics=True, prompt_tokens=4, prompt_width=8)
 TEXT = "One two three."
 
 

@@ -205,7 +205,7 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypa
 
 
 def test_adapting_changes_the_condition_alone_and_is_stored_as_a_difference(toy, tmp_path, capsys):
-    told = ("--set=model.parallel.voice=true", "--set=model.parallel.prompt_tokens=4")
+    told = ("--set=model.parallel.voice_statistics=true", "--set=model.parallel.prompt_tokens=4")
     assert script(toy, tmp_path / "a", "parallel", "--set=model.emotion.labels=[]", *told) == 0
     base = tmp_path / "base.safetensors"
     export(tmp_path / "a" / "last.safetensors", base)

@@ -86,7 +86,9 @@ def test_frozen_parts_stay_and_the_rest_learns(sets, tmp_path):
 def test_what_is_drawn_gives_the_score(sets):
     with pytest.raises(CloningError, match='score "speech" need a speaker encoder'):
         ParallelTask(read_manifest(sets[0]), CONFIG)
-    without = replace(CONFIG, model=replace(CONFIG.model, parallel=ParallelConfig(**{**VOICE, "voice": False})))
+    without = replace(
+        CONFIG, model=replace(CONFIG.model, parallel=ParallelConfig(**{**VOICE, "voice_statistics": False}))
+    )
     with pytest.raises(CloningError, match="need a flow and a frame classifier"):
         ParallelTask(read_manifest(sets[0]), without, embed=hear)
     task = ParallelTask(read_manifest(sets[0]), CONFIG, embed=hear)

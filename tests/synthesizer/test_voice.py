@@ -349,7 +349,7 @@ def test_voices_without_texts_are_spoken_with(data, tmp_path, data_dir, capsys):
     torch.testing.assert_close(mixed.embed[[1, 3]].norm(dim=1), torch.ones(2))
     wrong = RunConfig(
         model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**VOICE)),
-        data=DataConfig(batch_size=4, min_frames=1, voices=str(tmp_path / "voices")),
+        data=DataConfig(batch_size=4, min_frames=1, untranscribed_set=str(tmp_path / "voices")),
         loss=LossConfig(adversarial=1.0),
     )
     with pytest.raises(CloningError, match="preprocess both with the same encoder"):
@@ -361,7 +361,7 @@ def test_tokens_of_a_prompt_are_as_configured():
 
 
 def test_a_random_microphone_is_the_same_for_window_and_prompt(data):
-    told_of = SynthesisData(data.manifest, DataConfig(batch_size=8, min_frames=1, channel_db=3.0), "train")
+    told_of = SynthesisData(data.manifest, DataConfig(batch_size=8, min_frames=1, random_eq_db=3.0), "train")
     told_of.prompted = True
     chosen, width = told_of.choose(1), 20
     draws = told_of.draws(chosen, rng(1), width)

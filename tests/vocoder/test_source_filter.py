@@ -21,7 +21,9 @@ ODD_MEL = MelConfig(n_fft=512, win_length=400, hop_length=120, n_mels=20, power=
 SIZES = {"dim": 16, "hidden": 24, "blocks": 2, "pitch_dim": 16, "pitch_blocks": 1}
 SMALL = {
     "usual": VocoderConfig("source_filter", source_filter=SourceFilterConfig(**SIZES)),
-    "all": VocoderConfig("source_filter", source_filter=SourceFilterConfig(**SIZES, mel_base=True, free=True)),
+    "all": VocoderConfig(
+        "source_filter", source_filter=SourceFilterConfig(**SIZES, mel_envelope=True, residual_spectrum=True)
+    ),
     "hifigan": VocoderConfig(
         "hifigan", hifigan=HifiGanConfig(channels=32, source=True), source_filter=SourceFilterConfig(**SIZES)
     ),
@@ -159,7 +161,9 @@ def test_a_fresh_filter_over_the_mel_has_the_envelope_of_the_voice():
     mel = mel_spectrogram(wav, SYNTHESIZER_MEL)
     distances = {}
     for base in (True, False):
-        config = VocoderConfig("source_filter", source_filter=SourceFilterConfig(**SIZES, mel_base=base, free=True))
+        config = VocoderConfig(
+            "source_filter", source_filter=SourceFilterConfig(**SIZES, mel_envelope=base, residual_spectrum=True)
+        )
         model = build_network(config)
         for head in (model.filter.head, model.free):
             nn.init.zeros_(head.weight)

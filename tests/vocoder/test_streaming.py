@@ -23,7 +23,7 @@ CONFIGS = {
     "vocos, long windows": VocoderConfig(vocos=VocosConfig(dim=16, hidden=32, blocks=1, kernel=5, n_fft=1000)),
     "source_filter": VocoderConfig("source_filter", source_filter=SourceFilterConfig(**SIZES)),
     "source_filter, all": VocoderConfig(
-        "source_filter", source_filter=SourceFilterConfig(**SIZES, mel_base=True, free=True)
+        "source_filter", source_filter=SourceFilterConfig(**SIZES, mel_envelope=True, residual_spectrum=True)
     ),
     "hifigan, source": VocoderConfig(
         "hifigan", hifigan=HifiGanConfig(channels=32, source=True), source_filter=SourceFilterConfig(**SIZES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 KINDS = {
     "encoder": "encoder",
@@ -22,12 +22,14 @@ ENOUGH_SPEAKERS = 50  # for an encoder to be worth training; fewer, and the one 
 class StageConfig:
     """How one stage is trained. In `settings`, {synthesizer} stands for the weights that this chain's has become."""
 
+    RENAMED: ClassVar[dict[str, str]] = {"taught": "teacher_flags", "untaught": "no_teacher_settings"}
+
     config: str = ""  # a preset of configs/<kind>/
     weight: float = 1.0  # share of the time, beside the others' weights
     weights: Literal["best", "last"] = "best"  # which of its checkpoints becomes part of the chain
     settings: tuple[str, ...] = ()  # --set of its training
-    untaught: tuple[str, ...] = ()  # more of them for an encoder without a teacher
-    taught: tuple[str, ...] = ()  # flags for encoder_preprocess.py with a teacher
+    no_teacher_settings: tuple[str, ...] = ()  # more of them for an encoder without a teacher
+    teacher_flags: tuple[str, ...] = ()  # flags for encoder_preprocess.py with a teacher
     exclude: tuple[str, ...] = ()  # speakers that its set does without; wildcards allowed
 
     def __post_init__(self) -> None:
@@ -39,7 +41,9 @@ class StageConfig:
 class ChainConfig:
     """A preset of `train_all.py`."""
 
-    at_once: bool = False  # stages that do not need each other are trained at the same time
+    RENAMED: ClassVar[dict[str, str]] = {"at_once": "parallel_lanes"}
+
+    parallel_lanes: bool = False  # stages that do not need each other are trained at the same time
     encoder: StageConfig = field(default_factory=lambda: StageConfig("small"))
     synthesizer: StageConfig = field(default_factory=lambda: StageConfig("parallel"))
     vocoder: StageConfig = field(default_factory=lambda: StageConfig("source_filter"))

@@ -103,7 +103,7 @@ def make_plan(config: ChainConfig, sources: Sources, choices: Choices) -> Plan:
         )
     hearing = [name for name in stages if KINDS[name] != "vocoder"]
     vocoding = [name for name in stages if KINDS[name] == "vocoder"]
-    lanes = [lane for lane in (hearing, vocoding) if lane] if config.at_once else [stages]
+    lanes = [lane for lane in (hearing, vocoding) if lane] if config.parallel_lanes else [stages]
     weights = {
         name: choices.out / "runs" / name / f"{getattr(config, name).weights}.safetensors" for name in stages
     }  # fmt: skip
@@ -149,14 +149,15 @@ class _Maker:
             flags += ["--exclude", *exclude] if exclude else []
         if kind == "encoder":
             flags += ["--noise", *sources.noise] if sources.noise else []
-            flags += ["--teacher", choices.teacher, *self.of(kind).taught] if choices.teacher else []
+            flags += ["--teacher", choices.teacher, *self.of(kind).teacher_flags] if choices.teacher else []
         return Step(f"{kind}: prepare", (f"{kind}_preprocess.py", *map(str, flags)))
 
     def train(self, name: str, minutes: float) -> Step:
         stage, choices, run = self.of(name), self.choices, self.choices.out / "runs" / name
         flags = [self.data(name), "--out", run, "--config", stage.config]
         flags += ["--minutes", f"{minutes:g}", "--device", choices.device, *choices.training]
-        settings = [*stage.settings, *(stage.untaught if name == "encoder" and choices.teacher is None else ())]
+        alone = name == "encoder" and choices.teacher is None
+        settings = [*stage.settings, *(stage.no_teacher_settings if alone else ())]
         if name != "synthesizer" and "synthesizer" not in self.weights:
             settings = [setting for setting in settings if "{synthesizer}" not in setting]
         for setting in settings:

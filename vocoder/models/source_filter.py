@@ -1,9 +1,10 @@
 """A frame-rate vocoder that is given its phases: a filter over the spectra of pulses and noise.
 
 The blocks of Vocos say, for each frame and frequency, how loud pulses and noise are and by how much the pulses' phase
-is turned, and, with `free`, a spectrum of their own for what neither source has, such as the click of a stop; an
-inverse STFT at the mel's hop does the rest. With `mel_base` the gains are relative to the envelope that the mel shows,
-so that the network only learns what is left (as FreeV, arXiv 2406.08196, with the pseudo-inverse of the filterbank).
+is turned, and, with `residual_spectrum`, a spectrum of their own for what neither source has, such as the click of a
+stop; an inverse STFT at the mel's hop does the rest. With `mel_envelope` the gains are relative to the envelope that
+the mel shows, so that the network only learns what is left (as FreeV, arXiv 2406.08196, with the pseudo-inverse of the
+filterbank).
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class SourceFilter(Sourced):
         bins = config.n_fft // 2 + 1
         # log gains of pulses and of noise, turns of phase in radians
         self.filter = ConvNeXt(mel.n_mels + 1, 3 * bins, config.dim, config.hidden, config.blocks, config.kernel)
-        self.free = Linear(config.dim, 2 * bins) if config.free else None  # log gains and phases
-        self.envelope = Envelope(mel, config.n_fft) if config.mel_base else None
+        self.free = Linear(config.dim, 2 * bins) if config.residual_spectrum else None  # log gains and phases
+        self.envelope = Envelope(mel, config.n_fft) if config.mel_envelope else None
         if self.free is not None:
             nn.init.trunc_normal_(self.free.weight, std=0.02)
             nn.init.zeros_(self.free.bias)
