@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from utils.config import check_ranges
+from utils.config import check_ranges, from_dict
 from utils.training.task import TrainingConfig
 
 
@@ -154,11 +155,12 @@ class TransformerConfig:
 class EmotionConfig:
     """The emotions of a network; without labels it has no emotion conditioning."""
 
+    REMOVED: ClassVar[dict[str, tuple[bool, ...]]] = {"adapt": (False, True)}  # of training: see RunConfig.upgraded
+
     labels: tuple[str, ...] = ()
     size: int = 128  # of the embedding
     channels: int = 64  # of the network that finds it in a clip
     blocks: int = 3
-    adapt: bool = False  # learn emotions alone: what the condition passes through; the rest of the network stays
 
     def __post_init__(self) -> None:
         check_ranges(self, size=(1, 8192), channels=(1, 8192), blocks=(1, 64))
@@ -274,11 +276,30 @@ class LossConfig:
         return max(self.adversarial, self.speaker, self.phone_classification) > 0
 
 
+def conditioning_only(network: ParallelConfig) -> list[str]:
+    """What to freeze (`TrainingConfig.frozen`) so that training only changes how a network is conditioned."""
+    stacks = ["encoder", "decoder", *(["flow.stack"] if network.decoder == "flow" else [])]
+    parts = ["embedding", *(f"{stack}.blocks.*.{part}" for stack in stacks for part in ("depthwise", "up", "down"))]
+    parts += ["facts_predictor", "frame_classifier"] if network.voice_statistics else []
+    return parts + (["prompt", "text_prompt", "frame_prompt", "prompt_voice"] if network.prompt_tokens else [])
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """A preset of `synthesizer_train.py`."""
 
     RENAMED: ClassVar[dict[str, str]] = {"led_steps": "forced_alignment_steps"}
+
+    @staticmethod
+    def upgraded(data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Older settings in the form of now: model.emotion.adapt is expressed by training.frozen."""
+        model, training = (data.get(name) or {} for name in ("model", "training"))
+        emotion = model.get("emotion") if isinstance(model, Mapping) else None
+        if not isinstance(emotion, Mapping) or not emotion.get("adapt") or not isinstance(training, Mapping):
+            return data
+        frozen = [*training.get("frozen", ()), *conditioning_only(from_dict(ParallelConfig, model.get("parallel", {})))]
+        emotion = {name: value for name, value in emotion.items() if name != "adapt"}
+        return {**data, "model": {**model, "emotion": emotion}, "training": {**training, "frozen": frozen}}
 
     model: SynthesizerConfig = field(default_factory=SynthesizerConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -68,10 +68,9 @@ def from_dict(cls: type[T], data: Mapping[str, Any] | None, where: str = "") -> 
     hints = typing.get_type_hints(cls)
     data = current_names(cls, data)
     known = {f.name for f in dataclasses.fields(cls) if f.init}
-    removed: Mapping[str, Any] = getattr(cls, "REMOVED", {})
-    if gone := [name for name in data if name in removed]:
-        value, left = data[gone[0]], removed[gone[0]]
-        raise CloningError(f"{where}.{gone[0]} is {value!r}, which is no longer supported: only {left!r} is")
+    for name, kept in getattr(cls, "REMOVED", {}).items():
+        if name in data:
+            raise CloningError(f"{where}.{name} is {data[name]!r}, which is no longer supported: only {kept[0]!r} is")
     if unknown := sorted(set(data) - known):
         raise CloningError(f"unknown settings {unknown} for {where}; it has {sorted(known)}")
     values = {name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
@@ -84,14 +83,16 @@ def from_dict(cls: type[T], data: Mapping[str, Any] | None, where: str = "") -> 
 def current_names(cls: type, data: Mapping[str, Any], note: bool = False) -> dict[str, Any]:
     """`data` with settings that have an older name, by `RENAMED` of their dataclass, under the one they have now.
 
-    Left out are those that are no more, if they have the value in `REMOVED`, which is what the code still does.
-    note: say so in the log.
+    Left out are those that are no more, with one of the values in `REMOVED`, at which the code does the same without.
+    A dataclass may also bring older settings into the form of now by its function `upgraded`.
+    note: say in the log what is called otherwise now.
     """
     names: Mapping[str, str] = getattr(cls, "RENAMED", {})
-    removed: Mapping[str, Any] = getattr(cls, "REMOVED", {})
+    removed: Mapping[str, tuple[Any, ...]] = getattr(cls, "REMOVED", {})
+    data = cls.upgraded(data) if hasattr(cls, "upgraded") else data
     hints, found = typing.get_type_hints(cls), {}
     for name, value in data.items():
-        if name in removed and value == removed[name]:
+        if name in removed and value in removed[name]:
             continue
         if name in names and note:
             log.warning("the setting %s is called %s now", name, names[name])

@@ -141,19 +141,6 @@ class Parallel(AcousticModel):
         self.register_buffer("mel_mean", torch.zeros(n_mels))
         self.register_buffer("mel_std", torch.ones(n_mels))
         store_as(self, STORED_NAMES)
-        if config.emotion.adapt:
-            self._freeze_but_conditioning()
-
-    def _freeze_but_conditioning(self) -> None:
-        """Freeze symbols, convolutional blocks and what encodes a voice: training changes how they are conditioned."""
-        stacks = [self.encoder, self.decoder, *([self.flow.stack] if self.flow is not None else [])]
-        for stack in stacks:
-            stack.freeze_blocks()
-        self.embedding.requires_grad_(False)
-        of_voice = ("facts_predictor", "frame_classifier", "prompt", "text_prompt", "frame_prompt", "prompt_voice")
-        for name, part in self.named_children():
-            if name in of_voice:
-                part.requires_grad_(False)
 
     def forward(self, batch: ParallelBatch) -> ParallelOutput:
         """Training: everything the losses need, for a window of frames of each item; shapes as in `ParallelBatch`."""

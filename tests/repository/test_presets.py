@@ -124,7 +124,7 @@ def test_a_run_that_goes_on_under_newer_names_is_not_called_changed(stage, prese
             inner = inner[name]
         for old, new in getattr(group, "RENAMED", {}).items():
             inner[old] = inner.pop(new)
-        inner.update(getattr(group, "REMOVED", {}))
+        inner.update({name: kept[0] for name, kept in getattr(group, "REMOVED", {}).items()})
     assert before != settings
     (tmp_path / "settings.json").write_text(json.dumps(before))
     log = RunLog(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import synthesizer_train
-from synthesizer.config import DataConfig, EmotionConfig, LossConfig, RunConfig, SynthesizerConfig
+from synthesizer.config import DataConfig, EmotionConfig, LossConfig, RunConfig, SynthesizerConfig, conditioning_only
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.preprocess import Preprocessor, speaker_levels
 from synthesizer.features import LEVEL_DBFS, level, loud_dbfs
@@ -26,7 +26,7 @@ from tests.support.synthesizer_set import SPEAKER_SIZE, make_set
 from tests.support.synthesizer_training import whole_and_resumed
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
 from utils.audio.io import Waveform, write
-from utils.config import load_config
+from utils.config import from_dict, load_config, to_dict
 from utils.data.corpora import EMOTIONS, Clip, emotion_of
 from utils.data.corpora.layouts import describe_labels
 from utils.data.manifest import read_manifest
@@ -210,7 +210,9 @@ def test_adapting_changes_the_condition_alone_and_is_stored_as_a_difference(toy,
     base = tmp_path / "base.safetensors"
     export(tmp_path / "a" / "last.safetensors", base)
     assert script(toy, tmp_path / "b", "parallel", "--from", str(base), "--set=model.emotion.adapt=true", *told) == 0
-    before, after = load_weights(base).state, load_weights(tmp_path / "b" / "last.safetensors").state
+    trained = load_weights(tmp_path / "b" / "last.safetensors")
+    assert "adapt" not in trained.config["emotion"]
+    before, after = load_weights(base).state, trained.state
     kept = {name for name in before if torch.equal(before[name].half(), after[name].half())}
     assert "encoder.blocks.0.up.weight" in kept and "flow.stack.blocks.0.depthwise.weight" in kept
     hearing = ("guess.", "listener.", "prompt.", "text_prompt.", "frame_prompt.", "prompt_voice.")
@@ -231,6 +233,16 @@ def test_adapting_changes_the_condition_alone_and_is_stored_as_a_difference(toy,
     base.unlink()
     with pytest.raises(CloningError, match="which is missing"):
         load_weights(small)
+
+
+def test_the_preset_freezes_what_the_older_setting_did():
+    preset = load_config(RunConfig, "synthesizer", "parallel_emotional")
+    frozen = conditioning_only(preset.model.parallel)
+    assert list(preset.training.frozen) == frozen and "frame_classifier" in frozen
+    older = to_dict(preset)
+    older["training"]["frozen"], older["model"]["emotion"]["adapt"] = [], True
+    assert from_dict(RunConfig, older) == preset
+    assert from_dict(SynthesizerConfig, older["model"]) == preset.model  # a checkpoint's header
 
 
 @pytest.fixture(scope="module", params=MODELS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -162,10 +163,13 @@ class Learner:
 
 
 def freeze(module: nn.Module, parts: Sequence[str]) -> None:
-    """Keep the named parts of `module` from being trained. Raises CloningError for one that it does not have."""
+    """Keep the named parts of `module` from being trained; "*" stands for anything, as in "encoder.blocks.*.up".
+
+    Raises CloningError for a part that it does not have.
+    """
     parameters = dict(module.named_parameters())
     for part in parts:
-        found = [parameter for name, parameter in parameters.items() if f"{name}.".startswith(f"{part}.")]
+        found = [parameter for name, parameter in parameters.items() if fnmatchcase(f"{name}.", f"{part}.*")]
         if not found:
             there = ", ".join(sorted({name.split(".")[0] for name in parameters}))
             raise CloningError(f"training.frozen has {part!r}, which is no part of the network: {there}")

@@ -37,7 +37,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     ema_decay: float = 0.0  # > 0: a moving average of the weights is validated and saved in their place
-    frozen: tuple[str, ...] = ()  # parts of the first module that stay as they are, such as "encoder" or "decoder.0"
+    frozen: tuple[str, ...] = ()  # parts of the first module that stay as they are, such as "encoder" or "decoder.*.up"
     seed: int = 0
     precision: Precision = "no"  # auto: bf16 where the processor or GPU has it in hardware, else no (fp32)
     workers: int = 1  # processes that prepare batches; 0: in the training process

@@ -210,5 +210,7 @@ def test_a_frozen_part_is_not_trained_where_modules_take_turns():
     assert torch.equal(first, task.modules["net"][0].weight) and not torch.equal(
         first[:1], task.modules["net"][3].weight
     )
+    with learner_of(Toy(), frozen=("*.weight",)) as learner:
+        assert {n.split(".")[1] for n, p in learner.first.named_parameters() if p.requires_grad} == {"bias"}
     with pytest.raises(CloningError, match=r"training.frozen has 'text', which is no part of the network: 0, 3"):
         learner_of(Toy(), frozen=("text",)).__enter__()
