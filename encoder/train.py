@@ -168,7 +168,7 @@ class EncoderTask(Task[SpeakerBatch]):
         return Validation(
             score,
             metrics,
-            {"similarity": lambda: _heat_map(embedded[-1][shown], longest.speakers[shown], longest.names)},
+            figures={"similarity": lambda: _heat_map(embedded[-1][shown], longest.speakers[shown], longest.names)},
             warnings=warnings,
         )
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from synthesizer.adapters import adapted
+from synthesizer.calibration import Calibration, calibration_of
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
 from synthesizer.models.base import AcousticModel, GenerationSettings, ModelInput, Recording
@@ -50,8 +51,7 @@ class SynthesizerMetadata:
     encoder_fingerprint: str = ""
     fingerprint: str = ""
     name: str = "tacotron"
-    duration_scale: float = 1.0  # what predicted durations are multiplied by
-    pitch_scale: float = 1.0  # what the predicted pitch's distance from its median is multiplied by
+    calibration: Calibration = Calibration()
 
 
 class Synthesizer:
@@ -98,8 +98,7 @@ class Synthesizer:
             encoder_fingerprint=str(checkpoint.extra.get("encoder") or ""),
             fingerprint=checkpoint.fingerprint,
             name=config.architecture,
-            duration_scale=_scale(checkpoint, "duration_scale", "tempo"),
-            pitch_scale=_scale(checkpoint, "pitch_scale"),
+            calibration=calibration_of(checkpoint),
         )
         return cls(network, config, text, metadata, device)
 
@@ -248,7 +247,7 @@ class Synthesizer:
         with torch.inference_mode():
             emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, options.emotion)
             settings = GenerationSettings(
-                self.mel, self.text, options.rate, self.metadata.duration_scale, self.metadata.pitch_scale,
+                self.mel, self.text, options.rate, *self.metadata.calibration,
                 options.pitch / 12, options.monotonic, self._fast_decoder,
             )  # fmt: skip
             for start in range(0, len(order), BATCH):
@@ -391,9 +390,3 @@ class Synthesizer:
         if not torch.isfinite(speakers).all() or (speakers.norm(dim=1) < 1e-3).any():
             raise CloningError("the speaker embedding is zero or not finite: embed a clip with voice in it")
         return speakers.to(self.device)
-
-
-def _scale(checkpoint: Checkpoint, *names: str) -> float:
-    """What a checkpoint asks predictions to be multiplied by, by this or an older name: 1 without a sound value."""
-    scale = next((checkpoint.metrics[name] for name in names if name in checkpoint.metrics), 1.0)
-    return float(scale) if isinstance(scale, int | float) and 0 < scale < 10 else 1.0

@@ -16,7 +16,6 @@ from synthesizer.text.processor import TextProcessor
 from utils.audio.mel import MelConfig
 from utils.errors import CloningError
 
-DURATION_SCALES = (0.7, 1.5)  # what a checkpoint may ask for
 SHORTEST_SECONDS = 0.2  # of a text, however short, at rate 1
 
 
@@ -55,12 +54,6 @@ class GenerationSettings:
     pitch_shift: float = 0.0  # octaves by which predicted pitch is moved
     monotonic: bool = False  # an attention that can go back or skip must not
     free_run: FreeRun | None = None  # decodes in place of the network's own loop
-
-    @property
-    def bounded_duration_scale(self) -> float:
-        """`duration_scale` within DURATION_SCALES."""
-        low, high = DURATION_SCALES
-        return min(max(self.duration_scale, low), high)
 
 
 class Generated(NamedTuple):

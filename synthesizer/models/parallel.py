@@ -37,7 +37,6 @@ from utils.weights.stored_names import store_as
 N_PROSODY = 3  # energy, pitch, voicing: see `synthesizer.features.prosody`
 N_POSITION = 3
 STORED_NAMES = {"emotion_projection": "feel", "facts_predictor": "guess", "frame_classifier": "listener"}
-PITCH_SCALES = (1.0, 1.6)  # what a checkpoint may ask for: twice as far, words were lost on validation voices
 
 
 class Conditioning(NamedTuple):
@@ -284,11 +283,10 @@ class Parallel(AcousticModel):
 
     def scaled(self, encoding: Encoding, conditioning: Conditioning, pitch_scale: float) -> Tensor:
         """The predicted prosody (B, N, 3), its pitch `pitch_scale` times as far from its median."""
-        scale = min(max(pitch_scale, PITCH_SCALES[0]), PITCH_SCALES[1])
-        if conditioning.facts is None or scale == 1:
+        if conditioning.facts is None or pitch_scale == 1:
             return encoding.prosody
         frames = torch.expm1(encoding.durations_log).clamp(min=0) * encoding.mask[..., 0]
-        return self._absolute(style.scale_pitch(encoding.relative.float(), frames, scale), conditioning)
+        return self._absolute(style.scale_pitch(encoding.relative.float(), frames, pitch_scale), conditioning)
 
     def filled(self, prosody: Tensor, conditioning: Conditioning) -> Tensor:
         """Prosody of a recording (B, N, 3) as the decoder takes it: unvoiced tokens have the voice's median."""

@@ -78,12 +78,12 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
             "stopped_by_token": free.stopped_by_token,
         }
         score = metrics["mel"] + metrics["flow" if "flow" in metrics else "linear"] + 1 - metrics["alignment_quality"]
-        metrics["duration_scale"] = free.duration_scale
+        calibration = {"duration_scale": free.duration_scale}
         pictures: dict[str, Callable[[], Any]] = {
             "mel": partial(plots.plot_mel, free.mel),
             "alignment": partial(plots.plot_alignment, free.attention),
         }
-        return Validation(score, metrics, pictures, self.sample(free.mel), alignment_warnings(metrics))
+        return Validation(score, metrics, calibration, pictures, self.sample(free.mel), alignment_warnings(metrics))
 
     def _speak(self, model: AutoregressiveModel, chosen: list[Utterance]) -> FreeRun:
         """Held-out texts without teacher forcing."""

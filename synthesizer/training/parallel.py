@@ -220,10 +220,10 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         }
         score = self._score(metrics)
         # a mean of log durations is too short by half its error's variance: inference multiplies by this
-        metrics["duration_scale"] = duration_scale(frames)
-        metrics["pitch_scale"] = pitch_scale(*map(torch.cat, zip(*pitches, strict=True)))
+        scale = pitch_scale(*map(torch.cat, zip(*pitches, strict=True)))
+        calibration = {"duration_scale": duration_scale(frames), "pitch_scale": scale}
         waits = self.config.loss.sharpens and self.sharpening() < 1  # scores of mels that are not sharp yet
-        return Validation(score, metrics, pictures, self.sample(mel), eligible=not waits)
+        return Validation(score, metrics, calibration, pictures, self.sample(mel), eligible=not waits)
 
     def _held_out(self, chosen: list[Utterance], model: Parallel) -> ParallelBatch:
         """The batch of held-out utterances, where the model is."""

@@ -154,4 +154,3 @@ def test_speech_lasts_as_the_checkpoint_says_and_is_drawn_at_that_rate(tmp_path,
         assert b.mel.shape[1] == len(b.alignment) == round(a.mel.shape[1] * 1.25)
         assert torch.equal(a.mel, c.mel)  # the rate is relative to that
         assert torch.equal(b.mel, resample(a.mel, 0.8)) == (not blocks)  # a flow draws anew what it has more time for
-    assert replace(usual, duration_scale=9.0).bounded_duration_scale == 1.5

@@ -11,7 +11,7 @@ from typing import Any
 from utils.training.clock import Clock
 from utils.training.learner import Learner
 from utils.training.resuming import read_state
-from utils.training.task import Task
+from utils.training.task import Task, Validation
 from utils.weights import checkpoint
 
 
@@ -53,15 +53,17 @@ class Checkpoints:
         checkpoint.save_training_state(self.out / "state.pt", whole)
 
     def save_weights(
-        self, name: str, learner: Learner, step: int, seconds: float, metrics: Mapping[str, float] | None = None
+        self, name: str, learner: Learner, step: int, seconds: float, validation: Validation | None = None
     ) -> None:
         """Write weights that describe themselves: model, mel, step, metrics, settings and environment of the run."""
+        measured = {"score": validation.score, **validation.metrics} if validation is not None else {}
         header = checkpoint.Header(
             self.task.kind,
             self.task.model_config,
             mel=self.task.mel,
             step=step,
-            metrics={**(metrics or {}), "training_hours": round(seconds / 3600, 3)},
+            metrics={**measured, "training_hours": round(seconds / 3600, 3)},
+            calibration=validation.calibration if validation is not None else {},
             extra={**self.task.extra, "run": self.run_info},
         )
         checkpoint.save_weights(self.out / name, header, learner.weights())

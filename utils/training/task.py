@@ -75,6 +75,7 @@ class Validation:
 
     score: float
     metrics: dict[str, float] = field(default_factory=dict)
+    calibration: dict[str, float] = field(default_factory=dict)  # what inference is to multiply predictions by
     figures: dict[str, Callable[[], Any]] = field(default_factory=dict)  # name -> draws a matplotlib Figure
     audio: dict[str, tuple[np.ndarray, int]] = field(default_factory=dict)  # name -> (samples (T,), Hz)
     warnings: list[str] = field(default_factory=list)  # shown in words, such as attention that does not align

@@ -56,13 +56,13 @@ class Validator:
 
     def _keep(self, result: Validation, state: RunState, seconds: float, log: RunLog) -> bool:
         """Write a result to log and terminal, and the weights if it is the best; returns whether it is."""
-        step, numbers = state.step, {"score": result.score, **result.metrics}
+        step, numbers = state.step, {"score": result.score, **result.metrics, **result.calibration}
         if not math.isfinite(result.score):
             raise CloningError(f"step {step}: the validation score is {result.score}: {result.metrics}")
         improved = result.eligible and result.score < state.best
         if improved:
             state.best = result.score
-            self.checkpoints.save_weights("best.safetensors", self.learner, step, seconds, numbers)
+            self.checkpoints.save_weights("best.safetensors", self.learner, step, seconds, result)
         log.write("validation", step, seconds, numbers)
         log.show(result, step)
         text = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())

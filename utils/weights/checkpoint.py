@@ -59,6 +59,7 @@ class Header:
     mel: dict[str, Any] | None = None
     step: int = 0
     metrics: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)  # what inference multiplies predictions by
     extra: dict[str, Any] = field(default_factory=dict)  # for one stage alone: the encoder that a synthesizer goes with
 
 
@@ -101,6 +102,7 @@ def save_weights(
         "mel": header.mel,
         "step": header.step,
         "metrics": header.metrics,
+        "calibration": header.calibration,
         "extra": header.extra,
         "fingerprint": mark,
     }
@@ -232,6 +234,7 @@ def _load_ours(path: Path, chain: int = 1) -> Checkpoint:
         mel=header.get("mel"),
         step=header.get("step", 0),
         metrics=header.get("metrics", {}),
+        calibration=header.get("calibration", {}),
         extra=header.get("extra", {}),
         fingerprint=header.get("fingerprint", ""),
         published=False,

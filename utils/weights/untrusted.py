@@ -40,7 +40,7 @@ _GLOBALS = {
 }  # fmt: skip
 _HEADER_TYPES: dict[str, tuple[type, ...]] = {
     "kind": (str,), "format": (int,), "version": (str,), "config": (dict,), "mel": (dict, type(None)), "step": (int,),
-    "metrics": (dict,), "extra": (dict,), "fingerprint": (str,), "base": (dict,),
+    "metrics": (dict,), "calibration": (dict,), "extra": (dict,), "fingerprint": (str,), "base": (dict,),
 }  # fmt: skip
 _BASE_TYPES: dict[str, type] = {"path": str, "fingerprint": str, "unused": list}
 
