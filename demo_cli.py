@@ -328,9 +328,7 @@ def _draw(cloner, cloning, path: Path, output: Path) -> None:
     hop = cloner.synthesizer.mel.hop_length / cloner.synthesizer.mel.sample_rate
     try:
         plots.save(plots.plot_cloning(cloning.mel, [piece.alignment for piece in cloning.pieces], text, hop), path)
-    except CloningError:
-        raise
-    except Exception as error:  # whatever matplotlib has against it, the speech is there
+    except (ValueError, RuntimeError) as error:  # what matplotlib has against sizes, formats and letters
         why = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise CloningError(f"{path} could not be drawn ({why}); the speech is in {output}") from error
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from utils.errors import CloningError
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
@@ -41,8 +43,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     except OSError as error:
         raise cannot_write(path, error) from error
-    except Exception as error:
-        if isinstance(error, CloningError) or not _SAID_OF_FULL.search(str(error)):
+    except (SafetensorError, RuntimeError) as error:
+        if not _SAID_OF_FULL.search(str(error)):
             raise
         raise cannot_write(path, OSError(errno.ENOSPC, "the file could not be written whole")) from error
     finally:

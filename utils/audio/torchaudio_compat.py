@@ -6,6 +6,7 @@ import importlib
 import logging
 import sys
 import types
+from contextlib import ExitStack
 
 from utils.errors import require_package
 
@@ -28,12 +29,12 @@ def import_torchaudio() -> types.ModuleType:
         log.debug("torchaudio goes without its compiled parts: %s", error)
     for name in [n for n in sys.modules if n == "torchaudio" or n.startswith("torchaudio.")]:
         del sys.modules[name]  # what the failed import left half done
-    sys.modules[_EXTENSION] = _stub()
-    try:
-        return importlib.import_module("torchaudio")
-    except BaseException:
-        sys.modules.pop(_EXTENSION, None)
-        raise
+    with ExitStack() as undo:
+        sys.modules[_EXTENSION] = _stub()
+        undo.callback(sys.modules.pop, _EXTENSION, None)
+        module = importlib.import_module("torchaudio")
+        undo.pop_all()
+    return module
 
 
 def _stub() -> types.ModuleType:

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -80,24 +80,23 @@ def run(plan: Plan, out: Path) -> None:
     lanes = [deque(step for step in lane if step.name not in progress.done) for lane in plan.lanes]
     active: list[_Active | None] = [None] * len(lanes)
     failed: list[str] = []
-    with _terminable():
-        try:
-            while any(lanes) or any(active):
-                for index, lane in enumerate(lanes):
-                    if active[index] is None and lane:
-                        active[index] = _start(lane.popleft(), out, index)
-                    if (now := active[index]) is None or not _ended(now):
-                        continue
-                    active[index] = None
-                    if now.process.returncode == 0:
-                        progress.finish(now.step, time.monotonic() - now.began)
-                    else:
-                        lane.clear()
-                        failed.append(_why(now))
-                time.sleep(LOOK_SECONDS)
-        except BaseException:  # Ctrl-C, a full disk, output that nobody reads: no training goes on alone
-            _stop([now for now in active if now is not None])
-            raise
+    with _terminable(), ExitStack() as undo:
+        # Ctrl-C, a full disk, output that nobody reads: no training goes on alone
+        undo.callback(lambda: _stop([now for now in active if now is not None]))
+        while any(lanes) or any(active):
+            for index, lane in enumerate(lanes):
+                if active[index] is None and lane:
+                    active[index] = _start(lane.popleft(), out, index)
+                if (now := active[index]) is None or not _ended(now):
+                    continue
+                active[index] = None
+                if now.process.returncode == 0:
+                    progress.finish(now.step, time.monotonic() - now.began)
+                else:
+                    lane.clear()
+                    failed.append(_why(now))
+            time.sleep(LOOK_SECONDS)
+        undo.pop_all()
     if failed:
         raise CloningError("; ".join(failed))
 

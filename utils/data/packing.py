@@ -11,6 +11,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,16 +46,14 @@ def pack(
     parts: list[Path] = []
     if member is None:
         raise CloningError(f"{', '.join(map(str, corpora))}: nothing to pack: everybody is set aside or excluded")
-    try:
+    with ExitStack() as undo:  # some parts alone are of no use
         while member is not None:
             path = out / NAME.format(len(parts))
             with atomic_path(path) as partial, partial.open("wb") as raw:
                 member = _fill(raw, member, waiting, len(parts), part_bytes)
             parts.append(path)
-    except BaseException:
-        for path in parts:  # some parts alone are of no use
-            path.unlink()
-        raise
+            undo.callback(path.unlink)
+        undo.pop_all()
     return parts
 
 

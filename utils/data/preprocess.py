@@ -207,7 +207,8 @@ class _Task:
                 except CloningError as error:
                     faults.append(Skipped(clip.id, str(reading.path), reason_of(error, reading), str(error)))
                 except Exception as error:  # a fault of ours, not of the corpus: stop, but say where
-                    raise RuntimeError(f"preprocessing failed on {reading.path}") from error
+                    error.add_note(f"while {reading.path} was preprocessed")
+                    raise
                 else:
                     utterances.append(replace(utterance, shard=file))
                     arrays.update({f"{utterance.id}/{name}": array for name, array in fields.items()})
