@@ -29,7 +29,7 @@ test-fast: $(VENV)/test.done lint
 
 # the numbers once more, as on processors with AVX2 at most and with SSE4.1 at most: torch, oneDNN, MKL, numpy, OpenBLAS, our kernels
 NUMERIC := $(patsubst %,tests/%.py,utils/test_linear utils/audio/test_mel utils/audio/test_pitch utils/audio/test_vad \
-  utils/training/test_precision $(patsubst %,encoder/test_%,inference loss model streaming) \
+  utils/test_precision $(patsubst %,encoder/test_%,inference loss model streaming) \
   $(patsubst %,synthesizer/test_%,attention flow inference native parallel tacotron transformer)) \
   $(wildcard tests/vocoder/test_*.py)
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell \

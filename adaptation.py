@@ -4,7 +4,7 @@
     >>> voice.save("ann.safetensors")
     >>> cloner.clone(voice, "Hello there.")
 
-While the adapters learn (`synthesizer.training.adaptation`), sentences that are in no recording are spoken with them.
+While the adapters learn (`synthesizer.adaptation`), sentences that are in no recording are spoken with them.
 What is kept is the last state in which these are more like the voice than unadapted, and about as intelligible. If
 there is none, the voice is not adapted.
 """
@@ -22,9 +22,9 @@ import utils  # isort: skip  # noqa: F401  settles how threads wait, before torc
 import torch
 
 from references import Clip, read_clips
+from synthesizer.adaptation import Adaptation
 from synthesizer.aligned_clip import AlignedClip, clip_with_words, clip_without_words
 from synthesizer.speech import SpeechOptions, Synthesis
-from synthesizer.training.adaptation import Adaptation
 from utils.audio.io import read
 from utils.errors import CloningError
 from utils.voice import Voice

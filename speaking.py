@@ -1,21 +1,68 @@
-"""Speech that is heard while it is being made, and all that is known of it at its end or before."""
+"""What cloning gives: a sentence and how it came about, and speech that is heard while it is being made."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from synthesizer.speech import Spoken
+from synthesizer.speech import Spoken, Synthesis
 from utils.audio.io import Waveform
 from utils.errors import CloningError
-
-if TYPE_CHECKING:
-    from voice_cloner import Cloning
+from utils.times import Times
+from utils.version import VERSION
 
 Sounds = Iterator[np.ndarray]  # pieces of a waveform, (t,) float32
+
+
+@dataclass(frozen=True)
+class Cloning:
+    """A cloned sentence, and how it came about."""
+
+    audio: Waveform
+    mel: np.ndarray = field(repr=False)  # (M, F), of all pieces with the pauses between them
+    pieces: list[Synthesis] = field(repr=False)  # one a sentence: mel, alignment, stop reason, text
+    similarity: float  # cosine of the output's embedding with the reference's
+    seconds: dict[str, float]  # wall time of each stage
+    seed: int
+    models: dict[str, str]
+    notes: list[str]
+    times: Times = field(repr=False)  # of sentences, words and phones in `audio`
+    emotion: str = ""  # asked for: a label, or "as in the clip"
+    watermark: bool = False  # whether `audio` carries the mark of utils.audio.watermark
+
+    @property
+    def stop_reasons(self) -> list[str]:
+        """Why each sentence ends where it does (`Synthesis.stop_reason`)."""
+        return [piece.stop_reason for piece in self.pieces]
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of audio."""
+        return sum(self.seconds.values()) / self.audio.seconds
+
+    def tags(self) -> dict[str, str]:
+        """What a file of this audio must say of itself: the `metadata` of utils.audio.io.write."""
+        return file_tags(self.seed, self.models, self.watermark)
+
+    def report(self) -> dict[str, Any]:
+        """For machines: what `demo_cli.py --json` writes."""
+        return {
+            "audio_seconds": round(self.audio.seconds, 3),
+            "sample_rate": self.audio.sample_rate,
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "real_time_factor": round(self.real_time_factor, 4),
+            "similarity": round(self.similarity, 4),
+            "sentences": [{"text": p.text, "stop_reason": p.stop_reason} for p in self.pieces],
+            "seed": self.seed,
+            "emotion": self.emotion,
+            "watermark": self.watermark,
+            "models": self.models,
+            "notes": self.notes,
+        }
 
 
 class Speaking:
@@ -75,3 +122,10 @@ class Speaking:
         for samples in sounds:
             self._sounds.append(samples)
             yield samples
+
+
+def file_tags(seed: int, models: Mapping[str, str], watermark: bool) -> dict[str, str]:
+    """What a file of cloned speech must say of itself; `models` as `VoiceCloner.describe` gives them."""
+    facts = ["synthetic speech", f"voice cloning toolkit {VERSION}", f"seed {seed}"]
+    facts += [f"{name} {which}" for name, which in models.items()]
+    return {"comment": "; ".join([*facts, "watermarked" if watermark else "no watermark"])}

@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,17 +24,15 @@ import numpy as np
 
 from encoder.inference import SpeakerEncoder
 from references import MAX_SECONDS, Assessor, Clip, read_clips
-from speaking import Speaking
+from speaking import Cloning, Speaking
 from synthesizer.inference import Synthesizer
-from synthesizer.speech import Speech, SpeechArguments, SpeechOptions, Spoken, Synthesis
+from synthesizer.speech import Speech, SpeechArguments, SpeechOptions, Spoken
 from synthesizer.text.sentences import Sentence
 from utils.audio.io import Waveform, read
 from utils.audio.watermark import mark
 from utils.device import pick_device
 from utils.errors import CloningError, MismatchError
 from utils.files import user_path
-from utils.times import Times
-from utils.version import VERSION
 from utils.voice import Voice, is_voice
 from utils.weights.find import DEFAULT_MODELS, find_chosen
 from vocoder.inference import Vocoder
@@ -43,53 +41,6 @@ utils.bound_kernels()
 log = logging.getLogger(__name__)
 PUBLISHED_ENCODER = "173bdb63c1714ecc"  # fingerprint of the encoder that published synthesizers were trained with
 MIN_REFERENCE_SECONDS = 1.0  # of voice
-
-
-@dataclass(frozen=True)
-class Cloning:
-    """A cloned sentence, and how it came about."""
-
-    audio: Waveform
-    mel: np.ndarray = field(repr=False)  # (M, F), of all pieces with the pauses between them
-    pieces: list[Synthesis] = field(repr=False)  # one a sentence: mel, alignment, stop reason, text
-    similarity: float  # cosine of the output's embedding with the reference's
-    seconds: dict[str, float]  # wall time of each stage
-    seed: int
-    models: dict[str, str]
-    notes: list[str]
-    times: Times = field(repr=False)  # of sentences, words and phones in `audio`
-    emotion: str = ""  # asked for: a label, or "as in the clip"
-    watermark: bool = False  # whether `audio` carries the mark of utils.audio.watermark
-
-    @property
-    def stop_reasons(self) -> list[str]:
-        """Why each sentence ends where it does (`Synthesis.stop_reason`)."""
-        return [piece.stop_reason for piece in self.pieces]
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of work for a second of audio."""
-        return sum(self.seconds.values()) / self.audio.seconds
-
-    def tags(self) -> dict[str, str]:
-        """What a file of this audio must say of itself: the `metadata` of utils.audio.io.write."""
-        return file_tags(self.seed, self.models, self.watermark)
-
-    def report(self) -> dict[str, Any]:
-        """For machines: what `demo_cli.py --json` writes."""
-        return {
-            "audio_seconds": round(self.audio.seconds, 3),
-            "sample_rate": self.audio.sample_rate,
-            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
-            "real_time_factor": round(self.real_time_factor, 4),
-            "similarity": round(self.similarity, 4),
-            "sentences": [{"text": p.text, "stop_reason": p.stop_reason} for p in self.pieces],
-            "seed": self.seed,
-            "emotion": self.emotion,
-            "watermark": self.watermark,
-            "models": self.models,
-            "notes": self.notes,
-        }
 
 
 class CloningArguments(SpeechArguments, total=False):
@@ -316,13 +267,6 @@ class VoiceCloner:
             "synthesizer": f"{self.synthesizer.name} {self.synthesizer.fingerprint}",
             "vocoder": f"{self.vocoder.name} {self.vocoder.fingerprint}",
         }
-
-
-def file_tags(seed: int, models: Mapping[str, str], watermark: bool) -> dict[str, str]:
-    """What a file of cloned speech must say of itself; `models` as `VoiceCloner.describe` gives them."""
-    facts = ["synthetic speech", f"voice cloning toolkit {VERSION}", f"seed {seed}"]
-    facts += [f"{name} {which}" for name, which in models.items()]
-    return {"comment": "; ".join([*facts, "watermarked" if watermark else "no watermark"])}
 
 
 class _Timer:

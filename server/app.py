@@ -23,9 +23,9 @@ from server.metrics import Metrics
 from server.state import Server
 from server.uploads import add_diarize_route, add_voice_route
 from server.worker import Worker
+from speaking import file_tags
 from utils.errors import CloningError
 from utils.seeds import require_seed
-from voice_cloner import file_tags
 
 MODEL = "voice-cloning"  # there is one; requests may call it as they like
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from speaking import Cloning
 from utils.audio.io import Waveform, amplified, to_pcm16
 from vocoder.inference import GriffinLimVocoder
-from voice_cloner import Cloning, VoiceCloner
+from voice_cloner import VoiceCloner
 from web.work import Settings, explain, wav_file
 
 DRAWN_SECONDS = 60.0  # of speech whose alignment is kept for a picture: more cannot be read

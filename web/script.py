@@ -16,11 +16,12 @@ import numpy as np
 from narration.parts import load_part, silence
 from narration.script import Line, parse
 from narration.speak import Narrator
+from speaking import Cloning
 from utils.audio.io import Waveform
 from utils.errors import CloningError
 from utils.library import Library
 from utils.voice import Voice
-from voice_cloner import Cloning, VoiceCloner
+from voice_cloner import VoiceCloner
 from web.job import Job, JobResult, Progress
 from web.voice_input import Chosen
 from web.work import Settings

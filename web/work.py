@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from references import MAX_SECONDS
+from speaking import Cloning
 from utils.audio import decoding
 from utils.audio import io as audio
 from utils.audio.io import Waveform
-from utils.errors import CloningError
-from voice_cloner import Cloning, MismatchError
+from utils.errors import CloningError, MismatchError
 
 log = logging.getLogger(__name__)
 FORMATS = {  # suffixes of what is downloaded

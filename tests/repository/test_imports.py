@@ -14,10 +14,19 @@ from tests.conftest import ROOT
 PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["root_packages"]
 
 
+SPEAKING = ("demo_cli", "app", "serve", "make_voice", "diarize")  # scripts that train nothing
+OF_TRAINING = ("utils.training", "encoder.train", "synthesizer.train", "synthesizer.training", "vocoder.train")
+
+
+def modules_below(folder: Path, packages: list[str]) -> dict[str, Path]:
+    """Modules of `packages`, and those in `folder` itself, by name."""
+    paths = [*folder.glob("*.py"), *(path for package in packages for path in (folder / package).rglob("*.py"))]
+    return {".".join(p.relative_to(folder).with_suffix("").parts).removesuffix(".__init__"): p for p in paths}
+
+
 def circles(folder: Path, packages: list[str]) -> set[tuple[str, ...]]:
     """Groups of modules below `folder` that import each other; imports in functions and for types count."""
-    files = {path: path.relative_to(folder).with_suffix("") for p in packages for path in (folder / p).rglob("*.py")}
-    modules = {".".join(name.parts).removesuffix(".__init__"): path for path, name in files.items()}
+    modules = modules_below(folder, packages)
     names = sorted(modules)
     matrix = np.zeros((len(names), len(names)), bool)
     for row, name in enumerate(names):
@@ -41,6 +50,20 @@ def imported(path: Path) -> set[str]:
 
 def test_modules_do_not_import_each_other():
     assert circles(ROOT, PACKAGES) == set()
+
+
+def test_scripts_that_speak_reach_nothing_of_training():
+    modules, reached, waiting = modules_below(ROOT, PACKAGES), {}, [(name, name) for name in SPEAKING]
+    while waiting:
+        name, way = waiting.pop()
+        reached[name] = way
+        settings = name.endswith(".config")  # the settings of a training are among those of a network
+        found = imported(modules[name]) & modules.keys() - reached.keys() - (
+            {"utils.training.task"} if settings else set()
+        )
+        waiting += [(other, f"{way} -> {other}") for other in found if not (settings and other == "utils.training")]
+    assert "synthesizer.adaptation" in reached
+    assert [way for name, way in reached.items() if f"{name}.".startswith(tuple(f"{n}." for n in OF_TRAINING))] == []
 
 
 def test_a_circle_is_seen_wherever_its_imports_stand(tmp_path):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from synthesizer.adaptation import Adaptation
 from synthesizer.adapters import PART, AdaptedLinear, adapted, numbers_of, with_adapters
 from synthesizer.aligned_clip import best_path, clip_with_words, clip_without_words
 from synthesizer.inference import Synthesizer
 from synthesizer.speech import SpeechOptions
-from synthesizer.training.adaptation import Adaptation
 from tests.conftest import SAMPLES
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
 from utils.audio.io import read

@@ -6,8 +6,8 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
+from utils import precision
 from utils.errors import CloningError
-from utils.training import precision
 
 
 def open_accelerator(device: str, number_format: precision.Precision) -> Accelerator:

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from utils import plots
+from utils import plots, precision
 from utils.errors import CloningError
 from utils.files import FULL, cannot_write, write_text
-from utils.training import precision
 from utils.training.task import TrainingConfig, Validation
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.config import check_ranges, current_names
-from utils.training.precision import Precision
+from utils.precision import Precision
 
 Batch = dict[str, Any]
 BatchT = TypeVar("BatchT", bound=Mapping[str, Any])

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from utils.training.precision import describe, has_bf16, resolve
+from utils.precision import describe, has_bf16, resolve
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_what_is_asked_for_by_name_is_taken(processor, precision):
 
 
 def test_a_processor_held_back_by_the_environment_computes_in_float32():
-    code = "from utils.training.precision import resolve; print(resolve('auto', 'cpu'))"
+    code = "from utils.precision import resolve; print(resolve('auto', 'cpu'))"
     env = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     if torch.cpu._is_avx2_supported():

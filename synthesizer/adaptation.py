@@ -24,7 +24,7 @@ from synthesizer.models.flow import FlowDecoder
 from synthesizer.models.parallel import Conditioning, Parallel
 from utils.errors import CloningError
 from utils.masks import length_mask
-from utils.training.precision import resolve
+from utils.precision import resolve
 from utils.voice import Voice
 
 WINDOW, WINDOWS = 400, 3  # frames of a window, windows of a step
