@@ -180,6 +180,21 @@ class VoiceCloner:
         `emotion` (one of `synthesizer.emotions`); or `emotion_reference`: a clip, of anybody, whose emotion is taken.
         Raises CloningError for a reference without enough voice, a text with nothing to say, a value out of bounds.
         """
+        return self.clone_many(reference, [text], progress=progress, **how)[0]
+
+    def clone_many(
+        self,
+        reference: Any,
+        texts: Sequence[str | Sequence[Sentence]],
+        *,
+        progress: Callable[[str], None] | None = None,
+        **how: Unpack[CloningArguments],
+    ) -> list[Cloning]:
+        """Each text as `clone` speaks it with the same seed (but for rounding errors); the arguments are `clone`'s.
+
+        The voice is embedded once, and the synthesizer speaks the sentences of all texts in batches. `seconds` of what
+        both took are shared out by length.
+        """
         options = speech_options(**how)
         on_stage = progress or (lambda stage: None)
         timer = _Timer()
@@ -187,12 +202,18 @@ class VoiceCloner:
         voice, clips = self._voice(reference)
         timer.record("encoder")
         on_stage("synthesizer")
-        spoken = self.synthesizer.speak(text, voice, options)
+        speeches = self.synthesizer.speak_many(texts, voice, options)
         timer.record("synthesizer")
+        shared, frames = dict(timer.seconds), sum(speech.mel.shape[1] for speech in speeches)
         on_stage("vocoder")
-        audio = self.vocoder.vocode(spoken.mel, seed=options.seed)
-        timer.record("vocoder")
-        return self._cloning(audio, spoken, voice, clips, options, timer.seconds)
+        clonings = []
+        for speech in speeches:
+            audio = self.vocoder.vocode(speech.mel, seed=options.seed)
+            timer.record("vocoder")
+            seconds = {name: value * speech.mel.shape[1] / frames for name, value in shared.items()}
+            seconds["vocoder"] = timer.seconds["vocoder"]
+            clonings.append(self._cloning(audio, speech, voice, clips, options, seconds))
+        return clonings
 
     def _cloning(
         self, audio: Waveform, spoken: Speech, voice: Voice, clips: list[Clip], options: SpeechOptions, seconds: dict

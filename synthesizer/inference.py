@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -23,7 +23,7 @@ from synthesizer.models.build import build_network, fast_decoder
 from synthesizer.models.decoding import FreeRun
 from synthesizer.models.tacotron.published import published_config, published_state
 from synthesizer.reference import prompt_of
-from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, after, complaint, silence_after
+from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, complaint, with_pauses
 from synthesizer.text.encoding import EncodedText, encode
 from synthesizer.text.marks import NEUTRAL, NO_PROSODY, plain
 from synthesizer.text.processor import PUBLISHED, TextProcessor
@@ -162,12 +162,17 @@ class Synthesizer:
         A sentence whose alignment failed is tried again with the next seeds; the best is kept. Raises CloningError as
         `synthesize` does.
         """
+        return self.speak_many([text], voice, options)[0]
+
+    def speak_many(
+        self, texts: Iterable[str | Sequence[Sentence]], voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT
+    ) -> list[Speech]:
+        """Each text as `speak` says it (but for rounding errors), their sentences in batches together."""
         options = options.with_seed()
-        sentences = list(self.sentences(text) if isinstance(text, str) else text)
-        silences = [0.0, *(silence_after(s, options) for s in sentences)]
-        pieces = self._spoken([s.said for s in sentences], voice, options)
-        mels = [after(before, s, p, self.mel) for before, s, p in zip([None, *pieces], silences, pieces, strict=False)]
-        return self.join([*map(Spoken, sentences, pieces, mels)], options)
+        cut = [list(self.sentences(text) if isinstance(text, str) else text) for text in texts]
+        pieces = iter(self._spoken([s.said for sentences in cut for s in sentences], voice, options))
+        paired = (zip(sentences, pieces, strict=False) for sentences in cut)  # takes as many as there are sentences
+        return [self.join([*with_pauses(pairs, options, self.mel)], options) for pairs in paired]
 
     def join(self, spoken: Sequence[Spoken], options: SpeechOptions) -> Speech:
         """The sentences of `follow`, all or those so far, as `speak` gives them; `options` with the seed used."""
@@ -197,15 +202,8 @@ class Synthesizer:
         options = options.with_seed()
         sentences = self.sentences(text)
         first = next(sentences)
-
-        def spoken() -> Iterator[Spoken]:
-            before, silence = None, 0.0
-            for sentence in chain([first], sentences):
-                (piece,) = self._spoken([sentence.said], voice, options)
-                yield Spoken(sentence, piece, after(before, silence, piece, self.mel))
-                before, silence = piece, silence_after(sentence, options)
-
-        return spoken()
+        pieces = ((s, self._spoken([s.said], voice, options)[0]) for s in chain([first], sentences))
+        return with_pauses(pieces, options, self.mel)
 
     def sentences(self, text: str) -> Iterator[Sentence]:
         """The sentences of a text exactly as `speak` says them. Raises CloningError when nothing can be spoken."""

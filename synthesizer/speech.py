@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
 import numpy as np
@@ -117,6 +118,16 @@ def after(before: Synthesis | None, seconds: float, piece: Synthesis, mel_config
     slope = (np.arange(count, dtype=np.float32) + 0.5) / max(1, count)
     between = before.mel[:, -1:] * (1 - slope) + mel[:, :1] * slope
     return np.concatenate([np.minimum(between, -mel_config.max_abs + 0.5), mel], axis=1)
+
+
+def with_pauses(
+    pieces: Iterable[tuple[Sentence, Synthesis]], options: SpeechOptions, mel_config: MelConfig
+) -> Iterator[Spoken]:
+    """The sentences of a text, each with the pause before it."""
+    before, silence = None, 0.0
+    for sentence, piece in pieces:
+        yield Spoken(sentence, piece, after(before, silence, piece, mel_config))
+        before, silence = piece, silence_after(sentence, options)
 
 
 def silence_after(sentence: Sentence, options: SpeechOptions) -> float:

@@ -17,7 +17,7 @@ from utils.library import Library
 from voice_cloner import VoiceCloner
 
 CLIP = SAMPLES / "austen_0890.wav"
-TOLD = dataclasses.replace(TINY_PARALLEL, voice=True, prompt_tokens=4, prompt_width=8)
+TOLD = dataclasses.replace(TINY_PARALLEL, voice_statistics=True, prompt_tokens=4, prompt_width=8)
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,20 @@ def test_the_same_seed_gives_the_same_samples(cloner):
     assert not np.array_equal(first.audio.samples, other.audio.samples)
 
 
+def test_several_texts_at_once_come_out_as_one_by_one(cloner):
+    texts = ["Hello there. Who is it?", "No.", "See you all tomorrow, then."]
+    many = cloner.clone_many(CLIP, texts, seed=3)
+    assert len(many) == 3 and cloner.clone_many(CLIP, [], seed=3) == []
+    for text, found in zip(texts, many, strict=True):
+        alone = cloner.clone(CLIP, text, seed=3)
+        assert [p.text for p in found.pieces] == [p.text for p in alone.pieces]
+        assert found.audio.samples.shape == alone.audio.samples.shape
+        np.testing.assert_allclose(found.mel, alone.mel, atol=1e-3)
+        assert found.times == alone.times and found.notes == alone.notes and found.seed == alone.seed == 3
+    shares = [c.seconds["synthesizer"] / c.mel.shape[1] for c in many]
+    assert shares == pytest.approx([shares[0]] * 3) and all(c.seconds["vocoder"] > 0 for c in many)
+
+
 def test_a_stream_is_the_cloning_in_pieces(models):
     text = "Hello there. And good morning to you all! Goodbye."
     plain = VoiceCloner.load(models, device="cpu", watermark=False)
@@ -170,7 +184,7 @@ def test_a_voice_of_another_encoder_is_refused_and_frames_of_another_synthesizer
 
 
 def test_a_synthesizer_that_uses_facts_of_a_voice_gets_them_from_a_saved_one(tmp_path, monkeypatch):
-    told = dataclasses.replace(tiny.TINY_PARALLEL, voice=True, prompt_tokens=4, prompt_width=8)
+    told = dataclasses.replace(tiny.TINY_PARALLEL, voice_statistics=True, prompt_tokens=4, prompt_width=8)
     cloner = VoiceCloner.load(save_tiny_models(tmp_path / "models", parallel=told), device="cpu")
     voice = cloner.embed_voice(CLIP)
     assert voice.prompt is not None and voice.prompt.shape == (4, 8)

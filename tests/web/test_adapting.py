@@ -17,7 +17,7 @@ from tests.web.driver import CLIP, PATIENCE, agree, lines, press, results, uploa
 from utils.library import Library
 from web import voice_input
 
-TOLD = dataclasses.replace(TINY_PARALLEL, voice=True, prompt_tokens=4, prompt_width=8)
+TOLD = dataclasses.replace(TINY_PARALLEL, voice_statistics=True, prompt_tokens=4, prompt_width=8)
 
 
 @pytest.fixture(scope="module")
