@@ -316,7 +316,7 @@ class Synthesizer:
         mel = torch.from_numpy(frames).to(self.device)[None].transpose(1, 2)
         first = mel[:, :, : round(PROMPT_SECONDS / self.mel.frame_seconds)]
         with torch.inference_mode():
-            pace = self.network.pace(mel)
+            pace = self.network.pace(mel) + math.log(self.mel.frame_seconds)
             tokens, _ = self.network.read_prompt(first, torch.tensor([first.shape[2]], device=self.device))
         prompt = None if tokens is None else tokens[0].cpu().numpy()
         pitch, spread = pitch_facts(track) or (None, None)
@@ -367,7 +367,8 @@ class Synthesizer:
         if not self.network.uses_voice_facts:
             return inputs
         count, sizes = len(inputs.seeds), self.config.parallel
-        facts = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, voice.pace)])
+        pace = None if voice.pace is None else voice.pace - math.log(self.mel.frame_seconds)
+        facts = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, pace)])
         inputs = dataclasses.replace(inputs, facts=facts.to(self.device).expand(count, -1))
         if voice.prompt is None:
             return inputs

@@ -28,7 +28,9 @@ _LISTS = ("notes", "sources")
 USUAL_SPREAD = 0.25  # octaves
 LEAST_SPREAD = 0.08
 USUAL_PACE = 1.9  # log of the frames that a phone takes
-FRAME_SECONDS = 0.0125  # of which `pace` counts the frames
+PACE = "pace_log_seconds"  # in a file
+FORMER_PACE = "pace"  # in older files: the log of frames
+FORMER_FRAME_SECONDS = 0.0125
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class Voice:
     encoder: str = ""  # fingerprint of the encoder that made the embedding
     pitch: float | None = None  # median, in log2(Hz / 150)
     spread: float | None = None  # of the pitch, in octaves (standard deviation)
-    pace: float | None = None  # log of the mean frames of 12.5 ms that a phone takes in speech
+    pace: float | None = None  # log of the mean seconds that a phone takes in speech
     prompt: np.ndarray | None = None
     synthesizer: str = ""  # fingerprint of the synthesizer that measured `pace`, made `prompt` and was adapted
     level: float | None = None  # of the recordings as they were, silences included, in dB of full scale
@@ -62,12 +64,13 @@ class Voice:
     @property
     def phones_per_second(self) -> float | None:
         """Pace of speech, pauses left out."""
-        return None if self.pace is None else 1 / (math.exp(self.pace) * FRAME_SECONDS)
+        return None if self.pace is None else math.exp(-self.pace)
 
     def save(self, path: str | Path) -> str:
         """Write a `.safetensors` file atomically; returns the fingerprint of the arrays. CloningError: cannot write."""
         facts: dict[str, Any] = {name: getattr(self, name) for name in (*_TEXTS, *_NUMBERS)}
         facts |= {name: list(getattr(self, name)) for name in _LISTS}
+        facts[PACE] = facts.pop("pace")
         arrays = {"embedding": self.embedding} | ({} if self.prompt is None else {"prompt": self.prompt})
         state = {name: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for name, array in arrays.items()}
         state |= {ADAPTED + name: torch.from_numpy(array).half() for name, array in (self.adapted or {}).items()}
@@ -111,13 +114,15 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
     config = checkpoint.config
     texts = {name: config.get(name, "") for name in _TEXTS}
-    numbers = {name: config.get(name) for name in _NUMBERS}
+    numbers = {name: config.get(name) for name in _NUMBERS} | {"pace": config.get(PACE, config.get(FORMER_PACE))}
     lists = {name: config.get(name, []) for name in _LISTS}
     wrong = [name for name, text in texts.items() if not isinstance(text, str)]
     wrong += [name for name, number in numbers.items() if number is not None and not _within(number, *_NUMBERS[name])]
     wrong += [name for name, lines in lists.items() if not _texts(lines)]
     if wrong:
         raise CloningError(f"{checkpoint.path}: damaged: its {', '.join(wrong)} cannot be of a voice")
+    if PACE not in config and numbers["pace"] is not None:
+        numbers["pace"] += math.log(FORMER_FRAME_SECONDS)
     return {**texts, **numbers, **{name: tuple(lines) for name, lines in lists.items()}}
 
 

@@ -243,7 +243,7 @@ def plausible(facts: Tensor) -> Tensor:
 
 
 def facts(pitch: np.ndarray, tokens: np.ndarray, durations: np.ndarray, silent: np.ndarray) -> np.ndarray:
-    """Pitch, spread and pace of an utterance as `utils.voice` has them (3,); NaN where too little is voiced.
+    """Pitch and spread of an utterance as `utils.voice` has them, and log frames a phone (3,); NaN where not known.
 
     pitch (F,), tokens and durations (N,), silent (S,): which symbols are no phones.
     """

@@ -29,7 +29,7 @@ class ModelInput:
     speaker: Tensor  # (B, D) embeddings of norm 1
     seeds: list[int]  # one a sentence
     emotion: Tensor | None = None  # (B, E) or (1, E), for a network with emotions
-    facts: Tensor | None = None  # (B, 3) pitch, spread and pace of the voice (`utils.voice`), NaN where not known
+    facts: Tensor | None = None  # (B, 3) pitch and spread (`utils.voice`), log frames a phone; NaN where not known
     prompt: Tensor | None = None  # (B, K, T) tokens that the network reads off the reference
     style: Tensor | None = None  # (B, N, 3) of each token: `synthesizer.text.marks.Style`
 

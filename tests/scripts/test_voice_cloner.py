@@ -186,7 +186,13 @@ def test_a_voice_of_another_encoder_is_refused_and_frames_of_another_synthesizer
 def test_a_synthesizer_that_uses_facts_of_a_voice_gets_them_from_a_saved_one(tmp_path, monkeypatch):
     told = dataclasses.replace(tiny.TINY_PARALLEL, voice_statistics=True, prompt_tokens=4, prompt_width=8)
     cloner = VoiceCloner.load(save_tiny_models(tmp_path / "models", parallel=told), device="cpu")
+    network, measured = cloner.synthesizer.network, []
+    pace = network.pace
+    monkeypatch.setattr(network, "pace", lambda mel: measured.append(pace(mel)) or measured[-1])
     voice = cloner.embed_voice(CLIP)
+    seconds = cloner.synthesizer.mel.frame_seconds
+    assert voice.pace == pytest.approx(np.log(np.exp(measured[0]) * seconds))  # of a phone, whatever the frames
+    assert float(cloner.synthesizer.voice_input(voice).facts[0, 2]) == measured[0]
     assert voice.prompt is not None and voice.prompt.shape == (4, 8)
     assert voice.synthesizer == cloner.synthesizer.fingerprint and voice.phones_per_second is not None
     voice.save(tmp_path / "ann.safetensors")

@@ -12,7 +12,7 @@ import torch
 from encoder.config import EncoderConfig, LstmConfig
 from encoder.inference import SpeakerEncoder
 from encoder.model import build_network
-from tests.conftest import SAMPLES
+from tests.conftest import ROOT, SAMPLES
 from utils.audio.io import Waveform, dbfs, normalize_volume, read
 from utils.audio.reference import prepare_reference
 from utils.audio.vad import trim_silence
@@ -92,10 +92,20 @@ def test_a_file_that_is_no_voice_is_refused(tmp_path):
 
 
 def test_numbers_for_readers():
-    voice = Voice(unit(np.ones(2, np.float32)), pitch=1.0, pace=math.log(8))
+    voice = Voice(unit(np.ones(2, np.float32)), pitch=1.0, pace=math.log(0.1))
     assert voice.pitch_hz == 300 and voice.phones_per_second == pytest.approx(10)
     bare = Voice(voice.embedding)
     assert bare.pitch_hz is None and bare.phones_per_second is None
+
+
+def test_an_older_file_counts_frames(tmp_path):
+    path = tmp_path / "ann.safetensors"
+    save_weights(path, Header("voice", {"pace": math.log(8)}), {"embedding": torch.tensor([1.0])})
+    assert Voice.load(path).phones_per_second == pytest.approx(10)
+    save_weights(path, Header("voice", {"pace": None}), {"embedding": torch.tensor([1.0])})
+    assert Voice.load(path).pace is None
+    for voice in (ROOT / "samples" / "voices").glob("*.safetensors"):
+        assert 6 < Voice.load(voice).phones_per_second < 20, voice
 
 
 def test_what_is_a_voice(clip):
@@ -108,7 +118,7 @@ def test_the_encoder_measures_a_voice(encoder, clip):
     quiet = Waveform(wav.samples * np.float32(0.1), wav.sample_rate)
     voice, quieter = encoder.embed_voice(clip), encoder.embed_voice([quiet])
     np.testing.assert_array_equal(voice.embedding, encoder.embed(clip))
-    np.testing.assert_allclose(quieter.embedding, voice.embedding, atol=0.02)
+    assert quieter.embedding @ voice.embedding > 0.99
     assert voice.encoder == encoder.fingerprint and voice.prompt is None and voice.pace is None
     assert voice.seconds == len(encoder.preprocess(clip)) / 16_000
     assert voice.level == pytest.approx(dbfs(wav.samples)) and quieter.level == pytest.approx(
