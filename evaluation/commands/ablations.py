@@ -2,18 +2,21 @@
 
 A FILE in configs/ablations/ asks a question and names a stage, a preset and the settings of each variant. The stage's
 own script trains one variant after the other; one that is trained already with these settings is not trained again.
-The table, a row a variant with its settings, also goes to REPORT/NAME.md, ready for a model card.
+The table, a row a variant with its settings, also goes to REPORT/NAME.md, ready for a model card. With --seeds, each
+variant is trained several times, and the table has means with the lowest and the highest value.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -60,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=user_path, metavar="FILE", help="such as configs/ablations/parallel.toml")
     parser.add_argument("--data", type=user_path, required=True, metavar="DIR", help="what the preprocess script wrote")
     parser.add_argument("--steps", type=int, metavar="N", help="of each variant (default: the file's)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of each variant (default: 1)")
     parser.add_argument("--dry-run", action="store_true", help="print the command of each variant, and train nothing")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
 
@@ -71,56 +75,76 @@ def run(args: argparse.Namespace) -> Report:
     """
     if not args.file.is_file():
         raise CloningError(f"{args.file}: no such file; configs/ablations/ has examples")
+    if args.seeds < 1:
+        raise CloningError(f"--seeds is {args.seeds}; it must be at least 1")
     ablation = from_dict(Ablation, read_toml(args.file), str(args.file))
     steps = args.steps or ablation.steps
     facts = {"stage": ablation.stage, "preset": ablation.config, "data": args.data.name, "steps": steps}
+    facts |= {"seeds": args.seeds}
     report = Report("ablations", facts)
     parent = args.report / "ablations" / args.file.stem
-    folders = {name: parent / f"{folder_name(name)}-{digest(ablation, name, args)}" for name in ablation.variants}
-    if args.dry_run:
-        for name, folder in folders.items():
-            print(f"{name}: {shlex.join(command(ablation, name, folder, args))}")
-        return report
-    rows: dict[str, dict[str, float]] = {}
-    for name, folder in folders.items():
+    rows: dict[str, list[dict[str, float]]] = {}
+    for name, seed in itertools.product(ablation.variants, range(args.seeds)):
+        settings = settings_of(ablation, name, seed)
+        folder = parent / f"{folder_name(name)}-{digest(ablation, settings, args)}"
+        words = command(ablation, settings, folder, args)
+        shown = name if args.seeds == 1 else f"{name}, seed {seed}"
+        if args.dry_run:
+            print(f"{shown}: {shlex.join(words)}")
+            continue
         try:
-            train(ablation, name, folder, args)
-            rows[name] = best_validation(folder)
+            print(f"{shown}: {folder}", flush=True)
+            train(words)
+            found = best_validation(folder)
+            rows.setdefault(name, []).append(found)
         except CloningError as error:
-            report.missing.append((name, str(error)))
-    table = table_of(ablation, rows, args.file.stem, steps)
+            report.missing.append((shown, str(error)))
+    if args.dry_run:
+        return report
+    table = table_of(ablation, rows, args.file.stem, steps, args.seeds)
     report.parts.append(table)
     write_text(args.report / f"{args.file.stem}.md", f"{table.note}\n\n{table.markdown()}\n")
     return report
 
 
-def table_of(ablation: Ablation, rows: dict[str, dict[str, float]], title: str, steps: int) -> Table:
-    """A row for each variant that was trained: what it sets, and the numbers of its best validation."""
-    headings = dict.fromkeys(heading for row in rows.values() for heading in row)
+def table_of(
+    ablation: Ablation, rows: dict[str, list[dict[str, float]]], title: str, steps: int, seeds: int = 1
+) -> Table:
+    """A row for each variant that was trained: what it sets, and the numbers of its best validation with each seed."""
+    headings = dict.fromkeys(heading for found in rows.values() for row in found for heading in row)
     columns = {"settings": 0, **dict.fromkeys(headings, DIGITS), "step": 0}
-    table = Table(
-        title, columns, note=f"{ablation.question} Validations with the best (lowest) score within {steps} steps."
-    )
-    for name, row in rows.items():
-        settings = Cell.of(" ".join(ablation.variants[name]) or f"{ablation.config}.toml")
-        table.add(name, {"settings": settings, **{heading: Cell.of(value) for heading, value in row.items()}})
+    note = f"{ablation.question} Validations with the best (lowest) score within {steps} steps."
+    if seeds > 1:
+        note += f" Means over {seeds} seeds [lowest, highest]."
+    table = Table(title, columns, note=note)
+    for name, found in rows.items():
+        cells = {"settings": Cell.of(" ".join(ablation.variants[name]) or f"{ablation.config}.toml")}
+        for heading in headings:
+            values = [row[heading] for row in found if heading in row]
+            ends = (min(values), max(values)) if len(values) > 1 else (None, None)
+            cells[heading] = Cell(sum(values) / len(values), *ends) if values else Cell.of(None)
+        table.add(name, cells)
     return table
 
 
-def command(ablation: Ablation, name: str, folder: Path, args: argparse.Namespace) -> list[str]:
+def settings_of(ablation: Ablation, name: str, seed: int) -> list[str]:
+    """Assignments of a variant; seed 0 is that of the preset."""
+    return [*ablation.variants[name], *([f"training.seed={seed}"] if seed else [])]
+
+
+def command(ablation: Ablation, settings: Sequence[str], folder: Path, args: argparse.Namespace) -> list[str]:
     """What trains one variant into `folder`, or on from where it stopped."""
     words = [sys.executable, str(ROOT / f"{ablation.stage}_train.py"), str(args.data), "--out", str(folder)]
     words += ["--config", ablation.config, "--steps", str(args.steps or ablation.steps), "--device", args.device]
-    words += [word for assignment in ablation.variants[name] for word in ("--set", assignment)]
+    words += [word for assignment in settings for word in ("--set", assignment)]
     words += ["--threads", str(args.threads)] if args.threads else []
     words += ["--from", str(ROOT / ablation.start_from)] if ablation.start_from else []
     return words
 
 
-def train(ablation: Ablation, name: str, folder: Path, args: argparse.Namespace) -> None:
-    """Train one variant. Raises CloningError with the last lines of a failed training."""
-    print(f"{name}: {folder}", flush=True)
-    done = subprocess.run(command(ablation, name, folder, args), cwd=ROOT, capture_output=True, text=True)
+def train(words: Sequence[str]) -> None:
+    """Train one variant by its `command`. Raises CloningError with the last lines of a failed training."""
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise CloningError(" ".join(done.stderr.strip().splitlines()[-LOG_LINES:]))
 
@@ -128,22 +152,22 @@ def train(ablation: Ablation, name: str, folder: Path, args: argparse.Namespace)
 def best_validation(folder: Path) -> dict[str, float]:
     """The numbers of the validation with the lowest score, the step first. CloningError where there is none."""
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    found = [row for row in map(json.loads, lines) if row["group"] == "validation"]
+    found = [row for row in map(json.loads, lines) if row["group"] == "validation" and "score" in row]
     if not found:
-        raise CloningError(f"{folder}: no validation within the steps: give more --steps")
+        raise CloningError(f"{folder}: no validation that counts within the steps: give more --steps")
     best = min(found, key=lambda row: row["score"])
     return {name: float(value) for name, value in best.items() if name != "group"}
 
 
-def digest(ablation: Ablation, name: str, args: argparse.Namespace) -> str:
+def digest(ablation: Ablation, settings: Sequence[str], args: argparse.Namespace) -> str:
     """Eight digits of what a variant's numbers depend on: one whose settings changed is trained anew."""
     try:
-        settings = to_dict(load_config(RUNS[ablation.stage], ablation.stage, ablation.config, ablation.variants[name]))
+        config = to_dict(load_config(RUNS[ablation.stage], ablation.stage, ablation.config, settings))
     except CloningError:  # which the training will say
-        settings = {"config": ablation.config, "variant": ablation.variants[name]}
+        config = {"config": ablation.config, "variant": list(settings)}
     read = [args.data / "manifest.jsonl", *([ROOT / ablation.start_from] if ablation.start_from else [])]
     files = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path) for path in read]
-    whole = [settings, args.steps or ablation.steps, files]
+    whole = [config, args.steps or ablation.steps, files]
     return hashlib.sha256(json.dumps(whole, default=str).encode()).hexdigest()[:8]
 
 

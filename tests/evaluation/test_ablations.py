@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 import evaluate
-from evaluation.commands.ablations import RUNS, Ablation, best_validation, digest
+from evaluation.commands.ablations import RUNS, Ablation, best_validation, digest, settings_of, table_of
 from tests.conftest import ROOT
 from tests.support.vocoder_set import make_set
 from utils.config import from_dict, load_config, read_toml
@@ -44,6 +44,7 @@ def test_every_question_stands_in_the_list():
 def test_the_best_validation_is_the_lowest_score(tmp_path):
     rows = [{"step": 1, "group": "validation", "score": 2.0}, {"step": 2, "group": "validation", "score": 1.0}]
     rows += [{"step": 3, "group": "train", "score": 0.0}, {"step": 4, "group": "validation", "score": 3.0}]
+    rows += [{"step": 5, "group": "validation", "early_score": 0.5}]  # not eligible
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert best_validation(tmp_path) == {"step": 2, "score": 1.0}
 
@@ -59,12 +60,23 @@ def test_variants_that_share_a_folder_are_refused():
 def test_numbers_are_kept_as_long_as_what_they_depend_on(tmp_path):
     plain = Ablation("?", "vocoder", "debug", 2, {"a": [], "b": ["loss.mel=3.0"]})
     args = SimpleNamespace(steps=None, data=tmp_path)
-    first = digest(plain, "a", args)
-    assert first == digest(plain, "a", args) != digest(plain, "b", args)
-    assert first != digest(plain, "a", SimpleNamespace(steps=3, data=tmp_path))
-    assert len(digest(replace(plain, config="none"), "a", args)) == 8  # the training says that there is none
+    a, b, second = (settings_of(plain, *which) for which in (("a", 0), ("b", 0), ("a", 1)))
+    first = digest(plain, a, args)
+    assert first == digest(plain, a, args) not in (digest(plain, b, args), digest(plain, second, args))
+    assert first != digest(plain, a, SimpleNamespace(steps=3, data=tmp_path))
+    assert len(digest(replace(plain, config="none"), a, args)) == 8  # the training says that there is none
     (tmp_path / "manifest.jsonl").write_text("{}\n", encoding="utf-8")
-    assert digest(plain, "a", args) != first
+    assert digest(plain, a, args) != first
+
+
+def test_a_table_of_several_seeds_has_means_and_ranges():
+    ablation = Ablation("How?", "vocoder", "debug", 2, {"a": [], "b": ["loss.mel=3.0"]})
+    rows = {"a": [{"score": 1.0, "step": 2}, {"score": 3.0, "step": 2}], "b": [{"score": 2.0, "step": 1, "eer": 0.1}]}
+    table = table_of(ablation, rows, "t", 2, seeds=2)
+    assert "Means over 2 seeds" in table.note and "seeds" not in table_of(ablation, rows, "t", 2).note
+    _, _, first, second = table.markdown().splitlines()
+    assert first == "| a | debug.toml | 2.0000 [1.0000, 3.0000] | 2 [2, 2] | - |"
+    assert second == "| b | loss.mel=3.0 | 2.0000 | 1 | 0.1000 |"
 
 
 @pytest.mark.parametrize("name", evaluate.SUBCOMMANDS)
@@ -97,7 +109,7 @@ def test_a_table_comes_of_tiny_trainings(tmp_path, capsys, monkeypatch):
     file = tmp_path / "width.toml"
     file.write_text(
         'question = "How wide?"\nstage = "vocoder"\n'
-        'config = "debug"\nsteps = 2\n[variants]\n"16" = []\n"24" = ["model.vocos.dim=24"]\n'
+        'config = "debug"\nsteps = 4\n[variants]\n"16" = []\n"24" = ["model.vocos.dim=24"]\n'
         '"none" = ["model.vocos.dim=none"]\n',
         encoding="utf-8",
     )
@@ -123,4 +135,7 @@ def test_a_table_comes_of_tiny_trainings(tmp_path, capsys, monkeypatch):
     assert question.startswith("How wide? ")
     assert [line.split(" | ")[:2] for line in lines] == [["| 16", "debug.toml"], ["| 24", "model.vocos.dim=24"]]
     shown = capsys.readouterr().out
+    assert evaluate.main([*words, "--dry-run", "--seeds", "2"]) == 0
+    again = capsys.readouterr().out
+    assert "24, seed 1: " in again and re.findall(r"width/16-\w{8}\b", shown)[0] in again  # seed 0 is trained
     assert "score" in heading and "missing: none: " in shown and "dim" in shown.partition("missing: none: ")[2]

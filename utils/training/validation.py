@@ -56,7 +56,8 @@ class Validator:
 
     def _keep(self, result: Validation, state: RunState, seconds: float, log: RunLog) -> bool:
         """Write a result to log and terminal, and the weights if it is the best; returns whether it is."""
-        step, numbers = state.step, {"score": result.score, **result.metrics, **result.calibration}
+        step, name = state.step, "score" if result.eligible else "early_score"  # which no curve or table compares
+        numbers = {name: result.score, **result.metrics, **result.calibration}
         if not math.isfinite(result.score):
             raise CloningError(f"step {step}: the validation score is {result.score}: {result.metrics}")
         improved = result.eligible and result.score < state.best
