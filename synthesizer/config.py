@@ -276,10 +276,13 @@ class LossConfig:
         return max(self.adversarial, self.speaker, self.phone_classification) > 0
 
 
+CONVOLUTIONS = ("depthwise", "up", "down")  # of a block, beside what conditions it
+
+
 def conditioning_only(network: ParallelConfig) -> list[str]:
     """What to freeze (`TrainingConfig.frozen`) so that training only changes how a network is conditioned."""
     stacks = ["encoder", "decoder", *(["flow.stack"] if network.decoder == "flow" else [])]
-    parts = ["embedding", *(f"{stack}.blocks.*.{part}" for stack in stacks for part in ("depthwise", "up", "down"))]
+    parts = ["embedding", *(f"{stack}.blocks.*.{part}" for stack in stacks for part in CONVOLUTIONS)]
     parts += ["facts_predictor", "frame_classifier"] if network.voice_statistics else []
     return parts + (["prompt", "text_prompt", "frame_prompt", "prompt_voice"] if network.prompt_tokens else [])
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from synthesizer.features import level, trimmed
-from synthesizer.models.emotion import EmotionEncoder, find_label, neutral
+from synthesizer.models.emotion import EmotionEncoder
 from synthesizer.speech import EmotionInput
 from utils.audio.io import Waveform, read
 from utils.audio.mel import MelConfig, mel_spectrogram
@@ -40,3 +40,15 @@ def embed_emotion(
         )
     spectrogram = mel_spectrogram(torch.from_numpy(level(samples, mel.sample_rate)), mel)[None].to(device)
     return encoder.clip(spectrogram, torch.tensor([spectrogram.shape[2]], device=device))
+
+
+def find_label(emotion: str, labels: tuple[str, ...]) -> int:
+    """The place of an emotion in `labels`; CloningError, with the list, for one that is not there."""
+    if emotion not in labels:
+        raise CloningError(f"emotion {emotion!r} is unknown: choose one of {', '.join(labels)}")
+    return labels.index(emotion)
+
+
+def neutral(labels: tuple[str, ...]) -> int:
+    """The place of what is meant when no emotion is asked for."""
+    return labels.index("neutral") if "neutral" in labels else 0

@@ -18,7 +18,7 @@ from synthesizer.adapters import adapted
 from synthesizer.calibration import Calibration, calibration_of
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
-from synthesizer.models.base import AcousticModel, GenerationSettings, ModelInput, Recording
+from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording
 from synthesizer.models.build import build_network, fast_decoder
 from synthesizer.models.decoding import FreeRun
 from synthesizer.models.tacotron.published import published_config, published_state
@@ -245,7 +245,7 @@ class Synthesizer:
         with torch.inference_mode():
             emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, options.emotion)
             settings = GenerationSettings(
-                self.mel, self.text, options.rate, *self.metadata.calibration,
+                self.mel, self.text.table, options.rate, *self.metadata.calibration,
                 options.pitch / 12, options.monotonic, self._fast_decoder,
             )  # fmt: skip
             for start in range(0, len(order), BATCH):
@@ -253,7 +253,7 @@ class Synthesizer:
                 inputs = self._input([encoded[i] for i in chosen], speakers[chosen], options.seed or 0, emotion)
                 if isinstance(voice, Voice):
                     inputs = self._with_facts(inputs, voice)
-                for i, found in zip(chosen, network.generate(inputs, settings), strict=True):
+                for i, found in zip(chosen, _generated(network, inputs, settings), strict=True):
                     results[i] = Synthesis(
                         mel=found.mel.float().cpu().numpy(),
                         alignment=found.alignment.float().cpu().numpy(),
@@ -261,7 +261,7 @@ class Synthesizer:
                         text=plain(texts[i]),
                         tokens=self.text.decode(encoded[i].tokens),
                         words=encoded[i].words,
-                        quality=self.network.alignment_quality(found.alignment, encoded[i].tokens, self.text),
+                        quality=self.network.alignment_quality(found.alignment, encoded[i].tokens, self.text.table),
                         seed=options.seed or 0,
                     )
         return [results[i] for i in range(len(texts))]
@@ -389,3 +389,10 @@ class Synthesizer:
         if not torch.isfinite(speakers).all() or (speakers.norm(dim=1) < 1e-3).any():
             raise CloningError("the speaker embedding is zero or not finite: embed a clip with voice in it")
         return speakers.to(self.device)
+
+
+def _generated(network: AcousticModel, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
+    try:
+        return network.generate(inputs, settings)
+    except FloatingPointError as error:
+        raise CloningError(f"the synthesizer makes {error}: its weights are damaged, take others") from error

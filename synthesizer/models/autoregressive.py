@@ -126,7 +126,7 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
         frame_seconds, device = settings.mel.frame_seconds, inputs.tokens.device
         rate = settings.rate / settings.duration_scale
         timed = [n - self.untimed_symbols for n in inputs.token_lengths.tolist()]
-        limits = [frame_limit(n, settings.text.config.symbol_set) for n in timed]
+        limits = [frame_limit(n, settings.table.symbol_set) for n in timed]
         stopper = StoppingCriteria(timed, limits, self.reduction, frame_seconds, least=self.least_frames(frame_seconds))
         dropout = ItemDropout(inputs.seeds, device)
         memory = self.encode(inputs, dropout)

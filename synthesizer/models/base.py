@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from synthesizer.models.alignment_quality import AlignmentQuality, alignment_quality
 from synthesizer.models.decoding import FreeRun
 from synthesizer.models.emotion import EmotionEncoder
-from synthesizer.text.processor import TextProcessor
+from synthesizer.text.symbols import SymbolTable
 from utils.audio.mel import MelConfig
-from utils.errors import CloningError
 
 SHORTEST_SECONDS = 0.2  # of a text, however short, at rate 1
 
@@ -47,7 +46,7 @@ class GenerationSettings:
     """What the generation of mels depends on beside the network and its input."""
 
     mel: MelConfig
-    text: TextProcessor
+    table: SymbolTable
     rate: float = 1.0  # 2 is twice as fast
     duration_scale: float = 1.0  # durations are multiplied by it, so that speech lasts as real speech does
     pitch_scale: float = 1.0  # how far predicted pitch goes from its median is multiplied by it
@@ -76,7 +75,7 @@ class AcousticModel(nn.Module, ABC):
 
     @abstractmethod
     def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
-        """The mel of each sentence. Raises CloningError where the weights make numbers that are not finite."""
+        """The mel of each sentence. Raises FloatingPointError where the weights make numbers that are not finite."""
 
     @abstractmethod
     def teacher_forced(self, inputs: ModelInput, recording: Recording, silence: float) -> Tensor:
@@ -98,12 +97,12 @@ class AcousticModel(nn.Module, ABC):
         `ModelInput.prompt`, and which items have them (B,); None for a network without."""
         return None, None
 
-    def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], text: TextProcessor) -> AlignmentQuality:
+    def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], table: SymbolTable) -> AlignmentQuality:
         """How well alignment (F, N) says the tokens (N,)."""
         return alignment_quality(alignment)
 
 
 def require_finite(values: Tensor, what: str) -> None:
-    """Raises CloningError where a network's numbers are not finite."""
+    """Raises FloatingPointError where a network's numbers are not finite."""
     if not values.isfinite().all():
-        raise CloningError(f"the synthesizer makes {what} that are not finite: its weights are damaged, take others")
+        raise FloatingPointError(f"{what} that are not finite")

@@ -51,7 +51,7 @@ def whole_durations(durations: Tensor, lengths: Tensor, rate: float = 1.0) -> Te
 
 def planned_durations(durations_log: Tensor, tokens: Tensor, lengths: Tensor, settings: GenerationSettings) -> Tensor:
     """Predicted durations_log (B, N) as whole frames (B, N): boundaries take none, phones at least one."""
-    symbols, frame_seconds = settings.text.symbols, settings.mel.frame_seconds
+    symbols, frame_seconds = settings.table.symbols, settings.mel.frame_seconds
     frames = torch.expm1(durations_log) * settings.duration_scale
     timeless = torch.tensor([s in (END, WORD_BOUNDARY) for s in symbols], device=tokens.device)
     silent = torch.tensor([s in (SILENCE, *PAUSES) for s in symbols], device=tokens.device)

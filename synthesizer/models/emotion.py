@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synthesizer.config import EmotionConfig
-from utils.errors import CloningError
 from utils.masks import length_mask
 from utils.weights.stored_names import store_as
 
@@ -72,15 +71,3 @@ class EmotionEncoder(nn.Module):
         mean = x.sum(dim=2) / count
         spread = (((x - mean[:, :, None]) * mask).square().sum(dim=2) / count + 1e-5).sqrt()
         return self.output(torch.cat([mean, spread], dim=1))
-
-
-def find_label(emotion: str, labels: tuple[str, ...]) -> int:
-    """The place of an emotion in `labels`; CloningError, with the list, for one that is not there."""
-    if emotion not in labels:
-        raise CloningError(f"emotion {emotion!r} is unknown: choose one of {', '.join(labels)}")
-    return labels.index(emotion)
-
-
-def neutral(labels: tuple[str, ...]) -> int:
-    """The place of what is meant when no emotion is asked for."""
-    return labels.index("neutral") if "neutral" in labels else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from synthesizer.config import FlowConfig
 from synthesizer.models.layers import ConvStack, resample
-from utils.errors import CloningError
 from utils.masks import length_mask
 from utils.weights.stored_names import store_as
 
@@ -119,23 +118,6 @@ class FlowPostnet(FlowDecoder):
         store_as(self, {"context_projection": "hear"})
         self.register_buffer("mel_mean", torch.zeros(n_mels))
         self.register_buffer("mel_std", torch.ones(n_mels))
-
-    def take(self, state: Mapping[str, Tensor]) -> None:
-        """Begin as the flow of a parallel model's `state`, and keep its blocks as they are: training changes how they
-        are conditioned.
-
-        Raises CloningError if its sizes are others.
-        """
-        theirs = {name.removeprefix("flow."): value for name, value in state.items() if name.startswith("flow.")}
-        renamed = {"mel_mean": "mel_mean", "mel_std": "mel_std"}
-        renamed |= {f"speaker.{name}": f"voice.{name}" for name in ("weight", "bias")}
-        theirs |= {own: state[name] for name, own in renamed.items() if name in state}
-        try:
-            self.load_state_dict({"hear.weight": self.context_projection.weight, **theirs})
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise CloningError(f"flow_from: the flow of these weights does not fit model.flow: {reason}") from None
-        self.stack.freeze_blocks()
 
     def forward(self, smooth: Tensor, conditioning: FlowConditioning, mel: Tensor, lengths: Tensor) -> FlowOutput:
         """Training: smooth and true mel (B, M, F) of `lengths` (B,) frames -> FlowOutput of a window of each item.

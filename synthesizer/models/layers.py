@@ -163,12 +163,6 @@ class ConvStack(nn.Module):
         )
         self.norm = nn.LayerNorm(channels)
 
-    def freeze_blocks(self) -> None:
-        """Training then changes only how the blocks are conditioned and scaled."""
-        for block in self.blocks:
-            for part in (block.depthwise, block.up, block.down):
-                part.requires_grad_(False)
-
     def forward(self, x: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
         """x (B, F, C), condition (B, K), mask (B, F, 1) -> (B, F, C), 0 where the mask is"""
         for block in self.blocks:

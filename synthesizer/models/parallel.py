@@ -28,8 +28,7 @@ from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
 from synthesizer.models.frame_classifier import FrameClasses, FrameClassifier
 from synthesizer.models.layers import ConvStack, HashedDropout
 from synthesizer.models.prompt import Prompt, TokenAttention
-from synthesizer.text.processor import TextProcessor
-from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY
+from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY, SymbolTable
 from utils.masks import length_mask
 from utils.voice import USUAL_PACE, USUAL_SPREAD
 from utils.weights.stored_names import store_as
@@ -343,7 +342,7 @@ class Parallel(AcousticModel):
         )
         prosody = self.scaled(encoding, conditioning, settings.pitch_scale)
         if self.config.clauses and inputs.marks is not None:
-            question, seconds = settings.text.table.ids["?"], settings.mel.frame_seconds
+            question, seconds = settings.table.ids["?"], settings.mel.frame_seconds
             prosody = style.raise_questions(prosody, durations, inputs.marks, question, seconds)
         prosody = style.shift_pitch(prosody, settings.pitch_shift, inputs.style)
         mels, frame_counts = self.mels(encoding, durations, prosody, conditioning, inputs.seeds, unconditional)
@@ -377,9 +376,9 @@ class Parallel(AcousticModel):
         mask = torch.ones_like(mel[:, :1].transpose(1, 2), dtype=torch.bool)
         return self.frame_classifier(self.normalized(mel.transpose(1, 2)), mask).symbols
 
-    def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], text: TextProcessor) -> AlignmentQuality:
+    def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], table: SymbolTable) -> AlignmentQuality:
         """Planned durations cannot skip; symbols that take no time are not missed."""
         said = alignment.any(dim=0).tolist()
-        wanted = [text.symbols[t] not in (SILENCE, END, WORD_BOUNDARY, *PAUSES) for t in tokens]
+        wanted = [table.symbols[t] not in (SILENCE, END, WORD_BOUNDARY, *PAUSES) for t in tokens]
         covered = [a for a, w in zip(said, wanted, strict=True) if w]
         return AlignmentQuality(sum(covered) / max(1, len(covered)), 1.0, 0, 0, len(alignment))

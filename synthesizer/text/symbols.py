@@ -53,6 +53,11 @@ class SymbolTable:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    @property
+    def symbol_set(self) -> str:
+        """ "characters" or "phonemes"."""
+        return "characters" if self.symbols == CHARACTERS else "phonemes"
+
     def encode(self, symbols: Iterable[str], *, end: bool = True) -> list[int]:
         """Symbols to ids, with the end symbol after them. Raises CloningError naming symbols that are not there."""
         symbols = list(symbols)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from synthesizer.batches import TextBatch
-from synthesizer.config import RunConfig, SynthesizerConfig
+from synthesizer.config import CONVOLUTIONS, RunConfig, SynthesizerConfig
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.models.build import NETWORKS
 from synthesizer.models.emotion import EmotionOutput
@@ -18,6 +18,7 @@ from synthesizer.models.flow import FlowPostnet
 from utils.config import to_dict
 from utils.data.manifest import Manifest, Utterance
 from utils.errors import CloningError
+from utils.training.learner import freeze
 from utils.training.sampling import by_chance
 from utils.training.task import BatchT, Task
 from utils.weights import checkpoint
@@ -75,7 +76,7 @@ class SynthesizerTask(Task[BatchT]):
         if flow is None:
             return
         if self.config.flow_from:
-            flow.take(checkpoint.load_weights(self.config.flow_from, self.kind).state)
+            take_flow(flow, checkpoint.load_weights(self.config.flow_from, self.kind).state)
         else:
             mean, std = self.train.mel_statistics()
             flow.mel_mean.copy_(mean)
@@ -105,6 +106,23 @@ class SynthesizerTask(Task[BatchT]):
         chosen.sort(key=lambda u: (u.frames, u.id))
         size = self.config.data.batch_size
         return [chosen[i : i + size] for i in range(0, len(chosen), size)]
+
+
+def take_flow(flow: FlowPostnet, state: Mapping[str, Tensor]) -> None:
+    """Begin as the flow of a parallel model's `state`, its blocks frozen: training changes how they are conditioned.
+
+    Raises CloningError if its sizes are others.
+    """
+    theirs = {name.removeprefix("flow."): value for name, value in state.items() if name.startswith("flow.")}
+    renamed = {"mel_mean": "mel_mean", "mel_std": "mel_std"}
+    renamed |= {f"speaker.{name}": f"voice.{name}" for name in ("weight", "bias")}
+    theirs |= {own: state[name] for name, own in renamed.items() if name in state}
+    try:
+        flow.load_state_dict({"hear.weight": flow.context_projection.weight, **theirs})
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CloningError(f"flow_from: the flow of these weights does not fit model.flow: {reason}") from None
+    freeze(flow, [f"stack.blocks.*.{part}" for part in CONVOLUTIONS])
 
 
 def emotion_accuracy(output: EmotionOutput | None, batch: TextBatch) -> dict[str, Tensor]:

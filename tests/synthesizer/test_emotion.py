@@ -13,9 +13,10 @@ import synthesizer_train
 from synthesizer.config import DataConfig, EmotionConfig, LossConfig, RunConfig, SynthesizerConfig, conditioning_only
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.preprocess import Preprocessor, speaker_levels
+from synthesizer.emotion_input import find_label
 from synthesizer.features import LEVEL_DBFS, level, loud_dbfs
 from synthesizer.inference import Synthesizer
-from synthesizer.models.emotion import BY_CLIP, UNKNOWN, EmotionEncoder, find_label
+from synthesizer.models.emotion import BY_CLIP, UNKNOWN, EmotionEncoder
 from synthesizer.models.parallel import Parallel
 from synthesizer.speech import SpeechOptions
 from synthesizer.text.processor import TextProcessor

@@ -11,9 +11,10 @@ from synthesizer.config import FlowConfig, RunConfig
 from synthesizer.models.base import GenerationSettings
 from synthesizer.models.flow import FlowConditioning, FlowPostnet
 from synthesizer.models.layers import resample
-from synthesizer.text.processor import TextProcessor
+from synthesizer.text.symbols import SymbolTable
 from synthesizer.train import build_task
 from synthesizer.training.losses import flow_loss, local_mean
+from synthesizer.training.task import take_flow
 from tests.support.synthesizer_set import SPEAKER_SIZE, make_set
 from tests.support.synthesizer_set import small as small_parallel
 from utils.audio.mel import MelConfig
@@ -81,7 +82,7 @@ def test_what_made_the_smooth_mel_learns_nothing_of_the_flow():
 def test_it_begins_as_the_flow_of_a_parallel_model_that_has_no_hidden_frames():
     parallel = small_parallel(channels=16)
     flow = FlowPostnet(FlowConfig(blocks=1, channels=16, kernel=5), MELS, CONTEXT, SPEAKER_SIZE)
-    flow.take(parallel.state_dict())
+    take_flow(flow, parallel.state_dict())
     torch.manual_seed(2)
     x, mean, time, mask = torch.randn(2, 9, MELS), torch.randn(2, 9, MELS), torch.rand(2), torch.ones(2, 9, 1)
     voice = torch.nn.functional.normalize(torch.randn(2, SPEAKER_SIZE))
@@ -146,7 +147,7 @@ def test_speech_lasts_as_the_checkpoint_says_and_is_drawn_at_that_rate(tmp_path,
     network = task.modules["synthesizer"].eval()
     with torch.inference_mode():
         spoken = task._input(network, task.held_out.utterances[:2])
-        usual = GenerationSettings(from_dict(MelConfig, task.mel), TextProcessor.from_description(task.extra["text"]))
+        usual = GenerationSettings(from_dict(MelConfig, task.mel), SymbolTable(task.extra["text"]["symbols"]))
         plain = network.generate(spoken, usual)
         slower = network.generate(spoken, replace(usual, duration_scale=1.25))
         twice = network.generate(spoken, replace(usual, duration_scale=1.25, rate=1.25))
