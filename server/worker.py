@@ -13,6 +13,7 @@ from typing import Any
 
 from server.errors import ApiError
 from server.limits import Limits
+from utils.errors import reported
 
 Work = Callable[[], Iterator[bytes]]
 _END = None
@@ -54,7 +55,7 @@ class Job:
 
     def run(self) -> None:
         """In the worker's thread: make the pieces, until all are there or nobody wants them."""
-        try:
+        with reported(self._put):  # raised again where the answer is sent
             for piece in self.work():
                 if time.monotonic() > self.deadline:
                     self._put(self._late())
@@ -65,9 +66,6 @@ class Job:
                     return
                 if piece:
                     self._put(piece)
-        except Exception as error:  # raised again where the answer is sent
-            self._put(error)
-        else:
             self._put(_END)
 
     def _put(self, piece: bytes | Exception | None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 LONGEST = 1000  # characters of a message: what a damaged file says of itself may be long
 
 
@@ -15,6 +18,15 @@ class CloningError(Exception):
 
 class MismatchError(CloningError):
     """Stages, or a voice and a stage, that were not made for each other."""
+
+
+@contextmanager
+def reported(handler: Callable[[Exception], object]) -> Iterator[None]:
+    """Where every error ends, a fault of ours too: `handler` tells it to whoever asked, and the program goes on."""
+    try:
+        yield
+    except Exception as error:
+        handler(error)
 
 
 def printable(text: str) -> str:

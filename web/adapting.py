@@ -9,6 +9,7 @@ import streamlit as st
 
 from adaptation import adapt
 from utils.audio.io import Waveform
+from utils.errors import reported
 from utils.library import Library
 from voice_cloner import VoiceCloner
 from web.lines import plain
@@ -68,11 +69,12 @@ class Adapting:
         library: Library,
         consent: str,
     ) -> None:
-        try:
+        with reported(self._fail):
             voice = adapt(load(), list(waves), texts, seconds=SECONDS, progress=self.lines.append, after=self._after)
             self.kept = str(library.save(self.name, voice, consent=consent))
-        except Exception as error:
-            self.error = explain(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.error = explain(error)
 
     def _after(self, step: int, steps: int) -> bool:
         self.step, self.steps = step, steps

@@ -14,6 +14,7 @@ import numpy as np
 
 from speaking import Cloning
 from utils.audio.io import Waveform, amplified, to_pcm16
+from utils.errors import reported
 from vocoder.inference import GriffinLimVocoder
 from voice_cloner import VoiceCloner
 from web.work import Settings, explain, wav_file
@@ -113,11 +114,13 @@ class Job:
 
     def _run(self, load: Callable[[], VoiceCloner], voice: Source) -> None:
         try:
-            self.made = self._speak(load(), voice)
-        except Exception as error:
-            self.error = explain(error)
+            with reported(self._fail):
+                self.made = self._speak(load(), voice)
         finally:
             self._sound.set()
+
+    def _fail(self, error: Exception) -> None:
+        self.error = explain(error)
 
     def _speak(self, cloner: VoiceCloner, voice: Source) -> JobResult:
         how = self.settings.how()

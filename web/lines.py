@@ -8,16 +8,15 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+from utils.errors import reported
 from web.work import explain
 
 
 @contextmanager
 def errors_as_lines() -> Iterator[None]:
     """Whatever goes wrong inside becomes one line on the page; the details go to the log."""
-    try:
+    with reported(lambda error: st.error(plain(explain(error)), icon=":material/error:")):
         yield
-    except Exception as error:
-        st.error(plain(explain(error)), icon=":material/error:")
 
 
 def plain(text: str) -> str:

@@ -16,6 +16,7 @@ from utils import plots
 from utils.audio import io as audio
 from utils.audio.io import Waveform
 from utils.audio.mel import MelConfig, mel_filterbank, mel_spectrogram
+from utils.errors import reported
 from voice_cloner import VoiceCloner
 from web.takes import Take
 
@@ -43,14 +44,11 @@ def draw(name: str, take: Take, cloner: VoiceCloner, dark: bool) -> bytes | None
         "embeddings": lambda: _embeddings(take, cloner),
         "alignment": lambda: _alignment(take, cloner.synthesizer.mel.frame_seconds),
     }
-    try:
-        with _colors(dark):
-            buffer = io.BytesIO()
-            plots.render(makers[name](), buffer, transparent=True)
-            return buffer.getvalue()
-    except Exception:
-        log.exception("the picture of the %s could not be drawn", name)
-        return None
+    with reported(lambda _: log.exception("the picture of the %s could not be drawn", name)), _colors(dark):
+        buffer = io.BytesIO()
+        plots.render(makers[name](), buffer, transparent=True)
+        return buffer.getvalue()
+    return None
 
 
 def available(take: Take) -> list[str]:

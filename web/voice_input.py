@@ -15,7 +15,7 @@ from adaptation import needs_transcripts
 from references import MAX_SECONDS
 from utils.audio import quality
 from utils.audio.io import Waveform
-from utils.errors import CloningError
+from utils.errors import CloningError, reported
 from utils.faces import face
 from utils.library import Library, TakenError
 from voice_cloner import VoiceCloner
@@ -162,13 +162,10 @@ def _files(load: Callable[[], VoiceCloner]) -> Chosen | None:
 def _take_in(key: str) -> None:
     clips, refused = list(st.session_state.get("clips", [])), []
     for upload in st.session_state[key] or []:
-        try:
+        with reported(lambda error: refused.append(f"Not taken: {work.explain(error)}")):
             clip = _read(upload.getvalue(), upload.name)
-        except Exception as error:
-            refused.append(f"Not taken: {work.explain(error)}")
-            continue
-        if clip.key not in [one.key for one in clips]:
-            clips.append(clip)
+            if clip.key not in [one.key for one in clips]:
+                clips.append(clip)
     st.session_state.clips, st.session_state.refused = clips, refused
     st.session_state.upload_round += 1
 
