@@ -28,6 +28,7 @@ from synthesizer.training.sharpening import (
 )
 from tests.conftest import SAMPLES
 from tests.support.synthesizer_set import SIZES, SPEAKER_SIZE, VOICE, hear, make_set
+from tests.support.tiny import save_tiny_models
 from utils.data.manifest import read_manifest
 from utils.errors import CloningError
 from utils.training.sampling import rng
@@ -260,13 +261,17 @@ def test_sharpening_reaches_every_parameter_and_spares_what_judges(data):
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-def test_the_speaker_is_heard_in_a_mel_as_it_sounds(data, data_dir, tmp_path):
+@pytest.mark.parametrize("architecture", ["source_filter", "vocos"])
+def test_the_speaker_is_heard_in_a_mel_as_it_sounds(data, data_dir, tmp_path, architecture):
     from encoder.inference import SpeakerEncoder
     from synthesizer_train import MelSpeakerEncoder
     from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram
     from vocoder.inference import Vocoder
 
     encoder, vocoder = data_dir / "encoder_tiny.pt", DEFAULT_MODELS / "vocoder.safetensors"
+    if architecture == "vocos":
+        vocoder = save_tiny_models(tmp_path) / "vocoder.safetensors"
+    assert Vocoder.load(vocoder).name == architecture
     ours = SpeakerEncoder.load(encoder)
     loss = LossConfig(speaker=1.0, speaker_encoder=str(encoder), speaker_vocoder=str(vocoder))
     heard = MelSpeakerEncoder(loss, ours.fingerprint)
