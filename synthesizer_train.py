@@ -60,7 +60,10 @@ class MelSpeakerEncoder(nn.Module):
                 "that encoder as loss.speaker_encoder, or preprocess with this one"
             )
         if not isinstance(vocoder, WaveformVocoder):
-            raise CloningError(f"sharpening needs a vocoder that is differentiable, not {vocoder.name}")
+            raise CloningError(
+                f"sharpening needs a vocoder that is differentiable, not {vocoder.name}: give a source_filter, vocos "
+                "or hifigan as loss.speaker_vocoder"
+            )
         self.encoder, self.vocoder, self.mel = encoder.network, vocoder.model, encoder.config.mel
         self.eval().requires_grad_(False)
 

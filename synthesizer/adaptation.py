@@ -64,7 +64,9 @@ class Adaptation:
         if not isinstance(network, Parallel) or network.flow is None:
             raise CloningError(f"{synthesizer.name}: only a parallel synthesizer with a flow can be adapted to a voice")
         if not any(clip.sure.any() for clip in clips):
-            raise CloningError("no speech in the recordings that could be learned from")
+            raise CloningError(
+                "no speech in the recordings that could be learned from: give clips in which the voice alone is clear"
+            )
         self.steps, self.learning_rate, self.step = steps, learning_rate, 0
         self.network = with_adapters(network, seed, rank)
         said = synthesizer.voice_input(voice)

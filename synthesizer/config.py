@@ -113,7 +113,8 @@ class ParallelConfig:
         _ = self.flow  # which refuses sizes that make no sense
         rates = (self.dropout, self.predictor_dropout, self.speaker_dropout, self.prompt_dropout)
         if not all(0 <= p < 1 for p in rates):
-            raise ValueError("dropout, predictor_dropout, speaker_dropout and prompt_dropout must be in [0, 1)")
+            names = "dropout, predictor_dropout, speaker_dropout and prompt_dropout"
+            raise ValueError(f"{names} are {', '.join(map(str, rates))}; each must be in [0, 1)")
         if self.guidance and not (self.speaker_dropout and self.decoder == "flow"):
             raise ValueError(f'guidance {self.guidance} needs decoder "flow" and training with speaker_dropout')
 

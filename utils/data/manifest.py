@@ -144,7 +144,9 @@ def read_manifest(root: str | Path, kind: str | None = None) -> Manifest:
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise CloningError(f"{path}: not a manifest of this project: {error}; preprocess again") from error
     if kind is not None and found != kind:
-        raise CloningError(f"{path}: a set of kind {found!r}, expected {kind!r}")
+        raise CloningError(
+            f"{path}: a set of kind {found!r}, expected {kind!r}: give one that is preprocessed for that"
+        )
     return manifest
 
 

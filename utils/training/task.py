@@ -55,7 +55,10 @@ class TrainingConfig:
             patience=(0, 10**9),
         )  # fmt: skip
         if not 0 < self.learning_rate or not 0 <= self.ema_decay < 1 or self.clip_norm <= 0:
-            raise ValueError("need learning_rate > 0, 0 <= ema_decay < 1, clip_norm > 0")
+            raise ValueError(
+                f"learning_rate {self.learning_rate}, ema_decay {self.ema_decay}, clip_norm {self.clip_norm} must be "
+                "above 0, in [0, 1), above 0"
+            )
 
     def learning_rate_at(self, position: float) -> float:
         """The rate of step 1 .. steps; with a budget of time, at a position in it (0 .. steps)."""

@@ -59,7 +59,10 @@ class Validator:
         step, name = state.step, "score" if result.eligible else "early_score"  # which no curve or table compares
         numbers = {name: result.score, **result.metrics, **result.calibration}
         if not math.isfinite(result.score):
-            raise CloningError(f"step {step}: the validation score is {result.score}: {result.metrics}")
+            raise CloningError(
+                f"step {step}: the validation score is {result.score}: {result.metrics}: lower training.learning_rate, "
+                "and go on from the last saved step"
+            )
         improved = result.eligible and result.score < state.best
         if improved:
             state.best = result.score

@@ -131,7 +131,9 @@ def load_weights(path: str | Path, kind: str | None = None) -> Checkpoint:
         raise CloningError(f"{path}: cannot be read: {error.strerror or error}") from error
     check_numbers(path, checkpoint.state)
     if kind is not None and checkpoint.kind != kind:
-        raise CloningError(f"{path}: expected a checkpoint of kind {kind!r}, found {checkpoint.kind!r}")
+        raise CloningError(
+            f"{path}: expected a checkpoint of kind {kind!r}, found {checkpoint.kind!r}: give another file"
+        )
     return checkpoint
 
 
@@ -150,7 +152,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return parse_header(path, file.metadata() or {})
     except SafetensorError as error:
-        raise CloningError(f"{path}: damaged or cut off: {error}") from error
+        raise CloningError(f"{path}: damaged or cut off: {error}: copy or export it again") from error
     except OSError as error:
         raise CloningError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -226,7 +228,7 @@ def _load_ours(path: Path, chain: int = 1) -> Checkpoint:
                 )
             state = _read_state(path, file)
     except SafetensorError as error:
-        raise CloningError(f"{path}: damaged or cut off: {error}") from error
+        raise CloningError(f"{path}: damaged or cut off: {error}: copy or export it again") from error
     return Checkpoint(
         kind=header["kind"],
         state={**_base_state(path, header["base"], chain), **state} if header.get("base") else state,

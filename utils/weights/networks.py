@@ -46,7 +46,8 @@ def load_into(module: torch.nn.Module, checkpoint: Checkpoint, state: Mapping[st
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise CloningError(f"{checkpoint.path}: does not fit this model: {'; '.join(sorted(problems)[:3])}{more}")
+        told = "; ".join(sorted(problems)[:3])
+        raise CloningError(f"{checkpoint.path}: does not fit this model: {told}{more}: export it again, or train anew")
     module.load_state_dict(dict(state))
 
 

@@ -57,7 +57,7 @@ def check_safetensors(path: Path) -> None:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if 8 + length > size:
-        raise CloningError(f"{path}: damaged or cut off: a header of {length} bytes in a file of {size}")
+        raise CloningError(f"{path}: damaged or cut off: a header of {length} bytes in a file of {size}: copy it again")
     if length > HEADER_BYTES:
         raise CloningError(f"{path}: a header of {length} bytes, at most {HEADER_BYTES} are read: not a checkpoint")
 

@@ -22,7 +22,10 @@ class GriffinLimConfig:
 
     def __post_init__(self) -> None:
         if self.iterations < 0 or not 0 <= self.momentum < 1 or self.power <= 0:
-            raise ValueError("need iterations >= 0, 0 <= momentum < 1, power > 0")
+            raise ValueError(
+                f"iterations {self.iterations}, momentum {self.momentum} and power {self.power} must be at least 0, in "
+                "[0, 1) and above 0"
+            )
 
 
 PUBLISHED = GriffinLimConfig(iterations=60, momentum=0.0, power=1.5)
