@@ -71,8 +71,8 @@ class Adaptation:
         self.network = with_adapters(network, seed, rank)
         said = synthesizer.voice_input(voice)
         with torch.no_grad():
-            self._who = network.condition(said.speaker, said.emotion, said.facts, said.prompt)
-        self._clips = [_frames(network, clip, self._who) for clip in clips]
+            self._conditioning = network.condition(said.speaker, said.emotion, said.facts, said.prompt)
+        self._clips = [_frames(network, clip, self._conditioning) for clip in clips]
         self._weights = torch.tensor([max(1, len(clip.mel)) for clip in self._clips], dtype=torch.float)
         self._parameters = [p for p in self.network.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, learning_rate, betas=(0.9, 0.99), weight_decay=0)
@@ -115,7 +115,7 @@ class Adaptation:
         flow = self.network.flow
         assert isinstance(flow, FlowDecoder)
         hidden, mean, mel, sure = windows
-        voice = self._who.voice.expand(len(mel), -1)
+        voice = self._conditioning.voice.expand(len(mel), -1)
         times = (torch.rand(DRAWS, generator=self._generator) + torch.arange(DRAWS)) / DRAWS
         loss = mel.new_zeros(())
         for time in times.tolist():
@@ -127,7 +127,7 @@ class Adaptation:
         return loss / (sure.sum().clamp(min=1) * mel.shape[2] * DRAWS)
 
 
-def _frames(network: Parallel, clip: AlignedClip, who: Conditioning) -> _Frames:
+def _frames(network: Parallel, clip: AlignedClip, conditioning: Conditioning) -> _Frames:
     device = network.mel_mean.device
 
     def one(array: np.ndarray) -> Tensor:
@@ -135,10 +135,10 @@ def _frames(network: Parallel, clip: AlignedClip, who: Conditioning) -> _Frames:
 
     tokens, durations = one(clip.tokens), one(clip.durations)
     with torch.no_grad():
-        encoding = network.encode(tokens, torch.tensor([tokens.shape[1]], device=device), who)
+        encoding = network.encode(tokens, torch.tensor([tokens.shape[1]], device=device), conditioning)
         index, position = upsampling(durations)
         mask = torch.ones(1, len(clip.mel), 1, dtype=torch.bool, device=device)
-        prosody = network.filled(one(clip.prosody), who)
-        hidden = network.frames(encoding.hidden, prosody, index, position, who, mask)
+        prosody = network.filled(one(clip.prosody), conditioning)
+        hidden = network.frames(encoding.hidden, prosody, index, position, conditioning, mask)
         mel = network.normalized(one(clip.mel))
         return _Frames(hidden[0], network.mean(hidden)[0], mel[0], one(clip.sure)[0, :, None].float())

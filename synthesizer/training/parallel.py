@@ -252,10 +252,10 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         batch = self._held_out([utterance], model)
         emotion = model.emotion.label(batch["emotion"]) if model.emotion is not None else None
         prompt = model.read_prompt(batch["prompt"], batch["prompt_lengths"])
-        who = model.condition(batch["speaker"], emotion, batch["facts"], *prompt)
-        encoding = model.encode(batch["tokens"], batch["token_lengths"], who, marks=batch["marks"])
+        conditioning = model.condition(batch["speaker"], emotion, batch["facts"], *prompt)
+        encoding = model.encode(batch["tokens"], batch["token_lengths"], conditioning, marks=batch["marks"])
         durations = whole_durations(torch.expm1(encoding.durations_log), batch["token_lengths"]).clamp(max=100)
-        mel, _ = model.mels(encoding, durations, encoding.prosody, who, [0])
+        mel, _ = model.mels(encoding, durations, encoding.prosody, conditioning, [0])
         index, _ = upsampling(durations)
         return mel[0].cpu().numpy(), F.one_hot(index[0], durations.shape[1]).float().cpu().numpy()
 
