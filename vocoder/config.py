@@ -73,17 +73,24 @@ class WaveRNNConfig:
     mode: Literal["raw", "mol"] = "raw"  # labels by softmax, or a mixture of ten logistics
     preemphasis: float = 0.97  # of the modelled waveform
     mel_scale: float = 0.25  # the network sees mel * mel_scale: [-4, 4] -> [-1, 1]
+    guide_taps: int = 0  # samples that it hears of another vocoder's waveform, around the one to predict; 0: no guide
+    temperature: float = 1.0  # of the draws: logits are divided by it
 
     def __post_init__(self) -> None:
         check_ranges(
             self, rnn_size=(1, 8192), fc_size=(1, 8192), bits=(2, 15), pad=(1, 64), upsample=(1, 1024),
             compute_size=(1, 8192), res_out_size=(4, 8192), res_blocks=(0, 128), preemphasis=(0, 1),
-            mel_scale=(1e-6, 1e3),
+            mel_scale=(1e-6, 1e3), guide_taps=(0, 256),
+            temperature=(0.05, 10),
         )  # fmt: skip
         if self.res_out_size % 4:
             raise ValueError(f"res_out_size {self.res_out_size} must be a multiple of 4")
         if not 0 <= self.preemphasis < 1:
             raise ValueError(f"preemphasis {self.preemphasis} must lie in [0, 1)")
+        if self.guide_taps % 4:
+            raise ValueError(f"guide_taps {self.guide_taps} must be a multiple of 4")
+        if self.guide_taps and self.mode != "raw":
+            raise ValueError(f"guide_taps are for mode 'raw', not {self.mode!r}")
 
     @property
     def outputs(self) -> int:
@@ -237,6 +244,7 @@ class DataConfig:
     min_bandwidth: float = 0.0  # Hz; utterances of narrower speech, such as low-passed MP3s, are left out
     min_gain_db: float = 0.0  # crops are played at a random level between this and 0 dB
     teacher_forced: bool = False  # mels that a synthesizer predicted, where the set holds them
+    guide: str = ""  # vocoder that a WaveRNN with guide_taps hears: a file or a name; none: the one that ships
     validation_items: int = 16
     validation_seconds: float = 3.0
 

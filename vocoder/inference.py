@@ -20,9 +20,10 @@ from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError
-from utils.weights.checkpoint import Checkpoint, load_weights
-from utils.weights.find import GRIFFIN_LIM
+from utils.weights.checkpoint import Checkpoint, load_weights, read_header
+from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, checkpoints
 from utils.weights.networks import rebuild
+from utils.weights.untrusted import shown
 from vocoder.config import VocoderConfig
 from vocoder.model import WaveformNetwork, build_network, generated
 from vocoder.models.griffin_lim import GriffinLimConfig, mel_to_waveform
@@ -62,7 +63,8 @@ class Vocoder(ABC):
         model = rebuild(lambda: build_network(config), checkpoint, published_state(checkpoint.state))
         model.to(device).eval().requires_grad_(False)
         if isinstance(model, WaveRNN):
-            return WaveRNNVocoder(model, config, checkpoint.fingerprint, device, generation or Generation())
+            guide = _guide_of(checkpoint, device) if config.wavernn.guide_taps else None
+            return WaveRNNVocoder(model, config, checkpoint.fingerprint, device, generation or Generation(), guide)
         if config.architecture == "hifigan":
             remove_weight_norm(model)
         return WaveformVocoder(model, config, checkpoint.fingerprint, device)
@@ -144,7 +146,7 @@ class WaveformVocoder(Vocoder):
 
 
 class WaveRNNVocoder(Vocoder):
-    """A network that makes one sample after the other."""
+    """A network that makes one sample after the other; `guide` is the vocoder that it hears, if it hears one."""
 
     def __init__(
         self,
@@ -153,17 +155,20 @@ class WaveRNNVocoder(Vocoder):
         fingerprint: str,
         device: str | torch.device,
         generation: Generation,
+        guide: WaveformVocoder | None = None,
     ) -> None:
         super().__init__(config.architecture, config.mel, fingerprint, device)
-        self.model, self.generation = model, generation
+        self.model, self.generation, self.guide = model, generation, guide
 
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
-        return generate(self.model, mel, seed=seed, how=self.generation, progress=progress)
+        guide = None if self.guide is None else generated(self.guide.model, mel[None]).wav[0]
+        return generate(self.model, mel, seed=seed, how=self.generation, progress=progress, guide=guide)
 
     def _streamed(self, seed: int) -> tuple[int, Render]:
         if self.generation.published:
             raise CloningError("a WaveRNN cannot stream as published, where the end fades out: leave `published` out")
-        running = StreamedWaveRNN(self.model, seed, self.generation)
+        guide = None if self.guide is None else self.guide._streamed(seed)
+        running = StreamedWaveRNN(self.model, seed, self.generation, guide)
         return running.lookahead, running.render
 
 
@@ -179,6 +184,21 @@ class GriffinLimVocoder(Vocoder):
 
     def _streamed(self, seed: int) -> tuple[int, Render]:
         raise CloningError("griffin-lim cannot stream: its phases depend on the whole mel; take a trained vocoder")
+
+
+def _guide_of(checkpoint: Checkpoint, device: str | torch.device) -> WaveformVocoder:
+    """The vocoder that a WaveRNN hears: of the fingerprint that it names, beside it or among those that ship."""
+    wanted = checkpoint.extra.get("guide")
+    for path in checkpoints("vocoder", [checkpoint.path.parent, DEFAULT_MODELS]):
+        header = read_header(path)
+        if header.get("fingerprint") == wanted and header["config"].get("architecture") != "wavernn":
+            vocoder = Vocoder.load(path, device)
+            assert isinstance(vocoder, WaveformVocoder)
+            return vocoder
+    raise CloningError(
+        f"{checkpoint.path}: hears vocoder {shown(str(wanted))}, which lies neither beside it nor in {DEFAULT_MODELS}: "
+        "put its file there"
+    )
 
 
 def _published_config(checkpoint: Checkpoint) -> VocoderConfig:

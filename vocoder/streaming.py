@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from utils.errors import CloningError
 from vocoder.models.source import Sourced
 from vocoder.wavernn.generate import Generation, finish, make_loop, uniform_draws
+from vocoder.wavernn.guide import emphasized, heard
 from vocoder.wavernn.network import WaveRNN
 from vocoder.wavernn.sample_loop import Weights
 
@@ -51,12 +52,19 @@ def stream(chunks: Iterable[Tensor], lookahead: int, render: Render) -> Iterator
 
 
 class StreamedWaveRNN:
-    """A WaveRNN's single, unfolded stream, hop by hop: `render` must be asked for all hops in order."""
+    """A WaveRNN's single, unfolded stream, hop by hop: `render` must be asked for all hops in order.
 
-    def __init__(self, model: WaveRNN, seed: int, how: Generation) -> None:
+    `guide`: lookahead and `render` of the vocoder that it hears, if it hears one.
+    """
+
+    def __init__(self, model: WaveRNN, seed: int, how: Generation, guide: tuple[int, Render] | None = None) -> None:
         self.model, self.how = model, dataclasses.replace(how, folded=False)
         self.weights = Weights.of(model)
         self.lookahead = max(model.config.pad, self.weights.half_kernel)
+        self.guide = None if guide is None else guide[1]
+        if guide is not None:
+            self.lookahead = max(self.lookahead, guide[0] + 1)  # the taps reach into the next hop
+        self.guided, self.heard = 0, np.zeros(self.weights.hop_length, np.float32)  # hops of the guide, the last ones
         self.loop = make_loop(self.weights, 1, self.how)
         self.draws = uniform_draws(seed, 0, self.loop.mode)
         self.last = 0.0  # the sample before, which de-emphasis goes on from
@@ -66,12 +74,28 @@ class StreamedWaveRNN:
         config, hop = self.model.config, self.weights.hop_length
         # silence where the mel ends; where only this piece of it does, the hops wanted do not depend on it
         scaled = F.pad(mel[None] * config.mel_scale, (config.pad, config.pad), value=-1.0)
-        frames = self.weights.frames(scaled[0], self.model.upsample.resnet(scaled)[0])
+        guide = None if self.guide is None else self._hear(self.guide, mel, first, count)
+        taps = None if guide is None else heard(guide, config)[0]
+        frames = self.weights.frames(scaled[0], self.model.upsample.resnet(scaled)[0], taps)
         labels = self.loop.run(frames, [first * hop - self.loop.t], self.draws(count * hop)[None])
-        samples = finish(labels, self.model, count * hop, self.how).cpu().numpy()
+        wanted = None if guide is None else guide[0, first * hop :]
+        samples = finish(labels, self.model, count * hop, self.how, wanted).cpu().numpy()
         samples += self.last * config.preemphasis ** np.arange(1, len(samples) + 1)
         self.last = samples[-1]
         return samples.astype(np.float32)
+
+    def _hear(self, render: Render, mel: Tensor, first: int, count: int) -> Tensor:
+        """The guide (1, F * hop) around the wanted hops, pre-emphasized; silence where they do not hear it."""
+        hop = self.weights.hop_length
+        done = self.guided - self.loop.t // hop + first  # hops of the guide, counted from this mel's first frame
+        end = min(first + count + 1, mel.size(1) - 1)
+        if end > done:
+            self.heard = np.concatenate([self.heard, render(mel, done, end - done)])
+            self.guided, done = self.guided + end - done, end
+        self.heard = self.heard[-(done - first + 1) * hop :]  # from one hop before the first
+        wav = mel.new_zeros(1, (mel.size(1) + 1) * hop)  # from one hop before the mel
+        wav[0, first * hop : (done + 1) * hop] = torch.from_numpy(self.heard)
+        return emphasized(wav, self.model.config)[:, hop:]
 
 
 class StreamedSource:

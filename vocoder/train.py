@@ -10,18 +10,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.adversarial import DiscriminatorOutput, adversarial_loss, discriminator_loss, feature_loss
-from utils.audio.mel import MelConfig, preemphasis
+from utils.audio.mel import MelConfig
 from utils.config import to_dict
 from utils.data.manifest import Manifest
+from utils.errors import CloningError
 from utils.training.sampling import rng
 from utils.training.task import Task, Validation
+from utils.weights.find import DEFAULT_MODELS, find_chosen
 from vocoder.config import RunConfig
 from vocoder.data import CropBatch, Crops, check_set, crop_mel, edge_frames, held_out
+from vocoder.inference import Vocoder, WaveformVocoder
 from vocoder.loss import mel_loss, stft_loss
 from vocoder.model import build_network, generated
 from vocoder.models.discriminators import Discriminators
 from vocoder.models.source import Sourced
 from vocoder.wavernn.generate import Generation, generate
+from vocoder.wavernn.guide import emphasized, heard, with_phases_of
 from vocoder.wavernn.network import WaveRNN, mixture_loss, start_ordered
 from vocoder.wavernn.pruning import Pruner
 from vocoder.wavernn.quantize import encode_mu_law, label_to_float
@@ -38,26 +42,31 @@ class VocoderTask(Task[CropBatch]):
     """What both families share: crops, held-out clips, the generator."""
 
     kind = "vocoder"
-    margin: int  # frames of waveform around a crop
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
         self.config, self.mel_config = config, config.model.mel
         self.model_config, self.mel = to_dict(config.model), to_dict(config.model.mel)
         self.crops = Crops(
-            manifest, self.mel_config, config.data, self.margin_of(config), config.training.seed, config.model.sourced
+            manifest, self.mel_config, config.data, self.margin, config.training.seed, config.model.sourced
         )
         self.held_out = held_out(manifest, self.mel_config, config.data)
         self.modules: dict[str, nn.Module] = {"generator": build_network(config.model)}
         self.extra = {"teacher_forced": config.data.teacher_forced, "hours_of_audio": manifest.header.get("hours")}
 
-    @staticmethod
-    def margin_of(config: RunConfig) -> int:
+    @property
+    def margin(self) -> int:
         """Frames of waveform around a crop that its loss needs."""
-        return edge_frames(config.model.mel)
+        return edge_frames(self.mel_config)
 
     def batch(self, step: int) -> CropBatch:
         """The crops of a step."""
         return self.crops.batch(step)
+
+    def with_start(self, batch: CropBatch, step: int) -> CropBatch:
+        """The batch of a step, with the place in the source's noise at which each crop begins."""
+        start = rng(self.config.training.seed, step, 1).integers(2**31, size=len(batch["wav"]))
+        batch["start"] = torch.from_numpy(start).to(batch["wav"].device, non_blocking=True)
+        return batch
 
     def resident(self, device: torch.device) -> bool:
         """Where half of a GPU's free memory holds the set."""
@@ -84,10 +93,7 @@ class WaveformTask(VocoderTask):
     def batch(self, step: int) -> CropBatch:
         """The crops of a step."""
         batch = super().batch(step)
-        if self.config.model.sourced:
-            start = rng(self.config.training.seed, step, 1).integers(2**31, size=len(batch["wav"]))
-            batch["start"] = torch.from_numpy(start).to(batch["wav"].device, non_blocking=True)
-        return batch
+        return self.with_start(batch, step) if self.config.model.sourced else batch
 
     @property
     def adversarial(self) -> bool:
@@ -143,51 +149,85 @@ class WaveformTask(VocoderTask):
 
 
 class WaveRNNTask(VocoderTask):
-    """Cross entropy (or the mixture's likelihood) of the next sample, as published; pruned on the way if so set."""
+    """Cross entropy (or the mixture's likelihood) of the next sample, as published; pruned on the way if so set.
+
+    With a guide, the network hears what another vocoder makes of the mel, and learns the recording with its phases.
+    """
+
+    guide: WaveformVocoder | None = None
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
+        if config.model.wavernn.guide_taps:
+            self.guide = read_guide(config)
         super().__init__(manifest, config)
+        if self.guide is not None:
+            self.extra["guide"] = self.guide.fingerprint
         model = self.modules["generator"]
         assert isinstance(model, WaveRNN)
         start_ordered(model)
         self.pruner = Pruner(config.pruning, config.model.wavernn, model) if config.pruning.sparsity else None
 
-    @staticmethod
-    def margin_of(config: RunConfig) -> int:
+    @property
+    def margin(self) -> int:
         """Frames of waveform around a crop that its loss needs."""
-        return edge_frames(config.model.mel) + config.model.wavernn.pad
+        behind = 0 if self.guide is None else self.guide.model.lookahead + 1
+        return edge_frames(self.mel_config) + max(self.config.model.wavernn.pad, behind)
+
+    def batch(self, step: int) -> CropBatch:
+        """The crops of a step."""
+        batch = super().batch(step)
+        sourced = self.guide is not None and isinstance(self.guide.model, Sourced)
+        return self.with_start(batch, step) if sourced else batch
 
     def losses(self, modules: Mapping[str, nn.Module], batch: CropBatch, phase: str, step: int) -> dict[str, Tensor]:
         """The weighted losses of a phase, () each."""
-        wav = batch["wav"]
-        mel = batch["mel"] if "mel" in batch else crop_mel(wav, self.mel_config)
-        hop = self.mel_config.hop_length
-        start = self.margin_of(self.config) * hop
-        length = self.config.data.crop_frames * hop
-        if self.pruner is None:
-            return {"nll": self._likelihood(modules["generator"], wav, mel[:, :, :-1], start, length)}
-        self.pruner.read(self.modules["generator"])
-        likelihood = self._likelihood(modules["generator"], wav, mel[:, :, :-1], start, length)
-        return {"nll": likelihood, "_sparsity": torch.tensor(self.pruner.sparsity)}
+        mel = batch["mel"] if "mel" in batch else crop_mel(batch["wav"], self.mel_config)
+        edge, margin, frames = edge_frames(self.mel_config), self.margin, self.config.data.crop_frames
+        wav, guide = self._guided(batch["wav"], mel, edge, batch.get("start"))
+        if self.pruner is not None:
+            self.pruner.read(self.modules["generator"])
+        pad, hop = self.config.model.wavernn.pad, self.mel_config.hop_length
+        inner = mel[:, :, margin - edge - pad : margin - edge + frames + pad]
+        losses = {"nll": self._likelihood(modules["generator"], wav, guide, inner, margin * hop, frames * hop)}
+        return losses if self.pruner is None else {**losses, "_sparsity": torch.tensor(self.pruner.sparsity)}
 
     def constrain(self, weights: Mapping[str, Tensor], step: int) -> None:
         """Prune `weights` in place, as the schedule has it."""
         if self.pruner is not None:
             self.pruner.constrain(weights, self.config.pruning.reached(self.position))
 
-    def _likelihood(self, model: nn.Module, wav: Tensor, mel: Tensor, start: int, length: int) -> Tensor:
-        """Negative log likelihood a sample; `mel` begins `pad` frames before sample `start` of `wav`.
+    def _guided(self, wav: Tensor, mel: Tensor, edge: int, start: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """wav (B, T), mel (B, M, F) from frame `edge` of it on -> what is learned, and the guide (B, T) of it."""
+        if self.guide is None:
+            return wav, None
+        with torch.no_grad():
+            made = generated(self.guide.model.to(wav.device), mel, start).wav.float()
+            before = edge * self.mel_config.hop_length
+            guide = F.pad(made, (before, wav.size(1) - before - made.size(1)))
+            return with_phases_of(guide, wav), guide
+
+    def _likelihood(
+        self, model: nn.Module, wav: Tensor, guide: Tensor | None, mel: Tensor, start: int, length: int
+    ) -> Tensor:
+        """Negative log likelihood a sample; `mel` begins `pad` frames before sample `start` of `wav` and `guide`.
 
         The published models learn sample i + 1 from the conditioning of sample i; kept, so that weights exchange.
         """
         sizes = self.config.model.wavernn
         levels = 2 ** (sizes.bits if sizes.mode == "raw" else 16)
-        emphasized = preemphasis(wav, sizes.preemphasis).clamp(-1, 1)[:, start : start + length + 1]
+        target = emphasized(wav, sizes)
+        if guide is not None:
+            guide = emphasized(guide, sizes)
+            target = (target - guide).clamp(-1, 1)
+        target = target[:, start : start + length + 1]
         if sizes.mode == "mol":
-            logits = model(emphasized[:, :-1], mel * sizes.mel_scale)
-            return mixture_loss(logits.float(), emphasized[:, 1:], levels)
-        labels = encode_mu_law(emphasized, levels)
-        logits = model(label_to_float(labels[:, :-1], levels), mel * sizes.mel_scale)
+            logits = model(target[:, :-1], mel * sizes.mel_scale)
+            return mixture_loss(logits.float(), target[:, 1:], levels)
+        labels = encode_mu_law(target, levels)
+        inputs = [label_to_float(labels[:, :-1], levels), mel * sizes.mel_scale]
+        if guide is not None:
+            inputs.append(heard(guide, sizes)[:, start : start + length + sizes.guide_taps])
+        logits = model(*inputs)
         return F.cross_entropy(logits.float().transpose(1, 2), labels[:, 1:])
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
@@ -199,11 +239,24 @@ class WaveRNNTask(VocoderTask):
         for item in self.held_out:
             mel, target = item.tensors(self.mel_config, device)  # F = whole hops + 1: one pays for the last sample
             length = (mel.size(2) - 1 - 2 * sizes.pad) * hop
-            total += float(self._likelihood(model, target, mel[:, :, :-1], sizes.pad * hop, length))
-        sample = self.held_out[0].tensors(self.mel_config, device)[0][0, :, :80]
-        how = Generation(folded=sample.size(1) * hop > Generation.target)
-        audio = generate(model, sample, seed=self.config.training.seed, how=how).clip(-1, 1)
+            target, guide = self._guided(target, mel, 0)
+            total += float(self._likelihood(model, target, guide, mel[:, :, :-1], sizes.pad * hop, length))
+        sample = self.held_out[0].tensors(self.mel_config, device)[0][:, :, :80]
+        how = Generation(folded=sample.size(2) * hop > Generation.target)
+        guide = None if self.guide is None else generated(self.guide.model, sample).wav[0]
+        audio = generate(model, sample[0], seed=self.config.training.seed, how=how, guide=guide).clip(-1, 1)
         return Validation(total / len(self.held_out), audio={"held_out_0": (audio, self.mel_config.sample_rate)})
+
+
+def read_guide(config: RunConfig) -> WaveformVocoder:
+    """The vocoder that a WaveRNN shall hear. Raises CloningError for one that does not fit."""
+    path = find_chosen(DEFAULT_MODELS, "vocoder", config.data.guide or None)
+    guide = Vocoder.load(path)
+    if not isinstance(guide, WaveformVocoder):
+        raise CloningError(f"data.guide {path}: is a {guide.name}; a WaveRNN is guided by a frame-rate vocoder")
+    if different := guide.mel.differences(config.model.mel):
+        raise CloningError(f"data.guide {path}: reads another mel than this model: {', '.join(different)}")
+    return guide
 
 
 def inputs_and_target(batch: CropBatch, config: MelConfig) -> tuple[Tensor, Tensor]:

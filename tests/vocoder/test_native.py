@@ -21,6 +21,7 @@ from utils.weights.networks import load_into
 from vocoder.config import WaveRNNConfig
 from vocoder.wavernn import native as kernel
 from vocoder.wavernn.generate import Folds, Generation, fold, generate, generate_samples
+from vocoder.wavernn.guide import emphasized, heard
 from vocoder.wavernn.library import library
 from vocoder.wavernn.native import FLOAT32, INT8, SPARSE, NativeLoop, Packed
 from vocoder.wavernn.network import WaveRNN, published_config, published_state
@@ -50,11 +51,11 @@ def compiler():
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module", params=["published layout", "odd sizes"])
+@pytest.fixture(scope="module", params=["published layout", "odd sizes", "guided"])
 def model(request, data_dir):
     torch.manual_seed(3)
-    if request.param == "odd sizes":
-        made = WaveRNN(ODD, 13)
+    if request.param != "published layout":
+        made = WaveRNN(ODD if request.param == "odd sizes" else replace(ODD, guide_taps=8), 13)
         for layer in made.upsample.up_layers[1::2]:
             torch.nn.init.normal_(layer.weight)
     else:
@@ -69,8 +70,18 @@ def mel_of(model: WaveRNN, n_frames: int = 4) -> torch.Tensor:
     return torch.randn(model.n_mels, n_frames + 2 * model.config.pad, generator=generator)
 
 
+def guide_of(model: WaveRNN, mel: torch.Tensor) -> torch.Tensor | None:
+    """(1, F * hop + guide_taps) for `model`, where it hears a guide; of mel (M, F + 2 * pad)"""
+    if not model.config.guide_taps:
+        return None
+    samples = (mel.size(1) - 2 * model.config.pad) * Weights.of(model).hop_length
+    wav = 0.3 * torch.randn(1, samples, generator=torch.Generator().manual_seed(4))
+    return heard(emphasized(wav, model.config), model.config)
+
+
 def frames_of(model: WaveRNN, mel: torch.Tensor) -> Frames:
-    return Weights.of(model).frames(mel, model.upsample.resnet(mel[None])[0])
+    guide = guide_of(model, mel)
+    return Weights.of(model).frames(mel, model.upsample.resnet(mel[None])[0], None if guide is None else guide[0])
 
 
 def draws_for(n: int, steps: int) -> np.ndarray:
@@ -105,7 +116,7 @@ def test_float_logits_are_those_of_the_module(model):
     frames, steps = frames_of(model, mel), 4 * hop
     labels, logits = run(Packed(Weights.of(model), "fp32"), frames, [0], steps)
     x = torch.cat([torch.zeros(1, 1), label_to_float(labels[:, :-1], 2**model.config.bits)], dim=1)
-    torch.testing.assert_close(logits, model(x, mel[None]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits, model(x, mel[None], guide_of(model, mel)), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("precision, atol, bound", [("fp32", 1e-4, 1e-4**2 / 2), ("int8", 0.2, 2e-4)])
@@ -122,8 +133,10 @@ def test_many_folds_some_of_them_past_the_end(model, precision, atol, bound):
 @pytest.mark.parametrize("greedy", [False, True])
 def test_the_same_seed_gives_the_samples_of_torch(model, greedy):
     mel = mel_of(model, 3)
-    how = Generation(target=2 * Weights.of(model).hop_length, overlap=4, greedy=greedy, kernel="torch")
-    slow, fast = (generate(model, mel, seed=7, how=replace(how, kernel=k)) for k in ("torch", "fp32"))
+    hop = Weights.of(model).hop_length
+    how = Generation(target=2 * hop, overlap=4, greedy=greedy, kernel="torch")
+    guide = 0.3 * torch.randn((mel.size(1) - 1) * hop) if model.config.guide_taps else None
+    slow, fast = (generate(model, mel, seed=7, how=replace(how, kernel=k), guide=guide) for k in ("torch", "fp32"))
     np.testing.assert_allclose(slow, fast, atol=1e-6)
 
 

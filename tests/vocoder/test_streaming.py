@@ -60,6 +60,12 @@ def wavernn(mode: str = "raw", **more) -> WaveRNNVocoder:
     return WaveRNNVocoder(model, config, "", "cpu", Generation(folded=False, kernel="torch"))
 
 
+def guided(name: str = "source_filter", **more) -> WaveRNNVocoder:
+    vocoder = wavernn(guide_taps=8, **more)
+    vocoder.guide = waveform_vocoder(name)
+    return vocoder
+
+
 def noise(frames: int) -> np.ndarray:
     return np.random.default_rng(frames).uniform(-4, 4, (SYNTHESIZER_MEL.n_mels, frames)).astype(np.float32)
 
@@ -82,8 +88,8 @@ def test_a_streamed_waveform_is_the_whole_one(name, sizes):
 @pytest.mark.parametrize("frames", [1, 2, 5])
 @pytest.mark.parametrize(
     "make",
-    [lambda: waveform_vocoder("vocos"), lambda: waveform_vocoder("source_filter"), wavernn],
-    ids=["vocos", "source_filter", "wavernn"],
+    [lambda: waveform_vocoder("vocos"), lambda: waveform_vocoder("source_filter"), wavernn, guided],
+    ids=["vocos", "source_filter", "wavernn", "wavernn, guided"],
 )
 def test_a_short_mel_streams_too(make, frames):
     mel = noise(frames)
@@ -101,6 +107,17 @@ def test_a_streamed_wavernn_is_the_unfolded_one(more):
     whole = vocoder.vocode(mel, seed=5).samples
     joined = np.concatenate(list(vocoder.stream(cut(mel, 3, 1, 4, 1), seed=5)))
     np.testing.assert_allclose(joined, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize("name", ["vocos", "source_filter", "hifigan"])
+@pytest.mark.parametrize("sizes", [(), (3, 1, 4, 1), (40,)])
+def test_a_streamed_wavernn_with_a_guide_is_the_unfolded_one(name, sizes):
+    vocoder, mel = guided(name), noise(50)
+    whole = vocoder.vocode(mel, seed=5).samples
+    joined = np.concatenate(list(vocoder.stream(cut(mel, *sizes), seed=5)))
+    # labels are 1 / 255 apart: where rounding of the guide moves one, it is drawn on from there
+    assert joined.shape == whole.shape
+    np.testing.assert_allclose(joined, whole, rtol=0, atol=1e-3 * np.abs(whole).max())
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))

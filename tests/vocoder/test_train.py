@@ -20,14 +20,16 @@ from utils.errors import CloningError
 from utils.training import loop as training
 from utils.weights.checkpoint import load_training_state, load_weights, save_training_state
 from vocoder.config import DataConfig, RunConfig
+from vocoder.data import crop_mel, edge_frames
 from vocoder.inference import Vocoder
 from vocoder.preprocess import Preprocessor
 from vocoder.train import build_task
-from vocoder.wavernn.quantize import encode_mu_law, label_to_float
+from vocoder.wavernn.guide import emphasized
+from vocoder.wavernn.quantize import decode_mu_law, encode_mu_law, label_to_float
 
 pytestmark = pytest.mark.slow
 
-PRESETS = ["debug", "debug_source_filter", "debug_wavernn", "debug_hifigan"]
+PRESETS = ["debug", "debug_source_filter", "debug_wavernn", "debug_wavernn_guided", "debug_hifigan"]
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +168,45 @@ def test_wavernn_learns_the_next_label_from_the_frames_around_it(data):
     torch.testing.assert_close(got, torch.stack(losses).mean(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("preset", ["debug", "debug_wavernn"])
+def test_a_guided_wavernn_learns_what_the_guide_lacks_with_its_phases(data):
+    task = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug_wavernn_guided"))
+    seen = {}
+
+    class Ear(torch.nn.Module):
+        def forward(self, x, mel, guide):
+            seen.update(x=x, mel=mel, guide=guide)
+            return torch.zeros(*x.shape, 512)
+
+    batch, sizes = task.batch(1), task.config.model.wavernn
+    task.losses({"generator": Ear()}, batch, "generator", 1)
+    edge, margin = edge_frames(task.mel_config), task.margin
+    mel = crop_mel(batch["wav"], task.mel_config)
+    target, guide = task._guided(batch["wav"], mel, edge, batch["start"])
+    torch.testing.assert_close(seen["mel"], mel[:, :, margin - edge - 2 : margin - edge + 7] / 4)
+    first, steps = margin * 200, 5 * 200
+    left = emphasized(target, sizes) - emphasized(guide, sizes)
+    of_x = decode_mu_law(seen["x"], 512)
+    assert (of_x - left[:, first : first + steps]).abs().max() < 0.02  # a step of the loudest labels
+    # the sample that row i predicts, i + 1, is tap 2 of 8
+    taps = seen["guide"].unfold(1, 8, 1)[:, :-1]
+    torch.testing.assert_close(
+        decode_mu_law(taps[:, :, 2], 512), emphasized(guide, sizes)[:, first + 1 : first + steps + 1], atol=1e-5, rtol=0
+    )
+
+
+def test_a_guide_must_be_another_kind_of_vocoder_for_the_same_mel(data, tmp_path, capsys):
+    assert run(data, "--out", tmp_path / "a", "--config", "debug_wavernn", "--steps", 2) == 0
+    wavernn = tmp_path / "a" / "best.safetensors"
+    guided = [data, "--config", "debug_wavernn_guided"]
+    assert run(*guided, "--out", tmp_path / "b", "--set", f"data.guide={wavernn}") == 2
+    assert "best.safetensors: is a wavernn; a WaveRNN is guided by" in capsys.readouterr().err
+    assert run(data, "--out", tmp_path / "c", "--config", "debug", "--steps", 2, "--set", "model.mel.fmin=60") == 0
+    assert run(*guided, "--out", tmp_path / "b", "--set", f"data.guide={tmp_path / 'c' / 'last.safetensors'}") == 2
+    assert "reads another mel than this model: " in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("preset", ["debug", "debug_wavernn", "debug_wavernn_guided"])
 def test_teacher_forced_mels_take_the_place_of_the_real_ones(tmp_path, preset):
     manifest = make_set(tmp_path, mel=np.zeros((200, 80), np.float32))
     settings = ["data.teacher_forced=true", "discriminator.start=1000000"]

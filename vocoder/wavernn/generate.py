@@ -18,6 +18,7 @@ from utils.audio.mel import deemphasis
 from utils.errors import CloningError
 from utils.native.build import NoCompiler
 from vocoder.wavernn.fold import crossfade, fold_starts
+from vocoder.wavernn.guide import AHEAD, emphasized, heard
 from vocoder.wavernn.library import library
 from vocoder.wavernn.native import NativeLoop, Packed
 from vocoder.wavernn.network import WaveRNN
@@ -62,19 +63,26 @@ def generate(
     seed: int,
     how: Generation | None = None,
     progress: Progress | None = None,
+    guide: Tensor | None = None,
 ) -> np.ndarray:
-    """mel (M, F) in the synthesizer's units -> plain waveform ((F - 1) * hop,) float32."""
+    """mel (M, F) in the synthesizer's units -> plain waveform ((F - 1) * hop,) float32.
+
+    guide ((F - 1) * hop,): what the other vocoder makes of the mel, for a model with `guide_taps`.
+    """
     how, config = how or Generation(), model.config
     scaled = mel[None] * config.mel_scale
     # Published: zeros, which are a loud mid level. Ours: -1, the lowest that mels scale to, silence.
     scaled = F.pad(scaled, (config.pad, config.pad), value=0.0 if how.published else -1.0)
     weights = Weights.of(model)
-    frames = weights.frames(scaled[0], model.upsample.resnet(scaled)[0])
+    if guide is not None:
+        guide = emphasized(F.pad(guide[None], (0, weights.hop_length)), config)
+    taps = None if guide is None else heard(guide, config)[0]
+    frames = weights.frames(scaled[0], model.upsample.resnet(scaled)[0], taps)
     length = (mel.size(1) - 1) * weights.hop_length
     folds = fold(mel.size(1) * weights.hop_length, how)
     loop = make_loop(weights, len(folds.starts), how)
     samples = generate_samples(loop, frames, folds, seed, progress)
-    return finish(samples, model, length, how).float().cpu().numpy()
+    return finish(samples, model, length, how, None if guide is None else guide[0]).float().cpu().numpy()
 
 
 def fold(total: int, how: Generation) -> Folds:
@@ -84,8 +92,11 @@ def fold(total: int, how: Generation) -> Folds:
     return Folds(fold_starts(total, how.target, how.overlap), how.target + 2 * how.overlap)
 
 
-def finish(samples: Tensor, model: WaveRNN, length: int, how: Generation) -> Tensor:
-    """Labels (N, steps) (floats in mode "mol") -> waveform (length,) float64: join, expand, de-emphasize, cut."""
+def finish(samples: Tensor, model: WaveRNN, length: int, how: Generation, guide: Tensor | None = None) -> Tensor:
+    """Labels (N, steps) (floats in mode "mol") -> waveform (length,) float64: join, expand, de-emphasize, cut.
+
+    guide, longer than length: the pre-emphasized waveform that the labels are the difference to.
+    """
     config, hop = model.config, math.prod(model.config.upsample)
     raw = config.mode == "raw"
     x = (label_to_float(samples, 2**config.bits) if raw else samples).double()
@@ -94,7 +105,8 @@ def finish(samples: Tensor, model: WaveRNN, length: int, how: Generation) -> Ten
     x = crossfade(x, how.target, how.overlap, published=how.published) if how.folded else x[0]
     if raw and how.published:
         x = decode_mu_law(x, 2**config.bits)
-    x = deemphasis(x, config.preemphasis)[:length]
+    x = x[:length] if guide is None else x[:length] + guide[AHEAD : length + AHEAD]
+    x = deemphasis(x, config.preemphasis)
     if how.published:
         fade = min(20 * hop, length)  # the published code raises an error where its fade does not fit
         x[length - fade :] *= torch.linspace(1, 0, 20 * hop, dtype=x.dtype, device=x.device)[20 * hop - fade :]

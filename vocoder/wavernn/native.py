@@ -28,14 +28,15 @@ class _Matrix(ctypes.Structure):
 
 
 class _Model(ctypes.Structure):
-    _fields_ = [(name, _INT) for name in ("size", "dense", "outputs", "labels", "hop", "half_kernel")]
+    _fields_ = [(name, _INT) for name in ("size", "dense", "outputs", "labels", "hop", "half_kernel", "taps")]
     _fields_ += [(name, _Matrix) for name in ("gru1", "gru2_in", "gru2", "fc1", "fc2", "fc3")]
-    _fields_ += [(name, _POINTER) for name in ("sample_in", "gru1_bias", "gru2_bias", "fc3_bias", "upsample_kernel")]
+    _fields_ += [(name, _POINTER) for name in ("sample_in", "guide_in", "gru1_bias", "gru2_bias", "fc3_bias")]
+    _fields_ += [("upsample_kernel", _POINTER)]
 
 
 class _Job(ctypes.Structure):
     _fields_ = [(name, _INT) for name in ("folds", "frames", "steps", "greedy")]
-    _fields_ += [(name, _POINTER) for name in ("mel", "fixed", "starts", "draws", "labels", "logits", "state")]
+    _fields_ += [(name, _POINTER) for name in ("mel", "fixed", "guide", "starts", "draws", "labels", "logits", "state")]
     _fields_ += [("first", ctypes.c_int64)]
 
 
@@ -60,16 +61,18 @@ class Packed:
         m.gru1, m.gru2_in, m.gru2 = (self._matrix(w, 3) for w in (weights.gru1, weights.gru2_in, weights.gru2))
         m.fc1, m.fc2, m.fc3 = (self._matrix(w, 1) for w in (weights.fc1, weights.fc2, weights.fc3))
         m.sample_in = self._keep(_widen(_array(weights.sample_in), [self.size] * 4))
+        m.taps, m.guide_in = len(weights.guide_in), self._keep(_widen(_array(weights.guide_in), [self.size] * 4))
         m.gru1_bias = self._keep(_widen(_array(weights.gru1_bias), [self.size]))
         m.gru2_bias = self._keep(_widen(_array(weights.gru2_bias), [self.size]))
         m.fc3_bias = self._keep(_widen(_array(weights.fc3_bias), [weights.levels], fill=-1e30))  # never drawn
         m.upsample_kernel = self._keep(_array(weights.upsample_kernel))
 
-    def frames(self, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
-        """`Frames.mel` and `.fixed` with every part filled up to whole blocks."""
+    def frames(self, frames: Frames) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """`Frames.mel` and `.fixed` with every part filled up to whole blocks, and `.guide`."""
         parts = [self.size] * 4
         fixed = _widen(_array(frames.fixed), [*parts, *[self.size] * 3, self.dense, self.dense])
-        return _aligned(_widen(_array(frames.mel), parts)), _aligned(fixed)
+        guide = None if frames.guide is None else _aligned(_array(frames.guide))
+        return _aligned(_widen(_array(frames.mel), parts)), _aligned(fixed), guide
 
     def _keep(self, array: np.ndarray) -> int:
         self._kept.append(_aligned(array))
@@ -116,7 +119,7 @@ class NativeLoop:
         self.states = [np.zeros(len(share) * row, np.float32) for share in self.shares]
         # the calling thread takes the last share
         self.pool = ThreadPoolExecutor(len(self.shares) - 1, "wavernn") if len(self.shares) > 1 else None
-        self._frames: tuple[Frames, tuple[np.ndarray, np.ndarray]] | None = None
+        self._frames: tuple[Frames, tuple[np.ndarray, np.ndarray, np.ndarray | None]] | None = None
 
     def run(self, frames: Frames, starts: Sequence[int], draws: np.ndarray, logits: np.ndarray | None = None) -> Tensor:
         """The next samples: stream n goes on at sample starts[n] + (samples made before) of `frames`.
@@ -126,7 +129,7 @@ class NativeLoop:
         """
         if self._frames is None or self._frames[0] is not frames:
             self._frames = frames, self.packed.frames(frames)
-        mel, fixed = self._frames[1]
+        mel, fixed, guide = self._frames[1]
         positions, draws = np.array(starts, np.int64), np.ascontiguousarray(draws[:, :, 0])
         labels = np.empty(draws.shape, np.int16)
         jobs = []
@@ -134,9 +137,10 @@ class NativeLoop:
             own = slice(share[0], share[-1] + 1)
             job = _Job(folds=len(share), frames=len(fixed) - 1, steps=draws.shape[1], greedy=self.greedy, first=self.t)
             job.mel, job.fixed, job.starts = _address(mel), _address(fixed), _address(positions[own])
+            job.guide = None if guide is None else _address(guide)
             job.draws, job.labels, job.state = _address(draws[own]), _address(labels[own]), _address(state)
             job.logits = None if logits is None else _address(logits[own])
-            job.kept = mel, fixed, positions, draws, labels, logits, state  # for as long as anyone runs the job
+            job.kept = mel, fixed, guide, positions, draws, labels, logits, state  # for as long as anyone runs the job
             jobs.append(job)
         self._work(jobs)
         self.t += draws.shape[1]

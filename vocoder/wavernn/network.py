@@ -109,19 +109,25 @@ class WaveRNN(nn.Module):
         self.config, self.n_mels = config, n_mels
         aux, size = config.res_out_size // 4, config.rnn_size
         self.upsample = UpsampleNetwork(config, n_mels)
-        self.I = nn.Linear(1 + n_mels + aux, size)
+        self.I = nn.Linear(1 + n_mels + aux + config.guide_taps, size)
         self.rnn1 = GRU(size, size)
         self.rnn2 = GRU(size + aux, size)
         self.fc1 = nn.Linear(size + aux, config.fc_size)
         self.fc2 = nn.Linear(config.fc_size + aux, config.fc_size)
         self.fc3 = nn.Linear(config.fc_size, config.outputs)
 
-    def forward(self, x: Tensor, mel: Tensor) -> Tensor:
-        """x (B, T) the samples before each output, mel (B, M, T / hop + 2 * pad) -> logits (B, T, outputs)"""
+    def forward(self, x: Tensor, mel: Tensor, guide: Tensor | None = None) -> Tensor:
+        """x (B, T) the samples before each output, mel (B, M, T / hop + 2 * pad) -> logits (B, T, outputs)
+
+        guide (B, T + guide_taps): as `vocoder.wavernn.guide.heard` makes it, where the network has a guide.
+        """
         conditioning = self.upsample(mel)
         hop = conditioning.hop_length
         a1, a2, a3, a4 = conditioning.aux.repeat_interleave(hop, dim=1).chunk(4, dim=2)
-        y = self.I(torch.cat([x.unsqueeze(2), conditioning.mel, a1], dim=2))
+        inputs = [x.unsqueeze(2), conditioning.mel, a1]
+        if guide is not None:
+            inputs.append(guide.unfold(1, self.config.guide_taps, 1)[:, :-1])
+        y = self.I(torch.cat(inputs, dim=2))
         y = y + self.rnn1(y)[0]
         y = y + self.rnn2(torch.cat([y, a2], dim=2))[0]
         y = F.relu(self.fc1(torch.cat([y, a3], dim=2)))
@@ -133,10 +139,11 @@ class WaveRNN(nn.Module):
 def start_ordered(model: WaveRNN, sample_scale: float = 40.0, waves: int = 17) -> None:
     """Give a fresh model, before training, to know that labels have an order; else it needs hundreds of steps to see.
 
-    The sample before weighs enough among its 100 fellow inputs to tell levels apart, and logits of neighboring labels
-    begin alike: rows of the last layer are sums of slow cosines over the labels.
+    The sample before, and the samples of a guide, weigh enough among their 100 fellow inputs to tell levels apart, and
+    logits of neighboring labels begin alike: rows of the last layer are sums of slow cosines over the labels.
     """
     model.I.weight[:, 0] *= sample_scale
+    model.I.weight[:, model.I.in_features - model.config.guide_taps :] *= sample_scale / 4
     if model.config.mode == "raw":
         frequencies = torch.arange(waves)
         basis = torch.cos(math.pi * torch.linspace(0, 1, model.config.outputs)[:, None] * frequencies)

@@ -17,8 +17,13 @@ def encode_mu_law(x: Tensor, levels: int) -> Tensor:
     """Samples in [-1, 1] -> int64 labels: floor((sign(x) log(1 + mu |x|) / log(1 + mu) + 1) / 2 * mu + 1/2),
     mu = levels - 1."""
     mu = levels - 1
-    compressed = x.sign() * torch.log1p(mu * x.abs()) / math.log1p(mu)
-    return ((compressed + 1) / 2 * mu + 0.5).floor().long().clamp_(0, mu)
+    return ((compress(x, levels) + 1) / 2 * mu + 0.5).floor().long().clamp_(0, mu)
+
+
+def compress(x: Tensor, levels: int) -> Tensor:
+    """Samples in [-1, 1] -> sign(x) log(1 + mu |x|) / log(1 + mu) in [-1, 1], which `decode_mu_law` undoes."""
+    mu = levels - 1
+    return x.sign() * torch.log1p(mu * x.abs()) / math.log1p(mu)
 
 
 def decode_mu_law(y: Tensor, levels: int) -> Tensor:

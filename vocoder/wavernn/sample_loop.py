@@ -25,6 +25,7 @@ class Frames(NamedTuple):
 
     mel: Tensor  # (F + 2 * half_kernel, H + 3H) to [input layer | gates of GRU 1], to be mixed by `upsample_kernel`
     fixed: Tensor  # (F + 1, H + 3H + 3H + D + D) to [input | GRU 1 | GRU 2 | fc1 | fc2]; the last row: past the end
+    guide: Tensor | None = None  # (F * hop + guide_taps,) of `vocoder.wavernn.guide.heard`, where there is a guide
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Weights:
     sample_in: Tensor  # (H + 3H,) what the previous sample adds to [input layer | gates of GRU 1]
     mel_in: Tensor  # (H + 3H, M)
     aux_in: Tensor  # (H + 3H, A/4)
+    guide_in: Tensor  # (guide_taps, H + 3H)
     bias_in: Tensor  # (H + 3H,)
     gru1: Tensor  # (3H, H) hidden to gates
     gru1_bias: Tensor  # (H,) of the new gate; those of the other gates are part of `bias_in`
@@ -70,6 +72,7 @@ class Weights:
     def of(model: WaveRNN) -> Weights:
         """Those of a trained model."""
         size, fc, n_mels = model.config.rnn_size, model.config.fc_size, model.n_mels
+        inputs = 1 + n_mels + model.config.res_out_size // 4
         first, second = model.rnn1, model.rnn2
         w_in = torch.cat([model.I.weight, first.weight_ih_l0 @ model.I.weight])
         b_in = torch.cat([model.I.bias, first.weight_ih_l0 @ model.I.bias + first.bias_ih_l0])
@@ -83,7 +86,8 @@ class Weights:
             upsample_kernel=upsample_kernel(model.upsample),
             sample_in=w_in[:, 0].contiguous(),
             mel_in=w_in[:, 1 : 1 + n_mels].contiguous(),
-            aux_in=w_in[:, 1 + n_mels :].contiguous(),
+            aux_in=w_in[:, 1 + n_mels : inputs].contiguous(),
+            guide_in=w_in[:, inputs:].t().contiguous(),
             bias_in=b_in,
             gru1=first.weight_hh_l0,
             gru1_bias=first.bias_hh_l0[2 * size :].contiguous(),
@@ -98,13 +102,13 @@ class Weights:
             fc2=model.fc2.weight[:, :fc].contiguous(),
             fc2_aux=model.fc2.weight[:, fc:].contiguous(),
             fc2_bias=model.fc2.bias,
-            fc3=model.fc3.weight,
-            fc3_bias=model.fc3.bias,
+            fc3=model.fc3.weight / model.config.temperature,
+            fc3_bias=model.fc3.bias / model.config.temperature,
         )
 
     @torch.no_grad()
-    def frames(self, mel: Tensor, aux: Tensor) -> Frames:
-        """mel (M, F + 2 * pad) as the network reads it, aux (A, F) that its resnet makes of it"""
+    def frames(self, mel: Tensor, aux: Tensor, guide: Tensor | None = None) -> Frames:
+        """mel (M, F + 2 * pad) as the network reads it, aux (A, F) that its resnet makes of it, guide as in `Frames`"""
         extra = self.half_kernel - self.pad
         mel = F.pad(mel, (extra, extra))  # cuts where it is negative
         a1, a2, a3, a4 = F.pad(aux, (0, 1)).t().chunk(4, dim=1)
@@ -114,7 +118,7 @@ class Weights:
             F.linear(a3, self.fc1_aux, self.fc1_bias),
             F.linear(a4, self.fc2_aux, self.fc2_bias),
         ]
-        return Frames(F.linear(mel.t(), self.mel_in), torch.cat(fixed, dim=1))
+        return Frames(F.linear(mel.t(), self.mel_in), torch.cat(fixed, dim=1), guide)
 
 
 def upsample_kernel(upsample: UpsampleNetwork) -> Tensor:
@@ -173,6 +177,11 @@ class TorchLoop:
         around = frame.clamp(max=end - 1)[:, None] + torch.arange(2 * w.half_kernel + 1, device=frame.device)
         mixed = (w.upsample_kernel[phase] * inside[:, None]).unsqueeze(1) @ frames.mel[around]
         y = torch.addcmul(fixed[:, : 4 * size] + mixed[:, 0], self.x, w.sample_in)
+        if frames.guide is not None:
+            taps = (starts + self.t).clamp(max=end * w.hop_length - 1)[:, None] + torch.arange(
+                len(w.guide_in), device=frame.device
+            )
+            y = y + (frames.guide[taps] * inside[:, None]) @ w.guide_in
         a2, a3, a4 = fixed[:, 4 * size :].split([3 * size, w.fc1.size(0), w.fc2.size(0)], dim=1)
         h1 = self.h1 = _gru(y[:, size:], F.linear(self.h1, w.gru1, self.bias1), self.h1)
         y = y[:, :size] + h1

@@ -95,9 +95,10 @@ typedef struct {
 
 typedef struct {
     int32_t size, dense, outputs, labels; /* rows of a GRU's gate, of fc1 and fc2, of fc3, and how many of those count */
-    int32_t hop, half_kernel;
+    int32_t hop, half_kernel, taps;
     Matrix gru1, gru2_in, gru2, fc1, fc2, fc3;
     const float *sample_in; /* (4 size) what the sample before adds to [input layer | gates of GRU 1] */
+    const float *guide_in;  /* (taps, 4 size) the same of the guide's samples */
     const float *gru1_bias, *gru2_bias; /* (size) of the new gate's hidden part */
     const float *fc3_bias;
     const float *upsample_kernel; /* (hop, 2 half_kernel + 1) how the samples of a frame mix the frames around it */
@@ -107,6 +108,7 @@ typedef struct {
     int32_t folds, frames, steps, greedy;
     const float *mel;      /* (frames + 2 half_kernel, 4 size) */
     const float *fixed;    /* (frames + 1, 7 size + 2 dense) what a frame adds to each layer; last: past the end */
+    const float *guide;    /* (frames * hop + taps), or null: sample i adds guide_in times those from i on */
     const int64_t *starts; /* (folds) */
     const float *draws;    /* (folds, steps) uniform in [0, 1) */
     int16_t *labels;       /* (folds, steps) out */
@@ -238,6 +240,9 @@ static void inputs(const Model *m, const Job *job, int64_t position, float x, fl
     const float *fixed = fixed_row(m, job, position);
     for (int i = 0; i < size; i += LANES) store(out + i, load(fixed + i) + load(m->sample_in + i) * x);
     if (frame >= job->frames) return;
+    for (int k = 0; job->guide && k < m->taps; k++)
+        for (int i = 0; i < size; i += LANES)
+            store(out + i, load(out + i) + load(m->guide_in + (size_t)k * size + i) * job->guide[position + k]);
     const float *mel = job->mel + (size_t)frame * size, *upsample_kernel = m->upsample_kernel + position % m->hop * width;
     for (int k = 0; k < width; k++, mel += size) {
         const float tap = upsample_kernel[k];
