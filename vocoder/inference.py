@@ -21,7 +21,7 @@ from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError
 from utils.weights.checkpoint import Checkpoint, load_weights, read_header
-from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, checkpoints
+from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, with_fingerprint
 from utils.weights.networks import rebuild
 from utils.weights.untrusted import shown
 from vocoder.config import VocoderConfig
@@ -188,17 +188,18 @@ class GriffinLimVocoder(Vocoder):
 
 def _guide_of(checkpoint: Checkpoint, device: str | torch.device) -> WaveformVocoder:
     """The vocoder that a WaveRNN hears: of the fingerprint that it names, beside it or among those that ship."""
-    wanted = checkpoint.extra.get("guide")
-    for path in checkpoints("vocoder", [checkpoint.path.parent, DEFAULT_MODELS]):
-        header = read_header(path)
-        if header.get("fingerprint") == wanted and header["config"].get("architecture") != "wavernn":
-            vocoder = Vocoder.load(path, device)
-            assert isinstance(vocoder, WaveformVocoder)
-            return vocoder
-    raise CloningError(
-        f"{checkpoint.path}: hears vocoder {shown(str(wanted))}, which lies neither beside it nor in {DEFAULT_MODELS}: "
-        "put its file there"
-    )
+    wanted = str(checkpoint.extra.get("guide"))
+    path = with_fingerprint("vocoder", [checkpoint.path.parent, DEFAULT_MODELS], wanted)
+    if path is None:
+        raise CloningError(
+            f"{checkpoint.path}: hears vocoder {shown(wanted)}, which lies neither beside it nor in {DEFAULT_MODELS}: "
+            "put its file there"
+        )
+    if read_header(path)["config"].get("architecture") == "wavernn":
+        raise CloningError(f"{checkpoint.path}: hears {path}, a WaveRNN, which cannot guide another: train it again")
+    vocoder = Vocoder.load(path, device)
+    assert isinstance(vocoder, WaveformVocoder)
+    return vocoder
 
 
 def _published_config(checkpoint: Checkpoint) -> VocoderConfig:

@@ -58,6 +58,7 @@ def test_the_guide_is_found_by_its_weights_beside_it_or_among_those_that_ship(tm
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     monkeypatch.setattr(inference, "DEFAULT_MODELS", shipped)
+    (shipped / "a.safetensors").write_bytes(b"damaged")
     mark = save(shipped / "any.safetensors", VOCOS)
     path = tmp_path / "mine" / "wavernn.safetensors"
     path.parent.mkdir()
@@ -82,5 +83,5 @@ def test_a_wavernn_is_no_guide(tmp_path, monkeypatch):
     path = tmp_path / "wavernn.safetensors"
     mark = save(path, GUIDED)
     save(tmp_path / "other.safetensors", GUIDED, guide=mark)
-    with pytest.raises(CloningError, match=f"hears vocoder '{mark}'"):
+    with pytest.raises(CloningError, match=r"\.safetensors, a WaveRNN, which cannot guide"):
         Vocoder.load(tmp_path / "other.safetensors")

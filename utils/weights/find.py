@@ -47,6 +47,17 @@ def checkpoints(stage: str, folders: Iterable[Path]) -> list[Path]:
     return [path for path in files if kind_of(path) == stage]
 
 
+def with_fingerprint(stage: str, folders: Iterable[Path], fingerprint: str) -> Path | None:
+    """The checkpoint in `folders` that holds a `stage` of these weights."""
+    for path in checkpoints(stage, folders):
+        try:
+            if read_header(path).get("fingerprint") == fingerprint:
+                return path
+        except CloningError:  # a damaged neighbor
+            continue
+    return None
+
+
 def kind_of(path: Path) -> str:
     """The stage of a checkpoint: as it says itself, else (published, damaged) as its name begins; "" for neither."""
     by_name = next((stage for stage in STAGES if path.stem.startswith(stage)), "")
