@@ -31,7 +31,8 @@ from vocoder.models.hifigan import remove_weight_norm
 from vocoder.models.source import Sourced
 from vocoder.streaming import Render, StreamedSource, StreamedWaveRNN, stream
 from vocoder.wavernn.generate import Generation, generate
-from vocoder.wavernn.network import WaveRNN, published_config, published_state
+from vocoder.wavernn.network import WaveRNN
+from vocoder.wavernn.published import published_config, published_state
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 

@@ -1,7 +1,8 @@
-"""What a vocoder's waveform is compared by beside discriminators: spectra at several resolutions, and the mel."""
+"""What a vocoder learns by beside discriminators: distances of spectra and mels, the likelihood of samples."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -43,3 +44,24 @@ def stft_loss(output: Tensor, target: Tensor, resolutions: Sequence[int], preemp
 def mel_loss(output: Tensor, target: Tensor, config: MelConfig) -> Tensor:
     """L1 of the mels, in the mel's own units: output, target (B, T) -> ()"""
     return F.l1_loss(mel_spectrogram(output.float(), config), mel_spectrogram(target.float(), config))
+
+
+def mixture_loss(logits: Tensor, target: Tensor, levels: int = 65536, min_log_scale: float = math.log(1e-14)) -> Tensor:
+    """Mean negative log likelihood under a mixture of logistics, each integrated over one level (PixelCNN++, 2.1).
+
+    logits (B, T, 3 * K): K mixture logits, K means, K log scales; target (B, T) in [-1, 1] -> ()
+    """
+    weights, means, log_scales = logits.chunk(3, dim=2)
+    log_scales = log_scales.clamp_min(min_log_scale)
+    centered, inverse = target.unsqueeze(2) - means, torch.exp(-log_scales)
+    half = 1 / (levels - 1)
+    upper, lower = inverse * (centered + half), inverse * (centered - half)
+    middle = inverse * centered
+    mass = upper.sigmoid() - lower.sigmoid()
+    # where the mass underflows: the density at the center times the level's width
+    density = middle - log_scales - 2 * F.softplus(middle) - math.log((levels - 1) / 2)
+    log_probability = torch.where(mass > 1e-5, mass.clamp_min(1e-12).log(), density)
+    edge = target.unsqueeze(2)
+    log_probability = torch.where(edge > 0.999, -F.softplus(lower), log_probability)
+    log_probability = torch.where(edge < -0.999, upper - F.softplus(upper), log_probability)
+    return -torch.logsumexp(log_probability + weights.log_softmax(dim=2), dim=2).mean()

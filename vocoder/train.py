@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 
@@ -20,13 +21,13 @@ from utils.weights.find import DEFAULT_MODELS, find_chosen
 from vocoder.config import RunConfig
 from vocoder.data import CropBatch, Crops, check_set, crop_mel, edge_frames, held_out
 from vocoder.inference import Vocoder, WaveformVocoder
-from vocoder.loss import mel_loss, stft_loss
+from vocoder.loss import mel_loss, mixture_loss, stft_loss
 from vocoder.model import build_network, generated
 from vocoder.models.discriminators import Discriminators
 from vocoder.models.source import Sourced
 from vocoder.wavernn.generate import Generation, generate
 from vocoder.wavernn.guide import emphasized, heard, with_phases_of
-from vocoder.wavernn.network import WaveRNN, mixture_loss, start_ordered
+from vocoder.wavernn.network import WaveRNN
 from vocoder.wavernn.pruning import Pruner
 from vocoder.wavernn.quantize import encode_mu_law, label_to_float
 
@@ -276,3 +277,19 @@ def discriminate(
         DiscriminatorOutput([s[:n] for s in both.scores], [[f[:n] for f in fs] for fs in both.features]),
         DiscriminatorOutput([s[n:] for s in both.scores], [[f[n:] for f in fs] for fs in both.features]),
     )
+
+
+@torch.no_grad()
+def start_ordered(model: WaveRNN, sample_scale: float = 40.0, waves: int = 17) -> None:
+    """Give a fresh model, before training, to know that labels have an order; else it needs hundreds of steps to see.
+
+    The sample before, and the samples of a guide, weigh enough among their 100 fellow inputs to tell levels apart, and
+    logits of neighboring labels begin alike: rows of the last layer are sums of slow cosines over the labels.
+    """
+    model.I.weight[:, 0] *= sample_scale
+    model.I.weight[:, model.I.in_features - model.config.guide_taps :] *= sample_scale / 4
+    if model.config.mode == "raw":
+        frequencies = torch.arange(waves)
+        basis = torch.cos(math.pi * torch.linspace(0, 1, model.config.outputs)[:, None] * frequencies)
+        rows = basis @ (torch.randn(waves, model.config.fc_size) / (1 + frequencies[:, None] / 4))
+        model.fc3.weight.copy_(rows / rows.std() * 0.1)

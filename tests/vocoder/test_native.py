@@ -24,7 +24,8 @@ from vocoder.wavernn.generate import Folds, Generation, fold, generate, generate
 from vocoder.wavernn.guide import emphasized, heard
 from vocoder.wavernn.library import library
 from vocoder.wavernn.native import FLOAT32, INT8, SPARSE, NativeLoop, Packed
-from vocoder.wavernn.network import WaveRNN, published_config, published_state
+from vocoder.wavernn.network import WaveRNN
+from vocoder.wavernn.published import published_config, published_state
 from vocoder.wavernn.quantize import label_to_float
 from vocoder.wavernn.sample_loop import Frames, TorchLoop, Weights
 

@@ -17,6 +17,7 @@ from utils.errors import CloningError
 from utils.weights.checkpoint import load_weights
 from utils.weights.networks import load_into
 from vocoder.config import WaveRNNConfig
+from vocoder.loss import mixture_loss
 from vocoder.wavernn.fold import crossfade, fold_starts
 from vocoder.wavernn.generate import (
     Folds,
@@ -28,7 +29,8 @@ from vocoder.wavernn.generate import (
     generate_samples,
     uniform_draws,
 )
-from vocoder.wavernn.network import Conditioning, WaveRNN, mixture_loss, published_config, published_state
+from vocoder.wavernn.network import Conditioning, WaveRNN
+from vocoder.wavernn.published import published_config, published_state
 from vocoder.wavernn.quantize import label_to_float
 from vocoder.wavernn.sample_loop import Frames, TorchLoop, Weights, draw_label
 

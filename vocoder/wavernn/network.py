@@ -7,14 +7,12 @@ Tensor names are those of the published `vocoder.pt`, so its state loads as it i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.errors import CloningError
 from vocoder.config import WaveRNNConfig
 from vocoder.wavernn.gru import GRU
 
@@ -133,71 +131,3 @@ class WaveRNN(nn.Module):
         y = F.relu(self.fc1(torch.cat([y, a3], dim=2)))
         y = F.relu(self.fc2(torch.cat([y, a4], dim=2)))
         return self.fc3(y)
-
-
-@torch.no_grad()
-def start_ordered(model: WaveRNN, sample_scale: float = 40.0, waves: int = 17) -> None:
-    """Give a fresh model, before training, to know that labels have an order; else it needs hundreds of steps to see.
-
-    The sample before, and the samples of a guide, weigh enough among their 100 fellow inputs to tell levels apart, and
-    logits of neighboring labels begin alike: rows of the last layer are sums of slow cosines over the labels.
-    """
-    model.I.weight[:, 0] *= sample_scale
-    model.I.weight[:, model.I.in_features - model.config.guide_taps :] *= sample_scale / 4
-    if model.config.mode == "raw":
-        frequencies = torch.arange(waves)
-        basis = torch.cos(math.pi * torch.linspace(0, 1, model.config.outputs)[:, None] * frequencies)
-        rows = basis @ (torch.randn(waves, model.config.fc_size) / (1 + frequencies[:, None] / 4))
-        model.fc3.weight.copy_(rows / rows.std() * 0.1)
-
-
-def published_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a published checkpoint that are weights: all but its step counter."""
-    return {name: value for name, value in state.items() if name != "step"}
-
-
-def published_config(state: Mapping[str, Tensor]) -> tuple[WaveRNNConfig, int]:
-    """Sizes and number of mel channels of a published state, read off its tensors."""
-    try:
-        factors = [state[f"upsample.up_layers.{i}.weight"] for i in range(1, 2 * _upsamplers(state), 2)]
-        conv_in = state["upsample.resnet.conv_in.weight"]
-        outputs = state["fc3.weight"].size(0)
-        config = WaveRNNConfig(
-            rnn_size=state["rnn1.weight_hh_l0"].size(1),
-            fc_size=state["fc3.weight"].size(1),
-            bits=9 if outputs == 30 else outputs.bit_length() - 1,
-            pad=conv_in.size(2) // 2,
-            upsample=tuple(weight.size(3) // 2 for weight in factors),
-            compute_size=conv_in.size(0),
-            res_out_size=state["upsample.resnet.conv_out.weight"].size(0),
-            res_blocks=sum(name.endswith(".conv1.weight") for name in state),
-            mode="mol" if outputs == 30 else "raw",
-        )
-        return config, conv_in.size(1)
-    except (KeyError, IndexError, ValueError) as error:
-        raise CloningError(f"not a WaveRNN of the published layout: {error}") from error
-
-
-def _upsamplers(state: Mapping[str, Tensor]) -> int:
-    return sum(name.startswith("upsample.up_layers.") for name in state)
-
-
-def mixture_loss(logits: Tensor, target: Tensor, levels: int = 65536, min_log_scale: float = math.log(1e-14)) -> Tensor:
-    """Mean negative log likelihood under a mixture of logistics, each integrated over one level (PixelCNN++, 2.1).
-
-    logits (B, T, 3 * K): K mixture logits, K means, K log scales; target (B, T) in [-1, 1] -> ()
-    """
-    weights, means, log_scales = logits.chunk(3, dim=2)
-    log_scales = log_scales.clamp_min(min_log_scale)
-    centered, inverse = target.unsqueeze(2) - means, torch.exp(-log_scales)
-    half = 1 / (levels - 1)
-    upper, lower = inverse * (centered + half), inverse * (centered - half)
-    middle = inverse * centered
-    mass = upper.sigmoid() - lower.sigmoid()
-    # where the mass underflows: the density at the center times the level's width
-    density = middle - log_scales - 2 * F.softplus(middle) - math.log((levels - 1) / 2)
-    log_probability = torch.where(mass > 1e-5, mass.clamp_min(1e-12).log(), density)
-    edge = target.unsqueeze(2)
-    log_probability = torch.where(edge > 0.999, -F.softplus(lower), log_probability)
-    log_probability = torch.where(edge < -0.999, upper - F.softplus(upper), log_probability)
-    return -torch.logsumexp(log_probability + weights.log_softmax(dim=2), dim=2).mean()
