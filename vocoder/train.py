@@ -185,12 +185,15 @@ class WaveRNNTask(VocoderTask):
         mel = batch["mel"] if "mel" in batch else crop_mel(batch["wav"], self.mel_config)
         edge, margin, frames = edge_frames(self.mel_config), self.margin, self.config.data.crop_frames
         wav, guide = self._guided(batch["wav"], mel, edge, batch.get("start"))
-        if self.pruner is not None:
-            self.pruner.read(self.modules["generator"])
         pad, hop = self.config.model.wavernn.pad, self.mel_config.hop_length
         inner = mel[:, :, margin - edge - pad : margin - edge + frames + pad]
         losses = {"nll": self._likelihood(modules["generator"], wav, guide, inner, margin * hop, frames * hop)}
         return losses if self.pruner is None else {**losses, "_sparsity": torch.tensor(self.pruner.sparsity)}
+
+    def begin_step(self, batch: CropBatch) -> None:
+        """Take up the masks of the weights as they are, the first time."""
+        if self.pruner is not None:
+            self.pruner.read(self.modules["generator"])
 
     def constrain(self, weights: Mapping[str, Tensor], step: int) -> None:
         """Prune `weights` in place, as the schedule has it."""

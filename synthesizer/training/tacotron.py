@@ -37,10 +37,13 @@ class TacotronTask(AutoregressiveTask):
         batch["reduction"] = reduction
         return batch
 
+    def begin_step(self, batch: AutoregressiveBatch) -> None:
+        """Make as many frames a step as the batch is made for; a buffer: goes into the checkpoint."""
+        self.model.set_reduction(batch["reduction"])
+
     def losses(
         self, modules: Mapping[str, nn.Module], batch: AutoregressiveBatch, phase: str, step: int
     ) -> dict[str, Tensor]:
         """Of a batch with teacher forcing, at first with a forced alignment too."""
-        self.model.set_reduction(batch["reduction"])  # a buffer: goes into the checkpoint
         forced = self.train.has_durations and self.position <= self.config.forced_alignment_steps
         return self.all_losses(modules[phase](batch, forced_alignment=forced), batch, self.position, masked_mean)

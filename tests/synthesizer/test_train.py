@@ -93,6 +93,7 @@ def test_with_a_budget_of_time_the_reduction_and_the_forced_alignment_follow_its
         task.position = position
         batch = task.batch(step)
         task.position = 8.0 if position == 3.5 else position  # made a little earlier than it is learned from
+        task.begin_step(batch)
         task.losses(task.modules, batch, "synthesizer", step)
         assert batch["reduction"] == model.reduction == reduction
     assert forced == [True, False, False]
@@ -133,6 +134,7 @@ def gradients_of_a_process(rank: int, world: int, toy: str, out: Path) -> None:
         module = task.modules["synthesizer"].train()
         wrapped = torch.nn.parallel.DistributedDataParallel(module)
         own = task.shard(task.batch(1), rank, world)
+        task.begin_step(own)
         sum(task.losses({"synthesizer": wrapped}, own, "synthesizer", 1).values()).backward()
         if rank == 0:
             torch.save({name: p.grad for name, p in module.named_parameters()}, out / model)
@@ -159,7 +161,9 @@ def test_two_processes_equal_one(toy, two_processes, model):
     """With layer norm in Tacotron; batch norm would take its statistics from each process's own rows."""
     task = build_task(read_manifest(toy), config(model, "data.batch_size=4"))
     module = task.modules["synthesizer"].train()
-    sum(task.losses({"synthesizer": module}, task.batch(1), "synthesizer", 1).values()).backward()
+    batch = task.batch(1)
+    task.begin_step(batch)
+    sum(task.losses({"synthesizer": module}, batch, "synthesizer", 1).values()).backward()
     found = torch.load(two_processes / model, weights_only=True)
     for name, parameter in module.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
@@ -193,7 +197,9 @@ def test_what_does_not_fit_is_one_line(toy, tmp_path, capsys):
 def test_a_set_without_durations_trains_tacotron_by_the_diagonal(tmp_path):
     root = make_set(tmp_path / "plain", durations=False)
     task = build_task(read_manifest(root), config("tacotron"))
-    losses = task.losses(task.modules, task.batch(1), "synthesizer", 1)
+    batch = task.batch(1)
+    task.begin_step(batch)
+    losses = task.losses(task.modules, batch, "synthesizer", 1)
     assert 0 < float(losses["attention"].detach()) < 2
 
 

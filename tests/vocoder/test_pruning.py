@@ -119,7 +119,9 @@ def test_pruned_weights_have_no_gradient_and_names_are_the_published_ones(data):
     assert list(model.state_dict()) == list(dense.modules["generator"].state_dict())
     with torch.no_grad():
         model.rnn1.weight_hh_l0[:16, 3] = 0  # as a checkpoint of a pruned model has it
-    losses = task.losses(task.modules, task.batch(1), "generator", 1)
+    batch = task.batch(1)
+    task.begin_step(batch)
+    losses = task.losses(task.modules, batch, "generator", 1)
     losses["nll"].backward()
     gradient = model.rnn1.weight_hh_l0.grad
     assert gradient[:16, 3].eq(0).all() and gradient[16:, 3].ne(0).any() and gradient[:16, 2].ne(0).any()

@@ -68,6 +68,7 @@ class Learner:
         """
         torch.manual_seed(int(rng(self.config.seed, step, self.accelerator.process_index).integers(2**62)))
         values: dict[str, Tensor] = {}
+        self.task.begin_step(batch)
         phases = self.task.phases(step)
         for phase in phases:
             losses, norm = self._update(phase, batch, step, self.config.learning_rate_at(position))

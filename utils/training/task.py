@@ -112,6 +112,9 @@ class Task(ABC, Generic[BatchT]):
         """
         return False
 
+    def begin_step(self, batch: BatchT) -> None:
+        """Bring the modules to what a batch was made for, before its losses, which change nothing."""
+
     @abstractmethod
     def losses(self, modules: Mapping[str, nn.Module], batch: BatchT, phase: str, step: int) -> dict[str, Tensor]:
         """Losses for the module named `phase`; they are summed. Names that begin with "_" are only logged."""
