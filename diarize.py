@@ -66,8 +66,15 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of encoder.safetensors and diarization.json",
     )
-    parser.add_argument("--hop", type=float, metavar="S", help="seconds from one window to the next (default: 0.4)")
-    parser.add_argument("--window", type=float, metavar="S", help="seconds of a window (default: 1.6)")
+    parser.add_argument(
+        "--hop",
+        type=float,
+        metavar="S",
+        help="of the similarity curves: seconds from one window to the next (default: 0.4)",
+    )
+    parser.add_argument(
+        "--window", type=float, metavar="S", help="of the similarity curves: seconds of a window (default: 1.6)"
+    )
     add_device(parser, default="cpu")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")

@@ -67,9 +67,9 @@ class Assessor:
         for folder in folders:
             try:
                 calibration = Calibration.load(folder / "diarization.json", encoder.fingerprint)
-            except CloningError:
+                self._diarizer = Diarizer(encoder, calibration, DiarizationSettings(hop=0.8))
+            except CloningError:  # none, or a package is missing
                 continue
-            self._diarizer = Diarizer(encoder, calibration, DiarizationSettings(hop=0.8))
             break
 
     def notes(self, clips: Sequence[Clip]) -> list[str]:

@@ -153,6 +153,8 @@ def _server(args: argparse.Namespace, token: str) -> Any:
         library.path(voice)
         aliases[name] = voice
     cloner = VoiceCloner.load(models, device=args.device)
+    if args.threads:
+        torch.set_num_threads(args.threads)  # what the diarizer is loaded with
     try:
         diarizer = Diarizer.load(models, device=cloner.encoder.device.type)
     except CloningError as error:

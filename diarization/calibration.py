@@ -11,10 +11,9 @@ from tqdm import tqdm
 
 from diarization.scores import Calibration, fit
 from diarization.settings import DiarizationSettings
-from diarization.windows import embed_speech, find_speech
+from diarization.windows import embed_speech
 from encoder.inference import SpeakerEncoder
 from utils.audio.io import Waveform
-from utils.audio.reference import prepare_reference
 from utils.voice import unit
 
 CLIPS_OF_A_VOICE = 4
@@ -59,11 +58,9 @@ def calibrate(
 
 
 def windows_of(encoder: SpeakerEncoder, path: Path, settings: DiarizationSettings) -> np.ndarray:
-    """(N, D): windows of one clip that last at least half of their length; none for a clip without speech."""
-    wav = prepare_reference(
-        path, target_dbfs=encoder.config.target_dbfs, sample_rate=encoder.config.mel.sample_rate, trim=False
-    )
-    wav = Waveform(wav.samples[: round(2 * WINDOWS_OF_A_CLIP * settings.window * wav.sample_rate)], wav.sample_rate)
-    speech = find_speech(wav.samples, wav.sample_rate, settings)
-    heard = embed_speech(encoder, wav, speech, settings)
-    return heard.embeddings[np.diff(heard.spans, axis=1)[:, 0] >= settings.window / 2]
+    """(N, D): windows of one clip, freed of silence, that last at least half of their length."""
+    wav = encoder.preprocess(path)
+    wav = Waveform(wav.samples[: round(WINDOWS_OF_A_CLIP * settings.window * wav.sample_rate)], wav.sample_rate)
+    if wav.seconds < settings.window / 2:
+        return np.zeros((0, encoder.embedding_size), np.float32)
+    return embed_speech(encoder, wav, np.array([[0.0, wav.seconds]]), settings)[1]

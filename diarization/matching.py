@@ -16,9 +16,3 @@ def name_voices(means: np.ndarray, references: np.ndarray, threshold: float) -> 
     """Of each voice (S, D) the index of its reference (R, D) or NONE: (S,). All have norm 1."""
     cosines = means @ references.T
     return np.where(cosines.max(axis=1) >= threshold, cosines.argmax(axis=1), NONE)
-
-
-def gather(posterior: np.ndarray, named: np.ndarray, references: int) -> np.ndarray:
-    """Posterior (W, S) of voices -> (W, R + N): of each reference, then of each of N voices that are none of them."""
-    columns = [posterior[:, named == r].sum(axis=1) for r in range(references)]
-    return np.column_stack([*columns, posterior[:, named == NONE]])

@@ -46,7 +46,7 @@ def as_data(result: Diarization, title: str = "") -> dict[str, Any]:
         "turns": [[round(t.start, 3), round(t.stop, 3), index[t.speaker]] for t in result.turns],
         "times": np.round(result.times, 2).tolist(),
         "cosines": [np.round(column.astype(float), 3).tolist() for column in result.cosines.T],
-        "gap": 2 * result.settings.hop + result.settings.max_pause,
+        "gap": result.longest_step,
     }
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from diarization import clustering, matching
+from diarization import clustering, matching, voices
 from diarization.scores import Calibration
+from diarization.segmentation import FRAME, STEP, WINDOW, Progress, Segmenter, frame_count, frame_edges, silent
 from diarization.settings import DiarizationSettings
-from diarization.turns import Turn, absorb_short, from_frames, talk_time
-from diarization.windows import Progress, SpeechWindows, embed_speech, find_speech, silent
+from diarization.turns import Turn, from_activity, talk_time
+from diarization.windows import SpeechWindows, embed_speech, embed_voices
 from encoder.inference import SpeakerEncoder
 from utils.audio.io import Source, Waveform
 from utils.audio.reference import prepare_reference
@@ -24,12 +26,14 @@ from utils.errors import CloningError
 from utils.voice import unit
 
 UNKNOWN = "unknown"  # speaks, and is none of the references
+LEAST_ALONE = 0.5  # seconds alone in a window, for a voice to be clustered; the others are assigned
+SURE_ALONE = 1.5  # ... and to be counted as one of several voices of the window
 
 
 @dataclass(frozen=True)
 class Diarization:
-    """Turns in order; speakers S; times (W,) of the windows' centers in seconds and cosines (W, S) of each window with
-    each speaker's voice; the audio (mono, as it was heard)."""
+    """Turns in order; speakers S; times (N,) of the centers of sliding windows in seconds and cosines (N, S) of each
+    window with each speaker's voice; the audio (mono, as it was heard)."""
 
     turns: list[Turn]
     speakers: list[str]
@@ -38,6 +42,12 @@ class Diarization:
     audio: Waveform
     settings: DiarizationSettings
     encoder: str = ""
+    hop: float | None = None  # from one window to the next, where it is longer than the settings say
+
+    @property
+    def longest_step(self) -> float:
+        """Seconds between two windows; if they are farther apart, nobody speaks between them."""
+        return 2 * (self.hop or self.settings.hop) + self.settings.max_pause
 
     @property
     def names(self) -> list[str]:
@@ -80,7 +90,7 @@ class Diarization:
 
 
 class Diarizer:
-    """Finds turns of speakers; one voice at a time, so that speech of two at once is given to one of them.
+    """Finds turns of speakers, also of two at once. Raises CloningError where the network for that is not installed.
 
     >>> diarizer = Diarizer.load("saved_models/default")
     >>> diarizer.diarize("meeting.wav").talk_time()                              # speakers are found
@@ -92,6 +102,7 @@ class Diarizer:
     ) -> None:
         self.encoder, self.calibration = encoder, calibration
         self.settings = settings or DiarizationSettings()
+        self.segmenter = Segmenter(torch.get_num_threads())
 
     @classmethod
     def load(cls, folder: str | Path, settings: DiarizationSettings | None = None, device: str = "cpu") -> Diarizer:
@@ -130,59 +141,62 @@ class Diarizer:
         progress(1.0, "done")
         return result
 
-    def listen(self, audio: Waveform, what: str, progress: Progress = silent) -> SpeechWindows:
-        """Embeddings over the speech of `audio`; CloningError when there is too little of it."""
-        samples, rate = audio.samples, audio.sample_rate
+    def listen(
+        self, audio: Waveform, what: str, progress: Progress = silent, least: float | None = None
+    ) -> SpeechWindows:
+        """Local voices of `audio` and embeddings over its speech; CloningError when it has less than `least`
+        seconds of it (None: as the settings say of a recording)."""
+        least = self.settings.min_speech if least is None else least
         if audio.peak < SILENCE_PEAK:
             raise CloningError(f"{what} is silence only: nothing was recorded in its {audio.seconds:.1f} s")
-        progress(0.0, "finding speech")
-        speech = find_speech(samples, rate, self.settings)
+        local = self.segmenter(audio.samples, lambda done, of: progress(0.6 * done, of))
+        frames = frame_count(len(audio))
+        edges = frame_edges(frames, audio.seconds)
+        anybody = (local.counts(frames) > 0)[:, None]
+        turns = from_activity(anybody, edges, ["anybody"], self.settings.max_pause, self.settings.min_turn)
+        speech = np.array([(turn.start, turn.stop) for turn in turns]).reshape(-1, 2)
         found = float(np.diff(speech, axis=1).sum())
-        if found < self.settings.min_speech:
+        middle = self.calibration.mean
+        local, embeddings, alone, said = embed_voices(
+            self.encoder, audio.samples, local, middle, lambda done, of: progress(0.6 + 0.2 * done, of)
+        )
+        if found < least or not said.any():
             raise CloningError(
                 f"too little voice: found {found:.2f} s of speech in {what} ({audio.seconds:.2f} s long), "
-                f"at least {self.settings.min_speech:.2f} s is wanted: give a longer or clearer recording"
+                f"at least {least:.2f} s is wanted: give a longer or clearer recording"
             )
-        return embed_speech(
-            self.encoder, audio, speech, self.settings, lambda done, of: progress(0.15 + 0.85 * done, of)
+        spans, curves, hop = embed_speech(
+            self.encoder, audio, speech, self.settings, lambda done, of: progress(0.8 + 0.2 * done, of)
         )
+        return SpeechWindows(audio.seconds, local, embeddings, alone, said, spans, curves, hop)
 
     def cluster(self, audio: Waveform, windows: SpeechWindows, speakers: int | None = None) -> Diarization:
         """Turns of voices that nobody named: they are called S1, S2, ... in the order in which they first speak."""
-        points, between = self.calibration.project(windows.embeddings), self.calibration.between
-        posterior, voices = clustering.cluster(points, windows.owned, self._stay_of(windows), between, speakers)
-        labels = [str(i) for i in range(posterior.shape[1])]
-        turns = self._turns(windows, voices.evidence(points, between), voices.share, labels)
+        means = self._speakers(windows, speakers)
+        turns = self._turns(audio, windows, means, [str(i) for i in range(len(means))])
         spoken = list(dict.fromkeys(turn.speaker for turn in turns))
         names = {label: f"S{i + 1}" for i, label in enumerate(spoken)}
-        means = _means(posterior[:, [int(label) for label in spoken]], windows)
-        turns = [Turn(turn.start, turn.stop, names[turn.speaker]) for turn in turns]
-        return self._result(audio, windows, turns, list(names.values()), means)
+        turns = sorted(replace(turn, speaker=names[turn.speaker]) for turn in turns)
+        return self._result(audio, windows, turns, list(names.values()), means[[int(label) for label in spoken]])
 
-    def match(self, audio: Waveform, windows: SpeechWindows, enrolled: Mapping[str, SpeechWindows]) -> Diarization:
-        """Turns of the voices of `enrolled`, which `enrol` heard in their clips, and of `UNKNOWN`."""
+    def match(self, audio: Waveform, windows: SpeechWindows, enrolled: Mapping[str, np.ndarray]) -> Diarization:
+        """Turns of the voices of `enrolled`, the embeddings (D,) that `enrol` made of clips, and of `UNKNOWN`."""
         names = sorted(enrolled)  # the order in which they were named changes nothing
-        references = np.concatenate([_means(np.ones((len(e.owned), 1)), e) for e in (enrolled[name] for name in names)])
-        points, between = self.calibration.project(windows.embeddings), self.calibration.between
+        references = np.stack([enrolled[name] for name in names])
         # who is named has a voice of his own; one that is there in two halves gets the same name twice
-        stay = self._stay_of(windows)
-        posterior, _ = clustering.cluster(points, windows.owned, stay, between, least=len(names))
-        named = matching.name_voices(_means(posterior, windows), references, self.calibration.threshold)
-        posterior = matching.gather(posterior, named, len(names))
-        labels = names + [UNKNOWN] * (posterior.shape[1] - len(names))
-        there = np.flatnonzero(posterior.sum(axis=0) > 0)
-        voices = clustering.places(posterior[:, there], windows.owned, points, between)
-        turns = self._turns(windows, voices.evidence(points, between), voices.share, [labels[i] for i in there])
+        means = self._speakers(windows, least=len(names))
+        named = matching.name_voices(means, references, self.calibration.threshold)
+        labels = [UNKNOWN if index == matching.NONE else names[index] for index in named]
+        turns = self._turns(audio, windows, means, labels)
         return self._result(audio, windows, turns, names, references)
 
-    def enrol(self, name: str, clips: Sequence[Source]) -> SpeechWindows:
-        """What is heard in the clips of one reference; CloningError when that is too little."""
+    def enrol(self, name: str, clips: Sequence[Source]) -> np.ndarray:
+        """The embedding (D,) of the clips of one reference; CloningError when too little is said in them."""
         if not clips:
             raise CloningError(f"no clip for the reference {name}: give {name}=clip.wav")
-        heard = [self.listen(self.prepare(clip), f"the reference of {name}") for clip in clips]
-        fields = ("speech", "spans", "segment", "owned", "embeddings")
-        joined = {field: np.concatenate([getattr(each, field) for each in heard]) for field in fields}
-        return SpeechWindows(seconds=sum(each.seconds for each in heard), **joined)
+        least = self.settings.min_reference
+        heard = [self.listen(self.prepare(clip), f"the reference of {name}", least=least) for clip in clips]
+        return unit(np.concatenate([each.curves for each in heard]).mean(axis=0))
 
     def prepare(self, source: Source) -> Waveform:
         """Audio as it is listened to: mono, at the encoder's rate, of a usual level."""
@@ -195,44 +209,36 @@ class Diarizer:
             trim=False,
         )
 
-    def _stay_of(self, windows: SpeechWindows) -> np.ndarray:
-        return self._stay(windows.centers, windows.segment)
+    def _speakers(self, windows: SpeechWindows, speakers: int | None = None, least: int = 1) -> np.ndarray:
+        """Mean embedding of each speaker, of norm 1: (S, D). `speakers`: how many, if that is known; else `least`."""
+        sure = windows.alone >= LEAST_ALONE
+        enough = sure.sum() >= max(speakers or 1, 2)
+        window, voice = np.nonzero(sure if enough else windows.said > 0)
+        seconds = np.maximum(windows.alone[window, voice], LEAST_ALONE) * (STEP * FRAME / WINDOW)
+        if speakers is not None and speakers > len(window):
+            logging.warning("only %d of %d voices can be told apart: too little is said", len(window), speakers)
+            speakers = len(window)
+        points, between = self.calibration.project(windows.embeddings[window, voice]), self.calibration.between
+        # so many voices are in at least two windows (or in the only one)
+        together = np.sort((windows.alone >= SURE_ALONE).sum(axis=1))[::-1]
+        least = max(least, int(together[min(1, len(together) - 1)]))
+        labels = clustering.cluster(points, seconds, between, speakers, min(least, len(points)))
+        return voices.mean_voices(
+            windows.embeddings[window, voice], np.eye(labels.max() + 1)[labels] * seconds[:, None]
+        )
 
-    def _stay(self, times: np.ndarray, stretch: np.ndarray) -> np.ndarray:
-        return clustering.stay_probability(times, stretch, self.settings.mean_turn, self.settings.change_at_pause)
-
-    def _turns(self, windows: SpeechWindows, evidence: np.ndarray, share: np.ndarray, labels: list[str]) -> list[Turn]:
-        """Changes of speaker at the resolution of frames, from the evidence (W, S) of the windows around each."""
-        edges, stretch = frames(windows.speech, self.settings.frame)
-        at = edges.mean(axis=1)
-        per_frame = np.empty((len(edges), evidence.shape[1]))
-        for k in range(len(windows.speech)):
-            inside, chosen = slice(*np.searchsorted(stretch, [k, k + 1])), windows.segment == k
-            for s in range(evidence.shape[1]):
-                per_frame[inside, s] = np.interp(at[inside], windows.centers[chosen], evidence[chosen, s])
-        seconds = np.diff(edges, axis=1)
-        path = clustering.viterbi(clustering.EVIDENCE * seconds * per_frame, self._stay(at, stretch), share)
-        return absorb_short(from_frames(edges, path, stretch, labels), self.settings.min_turn)
+    def _turns(self, audio: Waveform, windows: SpeechWindows, means: np.ndarray, labels: Sequence[str]) -> list[Turn]:
+        """Turns of speakers with the voices means (S, D)."""
+        middle = self.calibration.mean
+        assigned = voices.assign(unit(windows.embeddings - middle), windows.said, unit(means - middle))
+        frames = frame_count(len(audio))
+        active = voices.speaking(windows.local, assigned, len(means), frames)
+        edges = frame_edges(frames, audio.seconds)
+        return from_activity(active, edges, labels, self.settings.max_pause, self.settings.min_turn)
 
     def _result(
         self, audio: Waveform, windows: SpeechWindows, turns: list[Turn], names: list[str], means: np.ndarray
     ) -> Diarization:
-        cosines = windows.embeddings @ means.T
-        return Diarization(turns, names, windows.centers, cosines, audio, self.settings, self.encoder.fingerprint)
-
-
-def frames(speech: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
-    """Stretches of speech (K, 2) cut evenly into frames of about `length` seconds: edges (F, 2), stretch (F,)"""
-    edges, stretch = [], []
-    for k, (start, stop) in enumerate(speech):
-        count = max(1, math.ceil((stop - start) / length - 1e-6))
-        cuts = np.linspace(start, stop, count + 1)
-        edges.append(np.stack([cuts[:-1], cuts[1:]], axis=1))
-        stretch.append(np.full(count, k))
-    return np.concatenate(edges), np.concatenate(stretch)
-
-
-def _means(posterior: np.ndarray, windows: SpeechWindows) -> np.ndarray:
-    """Mean embedding, of norm 1, of each voice of posterior (W, S): (S, D)"""
-    rows = (posterior * windows.owned[:, None]).T @ windows.embeddings
-    return unit(rows)
+        cosines = windows.curves @ means.T
+        settings, fingerprint = self.settings, self.encoder.fingerprint
+        return Diarization(turns, names, windows.centers, cosines, audio, settings, fingerprint, windows.hop)

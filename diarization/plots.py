@@ -61,7 +61,7 @@ def _curves(axes: Axes, result: Diarization, palette: dict[str, str]) -> None:
     if not len(starts):
         starts = np.zeros(0, int)
     times = np.add.reduceat(result.times, starts) / sizes if len(starts) else result.times
-    pauses = np.flatnonzero(np.diff(times) > 2 * together * result.settings.hop + result.settings.max_pause) + 1
+    pauses = np.flatnonzero(np.diff(times) > together * result.longest_step) + 1
     for name, cosines in zip(result.speakers, result.cosines.T, strict=True):
         means = np.add.reduceat(cosines, starts) / sizes if len(starts) else cosines
         broken = np.insert(means, pauses, np.nan)  # no line where nobody speaks

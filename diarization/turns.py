@@ -26,30 +26,30 @@ class Turn:
         return self.stop - self.start
 
 
-def from_frames(edges: np.ndarray, labels: np.ndarray, stretch: np.ndarray, names: Sequence[str]) -> list[Turn]:
-    """Frames (F,) of `edges` (F, 2) in seconds, `labels` into `names`, in stretches of speech -> turns in order.
+def from_activity(
+    active: np.ndarray, edges: np.ndarray, names: Sequence[str], max_pause: float, min_turn: float
+) -> list[Turn]:
+    """Who speaks in each frame, active (T, S) bool, and the T + 1 edges of the frames in seconds -> turns in order.
 
-    Neighboring frames of one speaker in one stretch are one turn.
+    Of each speaker pauses up to `max_pause` seconds are part of the turn, and turns shorter than `min_turn` are left
+    out. Speakers may have the same name: their turns are joined where they touch.
     """
-    if not len(labels):
-        return []
-    new = np.flatnonzero((np.diff(labels) != 0) | (np.diff(stretch) != 0)) + 1
-    first, last = np.r_[0, new], np.r_[new - 1, len(labels) - 1]
-    return [Turn(float(edges[a, 0]), float(edges[b, 1]), names[labels[a]]) for a, b in zip(first, last, strict=True)]
+    turns = []
+    for name in dict.fromkeys(names):
+        said = active[:, [other == name for other in names]].any(axis=1)
+        spans = join(
+            edges[np.flatnonzero(np.diff(said.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)], max_pause
+        )
+        turns += [Turn(float(a), float(b), name) for a, b in spans if b - a >= min_turn - 1e-6]
+    return sorted(turns)
 
 
-def absorb_short(turns: Sequence[Turn], shortest: float) -> list[Turn]:
-    """Turns shorter than `shortest` go to the neighbor that they touch: the one that speaks on both sides, else the
-    longer. One that touches none stays: somebody did say something."""
-    turns = _join(sorted(turns))
-    while True:
-        short = [i for i, turn in enumerate(turns) if turn.seconds < shortest - 1e-6 and _touching(turns, i)]
-        if not short:
-            return turns
-        i = min(short, key=lambda i: turns[i].seconds)
-        heir = max(_touching(turns, i), key=lambda j: turns[j].seconds)
-        turns[i] = Turn(turns[i].start, turns[i].stop, turns[heir].speaker)
-        turns = _join(turns)
+def join(spans: np.ndarray, gap: float) -> np.ndarray:
+    """Sorted spans (K, 2), those with at most `gap` seconds between them made one."""
+    if not len(spans):
+        return spans.reshape(0, 2)
+    apart = np.flatnonzero(spans[1:, 0] - spans[:-1, 1] > gap + 1e-6)
+    return np.stack([spans[np.r_[0, apart + 1], 0], spans[np.r_[apart, len(spans) - 1], 1]], axis=1)
 
 
 def talk_time(turns: Iterable[Turn]) -> dict[str, tuple[float, int]]:
@@ -86,19 +86,3 @@ def read_rttm(path: str | Path) -> dict[str, list[Turn]]:
             raise CloningError(f"{path}, line {number}: not RTTM: {line[:60]!r}") from error
         found.setdefault(fields[1], []).append(Turn(start, start + seconds, speaker))
     return {recording: sorted(turns) for recording, turns in found.items()}
-
-
-def _touching(turns: Sequence[Turn], i: int) -> list[int]:
-    before = [i - 1] if i > 0 and turns[i].start - turns[i - 1].stop < 1e-6 else []
-    after = [i + 1] if i + 1 < len(turns) and turns[i + 1].start - turns[i].stop < 1e-6 else []
-    return before + after
-
-
-def _join(turns: Sequence[Turn]) -> list[Turn]:
-    joined: list[Turn] = []
-    for turn in turns:
-        if joined and joined[-1].speaker == turn.speaker and turn.start - joined[-1].stop < 1e-6:
-            joined[-1] = Turn(joined[-1].start, turn.stop, turn.speaker)
-        else:
-            joined.append(turn)
-    return joined

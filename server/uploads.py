@@ -75,7 +75,7 @@ def add_diarize_route(app: FastAPI, server: Server, worker: Worker) -> None:
                 400, "names: one of its own, of at most 60 characters, for each of references", param="names"
             )
         if (diarizer := server.diarizer) is None:
-            raise ApiError(501, "these models have no diarization.json: start the server with others")
+            raise ApiError(501, "diarization is off (no diarization.json, or a package is missing): see the log")
 
         def work() -> Iterator[bytes]:
             heard = read(recordings[0], max_seconds=server.limits.audio_seconds)

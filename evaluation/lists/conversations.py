@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diarization.turns import Turn
-from diarization.windows import join
+from diarization.turns import Turn, join
 from evaluation.metrics import signals
 from utils.audio.io import Waveform, normalize_volume, read
 

@@ -19,8 +19,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import butter, oaconvolve, sosfiltfilt
 
-from diarization.turns import Turn
-from diarization.windows import join
+from diarization.turns import Turn, join
 from evaluation.lists.conversations import LEVEL_DBFS, PAUSE, RATE, REFERENCE_SECONDS, Conversation
 from utils.audio.io import Waveform, normalize_volume, read
 from utils.data.corpora import Clip

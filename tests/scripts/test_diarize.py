@@ -104,6 +104,12 @@ def test_a_given_number_of_voices(diarizer, talk):
     assert same_people(diarizer.diarize(talk[0], speakers=2).turns, talk[1])
 
 
+def test_more_voices_than_can_be_told_apart_are_a_warning(diarizer, caplog):
+    clip = Waveform(read(SAMPLES / READER).samples[: 4 * 16000], 16000)
+    assert len(diarizer.diarize(clip, speakers=9).talk_time()) < 9
+    assert "of 9 voices can be told apart" in caplog.text
+
+
 def test_level_and_silence_around_change_little(diarizer, talk):
     audio, _ = talk
     result = diarizer.diarize(audio)
@@ -112,6 +118,42 @@ def test_level_and_silence_around_change_little(diarizer, talk):
     assert [t.speaker for t in later.turns] == [t.speaker for t in result.turns]
     for a, b in zip(result.turns, later.turns, strict=True):
         assert abs(b.start - 3 - a.start) < 0.2 and abs(b.stop - 3 - a.stop) < 0.2
+
+
+def test_two_at_once_both_have_a_turn(diarizer, talk, tmp_path, capsys):
+    """The talk, and then both of its people at once: two voices are there, and RTTM has both."""
+    audio, _ = talk
+    first, second = (read(SAMPLES / f"{name}.wav").samples for name in ORDER[:2])
+    size = min(len(first), len(second))
+    start = audio.seconds
+    path = write(tmp_path / "both.wav", Waveform(np.concatenate([audio.samples, first[:size] + second[:size]]), 16000))
+    arguments = [str(path), "--output", str(tmp_path / "a.rttm"), "--speakers", "2"]
+    assert diarize.main(arguments) == 0
+    assert re.search(r"two or more at once +\d:0[1-4]\.\d", capsys.readouterr().out)
+    ((_, turns),) = read_rttm(tmp_path / "a.rttm").items()
+    at = np.arange(start, start + size / 16000, 0.01)
+    speak = [
+        sum(turn.start <= t < turn.stop and turn.speaker == who for turn in turns) for who in ("S1", "S2") for t in at
+    ]
+    both = np.array(speak).reshape(2, -1).astype(bool).all(axis=0)
+    assert both.mean() > 0.4
+    talked = [turn for turn in turns if turn.stop < start]
+    assert len(same_people(talked, talk[1])) == 2
+
+
+def test_a_long_silence_is_no_turn(diarizer, talk):
+    audio, _ = talk
+    result = diarizer.diarize(Waveform(np.concatenate([audio.samples, np.zeros(40 * 16000), audio.samples]), 16000))
+    assert len(result.talk_time()) == 2
+    assert not [t for t in result.turns if t.stop > audio.seconds + 0.3 and t.start < audio.seconds + 39.7]
+
+
+def test_less_than_ten_seconds_will_do(diarizer, talk):
+    audio, expected = talk
+    short = Waveform(audio.samples[4 * 16000 : round((expected[1].stop + 0.3) * 16000)], 16000)
+    assert short.seconds < 10
+    later = [Turn(max(0.0, turn.start - 4), turn.stop - 4, turn.speaker) for turn in expected[:2]]
+    assert len(same_people(diarizer.diarize(short).turns, later)) == 2
 
 
 def test_the_hop_can_be_set(diarizer, talk):
@@ -193,9 +235,13 @@ def test_mistakes_are_one_line(arguments, says, path, tmp_path, capsys):
 def test_recordings_without_enough_speech_are_refused(diarizer, tmp_path, capsys):
     with pytest.raises(CloningError, match="silence only"):
         diarizer.diarize(Waveform(np.zeros(16000 * 5), 16000))
-    short = Waveform(read(SAMPLES / READER).samples[8000:16000], 16000)
-    with pytest.raises(CloningError, match=r"too little voice: found 0\.\d\d s .* at least 1\.00 s"):
+    short = Waveform(read(SAMPLES / READER).samples[8000:11200], 16000)
+    with pytest.raises(CloningError, match=r"too little voice: found 0\.\d\d s .* at least 0\.25 s"):
         diarizer.diarize(short)
+    word = Waveform(read(SAMPLES / READER).samples[8000:20000], 16000)
+    assert len(diarizer.diarize(word).turns) == 1
+    with pytest.raises(CloningError, match=r"found 0\.\d\d s of speech in the reference of Ann .* at least 1\.00 s"):
+        diarizer.enrol("Ann", [word])
     assert "too little voice" in run_error(capsys, write(tmp_path / "t.wav", short), "--output", tmp_path / "o")
     assert "no such" in run_error(capsys, tmp_path / "none.wav", "--output", tmp_path / "o").lower()
 

@@ -172,7 +172,6 @@ def test_all_can_be_read_at_any_width_in_both_themes(address, width, scheme, tmp
 
 
 def test_who_speaks_when_is_shown_and_played(address, browser_page, tmp_path):
-    pytest.importorskip("sklearn")
     if not (ROOT / "saved_models" / "default" / "diarization.json").is_file():
         pytest.skip("no calibration of the default encoder for diarization")
     page = browser_page

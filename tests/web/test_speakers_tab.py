@@ -27,7 +27,6 @@ def real_page(monkeypatch):
     for name in ("encoder.safetensors", "diarization.json"):
         if not (ROOT / "saved_models" / "default" / name).is_file():
             pytest.skip(f"no saved_models/default/{name}")
-    pytest.importorskip("sklearn")
     speakers_tab._diarizer.clear()
     return AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
 
