@@ -22,8 +22,11 @@ class Column:
 
 
 def encoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
-    """The encoder of each folder, then those given by path; CloningError when there is none."""
-    columns = [Column(folder.name, path) for folder in _folders(folders) if (path := find_stage(folder, "encoder"))]
+    """Every encoder of each folder, whatever its file is called, then those given by path; CloningError for none."""
+    columns = []
+    for folder in _folders(folders):
+        for path in checkpoints("encoder", [folder]):
+            columns.append(Column(folder.name if path.stem == "encoder" else f"{folder.name}/{path.stem}", path))
     columns += [Column(f"{path.parent.name}/{path.stem}", path) for path in extra]
     if not columns:
         where = ", ".join(map(str, _folders(folders)))

@@ -22,6 +22,7 @@ from utils.training.task import Task
 MODELS = Path(__file__).resolve().parents[2] / "saved_models"
 SHIPPED = {
     "default/encoder": "small",
+    "default/encoder_lstm": "lstm",
     "default/synthesizer": "parallel_sharpened",
     "default/vocoder": "source_filter_gpu",
     "default/tacotron": "small",
