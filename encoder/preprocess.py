@@ -18,7 +18,7 @@ from utils.audio.reference import prepare_reference
 from utils.data.corpora import Clip
 from utils.data.manifest import Utterance
 from utils.data.preprocess import describe
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 from utils.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def write_rooms(count: int, out: Path, seed: int = 0) -> int:
     try:
         import pyroomacoustics
     except ImportError as error:
-        raise require_package("pyroomacoustics", "making rooms", "requirements/rooms.txt") from error
+        raise missing_package("pyroomacoustics", "making rooms", "requirements/rooms.txt") from error
     random = np.random.default_rng(seed)
     arrays = {}
     for index in tqdm(range(count), desc="rooms", disable=None):

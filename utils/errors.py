@@ -34,6 +34,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
 
 
-def require_package(name: str, purpose: str, requirements: str) -> CloningError:
+def missing_package(name: str, purpose: str, requirements: str) -> CloningError:
     """The error for an optional package that is not installed (raise it `from` the ImportError)."""
     return CloningError(f"{purpose} needs the package {name}: pip install -r {requirements}")

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 from utils.files import atomic_path, user_path
 
 LINE_CHARACTERS, CUE_CHARACTERS = 42, 84  # of a subtitle: two lines
@@ -88,7 +88,7 @@ def require_suffix(path: str | os.PathLike) -> Path:
         raise CloningError(f"{path}: times are written as {', '.join(KINDS)}: give the file one of these endings")
     package = {".srt": "srt", ".textgrid": "praatio"}.get(kind)
     if package and find_spec(package) is None:
-        raise require_package(package, f"writing {path.name}", "requirements.txt")
+        raise missing_package(package, f"writing {path.name}", "requirements.txt")
     return path
 
 

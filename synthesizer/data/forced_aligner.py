@@ -25,7 +25,7 @@ from synthesizer.data.alignments import read_alignments
 from synthesizer.text.processor import TextProcessor
 from utils.audio import io as audio
 from utils.data.corpora import Clip
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 from utils.files import atomic_path
 from utils.processes import begin_worker
 
@@ -82,7 +82,7 @@ class Aligner:
             try:
                 from pocketsphinx import Decoder
             except ModuleNotFoundError as error:
-                raise require_package("pocketsphinx", "alignment", "requirements/align.txt") from error
+                raise missing_package("pocketsphinx", "alignment", "requirements/align.txt") from error
             everything = {"beam": 0, "pbeam": 0, "wbeam": 0}  # the text is known: no path is too unlikely
             self._decoder = Decoder(samprate=RATE, lm=None, bestpath=False, loglevel="FATAL", **everything)
         return self._decoder

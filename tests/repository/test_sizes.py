@@ -33,7 +33,7 @@ def too_large(path: Path) -> Iterator[str]:
 def bare_flags(path: Path) -> Iterator[str]:
     """Errors that name a flag, and no script that has it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("CloningError", "require_package"):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("CloningError", "missing_package"):
             parts = [c.value for c in ast.walk(node) if isinstance(c, ast.Constant) and isinstance(c.value, str)]
             said = " ".join(parts)
             if re.search(r"(?<![\w-])--[a-z]", said) and not re.search(r"\w\.py\b", said):

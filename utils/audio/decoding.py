@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from utils.audio import containers
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 
 RATES = (1000, 768000)  # Hz; anything else in a header is damage, not a recording
 READ = "wav, flac, ogg, opus, mp3, m4a, mp4, webm and wma"
@@ -197,7 +197,7 @@ def _ffmpeg(part: BinaryIO, kind: str, name: str, promises: bool = True, slack: 
     try:
         import av
     except ImportError as error:
-        raise require_package("av", f"reading {name}", "requirements.txt") from error
+        raise missing_package("av", f"reading {name}", "requirements.txt") from error
     notes: list[str] = []
 
     def start() -> Any:

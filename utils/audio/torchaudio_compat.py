@@ -8,7 +8,7 @@ import sys
 import types
 from contextlib import ExitStack
 
-from utils.errors import require_package
+from utils.errors import missing_package
 
 log = logging.getLogger(__name__)
 _EXTENSION = "torchaudio._extension"
@@ -24,7 +24,7 @@ def import_torchaudio() -> types.ModuleType:
     try:
         return importlib.import_module("torchaudio")
     except ModuleNotFoundError as error:
-        raise require_package("torchaudio", "this", "requirements.txt") from error
+        raise missing_package("torchaudio", "this", "requirements.txt") from error
     except (OSError, ImportError) as error:  # a CUDA library that is not there, or symbols of another torch
         log.debug("torchaudio goes without its compiled parts: %s", error)
     for name in [n for n in sys.modules if n == "torchaudio" or n.startswith("torchaudio.")]:

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from utils.audio.io import to_pcm16
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 
 SILENCE_PEAK = 1e-4  # -80 dBFS: below any microphone's noise, so nothing was recorded
 
@@ -83,7 +83,7 @@ class _Webrtc:
         try:
             from webrtcvad import Vad
         except ImportError as error:
-            raise require_package("webrtcvad-wheels", "trimming silences", "requirements.txt") from error
+            raise missing_package("webrtcvad-wheels", "trimming silences", "requirements.txt") from error
         self.is_speech, self.rate = Vad(config.mode).is_speech, sample_rate
         self.bytes = 2 * config.window_samples(sample_rate)
 
@@ -120,7 +120,7 @@ def _silero_network() -> Any:
 
     spec = find_spec("silero_vad")
     if spec is None or spec.origin is None:
-        raise require_package("silero-vad", "the voice detector silero", "requirements/vad.txt")
+        raise missing_package("silero-vad", "the voice detector silero", "requirements/vad.txt")
     path = Path(spec.origin).parent / "data" / "silero_vad.jit"
     if not path.is_file():
         raise CloningError(

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from utils.data.corpora import Clip
 from utils.data.manifest import Manifest, Skipped, Utterance, read_shard_indexes, write_manifest, write_shard
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 from utils.files import write_text
 from utils.processes import begin_worker, locked
 
@@ -254,7 +254,7 @@ def _on_cluster(
     try:
         from distributed import Client, KilledWorker, as_completed
     except ImportError as error:
-        raise require_package("distributed", "a Dask cluster", "requirements/cluster.txt") from error
+        raise missing_package("distributed", "a Dask cluster", "requirements/cluster.txt") from error
     try:
         client = Client(scheduler, timeout=20)
     except (OSError, TimeoutError, ValueError) as error:

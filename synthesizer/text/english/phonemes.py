@@ -19,7 +19,7 @@ from typing import Any, Literal
 from synthesizer.text.english import heteronyms
 from synthesizer.text.languages import Lexicon
 from synthesizer.text.symbols import ARPABET, ARPABET_STRESSED, ARPABET_VOWELS
-from utils.errors import CloningError, require_package
+from utils.errors import CloningError, missing_package
 
 _A_LETTER = "a(letter)"  # the name of the letter; "a" is the article
 _LETTERS = {_A_LETTER: ("EY1",), "a's": ("EY1", "Z")}
@@ -275,7 +275,7 @@ def _gruut(part: Literal["words", "guesser", "tagger"]) -> Any:
     try:
         from gruut_lang_en import get_lang_dir
     except ModuleNotFoundError as error:
-        raise require_package("gruut", "phoneme input", "requirements.txt") from error
+        raise missing_package("gruut", "phoneme input", "requirements.txt") from error
     folder = Path(get_lang_dir())
     if part == "guesser":
         from gruut.g2p import GraphemesToPhonemes
