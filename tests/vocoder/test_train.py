@@ -306,4 +306,4 @@ def test_a_run_from_before_a_setting_was_invented_goes_on_but_a_changed_one_does
     assert run(*arguments) == 0 and load_weights(tmp_path / "run" / "last.safetensors").step == 4
     capsys.readouterr()
     assert run(*arguments, "--steps", 6, "--set", "model.vocos.kernel=5") == 2
-    assert "holds a run of another model (differs in ['vocos'])" in capsys.readouterr().err
+    assert "holds a run of another model (vocos.kernel 7 -> 5): choose" in capsys.readouterr().err

@@ -36,8 +36,9 @@ def read_state(path: Path, task: Task, optimizers: Mapping[str, Optimizer]) -> d
     if not isinstance(state, dict) or not _plain(state.get("model")):
         raise _unfit(path, "model")
     if differing := changed(task.renamed({"model": state["model"]})["model"], task.model_config):
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise CloningError(
-            f"{path.parent}: holds a run of another model (differs in {sorted(differing)}): choose another folder"
+            f"{path.parent}: holds a run of another model ({', '.join(differing[:3])}{more}): choose another folder"
         )
     state.setdefault("unvalidated", False)  # older runs have none
     for name, (kinds, least, most) in NUMBERS.items():

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from utils.errors import CloningError
+from utils.training.log import flat
 from utils.training.task import Task
 from utils.weights import checkpoint
 from utils.weights.networks import warm_start
@@ -36,15 +37,9 @@ def begin_from(path: str | Path, task: Task, module: nn.Module) -> list[str]:
 
 
 def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Settings of `old` that differ now; one that there was not then does not count."""
-    differing = []
-    for name, value in old.items():
-        now = new.get(name)
-        if isinstance(value, dict) and isinstance(now or {}, dict):
-            differing += [name] if changed(value, now or {}) else []
-        elif value != now:
-            differing.append(name)
-    return differing
+    """Settings of `old` that differ now, with both values; one that there was not then does not count."""
+    now = flat(dict(new))
+    return [f"{name} {value} -> {now.get(name)}" for name, value in flat(dict(old)).items() if value != now.get(name)]
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:
