@@ -237,7 +237,7 @@ class Synthesizer:
             raise CloningError(
                 f"{self.name} plans no pitch that could be moved: use a parallel one, or leave pitch out"
             )
-        speakers = self._speakers(voice.embedding if isinstance(voice, Voice) else voice, len(texts))
+        speakers = self._speakers(voice, len(texts))
         texts = [self.text.normalize(text) for text in texts]
         encoded = [self.encode(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda i: len(encoded[i].tokens))
@@ -251,8 +251,7 @@ class Synthesizer:
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]
                 inputs = self._input([encoded[i] for i in chosen], speakers[chosen], options.seed or 0, emotion)
-                if isinstance(voice, Voice):
-                    inputs = self._with_facts(inputs, voice)
+                inputs = self._with_facts(inputs, voice)
                 for i, found in zip(chosen, _generated(network, inputs, settings), strict=True):
                     results[i] = Synthesis(
                         mel=found.mel.float().cpu().numpy(),
@@ -270,7 +269,7 @@ class Synthesizer:
         self,
         tokens: np.ndarray,
         mel: np.ndarray,
-        speaker: np.ndarray,
+        voice: np.ndarray | Voice,
         *,
         durations: np.ndarray | None = None,
         prosody: np.ndarray | None = None,
@@ -280,6 +279,7 @@ class Synthesizer:
 
         Tacotron gets the true frame before each step; its attention finds the tokens. The others need the
         durations (N,) in frames and prosody (N, 3) (`synthesizer.features.prosody`). The same `seed`, the same mel.
+        voice: a Voice or an embedding (D,), of which no more is known then.
         Raises CloningError: no durations where they are needed, or with another sum than F; a speaker of another size.
         """
         frames = np.shape(mel)[1]
@@ -296,9 +296,9 @@ class Synthesizer:
         with torch.inference_mode():
             emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, None)
             text = EncodedText(np.asarray(tokens).tolist(), [0] * len(tokens))
-            inputs = self._input([text], self._speakers(speaker, 1), seed, emotion)
+            inputs = self._with_facts(self._input([text], self._speakers(voice, 1), seed, emotion), voice)
             recording = Recording(true_mel, one(durations, np.int64), one(prosody, np.float32))
-            made = self.network.teacher_forced(inputs, recording, -self.mel.max_abs)
+            made = self._network_of(voice).teacher_forced(inputs, recording, -self.mel.max_abs)
         return made[0, :, :frames].clamp(-self.mel.max_abs, self.mel.max_abs).float().cpu().numpy()
 
     def encode(self, text: str) -> EncodedText:
@@ -328,7 +328,7 @@ class Synthesizer:
         """A voice as the network reads it, beside no text. Raises CloningError for a voice that makes no sense."""
         emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, None)
         silence = EncodedText([0], [0])
-        return self._with_facts(self._input([silence], self._speakers(voice.embedding, 1), 0, emotion), voice)
+        return self._with_facts(self._input([silence], self._speakers(voice, 1), 0, emotion), voice)
 
     def require_own(self, voice: Voice) -> None:
         """Raises MismatchError for a voice that was adapted to another synthesizer."""
@@ -362,9 +362,9 @@ class Synthesizer:
         style = nn.utils.rnn.pad_sequence(styles, batch_first=True, padding_value=1.0)
         return dataclasses.replace(inputs, style=style.to(self.device))
 
-    def _with_facts(self, inputs: ModelInput, voice: Voice) -> ModelInput:
+    def _with_facts(self, inputs: ModelInput, voice: np.ndarray | Voice) -> ModelInput:
         """With what is known of a voice beside its embedding. CloningError: a prompt that is none of this network."""
-        if not self.network.uses_voice_facts:
+        if not self.network.uses_voice_facts or not isinstance(voice, Voice):
             return inputs
         count, sizes = len(inputs.seeds), self.config.parallel
         pace = None if voice.pace is None else voice.pace - math.log(self.mel.frame_seconds)
@@ -378,7 +378,8 @@ class Synthesizer:
             )
         return dataclasses.replace(inputs, prompt=torch.from_numpy(voice.prompt).to(self.device).expand(count, -1, -1))
 
-    def _speakers(self, speaker: np.ndarray, count: int) -> Tensor:
+    def _speakers(self, voice: np.ndarray | Voice, count: int) -> Tensor:
+        speaker = voice.embedding if isinstance(voice, Voice) else voice
         speakers = torch.as_tensor(np.asarray(speaker, dtype=np.float32))
         speakers = speakers.expand(count, -1) if speakers.ndim == 1 else speakers
         if tuple(speakers.shape) != (count, self.speaker_size):

@@ -12,20 +12,22 @@ import numpy as np
 from synthesizer.data.dataset import KIND
 from synthesizer.features import prosody
 from synthesizer.inference import Synthesizer
-from utils.audio.io import from_pcm16
+from utils.audio.io import Waveform, from_pcm16
 from utils.audio.mel import MelConfig
 from utils.config import from_dict
 from utils.data.corpora import Clip
 from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest
 from utils.errors import CloningError
+from utils.voice import Voice
 
 
 @dataclasses.dataclass
 class TeacherForcing:
     """Called with one of `clips`: the samples (T,) that the synthesizer learned from, and its mel (F, M) of them.
 
-    The mel of an utterance depends on the checkpoint and on the utterance's id alone. Picklable: in a worker process,
-    the set and the weights are opened once.
+    The voice is described, for a synthesizer that uses more than its embedding, by the speaker's next utterance of the
+    set, as in training; a speaker's only utterance has its embedding alone. The mel of an utterance depends on the set
+    and the checkpoint alone. Picklable: in a worker process, the set and the weights are opened once.
     """
 
     root: Path  # a set that synthesizer_preprocess.py wrote with --keep-audio
@@ -47,6 +49,15 @@ class TeacherForcing:
     @cached_property
     def _utterances(self) -> dict[str, Utterance]:
         return {u.id: u for u in self.manifest.utterances}
+
+    @cached_property
+    def _next_of_speaker(self) -> dict[str, Utterance]:
+        """Another utterance of the same speaker, by id, for those with several."""
+        of_speaker: dict[str, list[Utterance]] = {}
+        for utterance in self.manifest.utterances:
+            of_speaker.setdefault(utterance.speaker, []).append(utterance)
+        own = [found for found in of_speaker.values() if len(found) > 1]
+        return {a.id: b for found in own for a, b in zip(found, [*found[1:], found[0]], strict=True)}
 
     @cached_property
     def _arrays(self) -> Arrays:
@@ -108,12 +119,19 @@ class TeacherForcing:
         if self.manifest.header.get("durations"):
             durations = read("durations").astype(np.int64)
             spoken = prosody(mel, read("pitch"), durations)
-        embed = read("embed")
         made = self.synthesizer.teacher_forced(
-            read("tokens"), mel.T, embed / np.linalg.norm(embed), durations=durations, prosody=spoken,
-            seed=seed_of(clip.id),
-        )  # fmt: skip
+            read("tokens"), mel.T, self.voice(clip), durations=durations, prosody=spoken, seed=seed_of(clip.id)
+        )
         return from_pcm16(read("wav")), made.T
+
+    def voice(self, clip: Clip) -> Voice:
+        """The voice of one of `clips`, with what the synthesizer uses of it beside the embedding."""
+        embed = self._arrays.read(self._utterances[clip.id], "embed")
+        voice, other = Voice(embed / np.linalg.norm(embed)), self._next_of_speaker.get(clip.id)
+        if other is None or not self.synthesizer.network.uses_voice_facts:
+            return voice
+        samples = from_pcm16(self._arrays.read(other, "wav"))
+        return self.synthesizer.describe_voice(voice, [Waveform(samples, self.synthesizer.mel.sample_rate)])
 
 
 def seed_of(name: str) -> int:

@@ -355,13 +355,15 @@ class Parallel(AcousticModel):
         ]
 
     def teacher_forced(self, inputs: ModelInput, recording: Recording, silence: float) -> Tensor:
-        """The mel (1, M, F) with the durations and the prosody of the recording."""
+        """The mel (1, M, F) as `generate` makes it, with the durations and the prosody of the recording."""
         assert recording.durations is not None and recording.prosody is not None
-        conditioning = self.condition(inputs.speaker, inputs.emotion)
+        conditioning = self.condition(inputs.speaker, inputs.emotion, inputs.facts, inputs.prompt)
         encoding = self.encode(inputs.tokens, inputs.token_lengths, conditioning)
-        return self.mels(
-            encoding, recording.durations, self.filled(recording.prosody, conditioning), conditioning, inputs.seeds
-        )[0]
+        unconditional = None
+        if self.config.guidance:
+            unconditional = self.encode(inputs.tokens, inputs.token_lengths, conditioning.unconditional())
+        prosody = self.filled(recording.prosody, conditioning)
+        return self.mels(encoding, recording.durations, prosody, conditioning, inputs.seeds, unconditional)[0]
 
     def pace(self, mel: Tensor) -> float:
         """log of the mean frames that a phone takes in mel (1, M, F)."""

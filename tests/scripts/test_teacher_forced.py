@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,19 @@ import torch
 import vocoder_preprocess
 import vocoder_train
 from synthesizer.data.preprocess import Preprocessor, write_speaker_means
+from synthesizer.features import prosody
 from synthesizer.inference import Synthesizer
 from synthesizer.teacher_forcing import TeacherForcing, seed_of
 from tests.support.synthesizer_set import ROW, make_corpus
-from tests.support.tiny import save_tiny_models
+from tests.support.tiny import TINY_PARALLEL, save_tiny_models
+from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, mel_spectrogram
 from utils.data import preprocess as preprocessing
 from utils.data import selection
 from utils.data.corpora import scan
 from utils.data.manifest import Arrays, read_manifest
 from utils.errors import CloningError
+from utils.voice import Voice
 from utils.weights.checkpoint import load_weights
 from vocoder.config import DataConfig
 from vocoder.data import held_out
@@ -104,7 +108,7 @@ def test_a_vocoder_is_tuned_on_it(made, tmp_path, preset):
     tuned = [out, "--out", tmp_path / "tuned", "--config", preset, "--device", "cpu", "--steps", "2"]
     tuned += ["--from", tmp_path / "first" / "last.safetensors", "--set", "data.teacher_forced=true"]
     assert vocoder_train.main([str(a) for a in tuned]) == 0
-    weights = load_weights(tmp_path / "tuned" / "best.safetensors")
+    weights = load_weights(tmp_path / "tuned" / "last.safetensors")
     assert weights.step == 2 and weights.extra["teacher_forced"]
 
 
@@ -147,6 +151,40 @@ def test_the_recording_leads_the_model(made):
         late = mel.copy()
         late[:, -1] += 1  # the last frame leads nothing any more
         np.testing.assert_allclose(once, model.teacher_forced(tokens, late, voice, seed=3), atol=1e-6)
+
+
+def test_the_voice_is_described_by_another_utterance_of_the_speaker(made, tmp_path):
+    """As inference describes it by a reference; a speaker's only utterance has its embedding alone."""
+    source, checkpoint, _ = made
+    told = replace(TINY_PARALLEL, voice_statistics=True, prompt_tokens=4, prompt_width=16)
+    sets = TeacherForcing(source, checkpoint)
+    if not sets.manifest.header.get("durations"):
+        voice = sets.voice(sets.clips[0])
+        assert voice.pitch is None and voice.pace is None and voice.prompt is None
+        return
+    teacher = TeacherForcing(source, save_tiny_models(tmp_path, parallel=told) / "synthesizer.safetensors")
+    model, arrays = teacher.synthesizer, Arrays(source)
+    for weights in (model.network.voice, model.network.prompt_voice):
+        torch.nn.init.normal_(weights.weight)  # zero before training: the voice would do nothing
+    first, second = (u for u in teacher.manifest.utterances if u.speaker == teacher.clips[0].speaker)
+    tokens, mel, durations, track = (arrays.read(first, n) for n in ("tokens", "mel", "durations", "pitch"))
+    lead = {"durations": durations, "prosody": prosody(mel.astype(np.float32), track, durations)}
+    heard = Waveform(arrays.read(second, "wav").astype(np.float32) / 32767, SYNTHESIZER_MEL.sample_rate)
+    plain = Voice(arrays.read(first, "embed") / np.linalg.norm(arrays.read(first, "embed")))
+    voice = model.describe_voice(plain, [heard])
+    assert voice.pace is not None and voice.prompt.shape == (4, 16)
+
+    def forced(voice: np.ndarray | Voice) -> np.ndarray:
+        return model.teacher_forced(tokens, mel.astype(np.float32).T, voice, **lead, seed=seed_of(first.id))
+
+    np.testing.assert_allclose(teacher(teacher.clips[0])[1].T, forced(voice), atol=1e-4)
+    np.testing.assert_array_equal(forced(plain), forced(plain.embedding))
+    for other in (plain, replace(voice, prompt=None), replace(voice, pitch=2.0), replace(voice, pace=-1.0)):
+        assert np.abs(forced(voice) - forced(other)).max() > 1e-2
+    alone = TeacherForcing(source, teacher.checkpoint)
+    alone.synthesizer.network.load_state_dict(model.network.state_dict())
+    alone.manifest = replace(teacher.manifest, utterances=[first])
+    np.testing.assert_allclose(alone(alone.clips[0])[1].T, forced(plain), atol=1e-4)
 
 
 def test_seeds_come_from_ids_alone():

@@ -13,10 +13,12 @@ import synthesizer_preprocess
 from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.store import BatchVoices, Store, Voices, bands, facts, plausible
+from synthesizer.models.base import GenerationSettings, ModelInput, Recording
 from synthesizer.models.frame_classifier import FrameClassifier
 from synthesizer.models.layers import Depthwise, HashedDropout
 from synthesizer.models.parallel import Parallel
 from synthesizer.models.prompt import Prompt
+from synthesizer.text.processor import TextProcessor
 from synthesizer.training.losses import local_mean, parallel_losses
 from synthesizer.training.parallel import ParallelTask, pitch_scale
 from synthesizer.training.sharpening import (
@@ -29,6 +31,7 @@ from synthesizer.training.sharpening import (
 from tests.conftest import SAMPLES
 from tests.support.synthesizer_set import SIZES, SPEAKER_SIZE, VOICE, hear, make_set
 from tests.support.tiny import save_tiny_models
+from utils.audio.mel import SYNTHESIZER_MEL
 from utils.data.manifest import read_manifest
 from utils.errors import CloningError
 from utils.training.sampling import rng
@@ -171,6 +174,31 @@ def test_the_pitch_follows_the_voice_and_the_pace_too():
     slow = encode(-0.5, 0.25, 1.9 + np.log(1.2))
     frames, longer = (torch.expm1(e.durations_log).clamp(min=0) for e in (low, slow))
     torch.testing.assert_close(longer, 1.2 * frames)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 0.7])
+def test_what_inference_plans_is_forced_into_the_same_mel(guidance):
+    """Forced with the durations and the prosody of `generate`, the same voice gives the same mel."""
+    network = told(guidance=guidance, speaker_dropout=0.1).eval()
+    for layer in (network.voice, network.prompt_voice):
+        torch.nn.init.normal_(layer.weight)
+    with torch.no_grad():
+        network.predictor.output.bias[3] = 100  # all is voiced, as `filled` takes it
+    tokens, speaker = torch.arange(5, 15)[None], torch.nn.functional.normalize(torch.ones(1, SPEAKER_SIZE))
+    prompt = torch.randn(1, network.config.prompt_tokens, network.config.prompt_width)
+    known, marks = torch.tensor([[0.4, 0.3, 1.5]]), torch.zeros_like(tokens)
+    inputs = ModelInput(tokens, torch.tensor([10]), marks, speaker, [3], None, known, prompt)
+    mel_config = replace(SYNTHESIZER_MEL, n_mels=20)
+    with torch.inference_mode():
+        (made,) = network.generate(inputs, GenerationSettings(mel_config, TextProcessor("phonemes").table))
+        conditioning = network.condition(speaker, None, inputs.facts, prompt)
+        planned = network.encode(tokens, inputs.token_lengths, conditioning).prosody
+        recording = Recording(made.mel[None], made.alignment.sum(dim=0)[None], planned)
+        forced = network.teacher_forced(inputs, recording, -mel_config.max_abs)[0]
+        elsewhere = network.teacher_forced(replace(inputs, facts=None, prompt=None), recording, -mel_config.max_abs)[0]
+    limited = forced.clamp(-mel_config.max_abs, mel_config.max_abs)
+    torch.testing.assert_close(limited, made.mel, rtol=0, atol=1e-3)
+    assert (forced - elsewhere).abs().max() > 0.1
 
 
 def test_pitch_against_the_voice_and_back():
