@@ -12,7 +12,7 @@ from pathlib import Path
 from narration.script import LONG
 from utils.errors import CloningError, MismatchError
 from utils.files import user_path
-from utils.scripts import add_device, add_voices, exit_code, log_warnings
+from utils.scripts import add_device, add_threads, add_voices, exit_code, log_warnings, positive, use_threads
 
 EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --text "Hello there." --output out/hello.wav'
 
@@ -60,7 +60,7 @@ def _add_text(group: argparse._ArgumentGroup) -> None:
         help="lines such as '[ann] Hello.', '[ben|happy] Hello, Ann!', '[pause 0.8]'; kept lines are not made again",
     )
     group.add_argument(
-        "--only", type=int, metavar="N", help="with --script: make line N of the file anew, with --seed as its own"
+        "--only", type=positive, metavar="N", help="with --script: make line N of the file anew, with --seed as its own"
     )
     group.add_argument(
         "--batch",
@@ -140,7 +140,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         "--allow-mismatch", action="store_true", help="go on with stages that were not trained for each other"
     )
     add_device(group)
-    group.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    add_threads(group)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -255,13 +255,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace):
-    import torch
-
     from utils.weights.find import DEFAULT_MODELS
     from voice_cloner import VoiceCloner
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args.threads)
     folder = {"default": DEFAULT_MODELS, "published": DEFAULT_MODELS.parent / "published"}.get(
         args.models, user_path(args.models)
     )

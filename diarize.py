@@ -10,7 +10,7 @@ from pathlib import Path
 
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.scripts import add_device, exit_code, log_warnings
+from utils.scripts import add_device, add_threads, exit_code, log_warnings, use_threads
 
 MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
 WRITTEN = ("output", "json", "csv", "srt", "plot", "html")
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--window", type=float, metavar="S", help="of the similarity curves: seconds of a window (default: 1.6)"
     )
     add_device(parser, default="cpu")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    add_threads(parser)
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     return parser
 
@@ -96,8 +96,6 @@ def run(args: argparse.Namespace) -> None:
     if references and speakers is not None:
         raise CloningError(f"--speakers {speakers} does not go with --reference: the references say who may speak")
     _outputs(args)
-    import torch
-
     from diarization.exports import display_name, to_csv, to_srt
     from diarization.pipeline import Diarizer
     from diarization.settings import DiarizationSettings
@@ -106,8 +104,7 @@ def run(args: argparse.Namespace) -> None:
     from utils.device import pick_device
     from utils.files import write_text
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args.threads)
     chosen = {name: value for name in ("hop", "window") if (value := getattr(args, name)) is not None}
     diarizer = Diarizer.load(args.models, override(DiarizationSettings(), **chosen), pick_device(args.device))
     result = diarizer.diarize(args.audio, references, speakers, _progress(args.quiet)).renamed(renamed)

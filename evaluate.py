@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.files import user_path
-from utils.scripts import add_device, exit_code
+from utils.scripts import add_device, exit_code, positive
 
 SUBCOMMANDS = {  # modules of evaluation.commands
     "encoder": "speaker verification: EER and minDCF on frozen trials",
@@ -49,7 +49,7 @@ def _add_choices(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
         "models": {"type": user_path, "nargs": "+", "metavar": "DIR", "help": "one column a folder"},
         "corpus": {"type": user_path, "metavar": "DIR", "help": "folder of corpora (default: the bundled clips)"},
         "quick": {"action": "store_true", "help": "a few minutes, wider intervals"},
-        "limit": {"type": int, "metavar": "N", "help": "at most about N items of each kind"},
+        "limit": {"type": positive, "metavar": "N", "help": "at most about N items of each kind"},
     }
     for name in names:
         parser.add_argument(f"--{name}", **flags[name])

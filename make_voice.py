@@ -11,7 +11,7 @@ from typing import Any
 
 from utils.errors import CloningError, printable
 from utils.files import read_text, user_path, write_text
-from utils.scripts import add_device, add_voices, exit_code
+from utils.scripts import add_device, add_voices, exit_code, positive_number
 
 EXAMPLE = "example: python make_voice.py --reference a.wav b.wav --name ann --consent 'Ann agreed, 26 November 2026'"
 
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--consent", help="who agreed that this voice is cloned, and how; required with --reference")
     parser.add_argument(
         "--adapt",
-        type=float,
+        type=positive_number,
         metavar="SECONDS",
         help="with --reference: let the synthesizer learn the voice for at most so long (60 is enough for one clip)",
     )

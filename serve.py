@@ -13,7 +13,7 @@ from typing import Any
 
 from utils.errors import CloningError, missing_package
 from utils.files import user_path
-from utils.scripts import add_device, add_voices, exit_code, log_warnings
+from utils.scripts import add_device, add_threads, add_voices, exit_code, log_warnings, use_threads
 
 EXAMPLE = """example: python serve.py --alias alloy=lucy
   curl http://127.0.0.1:8000/v1/audio/speech -H "Content-Type: application/json" \\
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--timeout", type=float, default=300, metavar="S", help="of a request (default: 300 s)")
     add_device(parser)
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    add_threads(parser)
     parser.add_argument("--quiet", action="store_true", help="log errors only")
     return parser
 
@@ -99,7 +99,6 @@ def _check(args: argparse.Namespace) -> None:
         "--max-characters": (args.max_characters, 1, 1_000_000),
         "--max-waiting": (args.max_waiting, 1, 10_000),
         "--timeout": (args.timeout, 1, 86_400),
-        "--threads": (1 if args.threads is None else args.threads, 1, 1024),
     }
     for flag, (value, low, high) in bounds.items():
         if not low <= value <= high:
@@ -135,7 +134,6 @@ def _is_local(host: str) -> bool:
 
 
 def _server(args: argparse.Namespace, token: str) -> Any:
-    import torch
 
     from diarization.pipeline import Diarizer
     from server.limits import Limits
@@ -153,8 +151,7 @@ def _server(args: argparse.Namespace, token: str) -> Any:
         library.path(voice)
         aliases[name] = voice
     cloner = VoiceCloner.load(models, device=args.device)
-    if args.threads:
-        torch.set_num_threads(args.threads)  # what the diarizer is loaded with
+    use_threads(args.threads)  # what the diarizer is loaded with
     try:
         diarizer = Diarizer.load(models, device=cloner.encoder.device.type)
     except CloningError as error:
@@ -163,8 +160,7 @@ def _server(args: argparse.Namespace, token: str) -> Any:
     limits = Limits(characters=args.max_characters, waiting=args.max_waiting, seconds=args.timeout)
 
     def prepare() -> None:
-        if args.threads:
-            torch.set_num_threads(args.threads)
+        use_threads(args.threads)
         if names := library.names():  # so that the first request waits for nothing
             try:
                 list(cloner.stream(library.load(names[0]), "Hello.", seed=0))

@@ -30,7 +30,7 @@ from utils.data import selection
 from utils.data.corpora import Clip, read_texts, text_of, with_texts
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.scripts import exit_code
+from utils.scripts import exit_code, positive_number
 
 
 @dataclasses.dataclass
@@ -110,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="make a set of voices without words; a sharpened training speaks with them (data.untranscribed_set)",
     )
-    parser.add_argument("--max-seconds", type=float, default=20.0, help="longer clips are left out (default: 20)")
+    parser.add_argument("--max-seconds", type=positive_number, default=20.0, help="of the longest kept (default: 20)")
     return parser
 
 

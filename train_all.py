@@ -19,7 +19,7 @@ from utils.data.selection import SET_ASIDE, read_set_aside
 from utils.device import pick_device
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.scripts import exit_code
+from utils.scripts import add_threads, exit_code, positive, positive_number
 from utils.weights.find import DEFAULT_MODELS, find_stage
 
 EPILOG = """
@@ -55,8 +55,8 @@ def build_parser() -> SettingsParser:
     about = "number format of the trainings, in place of their presets'"
     parser.add_argument("--precision", choices=["auto", "no", "bf16", "fp16"], help=about)
     about = "processes that prepare (default: cores)"
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help=about)
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each training (default: all cores)")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help=about)
+    add_threads(parser, "CPU threads of each training (default: all cores)")
     about = "phone times (default: alignments/*.jsonl[.gz] in a corpus)"
     parser.add_argument("--alignments", type=user_path, nargs="+", default=[], metavar="FILE", help=about)
     about = "make the phone times (English; needs requirements/align.txt)"
@@ -71,7 +71,7 @@ def build_parser() -> SettingsParser:
     parser.add_argument("--set-aside", type=user_path, default=SET_ASIDE, metavar="FILE", help=about)
     parser.add_argument("--no-evaluation", action="store_true", help="do not measure the chain at the end")
     about = "write models, card and logs into OUT/pieces too, in files of at most N MiB"
-    parser.add_argument("--piece-mb", type=float, metavar="N", help=about)
+    parser.add_argument("--piece-mb", type=positive_number, metavar="N", help=about)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and end")
     return parser
 
@@ -81,7 +81,9 @@ def build_pack_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="train_all.py pack", description="Pack corpora into archives to carry.")
     parser.add_argument("corpora", nargs="+", type=user_path, metavar="CORPUS", help="folders of corpora")
     parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="where the parts go")
-    parser.add_argument("--part-mb", type=float, default=40, metavar="N", help="largest part in MiB (default: 40)")
+    parser.add_argument(
+        "--part-mb", type=positive_number, default=40, metavar="N", help="largest part in MiB (default: 40)"
+    )
     about = "speakers that stay at home, one a line (default: evaluation/lists/set_aside.txt)"
     parser.add_argument("--set-aside", type=user_path, default=SET_ASIDE, metavar="FILE", help=about)
     about = "more speakers that do; * and ? are wildcards, such as 'ravdess-*'"
@@ -125,8 +127,6 @@ def settings_of(args: argparse.Namespace) -> tuple[Sources, Choices, ChainConfig
     minutes = 60 * args.hours if args.hours is not None else args.minutes
     if minutes is None or not 0 < minutes < float("inf"):
         raise CloningError("say how long to train, with --hours or --minutes above 0")
-    if args.piece_mb is not None and args.piece_mb <= 0:
-        raise CloningError(f"--piece-mb is {args.piece_mb:g}: give a size above 0")
     parts = [path for path in args.corpora if path.name.endswith(".tar.gz")]
     folders = tuple(path for path in args.corpora if path not in parts)
     if parts:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from utils.errors import CloningError
 from utils.files import FULL, cannot_write, user_path
 from utils.processes import ended_by_signals
 
+MOST_THREADS = 1024
+Number = TypeVar("Number", int, float)
 _CLOSED = (errno.EPIPE, errno.EINVAL)  # what a pipe answers that nobody reads any more; the second on Windows
 
 
@@ -32,6 +36,47 @@ def add_voices(parser: argparse._ActionsContainer) -> None:
         metavar="DIR",
         help="folder of voices (default: %(default)s)",
     )
+
+
+def add_threads(parser: argparse._ActionsContainer, about: str = "CPU threads (default: all cores)") -> None:
+    """`--threads`, None where it is not given; `use_threads` obeys it."""
+    parser.add_argument("--threads", type=thread_count, metavar="N", help=about)
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch use so many threads of the CPU; None: as many as it finds."""
+    if threads is not None:
+        import torch  # seconds, which --help does without
+
+        torch.set_num_threads(threads)
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    if (number := _read(int, text, "a whole number")) < 1:
+        raise argparse.ArgumentTypeError(f"{number}: it must be at least 1")
+    return number
+
+
+def positive_number(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    if not 0 < (number := _read(float, text, "a number")) < math.inf:
+        raise argparse.ArgumentTypeError(f"{number:g}: it must be a number above 0")
+    return number
+
+
+def thread_count(text: str) -> int:
+    """An argparse type: a number of threads, 1 to `MOST_THREADS`."""
+    if (number := positive(text)) > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{number}: it must be 1 to {MOST_THREADS}")
+    return number
+
+
+def _read(kind: Callable[[str], Number], text: str, wanted: str) -> Number:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {wanted} is wanted") from error
 
 
 def log_warnings(quiet: bool) -> None:

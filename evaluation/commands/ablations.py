@@ -28,6 +28,7 @@ from evaluation.report import Cell, Report, Table
 from utils.config import from_dict, load_config, read_toml, to_dict
 from utils.errors import CloningError
 from utils.files import user_path, write_text
+from utils.scripts import add_threads, positive
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 4
@@ -62,10 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `evaluate.py ablations`."""
     parser.add_argument("file", type=user_path, metavar="FILE", help="such as configs/ablations/parallel.toml")
     parser.add_argument("--data", type=user_path, required=True, metavar="DIR", help="what the preprocess script wrote")
-    parser.add_argument("--steps", type=int, metavar="N", help="of each variant (default: the file's)")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of each variant (default: 1)")
+    parser.add_argument("--steps", type=positive, metavar="N", help="of each variant (default: the file's)")
+    parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="trainings of each variant (default: 1)")
     parser.add_argument("--dry-run", action="store_true", help="print the command of each variant, and train nothing")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    add_threads(parser)
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -75,8 +76,6 @@ def run(args: argparse.Namespace) -> Report:
     """
     if not args.file.is_file():
         raise CloningError(f"{args.file}: no such file; configs/ablations/ has examples")
-    if args.seeds < 1:
-        raise CloningError(f"--seeds is {args.seeds}; it must be at least 1")
     ablation = from_dict(Ablation, read_toml(args.file), str(args.file))
     steps = args.steps or ablation.steps
     facts = {"stage": ablation.stage, "preset": ablation.config, "data": args.data.name, "steps": steps}

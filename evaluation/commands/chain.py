@@ -26,6 +26,7 @@ from evaluation.report import Report
 from utils.audio.io import Waveform, read
 from utils.errors import CloningError
 from utils.files import user_path
+from utils.scripts import positive_number
 from utils.weights.checkpoint import load_weights
 from utils.weights.find import EMOTIONAL_MODELS, checkpoints, find_stage
 from voice_cloner import VoiceCloner
@@ -84,7 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=user_path, metavar="DIR", help="what was measured before (default: REPORT/cache)"
     )
-    parser.add_argument("--minutes", type=float, default=5.0, help="a system this slow gets no more sentences")
+    parser.add_argument(
+        "--minutes", type=positive_number, default=5.0, help="a system this slow gets no more sentences"
+    )
 
 
 def run(args: argparse.Namespace) -> Report:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from evaluation.models import facts_of, folder_columns
 from evaluation.report import Cell, Report, Table
 from utils.errors import CloningError
+from utils.scripts import positive, positive_number, thread_count
 from utils.weights.find import find_stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,9 +27,11 @@ COLUMNS = {"median s": 4, "lowest": 4, "highest": 4, "per audio second": 4, "sam
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `evaluate.py speed`."""
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
-    parser.add_argument("--repeats", type=int, default=5, help="warm runs of each stage (the first is thrown away)")
-    parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 3.0, 10.0], help="lengths of audio")
+    parser.add_argument("--threads", type=thread_count, nargs="+", default=[1, 2], metavar="N")
+    parser.add_argument(
+        "--repeats", type=positive, default=5, help="warm runs of each stage (the first is thrown away)"
+    )
+    parser.add_argument("--seconds", type=positive_number, nargs="+", default=[1.0, 3.0, 10.0], help="lengths of audio")
     parser.add_argument("--vocoder", metavar="PATH", help="instead of each folder's own; or griffin-lim")
 
 

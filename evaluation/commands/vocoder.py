@@ -22,6 +22,7 @@ from utils.audio.io import Waveform, peak_normalize, read, resample
 from utils.audio.mel import mel_spectrogram
 from utils.errors import CloningError
 from utils.files import user_path
+from utils.scripts import positive_number
 from vocoder.inference import Vocoder
 
 SEED = 0
@@ -77,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vocoder", type=user_path, action="append", default=[], metavar="PATH", help="one more column"
     )
     add_judge_arguments(parser)
-    parser.add_argument("--minutes", type=float, default=5.0, help="a vocoder this slow gets no more clips")
+    parser.add_argument("--minutes", type=positive_number, default=5.0, help="a vocoder this slow gets no more clips")
 
 
 def run(args: argparse.Namespace) -> Report:

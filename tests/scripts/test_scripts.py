@@ -78,7 +78,6 @@ def test_preprocessing_into_what_is_no_folder_or_no_such_set(refused, data_dir, 
     (tmp_path / "file").write_text("x", encoding="utf-8")
     assert "its folder is a file" in refused(script, corpus, "--out", tmp_path / "file", *flags)
     assert "its folder is a file" in refused(script, corpus, "--out", tmp_path / "file" / "below", *flags)
-    assert "jobs (0)" in refused(script, corpus, "--out", tmp_path / "new", *flags, "--jobs", 0)
     assert "validation is 3" in refused(script, corpus, "--out", tmp_path / "new", *flags, "--validation", 3)
     assert not (tmp_path / "new").exists()
 
@@ -140,3 +139,46 @@ def test_a_device_that_is_not_there_is_refused_before_the_work(refused, words, m
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert "device cuda: not available to this torch" in refused(*words, "--device", "cuda")
     assert not any(tmp_path.iterdir())
+
+
+COUNTS = {  # of each command: what it needs, and the flags that want a number above 0
+    "demo_cli": ("--threads", "--only"),
+    "diarize clip.wav --output turns.rttm": ("--threads",),
+    "serve": ("--threads",),
+    "make_voice --reference clip.wav": ("--adapt",),
+    "train_all corpora --out chain": ("--threads", "--jobs", "--piece-mb"),
+    "train_all pack corpora --out parts": ("--part-mb",),
+    "encoder_train set --out run": ("--threads", "--profile"),
+    "synthesizer_train set --out run": ("--threads", "--profile"),
+    "vocoder_train set --out run": ("--threads", "--profile"),
+    "encoder_preprocess corpus --out set": ("--jobs", "--limit"),
+    "synthesizer_preprocess corpus --out set": ("--jobs", "--limit", "--max-seconds"),
+    "vocoder_preprocess corpus --out set": ("--jobs", "--limit"),
+    "evaluate encoder": ("--limit",),
+    "evaluate vocoder": ("--limit", "--minutes"),
+    "evaluate chain": ("--limit", "--minutes"),
+    "evaluate diarization": ("--limit",),
+    "evaluate emotion": ("--limit",),
+    "evaluate watermark": ("--limit",),
+    "evaluate speed": ("--threads", "--repeats", "--seconds"),
+    "evaluate ablations file.toml --data set": ("--threads", "--steps", "--seeds"),
+}
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "nan", "many"])
+@pytest.mark.parametrize("words", COUNTS)
+def test_counts_and_sizes_are_above_zero(words, value, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    script, *before = words.split()
+    for flag in COUNTS[words]:
+        with pytest.raises(SystemExit, match="^2$"):
+            importlib.import_module(script).main([*before, flag, value])
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert f"error: argument {flag}: " in line and value in line
+    assert not any(tmp_path.iterdir())
+
+
+def test_more_threads_than_any_machine_has_are_refused(capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        importlib.import_module("demo_cli").main(["--threads", "100000"])
+    assert "--threads: 100000: it must be 1 to 1024" in capsys.readouterr().err

@@ -198,7 +198,6 @@ def test_what_a_stage_lacks_is_said_before_anything_runs():
     [
         ([], "--hours or --minutes"),
         (["--minutes", "-1"], "--hours or --minutes"),
-        (["--minutes", "1", "--piece-mb", "0"], "--piece-mb is 0"),
         (["--minutes", "1", "--set", "vocoder.weigth=2"], "unknown settings"),
         (["--minutes", "1", "--config", "none"], "no preset 'none'"),
     ],

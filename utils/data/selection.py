@@ -16,6 +16,7 @@ from utils.data.manifest import Skipped
 from utils.data.preprocess import Work
 from utils.errors import CloningError
 from utils.files import user_path
+from utils.scripts import positive
 
 SET_ASIDE = CONFIGS.parent / "evaluation" / "lists" / "set_aside.txt"
 
@@ -83,14 +84,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "corpora", nargs="+", type=user_path, metavar="CORPUS", help="a corpus, or a folder with several"
     )
     parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="where the set goes, or goes on")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: cores)")
+    parser.add_argument(
+        "--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: cores)"
+    )
     parser.add_argument("--scheduler", metavar="URL", help="run on a Dask cluster, such as tcp://host:8786")
     about = "speakers that become the split 'test', one a line (default: evaluation/lists/set_aside.txt)"
     parser.add_argument("--set-aside", type=user_path, default=SET_ASIDE, metavar="FILE", help=about)
     about = "part of the other speakers held out for validation (default: 0.05)"
     parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of the choice of validation speakers (default: 0)")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N clips, for a trial")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N clips, for a trial")
     about = "read what links in a corpus lead to elsewhere, too: recordings and texts (without it they are listed)"
     parser.add_argument("--follow-links", action="store_true", help=about)
     parser.add_argument("--retry-skipped", action="store_true", help="try again what an earlier run left out")

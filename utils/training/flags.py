@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from utils.config import SettingsParser, list_presets, to_dict
 from utils.errors import CloningError
 from utils.files import user_path
+from utils.scripts import add_threads, positive, use_threads
 from utils.training import loop as training
 from utils.training.distributed import is_main_process
 from utils.training.profiling import profile
@@ -64,9 +63,9 @@ def add_arguments(parser: SettingsParser, stage: str, default: str) -> None:
         help="mixed precision (training.precision); auto: bf16 where the hardware has it, else no",
     )
     parser.add_argument("--workers", type=int, help="processes that prepare batches (training.workers)")
-    parser.add_argument("--threads", type=int, help="CPU threads of each process (default: all cores)")
+    add_threads(parser, "CPU threads of each process (default: all cores)")
     parser.add_argument(
-        "--profile", type=int, metavar="N", help="train N steps, write nothing, and say how fast they were"
+        "--profile", type=positive, metavar="N", help="train N steps, write nothing, and say how fast they were"
     )
 
 
@@ -78,8 +77,7 @@ def say(text: str) -> None:
 
 def settings_of(args: argparse.Namespace) -> list[str]:
     """The assignments that shared flags stand for, `--set` last. Sets the number of threads on the way."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args.threads)
     minutes = args.minutes if args.hours is None else 60 * args.hours
     if minutes is not None and not minutes > 0:
         raise CloningError(f"--minutes or --hours is {minutes:g} minutes: give a time above 0")
