@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.files import user_path
+from utils.files import require_folder, user_path
 from utils.scripts import add_device, exit_code, positive
 
 SUBCOMMANDS = {  # modules of evaluation.commands
@@ -60,6 +60,9 @@ def run(argv: Sequence[str] | None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     args = build_parser(argv[0] if argv else "").parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for name in ("report", "cache"):
+        if folder := getattr(args, name, None):
+            require_folder(folder, f"--{name}")
     from utils.device import pick_device  # loads torch, which --help does without
 
     args.device = pick_device(args.device)

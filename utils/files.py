@@ -67,6 +67,15 @@ def cannot_write(path: str | os.PathLike, error: OSError) -> CloningError:
     return CloningError(f"cannot write {path}: {why}; choose another place")
 
 
+def require_folder(path: Path, name: str) -> None:
+    """Raises CloningError, which calls it by `name`, unless `path` is a folder or can become one. Makes nothing."""
+    there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise CloningError(f"{name} {path}: {there} is no folder; choose another place")
+    if not os.access(there, os.W_OK):
+        raise CloningError(f"{name} {path}: nothing may be written in {there}; choose another place")
+
+
 def require_apart(read: Iterable[str | os.PathLike], written: Iterable[str | os.PathLike]) -> None:
     """Raises CloningError where an output is a folder, one of the files that are read, or another output.
 

@@ -66,3 +66,18 @@ def test_a_page_says_in_words_which_way_is_better_and_which_is_best(tmp_path):
 
 def test_every_subcommand_has_a_title():
     assert set(evaluate.SUBCOMMANDS) == set(headings.TITLES)
+
+
+@pytest.mark.parametrize("command", evaluate.SUBCOMMANDS)
+def test_a_report_that_can_be_no_folder_is_refused_before_anything_is_measured(command, tmp_path, monkeypatch, capsys):
+    def measured(args):
+        raise AssertionError("it has begun")
+
+    monkeypatch.setattr(f"evaluation.commands.{command}.run", measured)
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    more = ["abl.toml", "--data", str(tmp_path)] if command == "ablations" else []
+    for place in ("file", "file/below"):
+        assert evaluate.main([command, *more, "--report", str(tmp_path / place)]) == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1 and f"--report {tmp_path / place}: " in line and "is no folder" in line
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine" and len(list(tmp_path.iterdir())) == 1
