@@ -43,6 +43,10 @@ class VocoderTask(Task[CropBatch]):
     """What both families share: crops, held-out clips, the generator."""
 
     kind = "vocoder"
+    scored_by = (
+        *Task.scored_by, "data.validation_*", "data.teacher_forced", "data.guide", "data.min_bandwidth",
+        "data.crop_frames",
+    )  # fmt: skip
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
         self.config, self.mel_config = config, config.model.mel

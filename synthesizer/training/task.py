@@ -45,6 +45,10 @@ class SynthesizerTask(Task[BatchT]):
     """What all have in common: the set, its held-out part, the header of the checkpoint."""
 
     kind = "synthesizer"
+    scored_by = (
+        *Task.scored_by, "data.hold_out", "data.window", "data.embedding", "data.prompt_frames", "data.min_frames",
+        "data.max_frames",
+    )  # fmt: skip
     mel: dict[str, Any]
 
     def __init__(

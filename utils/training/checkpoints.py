@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,12 @@ class RunState:
     best: float = math.inf  # lowest validation score
     since_best: int = 0  # validations since then
     unvalidated: bool = False  # a signal ended the validation of this step: it is repeated when the run continues
+    ruler: dict[str, Any] = field(default_factory=dict)  # what the scores are measured by: see `Task.scored_by`
+
+    def measure_by(self, ruler: dict[str, Any]) -> None:
+        """Forget the best score where it was measured otherwise."""
+        if self.ruler != ruler:
+            self.best, self.since_best, self.ruler = math.inf, 0, ruler
 
 
 class Checkpoints:
@@ -41,8 +47,8 @@ class Checkpoints:
             return False
         saved = read_state(path, self.task, learner.optimizers)
         learner.load_state_dict(saved)
-        for field in fields(state):
-            setattr(state, field.name, saved[field.name])
+        for own in fields(state):
+            setattr(state, own.name, saved[own.name])
         clock.seconds = saved["seconds"]
         return True
 

@@ -6,8 +6,9 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import nn
 from utils import plots, precision
 from utils.errors import CloningError
 from utils.files import FULL, cannot_write, write_text
-from utils.training.task import TrainingConfig, Validation
+from utils.training.task import Task, TrainingConfig, Validation
 
 log = logging.getLogger(__name__)
 HOW_LONG = ("training.steps", "training.minutes")  # that a run goes on for longer is no other setting
@@ -156,6 +157,20 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in settings.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return found
+
+
+def ruler_of(settings: dict[str, Any], scored_by: Sequence[str]) -> dict[str, Any]:
+    """The settings whose dotted names match one of `scored_by`, as JSON holds them."""
+    found = flat(json.loads(json.dumps(settings)))
+    return {name: value for name, value in found.items() if any(fnmatchcase(name, rule) for rule in scored_by)}
+
+
+def former_ruler(out: Path, task: Task) -> dict[str, Any]:
+    """`ruler_of` the settings that a run in `out` had before; {} where it left none."""
+    with suppress(OSError, ValueError):
+        before = json.loads((out / "settings.json").read_text(encoding="utf-8", errors="replace"))
+        return ruler_of(task.renamed(before), task.scored_by)
+    return {}
 
 
 def row_of(line: str) -> dict[str, Any] | None:

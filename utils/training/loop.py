@@ -11,7 +11,6 @@ decides how far the schedules are, it does not). On a GPU no step waits for the 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -28,7 +27,7 @@ from utils.training.checkpoints import Checkpoints, RunState
 from utils.training.clock import Clock, Duty
 from utils.training.device import close_accelerator, open_accelerator
 from utils.training.learner import Learner
-from utils.training.log import RunLog, setting, taken_over
+from utils.training.log import RunLog, former_ruler, ruler_of, setting, taken_over
 from utils.training.progress import Progress
 from utils.training.signals import StopSignals
 from utils.training.task import Batch, Task, TrainingConfig
@@ -103,7 +102,11 @@ class Run:
 
     def restore(self, start_from: str | Path | None) -> None:
         """Continue from the folder's `state.pt`; where there is none, begin with the weights of `start_from`."""
-        if self.checkpoints.restore(self.learner, self.state, self.clock):
+        resumed = self.checkpoints.restore(self.learner, self.state, self.clock)
+        if resumed and not self.state.ruler:  # of an older run
+            self.state.ruler = former_ruler(self.out, self.task)
+        self.state.measure_by(ruler_of(self.settings, self.task.scored_by))
+        if resumed:
             if self.main:
                 log.info("resuming %s at step %d", self.out, self.state.step)
         elif start_from is not None:
@@ -124,9 +127,7 @@ class Run:
                 log.info("nothing to do: %s ended at step %d: %s", self.out, state.step, ended)
             return
         if self.log is not None:
-            changed = self.log.open({**self.settings, "environment": self.environment}, state.step, self.task.renamed)
-            if any(name == "score" or name.startswith("loss.") for name in changed):
-                state.best = math.inf  # scores of before are of another kind
+            self.log.open({**self.settings, "environment": self.environment}, state.step, self.task.renamed)
         clock.start()
         self.learner.average.position = position = self._at_step()
         validation = Duty(clock, config.validate_every, position)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from utils.errors import CloningError
+from utils.training.log import flat
 from utils.training.task import Task
 from utils.training.warm_start import changed
 from utils.weights.checkpoint import load_training_state
@@ -41,6 +42,9 @@ def read_state(path: Path, task: Task, optimizers: Mapping[str, Optimizer]) -> d
             f"{path.parent}: holds a run of another model ({', '.join(differing[:3])}{more}): choose another folder"
         )
     state.setdefault("unvalidated", False)  # older runs have none
+    state.setdefault("ruler", {})
+    if not _plain(state["ruler"]):
+        raise _unfit(path, "ruler")
     for name, (kinds, least, most) in NUMBERS.items():
         value: Any = state.get(name)
         if type(value) not in kinds or not least <= value <= most:
@@ -60,12 +64,15 @@ def read_state(path: Path, task: Task, optimizers: Mapping[str, Optimizer]) -> d
 
 
 def _plain(value: Any) -> bool:
-    """Whether it is a dictionary of nothing but JSON's values."""
+    """Whether it is a dictionary of nothing but JSON's values, by names."""
+    if not isinstance(value, dict):
+        return False
     try:
         json.dumps(value)
+        flat(value)
     except (TypeError, ValueError, RecursionError):
         return False
-    return isinstance(value, dict)
+    return True
 
 
 def _inner(state: Mapping[str, Any], group: str, name: str) -> Any:

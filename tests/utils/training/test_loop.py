@@ -17,12 +17,20 @@ import torch
 from torch import nn
 from torch.utils.data import get_worker_info
 
+from encoder.config import RunConfig as EncoderRun
+from encoder.train import EncoderTask
+from synthesizer.config import RunConfig as SynthesizerRun
+from synthesizer.training.task import SynthesizerTask
 from tests.support.launching import launch_two
 from tests.support.toy_task import Toy, assert_equal, settings_for, weights
+from utils.config import to_dict
 from utils.errors import CloningError
+from utils.training.log import ruler_of
 from utils.training.loop import train
 from utils.training.task import TrainingConfig, Validation
 from utils.weights import checkpoint
+from vocoder.config import RunConfig as VocoderRun
+from vocoder.train import VocoderTask
 
 pytestmark = pytest.mark.slow
 
@@ -181,6 +189,56 @@ def test_settings_that_change_are_told_and_those_before_are_kept(tmp_path, caplo
     learn(12, 4.0)
     assert recorded("settings.json") == 4 and recorded("settings_until_0000010.json") == 2  # nothing is left of 3
     assert len(list(tmp_path.glob("settings*.json"))) == 3
+
+
+class Measured(Toy):
+    """Its scores are what the test says."""
+
+    scored_by = (*Toy.scored_by, "data.validation_*")
+    score = 1.0
+
+    def validate(self, modules):
+        return Validation(self.score)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_best_score_is_forgotten_where_scores_are_measured_otherwise(tmp_path, older):
+    def learn(steps: int, score: float, **settings) -> int:
+        task = Measured()
+        task.score = score
+        train(task, settings_for(steps), tmp_path, device="cpu", settings={"loss": {"weight": 1}, **settings})
+        return checkpoint.load_weights(tmp_path / "best.safetensors").step
+
+    assert learn(6, 1.0, data={"validation_seconds": (1, 2), "size": 3}) == 6
+    if older:  # a run of before wrote no such thing, but its settings
+        state = checkpoint.load_training_state(tmp_path / "state.pt")
+        del state["ruler"]
+        checkpoint.save_training_state(tmp_path / "state.pt", state)
+    assert learn(8, 2.0, data={"validation_seconds": (1, 2), "size": 4}) == 6  # of the same kind, and worse
+    before = (tmp_path / "state.pt").read_bytes()
+    assert learn(10, 3.0, data={"validation_seconds": (1, 3), "size": 4}) == 10
+    (tmp_path / "state.pt").write_bytes(before)  # as if killed before it saved: its settings are the new ones
+    assert learn(12, 4.0, data={"validation_seconds": (1, 3), "size": 4}) == 12
+    assert learn(14, 5.0, data={"validation_seconds": (1, 3), "size": 4}) == 12
+
+
+@pytest.mark.parametrize(
+    "task, config", [(EncoderTask, EncoderRun), (SynthesizerTask, SynthesizerRun), (VocoderTask, VocoderRun)]
+)
+def test_what_a_stage_is_scored_by_are_settings_of_it(task, config):
+    settings = to_dict(config())
+    assert all(name == "score" or ruler_of(settings, [name]) for name in task.scored_by)
+    assert not any("batch_size" in name or name.startswith("training.") for name in ruler_of(settings, task.scored_by))
+
+
+def test_patience_begins_anew_where_scores_are_measured_otherwise(tmp_path):
+    how = settings_for(30, validate_every=2, patience=2)
+
+    def last_step(weight: float) -> int:
+        train(Measured(), how, tmp_path, device="cpu", settings={"loss": {"weight": weight}})
+        return checkpoint.load_training_state(tmp_path / "state.pt")["step"]
+
+    assert (last_step(1.0), last_step(1.0), last_step(2.0), last_step(2.0)) == (6, 6, 12, 12)
 
 
 def test_a_repeated_validation_finds_the_set_where_it_belongs(tmp_path):
