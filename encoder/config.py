@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from encoder.names import OWN, Perturbation, perturbations_of
 from utils.audio.mel import ENCODER_MEL, MelConfig
-from utils.config import check_ranges
+from utils.config import check_ranges, check_rising
 from utils.training.task import TrainingConfig
 
 SAMPLE_RATE = ENCODER_MEL.sample_rate  # Hz, of feature sets
@@ -133,8 +133,7 @@ class DataConfig:
         )  # fmt: skip
         if not 0 < self.min_seconds <= self.max_seconds:
             raise ValueError(f"need 0 < min_seconds <= max_seconds, got {self.min_seconds} and {self.max_seconds}")
-        if self.final_seconds[0] > self.final_seconds[1]:
-            raise ValueError(f"final_seconds rise, got {self.final_seconds}")
+        check_rising(self, "final_seconds")
 
     @property
     def batch_size(self) -> int:
@@ -183,6 +182,7 @@ class AugmentConfig:
             gain_db=decibels, mask=share, mask_channels=(0, 512), mask_share=share, speed=share,
             equalizer=share, equalizer_db=(0, 100), spectral_dropout=share, spectral_dropout_db=(0, 200),
         )  # fmt: skip
+        check_rising(self, "noise_snr_db", "babble_snr_db", "reverb_seconds", "spectral_dropout_db", "gain_db")
         for name in ("speeds", "formants"):
             if getattr(self, name):
                 check_ranges(self, **{name: (0.5, 2)})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from utils.config import check_ranges, from_dict
+from utils.config import check_ranges, check_rising, from_dict
 from utils.training.task import TrainingConfig
 
 
@@ -229,6 +229,7 @@ class DataConfig:
             embedding_noise=(0, 100), bucket=(1, 100_000), balance=(0, 1), question_weight=(0, 1000),
             prompt_frames=(1, 100_000), random_eq_db=(0, 20), resident_gb=(0, 10**6),
         )  # fmt: skip
+        check_rising(self, "prompt_frames")
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,14 @@ def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
                 raise ValueError(f"{name} is {number}; it must be {low:_} to {high:_}")
 
 
+def check_rising(config: Any, *names: str) -> None:
+    """Raises ValueError for a field of (lowest, highest) whose first number is above its second."""
+    for name in names:
+        low, high = getattr(config, name)
+        if low > high:
+            raise ValueError(f"{name} is {low}, {high}: the first number may not be above the second")
+
+
 def override(config: T, **changes: Any) -> T:
     """`config` with some fields replaced; an unknown name is an error that lists the known ones."""
     return from_dict(type(config), {**to_dict(config), **changes})

@@ -272,6 +272,12 @@ class RunConfig:
         if recurrent and self.data.crop_frames < 2 * sizes.pad:
             frames = self.data.crop_frames
             raise ValueError(f"data.crop_frames {frames} must be at least {2 * sizes.pad} for this WaveRNN")
+        mel, least = self.model.mel, 2 * sizes.pad + 1 if recurrent else 2  # frames
+        if int(self.data.validation_seconds * mel.sample_rate) < least * mel.hop_length:
+            raise ValueError(
+                f"data.validation_seconds is {self.data.validation_seconds:g}; this model needs {least} frames, "
+                f"{least * mel.frame_seconds:g} s"
+            )
         if self.pruning.sparsity and not recurrent:
             raise ValueError(f"pruning is for architecture 'wavernn', not {self.model.architecture!r}")
         if self.pruning.sparsity and any(n % block for n in (sizes.rnn_size, sizes.fc_size, sizes.outputs)):

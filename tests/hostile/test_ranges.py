@@ -52,3 +52,30 @@ def test_settings_that_are_no_group(data):
         from_dict(RunConfig, data)
     with pytest.raises(CloningError, match="is a group of settings"):
         from_dict(RunConfig, {"model": data})
+
+
+PAIRS = [(EncoderRun, "data.final_seconds"), (RunConfig, "data.prompt_frames")]
+PAIRS += [(EncoderRun, f"augment.{name}_db") for name in ("noise_snr", "babble_snr", "spectral_dropout", "gain")]
+PAIRS += [(EncoderRun, "augment.reverb_seconds")]
+
+
+@pytest.mark.parametrize(("cls", "place"), PAIRS)
+def test_pairs_that_are_drawn_between_rise(cls, place):
+    group, name = place.split(".")
+    low, high = 11, 10
+    with pytest.raises(CloningError, match=f"{name} is 11(.0)?, 10(.0)?: the first number"):
+        from_dict(cls, {group: {name: [low, high]}})
+    from_dict(cls, {group: {name: [high, high]}})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "frames"), [("vocos", 2), ("hifigan", 2), ("source_filter", 2), ("wavernn", 5)]
+)
+def test_a_validation_has_the_frames_that_the_vocoder_needs(architecture, frames):
+    def run(seconds: float) -> VocoderRun:
+        return from_dict(VocoderRun, {"model": {"architecture": architecture}, "data": {"validation_seconds": seconds}})
+
+    shortest = frames * VocoderRun().model.mel.frame_seconds
+    assert run(1.001 * shortest).data.validation_seconds > shortest
+    with pytest.raises(CloningError, match=f"data.validation_seconds is .*needs {frames} frames"):
+        run(0.99 * shortest)
