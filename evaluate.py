@@ -67,6 +67,8 @@ def run(argv: Sequence[str] | None) -> int:
 
     args.device = pick_device(args.device)
     report = importlib.import_module(f"evaluation.commands.{args.subcommand}").run(args)
+    if report is None:  # a dry run
+        return 0
     data, page = report.write(args.report)
     for table in report.tables:
         print(f"\n{table.title}\n{table.markdown()}")

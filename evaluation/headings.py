@@ -72,8 +72,8 @@ NOT_COMPARED = ("real", "actors", "recording")  # beginnings of rows that are a 
 
 
 def title(subcommand: str) -> str:
-    """In words, or the subcommand's name."""
-    return TITLES.get(subcommand, subcommand)
+    """In words, or the subcommand's name; what follows an underscore tells apart reports of one subcommand."""
+    return TITLES.get(subcommand.partition("_")[0], subcommand)
 
 
 def heading(column: str) -> str:

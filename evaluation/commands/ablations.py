@@ -69,18 +69,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads(parser)
 
 
-def run(args: argparse.Namespace) -> Report:
+def run(args: argparse.Namespace) -> Report | None:
     """Train every variant; a row each: settings, step, hours, and the validation with the best score.
 
-    Variants whose training failed are listed as missing. Raises CloningError: no such file.
+    Variants whose training failed are listed as missing. None after a dry run. Raises CloningError: no such file.
     """
     if not args.file.is_file():
         raise CloningError(f"{args.file}: no such file; configs/ablations/ has examples")
     ablation = from_dict(Ablation, read_toml(args.file), str(args.file))
     steps = args.steps or ablation.steps
+    args.data, args.report = args.data.resolve(), args.report.resolve()  # the trainings run in another folder
     facts = {"stage": ablation.stage, "preset": ablation.config, "data": args.data.name, "steps": steps}
     facts |= {"seeds": args.seeds}
-    report = Report("ablations", facts)
+    report = Report(f"ablations_{args.file.stem}", facts)
     parent = args.report / "ablations" / args.file.stem
     rows: dict[str, list[dict[str, float]]] = {}
     for name, seed in itertools.product(ablation.variants, range(args.seeds)):
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> Report:
         except CloningError as error:
             report.missing.append((shown, str(error)))
     if args.dry_run:
-        return report
+        return None
     table = table_of(ablation, rows, args.file.stem, steps, args.seeds)
     report.parts.append(table)
     write_text(args.report / f"{args.file.stem}.md", f"{table.note}\n\n{table.markdown()}\n")

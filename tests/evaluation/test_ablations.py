@@ -126,7 +126,7 @@ def test_a_table_comes_of_tiny_trainings(tmp_path, capsys, monkeypatch):
     assert evaluate.main([*words, "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert "vocoder_train.py" in shown and "--set model.vocos.dim=24" in shown
-    assert not (tmp_path / "out" / "ablations").exists()
+    assert not (tmp_path / "out").exists()
     assert evaluate.main([*words, "--dry-run", "--steps", "3"]) == 0  # a folder for each: old numbers are not taken
     folders = re.findall(r"width/24-[0-9a-f]{8}\b", shown + capsys.readouterr().out)
     assert len(set(folders)) == 2
@@ -139,3 +139,23 @@ def test_a_table_comes_of_tiny_trainings(tmp_path, capsys, monkeypatch):
     again = capsys.readouterr().out
     assert "24, seed 1: " in again and re.findall(r"width/16-\w{8}\b", shown)[0] in again  # seed 0 is trained
     assert "score" in heading and "missing: none: " in shown and "dim" in shown.partition("missing: none: ")[2]
+
+
+def test_a_dry_run_writes_nothing_and_its_commands_hold_in_any_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    variants = '[variants]\n"a" = []\n"b" = ["loss.mel=3.0"]\n'
+    head = 'question = "?"\nstage = "vocoder"\nconfig = "debug"\nsteps = 4\n'
+    (tmp_path / "mine.toml").write_text(head + variants, encoding="utf-8")
+    assert evaluate.main(["ablations", "mine.toml", "--data", "set", "--report", "out", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert f"{tmp_path / 'set'} --out {tmp_path / 'out' / 'ablations' / 'mine'}" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_each_file_has_a_report_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("evaluation.commands.ablations.train", lambda words: None)
+    monkeypatch.setattr("evaluation.commands.ablations.best_validation", lambda folder: {"step": 1.0, "score": 2.0})
+    for path in FILES[:2]:
+        assert evaluate.main(["ablations", str(path), "--data", str(tmp_path), "--report", str(tmp_path / "out")]) == 0
+    assert "Which settings train best?" in (tmp_path / "out" / f"ablations_{FILES[0].stem}.html").read_text("utf-8")
+    assert len(list((tmp_path / "out").glob("ablations_*.json"))) == 2
