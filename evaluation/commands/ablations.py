@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import encoder.config
 import synthesizer.config
@@ -29,6 +29,7 @@ from utils.config import from_dict, load_config, read_toml, to_dict
 from utils.errors import CloningError
 from utils.files import user_path, write_text
 from utils.scripts import add_threads, positive
+from utils.weights.find import DEFAULT_MODELS, find_chosen
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 4
@@ -161,14 +162,32 @@ def best_validation(folder: Path) -> dict[str, float]:
 
 def digest(ablation: Ablation, settings: Sequence[str], args: argparse.Namespace) -> str:
     """Eight digits of what a variant's numbers depend on: one whose settings changed is trained anew."""
+    read = [args.data / "manifest.jsonl", *([ROOT / ablation.start_from] if ablation.start_from else [])]
     try:
-        config = to_dict(load_config(RUNS[ablation.stage], ablation.stage, ablation.config, settings))
+        loaded = load_config(RUNS[ablation.stage], ablation.stage, ablation.config, settings)
+        config = to_dict(loaded)
+        read += weights_read(loaded)
     except CloningError:  # which the training will say
         config = {"config": ablation.config, "variant": list(settings)}
-    read = [args.data / "manifest.jsonl", *([ROOT / ablation.start_from] if ablation.start_from else [])]
     files = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path) for path in read]
     whole = [config, args.steps or ablation.steps, files]
     return hashlib.sha256(json.dumps(whole, default=str).encode()).hexdigest()[:8]
+
+
+def weights_read(config: Any) -> list[Path]:
+    """The weights that a training with `config`, a stage's RunConfig, reads beside those that it begins with.
+
+    Raises CloningError for a name that no weights have.
+    """
+    chosen: list[tuple[str, str]] = []
+    if isinstance(config, vocoder.config.RunConfig) and config.model.wavernn.guide_taps:
+        chosen = [("vocoder", config.data.guide)]
+    if isinstance(config, synthesizer.config.RunConfig):
+        chosen = [("synthesizer", config.flow_from)] if config.flow_from else []
+        if config.scores_speech:
+            chosen += [("encoder", config.loss.speaker_encoder), ("vocoder", config.loss.speaker_vocoder)]
+    files = [(stage, ROOT / name if (ROOT / name).is_file() else name) for stage, name in chosen]
+    return [find_chosen(DEFAULT_MODELS, stage, file or None) for stage, file in files]
 
 
 def folder_name(variant: str) -> str:

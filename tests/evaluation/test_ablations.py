@@ -159,3 +159,28 @@ def test_each_file_has_a_report_of_its_own(tmp_path, monkeypatch, capsys):
         assert evaluate.main(["ablations", str(path), "--data", str(tmp_path), "--report", str(tmp_path / "out")]) == 0
     assert "Which settings train best?" in (tmp_path / "out" / f"ablations_{FILES[0].stem}.html").read_text("utf-8")
     assert len(list((tmp_path / "out").glob("ablations_*.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "preset", "setting", "default"),
+    [
+        ("vocoder", "debug_wavernn_guided", "data.guide", "vocoder"),
+        ("synthesizer", "parallel_sharpened", "loss.speaker_encoder", "encoder"),
+        ("synthesizer", "parallel_sharpened", "loss.speaker_vocoder", "vocoder"),
+        ("synthesizer", "small", "flow_from", None),
+    ],
+)
+def test_other_weights_that_a_variant_reads_are_other_numbers(stage, preset, setting, default, tmp_path, monkeypatch):
+    folder, args = tmp_path / "default", SimpleNamespace(steps=None, data=tmp_path)
+    monkeypatch.setattr("evaluation.commands.ablations.DEFAULT_MODELS", folder)
+    folder.mkdir()
+    named = tmp_path / "named.safetensors"
+    for path in (folder / "encoder.safetensors", folder / "vocoder.safetensors", named):
+        path.write_bytes(b"1")
+    ablation = Ablation("?", stage, preset, 2, {"a": [], "b": []})
+    cases = [([f'{setting}="{named.as_posix()}"'], named)]
+    cases += [([], folder / f"{default}.safetensors")] if default else []
+    for settings, read in cases:
+        before = digest(ablation, settings, args)
+        read.write_bytes(b"2")
+        assert digest(ablation, settings, args) != before
