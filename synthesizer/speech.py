@@ -16,12 +16,10 @@ from utils.audio.io import Waveform
 from utils.audio.mel import MelConfig
 from utils.errors import CloningError
 from utils.seeds import require_seed
+from utils.speech_bounds import require_speech_bounds
 from utils.times import Times
 
 EmotionInput = str | Waveform | None  # a label, a recording that carries an emotion, or neutral
-RATES = (0.25, 4.0)
-PAUSES = (0.0, 10.0)
-PITCHES = (-12.0, 12.0)
 KEPT_FRAMES = 2  # of the silence before a sentence, however short the pause
 
 
@@ -38,9 +36,7 @@ class SpeechOptions:
     monotonic: bool = False  # Tacotron's attention may neither go back nor skip
 
     def __post_init__(self) -> None:
-        for name, (low, high) in {"rate": RATES, "pause": PAUSES, "pitch": PITCHES}.items():
-            if not low <= (value := getattr(self, name)) <= high:
-                raise CloningError(f"{name} is {value:g}; it must be {low:g} to {high:g}")
+        require_speech_bounds(self.rate, self.pause, self.pitch)
         if self.attempts < 1:
             raise CloningError(f"attempts is {self.attempts}; it must be at least 1")
         require_seed(self.seed)

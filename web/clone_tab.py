@@ -6,9 +6,9 @@ import secrets
 
 import streamlit as st
 
-from synthesizer.speech import PITCHES
 from utils.errors import CloningError
 from utils.library import Library
+from utils.speech_bounds import PITCHES
 from web import notes, script, takes_view, weights, work
 from web.chain import Chain, load
 from web.job import Job

@@ -280,3 +280,15 @@ def test_format_rate_pitch_and_volume_of_the_output(run, tmp_path):
     other = said("--bits", "24", "--sample-rate", "44100")
     assert other[1:] == (44100, "PCM_24") and abs(len(other[0]) / 44100 - len(plain[0]) / 16000) < 1e-3
     assert (said("--bits", "float", "--pitch", "3", "--no-watermark")[0] != plain[0]).any()
+
+
+@pytest.mark.parametrize("flag", ["rate", "pause", "pitch"])
+def test_speech_out_of_bounds_is_refused_before_models_load(flag, monkeypatch, tmp_path, capsys):
+    def loaded(args):
+        raise AssertionError("models are loaded")
+
+    monkeypatch.setattr(demo_cli, "_load", loaded)
+    words = ["--reference", "a.wav", "--text", "Hi.", "--output", str(tmp_path / "o.wav")]
+    for value in ("99", "nan"):
+        assert demo_cli.main([*words, f"--{flag}", value]) == 2
+        assert f"{flag} is {value}; it must be" in capsys.readouterr().err
