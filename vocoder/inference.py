@@ -90,8 +90,9 @@ class Vocoder(ABC):
     def stream(self, mels: Iterable[np.ndarray | Tensor], *, seed: int | None = None) -> Iterator[np.ndarray]:
         """Pieces of a mel (M, f), f any, as they come -> pieces of its waveform (t,) float32, as early as may be.
 
-        Joined, they are what `vocode` makes of the whole mel (of a WaveRNN: in one stream, unfolded). Raises
-        CloningError for what `vocode` refuses, for no frames at all, and, at once, where a vocoder cannot stream.
+        Joined, they are what `vocode` makes of the whole mel (of a WaveRNN: in one stream, unfolded; of one with a
+        guide, alike: rounding of the guide moves single draws, and what is drawn after them). Raises CloningError for
+        what `vocode` refuses, for no frames at all, and, at once, where a vocoder cannot stream.
         """
         lookahead, render = self._streamed(secrets.randbelow(2**31) if seed is None else seed)
         return self._pieces(mels, lookahead, render)

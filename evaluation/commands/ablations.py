@@ -164,7 +164,7 @@ def digest(ablation: Ablation, settings: Sequence[str], args: argparse.Namespace
     """Eight digits of what a variant's numbers depend on: one whose settings changed is trained anew."""
     read = [args.data / "manifest.jsonl", *([ROOT / ablation.start_from] if ablation.start_from else [])]
     try:
-        loaded = load_config(RUNS[ablation.stage], ablation.stage, ablation.config, settings)
+        loaded: Any = load_config(RUNS[ablation.stage], ablation.stage, ablation.config, settings)
         config = to_dict(loaded)
         read += weights_read(loaded)
     except CloningError:  # which the training will say

@@ -26,7 +26,7 @@ SHIPPED = {
     "default/synthesizer": "parallel_sharpened",
     "default/vocoder": "source_filter_gpu",
     "default/tacotron": "small",
-    "default/wavernn": "wavernn_small",
+    "default/wavernn": "wavernn_guided",
     "default/hifigan": "hifigan_source",
     "emotional/parallel": "parallel_emotional",
     "emotional/transformer": "transformer_small",
