@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from utils.config import CONFIGS
@@ -49,12 +50,11 @@ def checkpoints(stage: str, folders: Iterable[Path]) -> list[Path]:
 
 def with_fingerprint(stage: str, folders: Iterable[Path], fingerprint: str) -> Path | None:
     """The checkpoint in `folders` that holds a `stage` of these weights."""
-    for path in checkpoints(stage, folders):
-        try:
-            if read_header(path).get("fingerprint") == fingerprint:
+    for path in (path for folder in folders for path in sorted(folder.iterdir()) if path.suffix == SUFFIXES[0]):
+        with suppress(CloningError):  # a damaged neighbor
+            header = read_header(path)
+            if (header.get("kind"), header.get("fingerprint")) == (stage, fingerprint):
                 return path
-        except CloningError:  # a damaged neighbor
-            continue
     return None
 
 
