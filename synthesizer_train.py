@@ -24,7 +24,6 @@ from utils.scripts import exit_code
 from utils.training import flags as training_flags
 from utils.weights.find import DEFAULT_MODELS, find_chosen
 from vocoder.inference import Vocoder, WaveformVocoder
-from vocoder.model import generated
 from vocoder.models.griffin_lim import GriffinLimConfig, mel_to_waveform
 
 EPILOG = """
@@ -70,7 +69,7 @@ class MelSpeakerEncoder(nn.Module):
     def forward(self, mel: Tensor, lengths: Tensor) -> Tensor:
         """mel (B, M, F), lengths (B,) in frames -> embeddings (B, D) of norm 1, differentiable"""
         with torch.autocast(mel.device.type, enabled=False):
-            wav = generated(self.vocoder, mel).wav
+            wav = self.vocoder(mel).wav
             samples = (lengths - 1).clamp(min=1) * (wav.shape[1] // (mel.shape[2] - 1))
             wav = wav * (torch.arange(wav.shape[1], device=wav.device) < samples[:, None])
             return self.encoder(mel_spectrogram(wav, self.mel), 1 + samples // self.mel.hop_length)

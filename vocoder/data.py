@@ -51,7 +51,7 @@ class CropBatch(TypedDict):
     wav: Tensor  # (B, (crop_frames + 2 * margin) * hop), zeros beyond an utterance's ends
     pitch: NotRequired[Tensor]  # (B, crop_frames + 1), see `read_pitch`
     mel: NotRequired[Tensor]  # (B, M, crop_frames + 1 + 2 * mel_margin), teacher-forced, see `read_mel`
-    start: NotRequired[Tensor]  # (B,): sample of the source's noise that frame 0 has
+    start: NotRequired[Tensor]  # (B,): see `WaveformModel.forward`; not in what `Crops` makes
 
 
 class Crops:

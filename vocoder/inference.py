@@ -25,10 +25,11 @@ from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, with_fingerprint
 from utils.weights.networks import rebuild
 from utils.weights.untrusted import shown
 from vocoder.config import VocoderConfig
-from vocoder.model import WaveformNetwork, build_network, generated
+from vocoder.model import build_network
 from vocoder.models.griffin_lim import GriffinLimConfig, mel_to_waveform
 from vocoder.models.hifigan import remove_weight_norm
 from vocoder.models.source import Sourced
+from vocoder.models.waveform import WaveformModel
 from vocoder.streaming import Render, StreamedSource, StreamedWaveRNN, stream
 from vocoder.wavernn.generate import Generation, generate
 from vocoder.wavernn.network import WaveRNN
@@ -69,6 +70,11 @@ class Vocoder(ABC):
         if config.architecture == "hifigan":
             remove_weight_norm(model)
         return WaveformVocoder(model, config, checkpoint.fingerprint, device)
+
+    @property
+    def streams(self) -> bool:
+        """Whether `stream` is possible."""
+        return True
 
     @torch.inference_mode()
     def vocode(
@@ -127,13 +133,13 @@ class WaveformVocoder(Vocoder):
     """A network that makes the whole waveform in one pass: Vocos, SourceFilter, HiFi-GAN."""
 
     def __init__(
-        self, model: WaveformNetwork, config: VocoderConfig, fingerprint: str, device: str | torch.device
+        self, model: WaveformModel, config: VocoderConfig, fingerprint: str, device: str | torch.device
     ) -> None:
         super().__init__(config.architecture, config.mel, fingerprint, device)
         self.model = model
 
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
-        return generated(self.model, mel[None]).wav[0].float().cpu().numpy()
+        return self.model(mel[None]).wav[0].float().cpu().numpy()
 
     def _streamed(self, seed: int) -> tuple[int, Render]:
         if isinstance(self.model, Sourced):
@@ -162,8 +168,13 @@ class WaveRNNVocoder(Vocoder):
         super().__init__(config.architecture, config.mel, fingerprint, device)
         self.model, self.generation, self.guide = model, generation, guide
 
+    @property
+    def streams(self) -> bool:
+        """Not as published, where the end fades out."""
+        return not self.generation.published
+
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
-        guide = None if self.guide is None else generated(self.guide.model, mel[None]).wav[0]
+        guide = None if self.guide is None else self.guide.model(mel[None]).wav[0]
         return generate(self.model, mel, seed=seed, how=self.generation, progress=progress, guide=guide)
 
     def _streamed(self, seed: int) -> tuple[int, Render]:
@@ -180,6 +191,11 @@ class GriffinLimVocoder(Vocoder):
     def __init__(self, mel: MelConfig, how: GriffinLimConfig | None = None, device: str | torch.device = "cpu") -> None:
         super().__init__(GRIFFIN_LIM, mel, "", device)
         self.how = how or GriffinLimConfig()
+
+    @property
+    def streams(self) -> bool:
+        """Never: phases depend on the whole mel."""
+        return False
 
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
         return mel_to_waveform(mel, self.mel, self.how, seed).float().cpu().numpy()

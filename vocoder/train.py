@@ -22,7 +22,7 @@ from vocoder.config import RunConfig
 from vocoder.data import CropBatch, Crops, check_set, crop_mel, edge_frames, held_out
 from vocoder.inference import Vocoder, WaveformVocoder
 from vocoder.loss import mel_loss, mixture_loss, stft_loss
-from vocoder.model import build_network, generated
+from vocoder.model import build_network
 from vocoder.models.discriminators import Discriminators
 from vocoder.models.source import Sourced
 from vocoder.wavernn.generate import Generation, generate
@@ -64,11 +64,8 @@ class VocoderTask(Task[CropBatch]):
         return edge_frames(self.mel_config)
 
     def batch(self, step: int) -> CropBatch:
-        """The crops of a step."""
-        return self.crops.batch(step)
-
-    def with_start(self, batch: CropBatch, step: int) -> CropBatch:
-        """The batch of a step, with the place in the source's noise at which each crop begins."""
+        """The crops of a step, and the place in a source's noise at which each begins."""
+        batch = self.crops.batch(step)
         start = rng(self.config.training.seed, step, 1).integers(2**31, size=len(batch["wav"]))
         batch["start"] = torch.from_numpy(start).to(batch["wav"].device, non_blocking=True)
         return batch
@@ -95,11 +92,6 @@ class WaveformTask(VocoderTask):
         if config.discriminator.start is not None:
             self.modules["discriminator"] = Discriminators(config.discriminator)
 
-    def batch(self, step: int) -> CropBatch:
-        """The crops of a step."""
-        batch = super().batch(step)
-        return self.with_start(batch, step) if self.config.model.sourced else batch
-
     @property
     def adversarial(self) -> bool:
         """Whether the discriminators take part at this place of the training."""
@@ -115,7 +107,7 @@ class WaveformTask(VocoderTask):
         weights, objective = self.config.loss, self.config.discriminator.objective
         mel, target = inputs_and_target(batch, self.mel_config)
         with torch.no_grad() if phase == "discriminator" else nullcontext():
-            output = generated(modules["generator"], mel, batch.get("start"))
+            output = modules["generator"](mel, batch["start"])
         made = output.wav.float()
         if phase == "discriminator":
             of_real, of_made = discriminate(modules["discriminator"], target, made)
@@ -142,7 +134,7 @@ class WaveformTask(VocoderTask):
         spectra, mels, audio = 0.0, 0.0, {}
         for i, item in enumerate(self.held_out):
             mel, target = item.tensors(self.mel_config, device)
-            made = generated(modules["generator"], mel).wav.float()
+            made = modules["generator"](mel).wav.float()
             spectra += float(stft_loss(made, target, self.config.loss.resolutions, self.config.loss.stft_preemphasis))
             mels += to_db * float(mel_loss(made, target, self.mel_config))
             if i < 2:
@@ -178,17 +170,11 @@ class WaveRNNTask(VocoderTask):
         behind = 0 if self.guide is None else self.guide.model.lookahead + 1
         return edge_frames(self.mel_config) + max(self.config.model.wavernn.pad, behind)
 
-    def batch(self, step: int) -> CropBatch:
-        """The crops of a step."""
-        batch = super().batch(step)
-        sourced = self.guide is not None and isinstance(self.guide.model, Sourced)
-        return self.with_start(batch, step) if sourced else batch
-
     def losses(self, modules: Mapping[str, nn.Module], batch: CropBatch, phase: str, step: int) -> dict[str, Tensor]:
         """The weighted losses of a phase, () each."""
         mel = batch["mel"] if "mel" in batch else crop_mel(batch["wav"], self.mel_config)
         edge, margin, frames = edge_frames(self.mel_config), self.margin, self.config.data.crop_frames
-        wav, guide = self._guided(batch["wav"], mel, edge, batch.get("start"))
+        wav, guide = self._guided(batch["wav"], mel, edge, batch["start"])
         pad, hop = self.config.model.wavernn.pad, self.mel_config.hop_length
         inner = mel[:, :, margin - edge - pad : margin - edge + frames + pad]
         losses = {"nll": self._likelihood(modules["generator"], wav, guide, inner, margin * hop, frames * hop)}
@@ -209,7 +195,7 @@ class WaveRNNTask(VocoderTask):
         if self.guide is None:
             return wav, None
         with torch.no_grad():
-            made = generated(self.guide.model.to(wav.device), mel, start).wav.float()
+            made = self.guide.model.to(wav.device)(mel, start).wav.float()
             before = edge * self.mel_config.hop_length
             guide = F.pad(made, (before, wav.size(1) - before - made.size(1)))
             return with_phases_of(guide, wav), guide
@@ -251,7 +237,7 @@ class WaveRNNTask(VocoderTask):
             total += float(self._likelihood(model, target, guide, mel[:, :, :-1], sizes.pad * hop, length))
         sample = self.held_out[0].tensors(self.mel_config, device)[0][:, :, :80]
         how = Generation(folded=sample.size(2) * hop > Generation.target)
-        guide = None if self.guide is None else generated(self.guide.model, sample).wav[0]
+        guide = None if self.guide is None else self.guide.model(sample).wav[0]
         audio = generate(model, sample[0], seed=self.config.training.seed, how=how, guide=guide).clip(-1, 1)
         return Validation(total / len(self.held_out), audio={"held_out_0": (audio, self.mel_config.sample_rate)})
 

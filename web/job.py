@@ -15,7 +15,6 @@ import numpy as np
 from speaking import Cloning
 from utils.audio.io import Waveform, amplified, to_pcm16
 from utils.errors import reported
-from vocoder.inference import GriffinLimVocoder
 from voice_cloner import VoiceCloner
 from web.work import Settings, explain, wav_file
 
@@ -124,7 +123,7 @@ class Job:
 
     def _speak(self, cloner: VoiceCloner, voice: Source) -> JobResult:
         how = self.settings.how()
-        if isinstance(cloner.vocoder, GriffinLimVocoder):  # works on the whole
+        if not cloner.vocoder.streams:
             return JobResult.of(cloner.clone(voice, self.text, **how), self.settings.volume)
         speaking = cloner.follow(voice, self.text, **how)
         count = 0

@@ -20,6 +20,7 @@ from tests.conftest import ROOT, SAMPLES
 from utils.audio.io import read
 from utils.data.corpora import layouts, scan
 from vocoder.inference import WaveformVocoder
+from vocoder.models.waveform import WaveformModel, WaveformOutput
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +53,7 @@ class Average(EncoderNetwork):
         return nn.functional.normalize(self.linear(mel.mean(dim=2)))
 
 
-class Straight(nn.Module):
+class Straight(WaveformModel):
     """The least that it asks of a vocoder."""
 
     lookahead = 0
@@ -61,8 +62,8 @@ class Straight(nn.Module):
         super().__init__()
         self.head = nn.Linear(n_mels, hop)
 
-    def forward(self, mel):
-        return self.head(mel[:, :, :-1].transpose(1, 2)).flatten(1).tanh()
+    def forward(self, mel, start=None):
+        return WaveformOutput(self.head(mel[:, :, :-1].transpose(1, 2)).flatten(1).tanh())
 
 
 def test_an_encoder_is_a_module_of_that_interface():

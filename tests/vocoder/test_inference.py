@@ -13,7 +13,7 @@ from utils.errors import CloningError
 from utils.weights.checkpoint import Header, save_weights
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig, VocosConfig, WaveRNNConfig
 from vocoder.inference import Vocoder
-from vocoder.model import build_network, generated
+from vocoder.model import build_network
 from vocoder.wavernn.generate import Generation
 
 ODD_MEL = MelConfig(
@@ -74,7 +74,7 @@ def test_loaded_model_is_the_saved_one(saved):
         pytest.skip("draws samples; tests/vocoder/test_wavernn.py compares the network")
     torch.testing.assert_close(
         torch.from_numpy(Vocoder.load(path).vocode(mel).samples),
-        generated(model, mel[None]).wav[0].detach(),
+        model(mel[None]).wav[0].detach(),
         atol=1e-5,
         rtol=1e-4,
     )

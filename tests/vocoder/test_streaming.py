@@ -10,7 +10,7 @@ from utils.audio.mel import SYNTHESIZER_MEL
 from utils.errors import CloningError
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig, VocosConfig, WaveRNNConfig
 from vocoder.inference import GriffinLimVocoder, WaveformVocoder, WaveRNNVocoder
-from vocoder.model import build_network, generated
+from vocoder.model import build_network
 from vocoder.streaming import FIRST, StreamedWaveRNN
 from vocoder.wavernn.generate import Generation
 from vocoder.wavernn.guide import emphasized
@@ -140,7 +140,7 @@ def test_the_output_depends_on_the_lookahead_and_hardly_less(name):
     model, middle = waveform_vocoder(name).model, 60
     mel = torch.zeros(1, 80, 121)
     mel[:, :, middle] = torch.nan
-    spoilt = generated(model, mel).wav[0].isnan().view(-1, HOP).any(dim=1).nonzero().flatten()
+    spoilt = model(mel).wav[0].isnan().view(-1, HOP).any(dim=1).nonzero().flatten()
     assert model.lookahead - 1 <= middle - spoilt.min() <= model.lookahead + 1
     if "source" not in name:  # whose phases carry on what was
         assert model.lookahead - 2 <= spoilt.max() - middle <= model.lookahead
@@ -172,8 +172,10 @@ def test_audio_comes_as_soon_as_its_frames_are_there():
 def test_what_cannot_stream_says_so_at_once():
     with pytest.raises(CloningError, match="griffin-lim cannot stream"):
         GriffinLimVocoder(SYNTHESIZER_MEL).stream([])
+    assert not GriffinLimVocoder(SYNTHESIZER_MEL).streams and wavernn().streams
     as_published = wavernn()
     as_published.generation = Generation(published=True)
+    assert not as_published.streams
     with pytest.raises(CloningError, match="cannot stream as published"):
         as_published.stream([])
     vocoder = waveform_vocoder("vocos")

@@ -16,6 +16,7 @@ from utils.audio.mel import MelConfig
 from vocoder.config import HifiGanConfig, SourceFilterConfig
 from vocoder.models.source import Envelope, Sourced
 from vocoder.models.vocos import MAX_LOG_MAGNITUDE, inverse_stft
+from vocoder.models.waveform import WaveformModel, WaveformOutput
 
 SLOPE = 0.1  # of every leaky ReLU
 
@@ -39,7 +40,7 @@ class ResidualBlock(nn.Module):
         return x
 
 
-class HifiGan(nn.Module):
+class HifiGan(WaveformModel):
     """Mel (B, M, F) -> waveform (B, (F - 1) * hop) in [-1, 1], F >= 2; hop is the product of the upsampling rates."""
 
     def __init__(self, config: HifiGanConfig, n_mels: int) -> None:
@@ -58,7 +59,11 @@ class HifiGan(nn.Module):
         self.conv_out = _normed(nn.Conv1d(channels, 1, 7, padding=3))
         self.lookahead = _lookahead(config)
 
-    def forward(self, mel: Tensor, added: Sequence[Tensor] = ()) -> Tensor:
+    def forward(self, mel: Tensor, start: Tensor | None = None) -> WaveformOutput:
+        """mel (B, M, F) -> waveform (B, (F - 1) * hop)"""
+        return WaveformOutput(self.upsampled(mel))
+
+    def upsampled(self, mel: Tensor, added: Sequence[Tensor] = ()) -> Tensor:
         """mel (B, M, F), `added` after the upsampling of each stage, (B, C, T) as it has -> (B, (F - 1) * hop)"""
         x = self.conv_in(mel)
         for i, (upsample, blocks) in enumerate(zip(self.upsamplers, self.blocks, strict=True)):
@@ -108,7 +113,7 @@ class SourcedHifiGan(Sourced):
         # the generator's first sample is half a hop before the center of frame 0, and half a hop goes at the end too
         before = self.hop_length // 2
         source = F.pad(torch.stack(shaped, dim=1), (before, self.hop_length - before)).to(mel.dtype)
-        return self.filter(mel, [conv(source) for conv in self.sources]).float() + shaped[0] + shaped[1]
+        return self.filter.upsampled(mel, [conv(source) for conv in self.sources]).float() + shaped[0] + shaped[1]
 
 
 def remove_weight_norm(model: nn.Module) -> None:

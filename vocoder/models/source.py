@@ -8,8 +8,7 @@ the mel. Networks over such a source: `source_filter` and, with `hifigan.source`
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from typing import NamedTuple
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from utils.audio.mel import MelConfig, hann_window, mel_filterbank
 from utils.audio.pitch import REFERENCE_HZ
 from vocoder.config import SourceFilterConfig
 from vocoder.models.vocos import ConvNeXt
+from vocoder.models.waveform import WaveformModel, WaveformOutput
 
 LEVEL = 0.05  # root mean square of pulses and of noise: about that of speech, so that an untrained filter is no shock
 NOISE_SAMPLES = 2**17  # of noise, played over and over: 8 s at 16 kHz
@@ -41,6 +41,10 @@ class PitchFinder(ConvNeXt):
         self.register_buffer("pitches", pitches, persistent=False)  # (bins,) log2(Hz / 150)
         self.bins_per_octave = config.bins_per_octave
 
+    def forward(self, mel: Tensor) -> Tensor:
+        """mel (B, M, F) -> logits (B, bins, F)"""
+        return self.head(self.features(mel)).transpose(1, 2)
+
     def decode(self, logits: Tensor) -> Tensor:
         """logits (B, bins, F) -> (B, F) log2(Hz / 150): the mean around the likeliest bin."""
         best = logits.argmax(dim=1, keepdim=True)
@@ -57,20 +61,9 @@ class PitchFinder(ConvNeXt):
         return (entropy * voiced).sum() / voiced.sum().clamp_min(1)
 
 
-class SourcedOutput(NamedTuple):
-    """Of a network that makes a waveform in one pass."""
+class Sourced(WaveformModel):
+    """A waveform out of pulses and noise. `margin`: frames of source beyond each end."""
 
-    wav: Tensor  # (B, (F - 1) * hop)
-    pitch_logits: Tensor | None  # (B, bins, F) of `PitchFinder`, where the network has one
-
-
-class Sourced(nn.Module, ABC):
-    """Mel (B, M, F) -> plain (not pre-emphasized) waveform (B, (F - 1) * hop), F >= 2, out of pulses and noise.
-
-    `margin`: frames of source beyond each end; `lookahead`: frames beyond its two neighbors that a hop depends on.
-    """
-
-    lookahead: int
     window: Tensor
     noise: Tensor
 
@@ -87,13 +80,13 @@ class Sourced(nn.Module, ABC):
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
         """The waveform of mel (B, M, F), with its pitch and phases (B, F), and `start` (B,) as `forward` has it."""
 
-    def forward(self, mel: Tensor, start: Tensor | None = None) -> SourcedOutput:
+    def forward(self, mel: Tensor, start: Tensor | None = None) -> WaveformOutput:
         """mel (B, M, F), `start` (B,): sample of the noise that frame 0 has, 0 unless given -> waveform and pitch"""
         logits = self.pitch_finder(mel)
         found = self.pitch_finder.decode(logits.detach())
         if start is None:
             start = torch.zeros(len(mel), dtype=torch.long, device=mel.device)
-        return SourcedOutput(self.render(mel, found, self.phases(found), start), logits)
+        return WaveformOutput(self.render(mel, found, self.phases(found), start), logits)
 
     def pitch(self, mel: Tensor) -> Tensor:
         """mel (B, M, F) -> (B, F) log2(Hz / 150), everywhere: unvoiced frames have what was likeliest."""

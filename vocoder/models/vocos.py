@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from utils.linear import Linear
 from vocoder.config import VocosConfig
+from vocoder.models.waveform import WaveformModel, WaveformOutput
 
 MAX_LOG_MAGNITUDE = 6.0  # exp of it bounds a bin: an untrained head must not overflow
 
@@ -37,7 +38,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """Features (B, inputs, F) -> (B, outputs, F): blocks between a convolution and a linear layer.
+    """Blocks between a convolution and a linear layer, `head`, over features (B, inputs, F).
 
     `receptive_field`: frames on each side that a frame's output depends on.
     """
@@ -52,19 +53,15 @@ class ConvNeXt(nn.Module):
         self.receptive_field = (1 + blocks) * (kernel // 2)
         self.apply(_initialize)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, inputs, F) -> (B, outputs, F)"""
-        return self.head(self.features(x)).transpose(1, 2)
-
     def features(self, x: Tensor) -> Tensor:
-        """What the last layer sees: (B, inputs, F) -> (B, F, dim)."""
+        """The input of `head`: (B, inputs, F) -> (B, F, dim)."""
         x = self.norm(self.embed(x).transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
         return self.final_norm(x.transpose(1, 2))
 
 
-class Vocos(ConvNeXt):
+class Vocos(ConvNeXt, WaveformModel):
     """Mel (B, M, F) -> plain (not pre-emphasized) waveform (B, (F - 1) * hop), F >= 2.
 
     Frame f of the mel is centered on sample f * hop, and so is its synthesis window.
@@ -80,12 +77,12 @@ class Vocos(ConvNeXt):
         # frames beyond its two neighbors that a hop of audio depends on: of the convolutions, of the synthesis windows
         self.lookahead = self.receptive_field + math.ceil(config.n_fft / 2 / hop_length) - 1
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, start: Tensor | None = None) -> WaveformOutput:
         """mel (B, M, F), F >= 2 -> waveform (B, (F - 1) * hop)"""
         outputs = self.head(self.features(mel)).float()  # half precision has no inverse FFT
         log_magnitude, phase = outputs.chunk(2, dim=2)
         spectrum = torch.polar(log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp(), phase)
-        return inverse_stft(spectrum, self.window.float(), self.hop_length)
+        return WaveformOutput(inverse_stft(spectrum, self.window.float(), self.hop_length))
 
 
 def inverse_stft(spectrum: Tensor, window: Tensor, hop_length: int) -> Tensor:
