@@ -44,7 +44,7 @@ class EncoderTask(Task[SpeakerBatch]):
     """Learn embeddings from speakers (GE2E, angular margin), from a teacher (distillation), or from both."""
 
     kind = KIND
-    scored_by = (*Task.scored_by, "data.validation_*")
+    scored_by = ("data.validation_*",)
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
         teacher = read_teacher_embeddings(manifest.root) if config.loss.distill_weight else None

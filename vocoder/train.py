@@ -31,6 +31,9 @@ from vocoder.wavernn.network import WaveRNN
 from vocoder.wavernn.pruning import Pruner
 from vocoder.wavernn.quantize import encode_mu_law, label_to_float
 
+VALIDATION_RESOLUTIONS = (256, 512, 1024, 2048)  # window lengths in samples
+VALIDATION_PREEMPHASIS = 0.9
+
 
 def build_task(manifest: Manifest, config: RunConfig) -> VocoderTask:
     """The task that a preset describes, on a set that vocoder_preprocess.py wrote."""
@@ -44,8 +47,7 @@ class VocoderTask(Task[CropBatch]):
 
     kind = "vocoder"
     scored_by = (
-        *Task.scored_by, "data.validation_*", "data.teacher_forced", "data.guide", "data.min_bandwidth",
-        "data.crop_frames",
+        "data.validation_*", "data.teacher_forced", "data.guide", "data.min_bandwidth", "data.crop_frames",
     )  # fmt: skip
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
@@ -86,6 +88,11 @@ class VocoderTask(Task[CropBatch]):
 
 class WaveformTask(VocoderTask):
     """Mel in, waveform out: spectral losses, and from a step on adversarial ones too."""
+
+    # named as the settings by which runs were measured before
+    score_constants = {
+        "loss.resolutions": VALIDATION_RESOLUTIONS, "loss.stft_preemphasis": VALIDATION_PREEMPHASIS,
+    }  # fmt: skip
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
         super().__init__(manifest, config)
@@ -128,14 +135,14 @@ class WaveformTask(VocoderTask):
         return losses
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
-        """score = distance of spectra (as `stft_loss`) + 0.1 * distance of mels in dB"""
+        """score = distance of spectra (as `stft_loss`) + 0.1 * distance of mels in dB, whatever the loss is"""
         device = next(modules["generator"].parameters()).device
         to_db = -self.mel_config.min_db / (2 * self.mel_config.max_abs) if self.mel_config.scale == "db" else 1.0
         spectra, mels, audio = 0.0, 0.0, {}
         for i, item in enumerate(self.held_out):
             mel, target = item.tensors(self.mel_config, device)
             made = modules["generator"](mel).wav.float()
-            spectra += float(stft_loss(made, target, self.config.loss.resolutions, self.config.loss.stft_preemphasis))
+            spectra += float(stft_loss(made, target, VALIDATION_RESOLUTIONS, VALIDATION_PREEMPHASIS))
             mels += to_db * float(mel_loss(made, target, self.mel_config))
             if i < 2:
                 audio[f"held_out_{i}"] = (made[0].clamp(-1, 1).cpu().numpy(), self.mel_config.sample_rate)

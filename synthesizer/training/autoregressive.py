@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from synthesizer.batches import AutoregressiveBatch
+from synthesizer.config import LossConfig
 from synthesizer.models.alignment_quality import GOOD, AlignmentQuality, alignment_quality
 from synthesizer.models.autoregressive import AutoregressiveModel, AutoregressiveOutput
 from synthesizer.models.base import ModelInput
 from synthesizer.models.layers import ItemDropout
 from synthesizer.models.stopping import StoppingCriteria, frame_limit
-from synthesizer.training.losses import Mean, autoregressive_losses, local_mean
+from synthesizer.training.losses import UNWEIGHTED, Mean, autoregressive_losses, local_mean
 from synthesizer.training.task import SynthesizerTask, device_of, duration_scale, emotion_accuracy
 from utils import plots
 from utils.data.manifest import Utterance
@@ -40,12 +41,14 @@ class FreeRun(NamedTuple):
 class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
     """Its score for the best checkpoint: mel losses, plus how far its free alignments are from perfect."""
 
+    score_constants = {"loss.flow": 1.0}  # named as the setting by which runs were measured before
+
     def all_losses(
-        self, output: AutoregressiveOutput, batch: AutoregressiveBatch, position: float, mean: Mean
+        self, output: AutoregressiveOutput, batch: AutoregressiveBatch, config: LossConfig, position: float, mean: Mean
     ) -> dict[str, Tensor]:
         """Of what the network makes of a batch, with teacher forcing, at a position in the training (`Task`)."""
         reduction = cast(AutoregressiveModel, self.modules["synthesizer"]).reduction
-        return autoregressive_losses(output, batch, self.config.loss, reduction, position, mean)
+        return autoregressive_losses(output, batch, config, reduction, position, mean)
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
         """The losses on held-out utterances, and some of them spoken freely."""
@@ -58,7 +61,7 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
             held_out = self.held_out.whole(chosen, draw, model.reduction)
             batch = cast(AutoregressiveBatch, to_device(dict(held_out), device_of(model)))
             output = model(batch)
-            values = self.all_losses(output, batch, 0, local_mean) | emotion_accuracy(output.emotion, batch)
+            values = self.all_losses(output, batch, UNWEIGHTED, 0, local_mean) | emotion_accuracy(output.emotion, batch)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
             steps = model.steps_of(batch["mel_lengths"])

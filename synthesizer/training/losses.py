@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,12 @@ from utils.masks import length_mask
 from utils.training.distributed import masked_mean
 
 Mean = Callable[[Tensor, Tensor], Tensor]  # of values where a mask is true
+
+# Validation measures by these, so that runs with other weights are comparable.
+UNWEIGHTED = LossConfig(
+    duration=1.0, prosody=1.0, mean=1.0, flow=1.0, stop=1.0, attention=1.0, emotion=1.0, frame_classifier=1.0,
+    voice_statistics=1.0,
+)  # fmt: skip
 
 
 def local_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -55,6 +61,17 @@ def parallel_losses(
         values = frame_class_losses(output.frame_classes, *target)
         losses |= {name: config.frame_classifier * mean(value, output.mask[..., 0]) for name, value in values.items()}
     return losses | emotion_losses(output.emotion, batch, config, mean)
+
+
+def ranked_probability_score(draws: Sequence[Tensor], target: Tensor, mask: Tensor) -> Tensor:
+    """Mean continuous ranked probability score of draws (B, W, M), two or one, against a mel (B, W, M) -> ().
+
+    With one, the L1 error. With two, half of their distance is taken off, so that the expected score is lowest for
+    draws from the true distribution, not for the mean (Gneiting and Raftery 2007, doi 10.1198/016214506000001437,
+    eq. 21): smooth and drawn mels can be compared. mask: where it counts, see `learned_mask`.
+    """
+    errors = torch.stack([(draw.float() - target).abs() for draw in draws]).mean(dim=0)
+    return local_mean(errors - 0.5 * (draws[0].float() - draws[-1].float()).abs(), mask)
 
 
 def learned_mask(mask: Tensor, batch: ParallelBatch) -> Tensor:

@@ -17,8 +17,15 @@ from synthesizer.config import RunConfig
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.store import BatchVoices, Store, Voices
 from synthesizer.models.durations import upsampling, whole_durations
+from synthesizer.models.flow import normal_noise
 from synthesizer.models.parallel import Parallel, ParallelOutput
-from synthesizer.training.losses import local_mean, parallel_losses
+from synthesizer.training.losses import (
+    UNWEIGHTED,
+    learned_mask,
+    local_mean,
+    parallel_losses,
+    ranked_probability_score,
+)
 from synthesizer.training.sharpening import (
     MelDiscriminators,
     frozen,
@@ -68,6 +75,9 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             )
         if config.loss.adversarial:
             self.modules["discriminators"] = MelDiscriminators()
+        drawn = ("speaker_distance", "phone_error") if self.embed is not None else ("phone_error",)
+        terms = ("duration", "prosody", *(drawn if config.scores_speech else ("mel",)))
+        self.score_constants = {"score_terms": terms}  # their weights are 1
         self.sets = {"train": self.train}
         if config.data.replay:
             other, labels = read_manifest(config.data.replay, self.kind), config.model.emotion.labels
@@ -188,7 +198,10 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         return losses
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
-        """The losses on held-out utterances, one of them as it would be spoken, and the scale of durations."""
+        """The unweighted losses on held-out utterances, one of them as it would be spoken, and the scale of durations.
+
+        score = duration + prosody + mel (`_mel_score`), or, where drawn mels are scored, what these are worth.
+        """
         model = cast(Parallel, modules["synthesizer"])
         sums: dict[str, float] = {}
         frames: dict[str, list[Tensor]] = {}
@@ -196,12 +209,11 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         batches = self.validation_batches(N_PREDICTED)
         for chosen in batches:
             batch = self._held_out(chosen, model)
-            if self.config.scores_speech:
+            if model.flow is not None:
                 batch["draw"] = batch["noise"]
             output = model(batch)
-            values = parallel_losses(output, batch, self.config.loss, local_mean) | emotion_accuracy(
-                output.emotion, batch
-            )
+            values = parallel_losses(output, batch, UNWEIGHTED, local_mean) | emotion_accuracy(output.emotion, batch)
+            values["mel"] = self._mel_score(model, output, batch)
             if self.config.scores_speech:
                 values |= self._drawn(model, output, batch)
             spoken = (batch["prosody"][..., 2] > 0) & (batch["durations"] > 0)
@@ -218,7 +230,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             "mel": partial(plots.plot_mel, mel),
             "durations": partial(plots.plot_alignment, alignment),
         }
-        score = self._score(metrics)
+        score = sum(metrics[name] for name in self.score_constants["score_terms"])
         # a mean of log durations is too short by half its error's variance: inference multiplies by this
         scale = pitch_scale(*map(torch.cat, zip(*pitches, strict=True)))
         calibration = {"duration_scale": duration_scale(frames), "pitch_scale": scale}
@@ -240,12 +252,16 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             values["speaker_distance"] = speaker_distance(self.embed, output, batch, model, self.train.floor)
         return values
 
-    def _score(self, metrics: Mapping[str, float]) -> float:
-        """The sum of the losses, or what the drawn mels are worth."""
-        if not self.config.scores_speech:
-            return sum(value for name, value in metrics.items() if name != "emotion_accuracy")
-        counted = ("duration", "prosody", "speaker_distance", "phone_error")
-        return sum(metrics[name] for name in counted if name in metrics)
+    def _mel_score(self, model: Parallel, output: ParallelOutput, batch: ParallelBatch) -> Tensor:
+        """How far mels as spoken, with the recording's durations and prosody, are from recordings; normalized units."""
+        mask = learned_mask(output.mask, batch)
+        if output.drawn is None:
+            return ranked_probability_score([output.mean], output.mel, mask)
+        others = [torch.Generator().manual_seed(seed + 1) for seed in batch["seeds"].tolist()]
+        noise = normal_noise(batch["window_lengths"], batch["noise"], others)
+        second = model(cast(ParallelBatch, {**batch, "draw": noise})).drawn
+        assert second is not None
+        return ranked_probability_score([output.drawn, second], output.mel, mask)
 
     def _example(self, model: Parallel, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
         """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""

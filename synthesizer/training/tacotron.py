@@ -46,4 +46,6 @@ class TacotronTask(AutoregressiveTask):
     ) -> dict[str, Tensor]:
         """Of a batch with teacher forcing, at first with a forced alignment too."""
         forced = self.train.has_durations and self.position <= self.config.forced_alignment_steps
-        return self.all_losses(modules[phase](batch, forced_alignment=forced), batch, self.position, masked_mean)
+        return self.all_losses(
+            modules[phase](batch, forced_alignment=forced), batch, self.config.loss, self.position, masked_mean
+        )

@@ -46,8 +46,8 @@ class SynthesizerTask(Task[BatchT]):
 
     kind = "synthesizer"
     scored_by = (
-        *Task.scored_by, "data.hold_out", "data.window", "data.embedding", "data.prompt_frames", "data.min_frames",
-        "data.max_frames",
+        "score", "loss.speaker_encoder", "loss.speaker_vocoder", "data.hold_out", "data.window", "data.embedding",
+        "data.prompt_frames", "data.min_frames", "data.max_frames",
     )  # fmt: skip
     mel: dict[str, Any]
 

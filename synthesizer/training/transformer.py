@@ -38,4 +38,4 @@ class TransformerTask(AutoregressiveTask):
         self, modules: Mapping[str, nn.Module], batch: AutoregressiveBatch, phase: str, step: int
     ) -> dict[str, Tensor]:
         """Of a batch with teacher forcing."""
-        return self.all_losses(modules[phase](batch), batch, self.position, masked_mean)
+        return self.all_losses(modules[phase](batch), batch, self.config.loss, self.position, masked_mean)

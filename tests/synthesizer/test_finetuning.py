@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
 from synthesizer.config import DataConfig, EmotionConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
+from synthesizer.training.losses import ranked_probability_score
 from synthesizer.training.parallel import ParallelTask
 from tests.support.synthesizer_set import SPEAKER_SIZE, VOICE, hear, make_set
 from utils.data.manifest import read_manifest
@@ -81,6 +83,38 @@ def test_frozen_parts_stay_and_the_rest_learns(sets, tmp_path):
     kept = {name for name in before if torch.equal(before[name], after[name])}
     frozen = {name for name in before if name.split(".")[0] in ("embedding", "encoder")}
     assert frozen <= kept and not any(name.startswith(("flow", "decoder")) for name in kept)
+
+
+def test_the_score_has_the_same_terms_whatever_is_learned(sets):
+    weights = LossConfig(duration=3.0, prosody=0.1, mean=7.0, flow=0.2, frame_classifier=0.0, voice_statistics=4.0)
+    smooth = replace(CONFIG.model, parallel=ParallelConfig(**{**VOICE, "decoder": "l1"}))
+    plain = replace(CONFIG, score="losses")
+    results = []
+    for config in (plain, replace(plain, loss=weights), replace(plain, model=smooth)):
+        task = ParallelTask(read_manifest(sets[0]), config)
+        task.model.eval()
+        with torch.inference_mode():
+            result = task.validate(task.modules)
+        assert result.score == pytest.approx(sum(result.metrics[name] for name in ("duration", "prosody", "mel")))
+        results.append(result)
+    first, weighted, without_flow = results
+    assert first.score == weighted.score and first.metrics == weighted.metrics
+    assert without_flow.metrics["mel"] == pytest.approx(without_flow.metrics["mean"])
+
+
+def test_a_mel_score_is_lowest_for_draws_of_the_true_distribution():
+    torch.manual_seed(0)
+    target, mask = torch.randn(4, 2000, 8), torch.ones(4, 2000, 1, dtype=torch.bool)
+    draws = {width: [width * torch.randn_like(target) for _ in range(2)] for width in (0.5, 1.0, 1.5)}
+    scores = {width: float(ranked_probability_score(pair, target, mask)) for width, pair in draws.items()}
+    mean = float(ranked_probability_score([torch.zeros_like(target)], target, mask))
+    assert mean == pytest.approx(math.sqrt(2 / math.pi), abs=0.02)  # the mean absolute value of a normal variable
+    assert scores[1.0] == pytest.approx(1 / math.sqrt(math.pi), abs=0.02)  # twice that less once
+    assert scores[1.0] == min(*scores.values(), mean)
+    mask[2:] = False
+    worse = target.clone()
+    worse[2:] += 100
+    assert float(ranked_probability_score([worse], target, mask)) == 0
 
 
 def test_what_is_drawn_gives_the_score(sets):

@@ -126,6 +126,18 @@ def test_discriminators_join_at_their_step_and_only_then_scores_count(data):
     assert len(task.names(1)) == 2
 
 
+def test_the_score_is_the_same_whatever_the_loss_is(data):
+    """Of the same weights, so that variants of an ablation can be compared."""
+
+    def score(*settings: str) -> float:
+        task = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug", settings))
+        with torch.inference_mode():
+            return task.validate(task.modules).score
+
+    others = ("loss.resolutions=[512]", "loss.stft_preemphasis=0", "loss.mel=9", "loss.stft=0.1")
+    assert score() == score(*others) != score("data.validation_seconds=0.3")
+
+
 def test_an_adversarial_run_repeats_a_validation_with_the_same_score(data, tmp_path):
     arguments = (data, "--out", tmp_path, "--config", "debug")
     assert run(*arguments) == 0

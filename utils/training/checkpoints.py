@@ -26,9 +26,10 @@ class RunState:
     ruler: dict[str, Any] = field(default_factory=dict)  # what the scores are measured by: see `Task.scored_by`
 
     def measure_by(self, ruler: dict[str, Any]) -> None:
-        """Forget the best score where it was measured otherwise."""
-        if self.ruler != ruler:
-            self.best, self.since_best, self.ruler = math.inf, 0, ruler
+        """Forget the best score where it was measured otherwise; what a former ruler had beyond that does not count."""
+        if any(name not in self.ruler or self.ruler[name] != value for name, value in ruler.items()):
+            self.best, self.since_best = math.inf, 0
+        self.ruler = ruler
 
 
 class Checkpoints:

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -159,17 +159,17 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def ruler_of(settings: dict[str, Any], scored_by: Sequence[str]) -> dict[str, Any]:
-    """The settings whose dotted names match one of `scored_by`, as JSON holds them."""
+def ruler_of(settings: dict[str, Any], task: Task) -> dict[str, Any]:
+    """What decides the meaning of a task's scores, as JSON holds it: see `Task.scored_by`."""
     found = flat(json.loads(json.dumps(settings)))
-    return {name: value for name, value in found.items() if any(fnmatchcase(name, rule) for rule in scored_by)}
+    chosen = {name: value for name, value in found.items() if any(fnmatchcase(name, rule) for rule in task.scored_by)}
+    return chosen | json.loads(json.dumps(task.score_constants))
 
 
 def former_ruler(out: Path, task: Task) -> dict[str, Any]:
-    """`ruler_of` the settings that a run in `out` had before; {} where it left none."""
+    """All settings that a run in `out` had before, by dotted name; {} where it left none."""
     with suppress(OSError, ValueError):
-        before = json.loads((out / "settings.json").read_text(encoding="utf-8", errors="replace"))
-        return ruler_of(task.renamed(before), task.scored_by)
+        return flat(task.renamed(json.loads((out / "settings.json").read_text(encoding="utf-8", errors="replace"))))
     return {}
 
 

@@ -105,7 +105,7 @@ class Run:
         resumed = self.checkpoints.restore(self.learner, self.state, self.clock)
         if resumed and not self.state.ruler:  # of an older run
             self.state.ruler = former_ruler(self.out, self.task)
-        self.state.measure_by(ruler_of(self.settings, self.task.scored_by))
+        self.state.measure_by(ruler_of(self.settings, self.task))
         if resumed:
             if self.main:
                 log.info("resuming %s at step %d", self.out, self.state.step)

@@ -94,9 +94,11 @@ class Task(ABC, Generic[BatchT]):
     model_config: dict[str, Any]  # of the model, saved in the checkpoint
     mel: dict[str, Any] | None = None
     extra: dict[str, Any] = {}  # replaced by subclasses, never changed
-    # Settings by dotted name (* matches anything) that decide what a score means. Where one has changed, a run that
-    # goes on compares with no score of before, and its patience begins anew.
-    scored_by: tuple[str, ...] = ("score", "loss.*")
+    # What decides the meaning of a score: settings by dotted name (* matches anything), and constants by a name of
+    # their own. Where one has changed, a run that goes on compares with no score of before, and its patience begins
+    # anew. A weight of a loss is none of them: variants with other weights are compared by their scores.
+    scored_by: tuple[str, ...] = ()
+    score_constants: dict[str, Any] = {}  # replaced by subclasses, never changed
     # Set before each batch and each step. With a budget of time, a loader process makes a batch a little earlier than
     # it is learned from: what both must agree on belongs into the batch.
     progress: float = 0.0  # share (0 to 1) of the run that is over

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from tests.support.launching import launch_two
 from tests.support.toy_task import Toy, assert_equal, settings_for, weights
 from utils.config import to_dict
 from utils.errors import CloningError
-from utils.training.log import ruler_of
+from utils.training.log import flat
 from utils.training.loop import train
 from utils.training.task import TrainingConfig, Validation
 from utils.weights import checkpoint
@@ -164,10 +165,16 @@ def test_another_model_in_the_same_folder_is_refused(tmp_path):
         train(Toy(dropout=0.3), settings_for(4), tmp_path, device="cpu")
 
 
+class Weighted(Toy):
+    """Its scores depend on the weights of its losses."""
+
+    scored_by = ("loss.*",)
+
+
 def test_settings_that_change_are_told_and_those_before_are_kept(tmp_path, caplog):
     def learn(steps: int, weight: float) -> None:
         loss = {"weight": weight}
-        train(Toy(), settings_for(steps, workers=0), tmp_path, device="cpu", settings={"loss": loss})
+        train(Weighted(), settings_for(steps, workers=0), tmp_path, device="cpu", settings={"loss": loss})
 
     def recorded(name: str) -> float:
         return json.loads((tmp_path / name).read_text())["loss"]["weight"]
@@ -191,10 +198,10 @@ def test_settings_that_change_are_told_and_those_before_are_kept(tmp_path, caplo
     assert len(list(tmp_path.glob("settings*.json"))) == 3
 
 
-class Measured(Toy):
+class Measured(Weighted):
     """Its scores are what the test says."""
 
-    scored_by = (*Toy.scored_by, "data.validation_*")
+    scored_by = (*Weighted.scored_by, "data.validation_*")
     score = 1.0
 
     def validate(self, modules):
@@ -226,9 +233,29 @@ def test_a_best_score_is_forgotten_where_scores_are_measured_otherwise(tmp_path,
     "task, config", [(EncoderTask, EncoderRun), (SynthesizerTask, SynthesizerRun), (VocoderTask, VocoderRun)]
 )
 def test_what_a_stage_is_scored_by_are_settings_of_it(task, config):
-    settings = to_dict(config())
-    assert all(name == "score" or ruler_of(settings, [name]) for name in task.scored_by)
-    assert not any("batch_size" in name or name.startswith("training.") for name in ruler_of(settings, task.scored_by))
+    settings = flat(json.loads(json.dumps(to_dict(config()))))
+    for rule in task.scored_by:
+        assert fnmatch.filter(settings, rule)
+        assert not any("batch_size" in name or name.startswith("training.") for name in fnmatch.filter(settings, rule))
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_best_score_lasts_as_long_as_the_constants_by_which_it_was_measured(tmp_path, older):
+    def learn(steps: int, score: float, constants: dict, weight: float) -> int:
+        task = Measured()
+        task.scored_by, task.score_constants, task.score = (), constants, score
+        train(task, settings_for(steps), tmp_path, device="cpu", settings={"loss": {"size": [1, 2], "weight": weight}})
+        return checkpoint.load_weights(tmp_path / "best.safetensors").step
+
+    assert learn(6, 1.0, {} if older else {"loss.size": (1, 2)}, 1.0) == 6
+    if older:  # a run that was measured by its settings, of which the one that matters is a constant now
+        state = checkpoint.load_training_state(tmp_path / "state.pt")
+        state["ruler"] = {"loss.size": [1, 2], "loss.weight": 1.0}
+        checkpoint.save_training_state(tmp_path / "state.pt", state)
+    assert learn(8, 2.0, {"loss.size": (1, 2)}, 1.0) == 6
+    assert learn(10, 3.0, {"loss.size": (1, 2)}, 5.0) == 6  # a weight is no ruler
+    assert learn(12, 4.0, {"loss.size": (1, 3)}, 5.0) == 12
+    assert learn(14, 5.0, {"loss.size": (1, 3), "terms": ("mel",)}, 5.0) == 14
 
 
 def test_patience_begins_anew_where_scores_are_measured_otherwise(tmp_path):
