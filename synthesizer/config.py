@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from utils.config import check_ranges, check_rising, from_dict
+from utils.errors import CloningError
 from utils.training.task import TrainingConfig
 
 
@@ -278,11 +279,12 @@ class LossConfig:
         return max(self.adversarial, self.speaker, self.phone_classification) > 0
 
 
+CONDITIONING_ONLY = "conditioning_only"  # as training.frozen
 CONVOLUTIONS = ("depthwise", "up", "down")  # of a block, beside what conditions it
 
 
 def conditioning_only(network: ParallelConfig) -> list[str]:
-    """What to freeze (`TrainingConfig.frozen`) so that training only changes how a network is conditioned."""
+    """What training.frozen="conditioning_only" freezes, so that training only changes how a network is conditioned."""
     stacks = ["encoder", "decoder", *(["flow.stack"] if network.decoder == "flow" else [])]
     parts = ["embedding", *(f"{stack}.blocks.*.{part}" for stack in stacks for part in CONVOLUTIONS)]
     parts += ["facts_predictor", "frame_classifier"] if network.voice_statistics else []
@@ -297,14 +299,24 @@ class RunConfig:
 
     @staticmethod
     def upgraded(data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Older settings in the form of now: model.emotion.adapt is expressed by training.frozen."""
+        """`data` with training.frozen="conditioning_only" spelled out; older runs say model.emotion.adapt for it.
+
+        Raises CloningError for another network than the parallel one.
+        """
         model, training = (data.get(name) or {} for name in ("model", "training"))
-        emotion = model.get("emotion") if isinstance(model, Mapping) else None
-        if not isinstance(emotion, Mapping) or not emotion.get("adapt") or not isinstance(training, Mapping):
+        if not isinstance(model, Mapping) or not isinstance(training, Mapping):
             return data
-        frozen = [*training.get("frozen", ()), *conditioning_only(from_dict(ParallelConfig, model.get("parallel", {})))]
-        emotion = {name: value for name, value in emotion.items() if name != "adapt"}
-        return {**data, "model": {**model, "emotion": emotion}, "training": {**training, "frozen": frozen}}
+        emotion, frozen = model.get("emotion"), training.get("frozen", ())
+        adapted = isinstance(emotion, Mapping) and bool(emotion.get("adapt"))
+        if frozen != CONDITIONING_ONLY and not adapted:
+            return data
+        if not adapted and model.get("architecture", model.get("model")) != "parallel":
+            raise CloningError(f'training.frozen {CONDITIONING_ONLY!r} is for model.architecture "parallel"')
+        parts = conditioning_only(from_dict(ParallelConfig, model.get("parallel", {})))
+        if adapted:
+            emotion = {name: value for name, value in emotion.items() if name != "adapt"}
+            model, parts = {**model, "emotion": emotion}, [*(() if frozen == CONDITIONING_ONLY else frozen), *parts]
+        return {**data, "model": model, "training": {**training, "frozen": parts}}
 
     model: SynthesizerConfig = field(default_factory=SynthesizerConfig)
     data: DataConfig = field(default_factory=DataConfig)

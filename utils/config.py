@@ -1,6 +1,7 @@
 """Settings: frozen dataclasses in, frozen dataclasses out; an unknown name is an error.
 
-A preset is a TOML file in `configs/<stage>/` that holds only what differs from the dataclass defaults.
+A preset is a TOML file in `configs/<stage>/` that holds only what differs from the dataclass defaults, or, with
+`base = "name"`, from another preset of its folder.
 """
 
 from __future__ import annotations
@@ -145,10 +146,30 @@ def load_config(cls: type[T], stage: str, preset: str | Path | None, assignments
             path = CONFIGS / stage / f"{preset}.toml"
         if not path.is_file():
             raise CloningError(f"no preset {str(preset)!r}: give a .toml file or one of {[*presets(stage)]}")
-        data = read_toml(path)
+        data = read_preset(path)
     for assignment in assignments:
         assign(data, assignment)
     return from_dict(cls, current_names(cls, data, note=True))
+
+
+def read_preset(path: Path) -> dict[str, Any]:
+    """The settings of a preset's file, over those of its `base`, if it names one.
+
+    Raises CloningError for a base that is not there, and for one that has a base itself: one level is all that a reader
+    has to follow.
+    """
+    data = read_toml(path)
+    name = data.pop("base", None)
+    if name is None:
+        return data
+    below = path.parent / f"{name}.toml"
+    if not isinstance(name, str) or not below.is_file():
+        there = sorted(other.stem for other in path.parent.glob("*.toml") if other != path)
+        raise CloningError(f"{path}: base is {name!r}, and the folder has no such preset; it has {there}")
+    whole = read_toml(below)
+    if "base" in whole:
+        raise CloningError(f"{path}: base {name!r} has a base itself, {whole['base']!r}: name a preset that has none")
+    return _merged(whole, data)
 
 
 def presets(stage: str) -> dict[str, str]:
@@ -195,6 +216,15 @@ def assign(data: dict[str, Any], assignment: str) -> None:
         if not isinstance(data, dict):
             raise CloningError(f"{assignment!r}: {parent} is a value, not a group of settings")
     data[last] = value
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings of `below`, replaced or completed by those of `above`."""
+    both = {**below, **above}
+    return {
+        name: _merged(below[name], value) if isinstance(value, dict) and isinstance(below.get(name), dict) else value
+        for name, value in both.items()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -14,8 +14,10 @@ import pytest
 from safetensors import safe_open
 
 from evaluation.commands.ablations import RUNS
+from synthesizer.config import conditioning_only
 from utils.chain.config import ChainConfig
 from utils.config import CONFIGS, from_dict, load_config, presets, read_toml, to_dict
+from utils.errors import CloningError
 from utils.training.log import RunLog, flat
 from utils.training.task import Task
 
@@ -45,12 +47,48 @@ def test_a_train_script_lists_all_presets_and_takes_a_small_one_by_itself(stage)
 
 @pytest.mark.parametrize("stage", RUNS)
 def test_presets_hold_only_what_differs_from_the_defaults(stage):
-    """But for the architecture, and mels, whose fields without a value are those of `MelConfig`."""
-    usual = flat(to_dict(RUNS[stage]()))
+    """Or from their base. But for the architecture, and mels, whose fields without a value are those of `MelConfig`."""
     kept = ("model.architecture", "model.mel.")
     for path in (CONFIGS / stage).glob("*.toml"):
-        set_here = flat(read_toml(path)).items()
+        data = read_toml(path)
+        usual = flat(to_dict(load_config(RUNS[stage], stage, data.pop("base", None))))
+        set_here = flat(data).items()
         assert [name for name, value in set_here if usual[name] == value and not name.startswith(kept)] == [], path
+
+
+def test_some_presets_build_on_others_of_their_stage():
+    bases = {path.stem: read_toml(path).get("base") for path in CONFIGS.glob("*/*.toml")}
+    assert bases["hifigan_v2"] == bases["hifigan_22k"] == "hifigan_v1" and bases["hifigan_v1"] is None
+    first, second = (flat(to_dict(load_config(RUNS["vocoder"], "vocoder", f"hifigan_v{n}"))) for n in (1, 2))
+    assert [name for name in first if first[name] != second[name]] == ["model.hifigan.channels"]
+
+
+def test_frozen_parts_are_those_of_the_conditioning(tmp_path):
+    config = load_config(RUNS["synthesizer"], "synthesizer", "parallel_emotional")
+    assert (
+        config.training.frozen == tuple(conditioning_only(config.model.parallel)) and len(config.training.frozen) == 16
+    )
+    with pytest.raises(CloningError, match='conditioning_only\' is for model.architecture "parallel"'):
+        load_config(RUNS["synthesizer"], "synthesizer", "small", ["training.frozen=conditioning_only"])
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ('"none"', r"mine.toml: base is 'none', and the folder has no such preset; it has \['other', 'plain'\]"),
+        ("3", "base is 3"),
+        ('"mine"', "base 'mine' has a base itself, 'mine'"),  # a circle
+        ('"other"', "base 'other' has a base itself, 'plain'"),
+    ],
+)
+def test_a_base_that_cannot_be_followed_is_refused(base, told, tmp_path):
+    (tmp_path / "plain.toml").write_text("[training]\nsteps = 7\n", encoding="utf-8")
+    (tmp_path / "other.toml").write_text('base = "plain"\n[training]\nseed = 3\n', encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(f"base = {base}\n", encoding="utf-8")
+    found = load_config(RUNS["vocoder"], "vocoder", tmp_path / "other.toml").training
+    assert (found.steps, found.seed) == (7, 3)
+    with pytest.raises(CloningError, match=told):
+        load_config(RUNS["vocoder"], "vocoder", tmp_path / "mine.toml")
 
 
 def test_every_shipped_network_has_a_preset():
