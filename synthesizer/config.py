@@ -307,14 +307,14 @@ class RunConfig:
         if not isinstance(model, Mapping) or not isinstance(training, Mapping):
             return data
         emotion, frozen = model.get("emotion"), training.get("frozen", ())
-        adapted = isinstance(emotion, Mapping) and bool(emotion.get("adapt"))
-        if frozen != CONDITIONING_ONLY and not adapted:
+        former = emotion if isinstance(emotion, Mapping) and emotion.get("adapt") else None
+        if frozen != CONDITIONING_ONLY and former is None:
             return data
-        if not adapted and model.get("architecture", model.get("model")) != "parallel":
+        if former is None and model.get("architecture", model.get("model")) != "parallel":
             raise CloningError(f'training.frozen {CONDITIONING_ONLY!r} is for model.architecture "parallel"')
         parts = conditioning_only(from_dict(ParallelConfig, model.get("parallel", {})))
-        if adapted:
-            emotion = {name: value for name, value in emotion.items() if name != "adapt"}
+        if former is not None:
+            emotion = {name: value for name, value in former.items() if name != "adapt"}
             model, parts = {**model, "emotion": emotion}, [*(() if frozen == CONDITIONING_ONLY else frozen), *parts]
         return {**data, "model": model, "training": {**training, "frozen": parts}}
 
