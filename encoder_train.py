@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from encoder.config import RunConfig
+from encoder.model import NETWORKS
 from encoder.names import KIND
 from encoder.train import build_task
 from utils.config import SettingsParser, load_config
@@ -36,7 +37,9 @@ def build_parser() -> SettingsParser:
     parser = SettingsParser(description=__doc__, epilog=EPILOG)
     training_flags.add_arguments(parser, KIND, default="small")
     parser.add_argument(
-        "--model", choices=["lstm", "transformer"], help="architecture, whatever the preset says (model.architecture)"
+        "--model",
+        choices=NETWORKS,
+        help=argparse.SUPPRESS,  # the former way to set model.architecture
     )
     return parser
 

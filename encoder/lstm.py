@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from encoder.config import EncoderConfig
-from encoder.network import EncoderNetwork, normalized_log
+from encoder.network import EncoderNetwork, full_lengths, normalized_log
 
 NORM_EPSILON = 1e-5  # of the published network; keeps silence from dividing by zero
 STEP_FRAMES = 32  # of `in_steps`
@@ -55,9 +55,7 @@ class LstmEncoder(EncoderNetwork):
     def _scaled(self, mel: Tensor, lengths: Tensor | None) -> Tensor:
         """mel (B, M, F) -> what the LSTM hears (B, F, M)"""
         if self.scale == "log":
-            if lengths is None:
-                lengths = torch.full((mel.size(0),), mel.size(2), device=mel.device)
-            mel = normalized_log(mel, lengths, "level")
+            mel = normalized_log(mel, full_lengths(mel) if lengths is None else lengths, "level")
         return mel.transpose(1, 2)
 
     def _project(self, last: Tensor) -> Tensor:

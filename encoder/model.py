@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from encoder.config import EncoderConfig, LstmConfig
 from encoder.lstm import LstmEncoder
@@ -14,11 +15,15 @@ from utils.weights.checkpoint import Checkpoint
 from utils.weights.networks import rebuild
 
 PROTOTYPES = "prototypes"  # of the training speakers, for the angular margin; no part of an embedding
+NETWORKS: Mapping[str, type[LstmEncoder] | type[TransformerEncoder]] = {  # by the names of their architectures
+    "lstm": LstmEncoder,
+    "transformer": TransformerEncoder,
+}
 
 
 def build_network(config: EncoderConfig) -> EncoderNetwork:
     """A network with fresh weights."""
-    return LstmEncoder(config) if config.architecture == "lstm" else TransformerEncoder(config)
+    return NETWORKS[config.architecture](config)
 
 
 def published_config(checkpoint: Checkpoint) -> EncoderConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 
+import torch
 from torch import Tensor, nn
 
 from utils.masks import length_mask
@@ -41,6 +42,11 @@ def completed(steps: Generator[None, None, Tensor]) -> Tensor:
             next(steps)
         except StopIteration as end:
             return end.value
+
+
+def full_lengths(mel: Tensor) -> Tensor:
+    """The lengths (B,) of rows of a mel (B, M, F) that have F frames each."""
+    return torch.full((mel.size(0),), mel.size(2), device=mel.device)
 
 
 def normalized_log(mel: Tensor, lengths: Tensor, how: str) -> Tensor:

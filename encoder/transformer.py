@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from encoder.config import EncoderConfig, TransformerConfig
-from encoder.network import EncoderNetwork, completed, normalized_log
+from encoder.network import EncoderNetwork, completed, full_lengths, normalized_log
 from utils.linear import Linear
 from utils.masks import length_mask
 
@@ -49,8 +49,7 @@ class TransformerEncoder(EncoderNetwork):
     def in_steps(self, mel: Tensor, lengths: Tensor | None = None) -> Generator[None, None, Tensor]:
         """As `forward`: mel (B, M, F), lengths (B,) -> embeddings (B, D), a block a step."""
         full = lengths is None
-        if lengths is None:
-            lengths = torch.full((mel.size(0),), mel.size(2), device=mel.device)
+        lengths = full_lengths(mel) if lengths is None else lengths
         x = normalized_log(mel, lengths, self.normalize)
         for convolution in self.stem:
             x = F.gelu(convolution(x))
