@@ -16,11 +16,17 @@ import vocoder.config
 import vocoder.model
 from encoder.inference import SpeakerEncoder
 from encoder.network import EncoderNetwork
+from synthesizer.config import SynthesizerConfig
+from synthesizer.inference import Synthesizer, SynthesizerMetadata
+from synthesizer.models.base import AcousticModel, Generated
+from synthesizer.speech import SpeechOptions
+from synthesizer.text.processor import TextProcessor
 from tests.conftest import ROOT, SAMPLES
 from utils.audio.io import read
 from utils.data.corpora import layouts, scan
 from vocoder.inference import WaveformVocoder
 from vocoder.models.waveform import WaveformModel, WaveformOutput
+from voice_cloner import VoiceCloner
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +70,65 @@ class Straight(WaveformModel):
 
     def forward(self, mel, start=None):
         return WaveformOutput(self.head(mel[:, :, :-1].transpose(1, 2)).flatten(1).tanh())
+
+
+class Table(AcousticModel):
+    """The least that it asks of a synthesizer: each symbol has a column of a mel, which lasts as long as all others."""
+
+    FRAMES = 6
+
+    def __init__(self, n_symbols: int, n_mels: int) -> None:
+        super().__init__()
+        self.emotion = None
+        self.columns = nn.Embedding(n_symbols, n_mels)
+
+    def generate(self, inputs, settings):
+        generated = []
+        for tokens, length in zip(inputs.tokens, inputs.token_lengths.tolist(), strict=True):
+            place = torch.arange(length).repeat_interleave(round(self.FRAMES / settings.rate))
+            alignment = nn.functional.one_hot(place, length)
+            generated.append(Generated(self.columns(tokens[place]).T, alignment, "durations"))
+        return generated
+
+    def teacher_forced(self, inputs, recording, silence):
+        return self.columns(inputs.tokens).transpose(1, 2).repeat_interleave(self.FRAMES, dim=2)
+
+
+@pytest.fixture
+def toys():
+    """An encoder, a synthesizer and a vocoder, each no more than a table or a layer."""
+    torch.manual_seed(0)
+    config, spoken = encoder.config.EncoderConfig(), vocoder.config.VocoderConfig()
+    text = TextProcessor("phonemes")
+    listener = SpeakerEncoder(Average(config), config, fingerprint="toy")
+    network = Table(len(text), spoken.mel.n_mels).requires_grad_(False)
+    metadata = SynthesizerMetadata(mel=spoken.mel, name="table", encoder_fingerprint="toy")
+    speaker = Synthesizer(network, SynthesizerConfig("parallel", config.embedding_size), text, metadata)
+    straight = Straight(spoken.mel.n_mels, spoken.mel.hop_length).requires_grad_(False)
+    return listener, speaker, WaveformVocoder(straight, spoken, "", "cpu")
+
+
+def test_a_synthesizer_is_a_module_of_that_interface(toys):
+    listener, speaker, made = toys
+    cloner = VoiceCloner(listener, speaker, made, watermark=False)
+    text = "One two three. Four five, six!"
+    voice = cloner.embed_voice(SAMPLES / "austen_0870.wav")
+    options = SpeechOptions(seed=1)
+    whole = speaker.speak(text, voice, options)
+    assert [piece.text for piece in whole.pieces] == ["One two three.", "Four five, six!"]
+    frames = sum(Table.FRAMES * len(piece.tokens) for piece in whole.pieces)
+    assert frames <= whole.mel.shape[1] and whole.times.seconds == pytest.approx(whole.mel.shape[1] / 80, abs=0.02)
+    assert np.array_equal(np.concatenate(list(speaker.stream(text, voice, options)), axis=1), whole.mel)
+    faster = speaker.speak(text, voice, SpeechOptions(seed=1, rate=2.0))
+    assert faster.mel.shape[1] < 0.6 * whole.mel.shape[1]
+    cloning = cloner.clone(voice, text, seed=1)
+    np.testing.assert_array_equal(cloning.audio.samples, made.vocode(whole.mel).samples)
+    pieces = list(cloner.stream(voice, text, seed=1))
+    np.testing.assert_allclose(np.concatenate([p.samples for p in pieces]), cloning.audio.samples, atol=1e-6)
+    tokens = speaker.encode("One two three.").tokens
+    recording = np.zeros((speaker.mel.n_mels, Table.FRAMES * len(tokens)), np.float32)
+    forced = speaker.teacher_forced(np.array(tokens), recording, voice)
+    np.testing.assert_array_equal(forced, speaker.speak("One two three.", voice, options).mel)
 
 
 def test_an_encoder_is_a_module_of_that_interface():

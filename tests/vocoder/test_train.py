@@ -47,10 +47,10 @@ def run(*arguments) -> int:
 def test_killed_and_resumed_equals_uninterrupted(data, tmp_path, preset, monkeypatch):
     assert run(data, "--out", tmp_path / "whole", "--config", preset) == 0
     # the second run is killed after its third step; its last saved step is the second
-    task_batch = vocoder_train.build_task
+    built = vocoder_train.build_task
 
-    def dying(config, manifest):
-        task = task_batch(config, manifest)
+    def dying(manifest, config):
+        task = built(manifest, config)
         losses = task.losses
 
         def until_four(modules, batch, phase, step):
