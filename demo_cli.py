@@ -239,10 +239,11 @@ def _check(args: argparse.Namespace) -> None:
     from utils.audio import io as audio
     from utils.files import require_apart
     from utils.seeds import require_seed
-    from utils.speech_bounds import require_speech_bounds
+    from utils.speech_bounds import require_one_emotion, require_speech_bounds
 
     require_seed(args.seed)
     require_speech_bounds(args.rate, args.pause, args.pitch)
+    require_one_emotion(args.emotion, args.emotion_reference)
     if not abs(args.volume) <= LOUDEST:
         raise CloningError(f"--volume {args.volume:g}: give -{LOUDEST:g} to {LOUDEST:g} dB")
     if not args.batch:

@@ -31,8 +31,9 @@ from synthesizer.text.sentences import Sentence
 from utils.audio.io import Waveform, read
 from utils.audio.watermark import mark
 from utils.device import pick_device
-from utils.errors import CloningError, MismatchError
+from utils.errors import MismatchError
 from utils.files import user_path
+from utils.speech_bounds import require_one_emotion
 from utils.voice import Voice, is_voice
 from utils.weights.find import DEFAULT_MODELS, find_chosen
 from vocoder.inference import Vocoder
@@ -51,9 +52,8 @@ class CloningArguments(SpeechArguments, total=False):
 
 def speech_options(*, emotion_reference: Any = None, **how: Unpack[SpeechArguments]) -> SpeechOptions:
     """These options, with a seed. Raises CloningError for what is out of bounds or contradicts itself."""
+    require_one_emotion(how.get("emotion"), emotion_reference)
     if emotion_reference is not None:
-        if how.get("emotion") is not None:
-            raise CloningError("an emotion and an emotion reference exclude each other: give one of them")
         how["emotion"] = read(emotion_reference, max_seconds=MAX_SECONDS)
     return SpeechOptions(**how).with_seed()
 

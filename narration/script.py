@@ -19,7 +19,7 @@ PAUSE_SECONDS = 0.45  # between two lines
 LONGEST_PAUSE = 600.0  # seconds
 LONG = 10_000  # characters that one clone says at most; longer texts are made in parts
 _TAG = re.compile(r"\[([^\[\]]*)\]\s*(.*)", re.DOTALL)
-_PAUSE = re.compile(r"pause\s+([0-9]*\.?[0-9]+)\s*s?", re.IGNORECASE)
+_PAUSE = re.compile(r"\[\s*pause\b([^\[\]|]*)\]?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,8 @@ def parse(text: str, name: str = "the script") -> list[Line]:
         where, row = f"{name} line {number}", row.strip()
         if not row:
             continue
-        if (found := _PAUSE.fullmatch(row.removeprefix("[").removesuffix("]").strip())) and row[0] == "[":
-            seconds = float(found[1])
-            if seconds > LONGEST_PAUSE:
-                raise CloningError(f"{where}: a pause of {seconds:g} s; it may be up to {LONGEST_PAUSE:g} s")
+        if found := _PAUSE.fullmatch(row):
+            seconds = _seconds(found[1], where)
             if lines:
                 before = lines[-1].pause if paused else 0.0
                 lines[-1], paused = replace(lines[-1], pause=before + seconds), True
@@ -62,6 +60,17 @@ def parse(text: str, name: str = "the script") -> list[Line]:
     if not lines:
         raise CloningError(f"{name}: nothing is said in it; write lines such as [ann] Hello.")
     return lines
+
+
+def _seconds(text: str, where: str) -> float:
+    """Of a pause, such as "0.8" or "1 s"."""
+    try:
+        seconds = float(re.sub(r"\s*s$", "", text.strip(), flags=re.IGNORECASE))
+    except ValueError:
+        raise CloningError(f"{where}: a pause of {text.strip()!r}: give seconds, such as [pause 0.8]") from None
+    if not 0 <= seconds <= LONGEST_PAUSE:
+        raise CloningError(f"{where}: a pause of {seconds:g} s; it may be 0 to {LONGEST_PAUSE:g} s")
+    return seconds
 
 
 def _tagged(row: str, where: str) -> tuple[str, str | None, str]:

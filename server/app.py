@@ -25,7 +25,8 @@ from server.uploads import add_diarize_route, add_voice_route
 from server.worker import Worker
 from speaking import file_tags
 from utils.errors import CloningError
-from utils.seeds import require_seed
+from utils.speech_bounds import RATES
+from voice_cloner import speech_options
 
 MODEL = "voice-cloning"  # there is one; requests may call it as they like
 
@@ -43,7 +44,7 @@ class SpeechRequest(BaseModel):
     voice: str | VoiceId
     model: str = MODEL
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
-    speed: float = Field(1.0, ge=0.25, le=4.0, allow_inf_nan=False)
+    speed: float = Field(1.0, ge=RATES[0], le=RATES[1], allow_inf_nan=False)
     stream_format: Literal["audio", "sse"] = "audio"
     instructions: str | None = None
     seed: int | None = Field(None, strict=True)
@@ -123,16 +124,15 @@ def _speech_route(app: FastAPI, server: Server, worker: Worker, metrics: Metrics
             what = f"input has {len(asked.input)} characters; at most {most} are taken: send it in parts"
             raise ApiError(400, what, param="input", code="string_above_max_length")
         try:
-            require_seed(asked.seed)
+            options = speech_options(seed=asked.seed, rate=asked.speed)  # a random seed where none is asked for
         except CloningError as error:
             raise ApiError(400, str(error), param="seed") from error
         voice = server.voice(asked.voice if isinstance(asked.voice, str) else asked.voice.id)
         came = time.monotonic()
 
         def work() -> Iterator[bytes]:
-            seed = asked.seed if asked.seed is not None else time.time_ns() % 2**31
-            pieces = server.cloner.stream(voice, asked.input, seed=seed, rate=asked.speed)
-            tags = file_tags(seed, server.cloner.describe(), server.cloner.watermark)
+            pieces = server.cloner.stream(voice, asked.input, seed=options.seed, rate=options.rate)
+            tags = file_tags(options.seed or 0, server.cloner.describe(), server.cloner.watermark)
             return encoded(metrics.timed(pieces, came), asked.response_format, tags)
 
         job = worker.submit(work)

@@ -1,4 +1,4 @@
-"""Which rates, pauses and pitches of speech are taken: known without torch, so that a script refuses others at once."""
+"""Which ways of speaking are taken: known without torch, so that a script refuses others at once."""
 
 from __future__ import annotations
 
@@ -14,3 +14,9 @@ def require_speech_bounds(rate: float, pause: float, pitch: float) -> None:
     for name, value, (low, high) in (("rate", rate, RATES), ("pause", pause, PAUSES), ("pitch", pitch, PITCHES)):
         if not low <= value <= high:
             raise CloningError(f"{name} is {value:g}; it must be {low:g} to {high:g}")
+
+
+def require_one_emotion(emotion: object, reference: object) -> None:
+    """Raises CloningError where both an emotion and a clip that carries one are given."""
+    if emotion is not None and reference is not None:
+        raise CloningError("an emotion and an emotion reference exclude each other: give one of them")

@@ -36,7 +36,12 @@ def test_a_line_without_a_name_at_first_is_the_narrators():
         ("[] Hi.", r"line 1: \[\] is not \[name\]"),
         ("[ann|] Hi.", "line 1: .* is not"),
         ("[ann]", "line 1: ann says nothing"),
-        ("[ann] Hi.\n[pause 601]", "line 2: a pause of 601 s; it may be up to 600 s"),
+        ("[ann] Hi.\n[pause 601]", "line 2: a pause of 601 s; it may be 0 to 600 s"),
+        ("[ann] Hi.\n[pause 1e9]", "line 2: a pause of 1e.09 s; it may be 0 to 600 s"),
+        ("[ann] Hi.\n[Pause -2s]", "line 2: a pause of -2 s; it may be 0 to 600 s"),
+        ("[ann] Hi.\n[pause nan]", "line 2: a pause of nan s; it may be 0"),
+        ("[ann] Hi.\n[pause]", r"line 2: a pause of '': give seconds, such as \[pause 0.8\]"),
+        ("[ann] Hi.\n[pause long]", "line 2: a pause of 'long': give seconds"),
         ("x" * (LONG + 1), f"line 1: {LONG + 1} characters"),
     ],
 )

@@ -195,6 +195,14 @@ def test_outputs_are_checked_before_any_work(run, unloaded, wrong):
     assert run("--reference", CLIP, "--text", "Hi.", *wrong)[0] == 2
 
 
+@pytest.mark.parametrize(
+    "wrong", [["--pause", "11"], ["--emotion", "sad", "--emotion-reference", CLIP], ["--seed", "-1"]]
+)
+def test_ways_of_speaking_are_checked_before_any_work(run, unloaded, wrong):
+    code, _, err = run("--reference", CLIP, "--text", "Hi.", *wrong)
+    assert code == 2 and err.startswith("error: ")
+
+
 def test_home_is_where_the_tilde_says(run, tmp_path, monkeypatch):
     home = tmp_path / "home"
     home.mkdir()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
+import time
 
 import httpx
 import numpy as np
@@ -57,6 +59,14 @@ def test_every_format_holds_the_speech(serve, kind):
     assert heard.seconds == pytest.approx(reference.seconds, abs=0.15)  # encoders pad
     assert heard.dbfs == pytest.approx(reference.dbfs, abs=3)
     assert (b"synthetic speech" in answer.content) == (kind not in ("aac", "pcm"))
+
+
+def test_a_seed_that_is_not_asked_for_is_random_and_named(serve, monkeypatch):
+    monkeypatch.setattr(time, "time_ns", lambda: 5)
+    running = serve()
+    plain, other = (speech(running, response_format="wav", seed=None).content for _ in range(2))
+    seed, second = (int(re.search(rb"seed (\d+)", wav)[1]) for wav in (plain, other))
+    assert seed != second and speech(running, response_format="wav", seed=seed).content == plain
 
 
 def test_events_carry_the_same_bytes(serve):
