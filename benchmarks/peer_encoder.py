@@ -52,7 +52,7 @@ def _our_step() -> Callable[[], int]:
     import torch
 
     from encoder.config import EncoderConfig
-    from encoder.loss import slow
+    from encoder.loss import scale_gradient
     from encoder.model import build_network
     from encoder.train import ge2e_loss
     from utils.audio.mel import ENCODER_MEL, mel_spectrogram
@@ -64,7 +64,7 @@ def _our_step() -> Callable[[], int]:
 
     def step() -> int:
         embeddings = network(mel_spectrogram(wav, ENCODER_MEL)).unflatten(0, (SPEAKERS, UTTERANCES))
-        weight, bias = slow(network.similarity_weight), slow(network.similarity_bias)
+        weight, bias = scale_gradient(network.similarity_weight), scale_gradient(network.similarity_bias)
         ge2e_loss(embeddings, weight, bias)[0].backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 3)
         optimizer.step()

@@ -44,22 +44,22 @@ def augment(
     samples = wav.size(1)
 
     def uniform(low: float, high: float) -> Callable[[int], Tensor]:
-        return lambda n: sent(draws.uniform(low, high, n).astype(np.float32), wav.device)
+        return lambda n: to_device(draws.uniform(low, high, n).astype(np.float32), wav.device)
 
     def on(share: float, effect: Callable[[Tensor, int], Tensor]) -> np.ndarray:
         nonlocal wav
         rows = draw_rows(share, len(wav), draws)
         if len(rows):
-            index = sent(rows, wav.device)
+            index = to_device(rows, wav.device)
             wav = wav.index_copy(0, index, effect(wav[index], len(rows)))
         return rows
 
     def room(x: Tensor, n: int) -> Tensor:
-        made = made_up_rooms(
+        made = synthetic_rooms(
             uniform(*config.reverb_seconds)(n), uniform(0, 12)(n), config.reverb_seconds[1], rate, noises
         )
         if sounds.rooms is not None:
-            simulated = sounds.rooms[sent(draws.integers(len(sounds.rooms), size=n), x.device)]
+            simulated = sounds.rooms[to_device(draws.integers(len(sounds.rooms), size=n), x.device)]
             length = max(made.size(1), simulated.size(1))
             made, simulated = (torch.nn.functional.pad(r, (0, length - r.size(1))) for r in (made, simulated))
             made = torch.where(uniform(0, 1)(n)[:, None] < config.reverb_rooms, simulated, made)
@@ -82,13 +82,13 @@ def augment(
     on(config.equalizer, lambda x, n: equalize(x, uniform(-1, 1)(6 * n).view(n, 6) * config.equalizer_db, rate))
     on(config.band_limit, lambda x, n: band_pass(x, uniform(20, 300)(n), uniform(0.3, 0.95)(n) * rate / 2, rate))
     on(config.telephone, lambda x, n: mu_law_8_bit(band_pass(x, uniform(300, 300)(n), uniform(3400, 3400)(n), rate)))
-    on(config.spectral_dropout, lambda x, n: thin_out(x, uniform(*config.spectral_dropout_db)(n)))
+    on(config.spectral_dropout, lambda x, n: spectral_dropout(x, uniform(*config.spectral_dropout_db)(n)))
     on(config.codec, lambda x, n: _lossy_rows(x, draws, rate))
     on(config.gain, lambda x, n: x * _ratio(uniform(*config.gain_db)(n)))
     return wav
 
 
-def sent(array: np.ndarray, device: torch.device) -> Tensor:
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """To the device without waiting for what it is at."""
     return torch.from_numpy(array).to(device, non_blocking=True)
 
@@ -116,7 +116,7 @@ def colored_noise(tilt: Tensor, samples: int, noises: torch.Generator) -> Tensor
     return torch.fft.irfft(spectrum * frequency ** (-tilt[:, None] / 2), size)[:, :samples]
 
 
-def made_up_rooms(rt60: Tensor, wet_db: Tensor, longest: float, rate: int, noises: torch.Generator) -> Tensor:
+def synthetic_rooms(rt60: Tensor, wet_db: Tensor, longest: float, rate: int, noises: torch.Generator) -> Tensor:
     """Impulse responses (B, L): the direct sound, then noise from 2 ms on that has fallen by 60 dB after `rt60` (B,) s.
 
     The tail is `wet_db` (B,) quieter than the direct sound; L holds `longest` seconds.
@@ -167,7 +167,7 @@ def mu_law_8_bit(wav: Tensor) -> Tensor:
     return rounded.sign() * torch.expm1(rounded.abs() * np.log(256)) / 255 * peak
 
 
-def thin_out(wav: Tensor, depth_db: Tensor) -> Tensor:
+def spectral_dropout(wav: Tensor, depth_db: Tensor) -> Tensor:
     """What a codec of a low rate drops: in each frame of 32 ms, all that lies `depth_db` (B,) under its loudest bin."""
     half = 256
     window = torch.hann_window(2 * half, device=wav.device)  # halves of neighbors sum to 1; istft would wait for a GPU
@@ -204,7 +204,7 @@ def lossy(wav: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.nda
 
 
 def _lossy_rows(wav: Tensor, draws: np.random.Generator, rate: int) -> Tensor:
-    return sent(np.stack([lossy(row, draws, rate) for row in wav.cpu().numpy()]), wav.device)
+    return to_device(np.stack([lossy(row, draws, rate) for row in wav.cpu().numpy()]), wav.device)
 
 
 def draw_masks(config: AugmentConfig, draws: np.random.Generator, rows: int, channels: int, frames: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoder.augment import Sounds, augment, draw_masks, sent
+from encoder.augment import Sounds, augment, draw_masks, to_device
 from encoder.config import RunConfig
 from encoder.names import NOISE_SHARD, OWN, ROOM_SHARD, noise_name, room_name
 from encoder.recordings import OnDevice, OnDisk, Recordings
@@ -31,7 +31,7 @@ class SpeakerBatch(TypedDict):
 
     wav: Tensor  # (B, T) float32
     speaker: Tensor  # (B,): a speaker in another voice has a number of its own
-    voice: Tensor  # (B,): number of the voice that the speaker has been given, 0 its own
+    perturbation: Tensor  # (B,): number of the voice that the speaker has been given, 0 its own
     mask: Tensor  # (B, 4): first channel, stop channel, first frame, stop frame to blank out
     target: NotRequired[Tensor]  # (B, D): the teacher's embeddings, 0 where it has not heard the speaker so
 
@@ -99,9 +99,9 @@ class TrainingBatches:
         draws = rng(self.seed, 3, step)
         samples = self._samples(draws, progress)
         who, utterances = self.cycler.draw(step, self.data.speakers, self.data.utterances)
-        voice = np.repeat(self._voices(len(who), draws), self.data.utterances)
+        perturbation = np.repeat(self._perturbations(len(who), draws), self.data.utterances)
         numbers = utterances.ravel()
-        wav = self.recordings.crops(numbers, draws.random(len(numbers)), self.speed_of[voice], samples)
+        wav = self.recordings.crops(numbers, draws.random(len(numbers)), self.speed_of[perturbation], samples)
         config = self.config.augment
         noises = torch.Generator(self.device).manual_seed(int(draws.integers(2**62)))
         if config.any:
@@ -111,16 +111,16 @@ class TrainingBatches:
                 self.rooms,
             )
             wav = augment(wav, config, draws, noises, self.rate, sounds)
-        speaker = np.repeat(who, self.data.utterances) + voice * len(self.speakers)
+        speaker = np.repeat(who, self.data.utterances) + perturbation * len(self.speakers)
         masks = draw_masks(config, draws, len(numbers), self.mel.n_mels, self.mel.frames(samples))
         batch: SpeakerBatch = {
             "wav": wav,
-            "speaker": sent(speaker, self.device),
-            "voice": sent(voice, self.device),
-            "mask": sent(masks, self.device),
+            "speaker": to_device(speaker, self.device),
+            "perturbation": to_device(perturbation, self.device),
+            "mask": to_device(masks, self.device),
         }
         if self.targets is not None:
-            batch["target"] = self.targets[batch["voice"], sent(numbers, self.device)].float()
+            batch["target"] = self.targets[batch["perturbation"], to_device(numbers, self.device)].float()
         return batch
 
     def names(self, step: int) -> list[str]:
@@ -135,7 +135,7 @@ class TrainingBatches:
         seconds = draws.uniform(low, high)
         return int(min(high, max(low, round(seconds / LENGTHS) * LENGTHS)) * self.rate)
 
-    def _voices(self, speakers: int, draws: np.random.Generator) -> np.ndarray:
+    def _perturbations(self, speakers: int, draws: np.random.Generator) -> np.ndarray:
         """Numbers of voices (S,), 0 being the speaker's own: the same for all of a speaker's crops in a step."""
         if len(self.perturbations) == 1:
             return np.zeros(speakers, np.int64)
@@ -172,7 +172,7 @@ class TrainingBatches:
     def target_share(self) -> float:
         """The share of rows with a target that is expected."""
         others = self.perturbations[1:]
-        unheard = sum(voice not in self.heard for voice in others) / max(len(others), 1)
+        unheard = sum(other not in self.heard for other in others) / max(len(others), 1)
         return 1 - self.config.augment.speed * unheard
 
     def _targets(self, rows: list[list[Utterance]], teacher: TeacherEmbeddings) -> Tensor:
@@ -186,10 +186,10 @@ class TrainingBatches:
         size = teacher.embeddings[OWN].shape[1]
         self.center = persons[OWN].mean(axis=0) if loss.center else np.zeros(size, np.float32)
         targets = torch.zeros(len(self.perturbations), len(order), size, dtype=torch.float16)
-        for index, voice in enumerate(self.perturbations):
-            if voice in whole:
-                person = persons[voice][speaker]
-                mixed = (1 - loss.speaker_share) * whole[voice] + loss.speaker_share * person
+        for index, perturbation in enumerate(self.perturbations):
+            if perturbation in whole:
+                person = persons[perturbation][speaker]
+                mixed = (1 - loss.speaker_share) * whole[perturbation] + loss.speaker_share * person
                 targets[index] = torch.from_numpy(self.centered(mixed))
         return targets
 

@@ -21,7 +21,7 @@ from utils.audio.pitch import pitch as pitch_track
 from utils.audio.reference import prepare_reference, raise_and_trim
 from utils.audio.vad import DEFAULT, VadConfig
 from utils.errors import CloningError
-from utils.voice import Voice, pitch_facts, unit
+from utils.voice import Voice, pitch_statistics, unit
 from utils.weights.checkpoint import load_weights
 
 WINDOWS_AT_ONCE = 128  # bounds the memory of a pass, however many clips are asked for
@@ -131,7 +131,7 @@ class SpeakerEncoder:
         ]
         embedding = self.embed_speaker(voiced)
         tracks = [pitch_track(wav.samples, rate, rate // 80) for wav in voiced] if pitch else []
-        median, spread = (pitch_facts(np.concatenate(tracks)) if tracks else None) or (None, None)
+        median, spread = (pitch_statistics(np.concatenate(tracks)) if tracks else None) or (None, None)
         return Voice(
             embedding,
             self.fingerprint,

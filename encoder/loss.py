@@ -51,7 +51,7 @@ def additive_margin(embeddings: Tensor, prototypes: Tensor, speakers: Tensor, ma
     return F.cross_entropy(cosine.scatter(1, speakers[:, None], moved) * scale, speakers)
 
 
-def slow(parameter: Tensor, share: float = GRADIENT_SHARE) -> Tensor:
+def scale_gradient(parameter: Tensor, share: float = GRADIENT_SHARE) -> Tensor:
     """The same value with a fraction of the gradient."""
     return parameter.detach() + share * (parameter - parameter.detach())
 

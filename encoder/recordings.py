@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoder.augment import sent
+from encoder.augment import to_device
 from encoder.config import SAMPLE_RATE
 from encoder.perturbation import speed_perturb
 from utils.audio.io import PCM16, from_pcm16
@@ -83,7 +83,7 @@ class OnDevice:
         """As `Recordings.crops`."""
         lengths, firsts = self.lengths[speeds, numbers], self.firsts[speeds, numbers]
         starts = (places * (np.maximum(0, lengths - samples) + 1)).astype(np.int64)
-        bounds = sent(np.stack([firsts, starts, lengths])[:, :, None], self.device)
+        bounds = to_device(np.stack([firsts, starts, lengths])[:, :, None], self.device)
         index = bounds[0] + (bounds[1] + torch.arange(samples, device=self.device)) % bounds[2]
         return self.pcm[index].float() / PCM16
 

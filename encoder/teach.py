@@ -36,7 +36,9 @@ class TeacherEmbeddings(NamedTuple):
     fingerprint: str  # of the teacher
 
 
-def embed_with_teacher(manifest: Manifest, teacher: Path, voices: list[Perturbation], device: str = "cpu") -> Path:
+def embed_with_teacher(
+    manifest: Manifest, teacher: Path, perturbations: list[Perturbation], device: str = "cpu"
+) -> Path:
     """Write `TEACHER_FILE` beside the shards of `manifest`; what it already holds of this teacher is kept.
 
     Raises CloningError when the teacher cannot be loaded, or wants another sample rate or level than the set's.
@@ -48,23 +50,23 @@ def embed_with_teacher(manifest: Manifest, teacher: Path, voices: list[Perturbat
         before = None
     held = before.embeddings if before is not None else {}
     rows = {id: row for row, id in enumerate(before.ids)} if before is not None else {}
-    complete = all(voice in held for voice in voices)
-    voices = list(dict.fromkeys([*voices, *held]))
+    complete = all(perturbation in held for perturbation in perturbations)
+    perturbations = list(dict.fromkeys([*perturbations, *held]))
     arrays, lengths = Arrays(manifest.root), np.array([round(SAMPLE_RATE * u.seconds) for u in manifest.utterances])
     empty = np.zeros((len(lengths), encoder.embedding_size), np.float16)
-    found = {voice: empty.copy() for voice in voices}
+    found = {perturbation: empty.copy() for perturbation in perturbations}
     known = np.array([complete and u.id in rows for u in manifest.utterances])
     for index in np.flatnonzero(known):
-        for voice in voices:
-            found[voice][index] = held[voice][rows[manifest.utterances[index].id]]
+        for perturbation in perturbations:
+            found[perturbation][index] = held[perturbation][rows[manifest.utterances[index].id]]
     to_do = np.flatnonzero(~known)
     seconds = PASS_SECONDS.get(encoder.device.type, PASS_SECONDS["cpu"])
     for group in tqdm(by_length(lengths[to_do], seconds * SAMPLE_RATE), desc="teacher", disable=None):
         numbers = to_do[group]
         clips = [arrays.read(manifest.utterances[i], "wav") for i in numbers]
-        for voice in voices:
-            found[voice][numbers] = embed_clips(encoder, clips, voice).half().cpu().numpy()
-    about = {"ids": [u.id for u in manifest.utterances], "voices": voices}
+        for perturbation in perturbations:
+            found[perturbation][numbers] = embed_clips(encoder, clips, perturbation).half().cpu().numpy()
+    about = {"ids": [u.id for u in manifest.utterances], "voices": perturbations}
     path = manifest.root / TEACHER_FILE
     with atomic_path(path) as partial:
         save_file(
@@ -75,9 +77,9 @@ def embed_with_teacher(manifest: Manifest, teacher: Path, voices: list[Perturbat
     return path
 
 
-def embed_clips(encoder: SpeakerEncoder, clips: list[np.ndarray], voice: Perturbation) -> Tensor:
+def embed_clips(encoder: SpeakerEncoder, clips: list[np.ndarray], perturbation: Perturbation) -> Tensor:
     """What `encoder` thinks of clips (T,) int16 in a voice: the mean over its windows, length 1: (B, D)"""
-    speed, formants = voice
+    speed, formants = perturbation
     mel_config, device = encoder.config.mel, encoder.device
     padded = torch.zeros(len(clips), max(map(len, clips)), dtype=torch.int16)
     for row, clip in enumerate(clips):

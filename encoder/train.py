@@ -15,8 +15,8 @@ from encoder.data import SpeakerBatch, TrainingBatches, ValidationCrops, validat
 from encoder.loss import (
     additive_margin,
     ge2e_softmax,
+    scale_gradient,
     similarity_matrix,
-    slow,
 )
 from encoder.model import PROTOTYPES, build_network
 from encoder.names import KIND, OWN, perturbation_name
@@ -101,7 +101,7 @@ class EncoderTask(Task[SpeakerBatch]):
 
     def _weigh(self, network: Any, embeddings: Tensor, batch: SpeakerBatch) -> dict[str, Tensor]:
         data, loss = self.config.data, self.loss
-        weight, bias = slow(network.similarity_weight), slow(network.similarity_bias)
+        weight, bias = scale_gradient(network.similarity_weight), scale_gradient(network.similarity_bias)
         values: dict[str, Tensor] = {}
         if loss.distill_weight:
             target = batch["target"]
@@ -136,9 +136,9 @@ class EncoderTask(Task[SpeakerBatch]):
         if any(formants != 1 for _, formants in self.batches.perturbations):
             device = batch["wav"].device
             own = [formant_shift(formants, config, device) for _, formants in self.batches.perturbations]
-            moves = torch.stack(own)[batch["voice"]]
+            moves = torch.stack(own)[batch["perturbation"]]
         mel = perturbed_mel(batch["wav"], config, moves)
-        return blank_out(mel, batch["mask"]) if self.config.augment.mask else mel
+        return apply_masks(mel, batch["mask"]) if self.config.augment.mask else mel
 
     # -- validation ----------------------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ def measure(embeddings: np.ndarray, crops: ValidationCrops) -> dict[str, float]:
     return found
 
 
-def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
+def apply_masks(mel: Tensor, bounds: Tensor) -> Tensor:
     """mel (B, M, F), bounds (B, 4) of channels and frames -> the band and the stretch at the row's geometric mean."""
     channel = torch.arange(mel.size(1), device=mel.device)
     frame = torch.arange(mel.size(2), device=mel.device)
@@ -219,7 +219,7 @@ def blank_out(mel: Tensor, bounds: Tensor) -> Tensor:
 
 def _require_teacher(manifest: Manifest, config: RunConfig, teacher: TeacherEmbeddings | None) -> None:
     augment, loss = config.augment, config.loss
-    unheard = [voice for voice in augment.perturbations if teacher is None or voice not in teacher.embeddings]
+    unheard = [other for other in augment.perturbations if teacher is None or other not in teacher.embeddings]
     if augment.speed and unheard and not loss.ge2e_weight + loss.aam_weight:
         raise CloningError(
             f"augment.speed makes new voices, but nothing learns from that of {perturbation_name(unheard[0])}: "

@@ -40,7 +40,7 @@ class _Frames(NamedTuple):
     hidden: Tensor
     mean: Tensor
     mel: Tensor
-    sure: Tensor
+    aligned: Tensor
 
 
 class Adaptation:
@@ -63,15 +63,17 @@ class Adaptation:
         network = synthesizer.network
         if not isinstance(network, Parallel) or network.flow is None:
             raise CloningError(f"{synthesizer.name}: only a parallel synthesizer with a flow can be adapted to a voice")
-        if not any(clip.sure.any() for clip in clips):
+        if not any(clip.aligned.any() for clip in clips):
             raise CloningError(
                 "no speech in the recordings that could be learned from: give clips in which the voice alone is clear"
             )
         self.steps, self.learning_rate, self.step = steps, learning_rate, 0
         self.network = with_adapters(network, seed, rank)
-        said = synthesizer.voice_input(voice)
+        inputs = synthesizer.voice_input(voice)
         with torch.no_grad():
-            self._conditioning = network.condition(said.speaker, said.emotion, said.facts, said.prompt)
+            self._conditioning = network.condition(
+                inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt
+            )
         self._clips = [_frames(network, clip, self._conditioning) for clip in clips]
         self._weights = torch.tensor([max(1, len(clip.mel)) for clip in self._clips], dtype=torch.float)
         self._parameters = [p for p in self.network.parameters() if p.requires_grad]
@@ -114,8 +116,8 @@ class Adaptation:
         """Of the flow, as in training."""
         flow = self.network.flow
         assert isinstance(flow, FlowDecoder)
-        hidden, mean, mel, sure = windows
-        voice = self._conditioning.voice.expand(len(mel), -1)
+        hidden, mean, mel, aligned = windows
+        voice = self._conditioning.vector.expand(len(mel), -1)
         times = (torch.rand(DRAWS, generator=self._generator) + torch.arange(DRAWS)) / DRAWS
         loss = mel.new_zeros(())
         for time in times.tolist():
@@ -123,8 +125,8 @@ class Adaptation:
             at = mel.new_full((len(mel),), time)
             point, target = flow.path(mel, noise, at)
             velocity = flow.velocity(point, at, mean, hidden, voice, mask)
-            loss = loss + ((velocity.float() - target).square() * sure).sum()
-        return loss / (sure.sum().clamp(min=1) * mel.shape[2] * DRAWS)
+            loss = loss + ((velocity.float() - target).square() * aligned).sum()
+        return loss / (aligned.sum().clamp(min=1) * mel.shape[2] * DRAWS)
 
 
 def _frames(network: Parallel, clip: AlignedClip, conditioning: Conditioning) -> _Frames:
@@ -141,4 +143,4 @@ def _frames(network: Parallel, clip: AlignedClip, conditioning: Conditioning) ->
         prosody = network.filled(one(clip.prosody), conditioning)
         hidden = network.frames(encoding.hidden, prosody, index, position, conditioning, mask)
         mel = network.normalized(one(clip.mel))
-        return _Frames(hidden[0], network.mean(hidden)[0], mel[0], one(clip.sure)[0, :, None].float())
+        return _Frames(hidden[0], network.mean(hidden)[0], mel[0], one(clip.aligned)[0, :, None].float())

@@ -32,7 +32,7 @@ class AlignedClip:
     tokens: np.ndarray  # (N,) ids
     durations: np.ndarray  # (N,) in frames, with sum F
     prosody: np.ndarray  # (N, 3), see `synthesizer.features.prosody`
-    sure: np.ndarray  # (F,) whether the frame's symbol is known
+    aligned: np.ndarray  # (F,) whether the frame's symbol is known
 
 
 def clip_with_words(synthesizer: Synthesizer, samples: np.ndarray, row: dict[str, Any]) -> AlignedClip:
@@ -66,13 +66,13 @@ def clip_without_words(synthesizer: Synthesizer, samples: np.ndarray) -> Aligned
     scores = logits.log_softmax(dim=1).numpy()
     ids = synthesizer.text.table.ids
     symbols = best_path(scores, CHANGE_COST)
-    sure = np.exp(scores[np.arange(len(symbols)), symbols]) >= SURE
+    aligned = np.exp(scores[np.arange(len(symbols)), symbols]) >= SURE
     symbols[symbols == ids[SILENCE]] = ids[PAUSE]
     edges = np.flatnonzero(np.diff(symbols, prepend=-1))
     tokens, durations = symbols[edges], np.diff(edges, append=len(symbols))
     for end in (0, -1):
         tokens[end] = ids[SILENCE] if tokens[end] == ids[PAUSE] else tokens[end]
-    return _clip_of(synthesizer, samples, mel, np.append(tokens, ids[END]), np.append(durations, 0), sure)
+    return _clip_of(synthesizer, samples, mel, np.append(tokens, ids[END]), np.append(durations, 0), aligned)
 
 
 def best_path(scores: np.ndarray, change_cost: float) -> np.ndarray:
@@ -97,8 +97,8 @@ def _clip_of(
     mel: np.ndarray,
     tokens: np.ndarray,
     durations: np.ndarray,
-    sure: np.ndarray,
+    aligned: np.ndarray,
 ) -> AlignedClip:
     track = pitch(samples, synthesizer.mel.sample_rate, synthesizer.mel.hop_length)[: len(mel)]
     durations = durations.astype(np.int64)
-    return AlignedClip(mel, tokens, durations, prosody(mel, track, durations), sure)
+    return AlignedClip(mel, tokens, durations, prosody(mel, track, durations), aligned)

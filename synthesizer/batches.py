@@ -37,7 +37,7 @@ class ParallelBatch(TextBatch):
     prosody: Tensor  # (B, N, 3) energy, pitch, voicing
     silent: Tensor  # (B, N) whether a token is no phone
     embed: Tensor  # (B, D) the speaker embedding that a drawn mel should have
-    facts: Tensor  # (B, 3) pitch and spread of the voice (`utils.voice`), log of the frames that a phone takes
+    voice_statistics: Tensor  # (B, 3) pitch and spread (`utils.voice`), log of the frames that a phone takes
     prompt: Tensor  # (B, M, R) frames of another utterance of the speaker
     prompt_lengths: Tensor  # (B,) 0 for none
     window_start: Tensor  # (B,)

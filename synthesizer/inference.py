@@ -34,7 +34,7 @@ from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError, MismatchError
 from utils.seeds import SEEDS
-from utils.voice import Voice, pitch_facts
+from utils.voice import Voice, pitch_statistics
 from utils.weights.checkpoint import Checkpoint, load_weights
 from utils.weights.networks import rebuild
 
@@ -251,7 +251,7 @@ class Synthesizer:
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]
                 inputs = self._input([encoded[i] for i in chosen], speakers[chosen], options.seed or 0, emotion)
-                inputs = self._with_facts(inputs, voice)
+                inputs = self._with_voice_statistics(inputs, voice)
                 for i, found in zip(chosen, _generated(network, inputs, settings), strict=True):
                     results[i] = Synthesis(
                         mel=found.mel.float().cpu().numpy(),
@@ -296,7 +296,7 @@ class Synthesizer:
         with torch.inference_mode():
             emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, None)
             text = EncodedText(np.asarray(tokens).tolist(), [0] * len(tokens))
-            inputs = self._with_facts(self._input([text], self._speakers(voice, 1), seed, emotion), voice)
+            inputs = self._with_voice_statistics(self._input([text], self._speakers(voice, 1), seed, emotion), voice)
             recording = Recording(true_mel, one(durations, np.int64), one(prosody, np.float32))
             made = self._network_of(voice).teacher_forced(inputs, recording, -self.mel.max_abs)
         return made[0, :, :frames].clamp(-self.mel.max_abs, self.mel.max_abs).float().cpu().numpy()
@@ -310,7 +310,7 @@ class Synthesizer:
 
         Each clip is brought to the level of the training. For a network that uses no more, `voice` as it is.
         """
-        if not (self.network.uses_voice_facts and clips):
+        if not (self.network.uses_voice_statistics and clips):
             return voice
         frames, track = prompt_of(clips, self.mel)
         mel = torch.from_numpy(frames).to(self.device)[None].transpose(1, 2)
@@ -319,7 +319,7 @@ class Synthesizer:
             pace = self.network.pace(mel) + math.log(self.mel.frame_seconds)
             tokens, _ = self.network.read_prompt(first, torch.tensor([first.shape[2]], device=self.device))
         prompt = None if tokens is None else tokens[0].cpu().numpy()
-        pitch, spread = pitch_facts(track) or (None, None)
+        pitch, spread = pitch_statistics(track) or (None, None)
         return dataclasses.replace(
             voice, pitch=pitch, spread=spread, pace=pace, prompt=prompt, synthesizer=self.fingerprint
         )
@@ -328,7 +328,7 @@ class Synthesizer:
         """A voice as the network reads it, beside no text. Raises CloningError for a voice that makes no sense."""
         emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, None)
         silence = EncodedText([0], [0])
-        return self._with_facts(self._input([silence], self._speakers(voice, 1), 0, emotion), voice)
+        return self._with_voice_statistics(self._input([silence], self._speakers(voice, 1), 0, emotion), voice)
 
     def require_own(self, voice: Voice) -> None:
         """Raises MismatchError for a voice that was adapted to another synthesizer."""
@@ -362,14 +362,14 @@ class Synthesizer:
         style = nn.utils.rnn.pad_sequence(styles, batch_first=True, padding_value=1.0)
         return dataclasses.replace(inputs, style=style.to(self.device))
 
-    def _with_facts(self, inputs: ModelInput, voice: np.ndarray | Voice) -> ModelInput:
+    def _with_voice_statistics(self, inputs: ModelInput, voice: np.ndarray | Voice) -> ModelInput:
         """With what is known of a voice beside its embedding. CloningError: a prompt that is none of this network."""
-        if not self.network.uses_voice_facts or not isinstance(voice, Voice):
+        if not self.network.uses_voice_statistics or not isinstance(voice, Voice):
             return inputs
         count, sizes = len(inputs.seeds), self.config.parallel
         pace = None if voice.pace is None else voice.pace - math.log(self.mel.frame_seconds)
-        facts = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, pace)])
-        inputs = dataclasses.replace(inputs, facts=facts.to(self.device).expand(count, -1))
+        voice_statistics = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, pace)])
+        inputs = dataclasses.replace(inputs, voice_statistics=voice_statistics.to(self.device).expand(count, -1))
         if voice.prompt is None:
             return inputs
         if voice.prompt.shape != (wanted := (sizes.prompt_tokens, sizes.prompt_width)):

@@ -128,7 +128,7 @@ class TeacherForcing:
         """The voice of one of `clips`, with what the synthesizer uses of it beside the embedding."""
         embed = self._arrays.read(self._utterances[clip.id], "embed")
         voice, other = Voice(embed / np.linalg.norm(embed)), self._next_of_speaker.get(clip.id)
-        if other is None or not self.synthesizer.network.uses_voice_facts:
+        if other is None or not self.synthesizer.network.uses_voice_statistics:
             return voice
         samples = from_pcm16(self._arrays.read(other, "wav"))
         return self.synthesizer.describe_voice(voice, [Waveform(samples, self.synthesizer.mel.sample_rate)])

@@ -91,7 +91,7 @@ def is_voice(source: Any) -> bool:
     return isinstance(source, Voice) or (isinstance(source, str | Path) and Path(source).suffix == ".safetensors")
 
 
-def pitch_facts(pitch: np.ndarray) -> tuple[float, float] | None:
+def pitch_statistics(pitch: np.ndarray) -> tuple[float, float] | None:
     """Median and spread in octaves of a pitch track in log2(Hz / 150), 0 where unvoiced (`utils.audio.pitch`).
 
     The spread is that of a normal distribution with the same quartiles, so that octave errors do not count. None for a

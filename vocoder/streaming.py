@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from utils.errors import CloningError
 from vocoder.models.source import Sourced
-from vocoder.wavernn.generate import Generation, finish, make_loop, uniform_draws
-from vocoder.wavernn.guide import emphasized, heard
+from vocoder.wavernn.generate import Generation, conditioning_frames, finish, make_loop, uniform_draws
+from vocoder.wavernn.guide import emphasized
 from vocoder.wavernn.network import WaveRNN
 from vocoder.wavernn.sample_loop import Weights
 
@@ -73,10 +72,8 @@ class StreamedWaveRNN:
         """mel (M, F) from some frame on, of which hops first .. first + count are wanted -> (count * hop_length,)"""
         config, hop = self.model.config, self.weights.hop_length
         # silence where the mel ends; where only this piece of it does, the hops wanted do not depend on it
-        scaled = F.pad(mel[None] * config.mel_scale, (config.pad, config.pad), value=-1.0)
         guide = None if self.guide is None else self._hear(self.guide, mel, first, count)
-        taps = None if guide is None else heard(guide, config)[0]
-        frames = self.weights.frames(scaled[0], self.model.upsample.resnet(scaled)[0], taps)
+        frames = conditioning_frames(self.model, self.weights, mel, guide)
         labels = self.loop.run(frames, [first * hop - self.loop.t], self.draws(count * hop)[None])
         wanted = None if guide is None else guide[0, first * hop :]
         samples = finish(labels, self.model, count * hop, self.how, wanted).cpu().numpy()

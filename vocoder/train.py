@@ -26,7 +26,7 @@ from vocoder.model import build_network
 from vocoder.models.discriminators import Discriminators
 from vocoder.models.source import Sourced
 from vocoder.wavernn.generate import Generation, generate
-from vocoder.wavernn.guide import emphasized, heard, with_phases_of
+from vocoder.wavernn.guide import emphasized, guide_inputs, with_phases_of
 from vocoder.wavernn.network import WaveRNN
 from vocoder.wavernn.pruning import Pruner
 from vocoder.wavernn.quantize import encode_mu_law, label_to_float
@@ -227,7 +227,7 @@ class WaveRNNTask(VocoderTask):
         labels = encode_mu_law(target, levels)
         inputs = [label_to_float(labels[:, :-1], levels), mel * sizes.mel_scale]
         if guide is not None:
-            inputs.append(heard(guide, sizes)[:, start : start + length + sizes.guide_taps])
+            inputs.append(guide_inputs(guide, sizes)[:, start : start + length + sizes.guide_taps])
         logits = model(*inputs)
         return F.cross_entropy(logits.float().transpose(1, 2), labels[:, 1:])
 

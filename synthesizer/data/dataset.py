@@ -29,7 +29,7 @@ EMBEDDINGS = {
     "other": (0.0, 0.5, 0.5),
     "speaker": (0.0, 0.0, 1.0),
 }
-FACTS_NOISE = (0.04, 0.03, 0.04)  # standard deviations of the noise on facts of a voice: octaves, octaves, log frames
+STATISTICS_NOISE = (0.04, 0.03, 0.04)  # deviations of the noise on a voice's statistics: octaves, octaves, log frames
 TO_SPARE = 10  # utterances that a speaker must have for some to be held out
 
 
@@ -222,7 +222,7 @@ class SynthesisData:
             prompt_starts=draw.random(size) * learning,
             own=self._own(draw, size, learning),
             noise=(draw.standard_normal((size, self.size)) * noise / np.sqrt(self.size)).astype(np.float32),
-            facts_noise=(draw.standard_normal((size, 3)) * FACTS_NOISE).astype(np.float32) * learning,
+            statistics_noise=(draw.standard_normal((size, 3)) * STATISTICS_NOISE).astype(np.float32) * learning,
             punctuated=draw.random(size) >= self.config.punctuation_dropout if learning else np.ones(size, dtype=bool),
             seeds=draw.integers(0, 2**31, size) if learning else np.arange(size),
             seed=int(draw.integers(2**62)),

@@ -21,7 +21,7 @@ from synthesizer.features import prosody
 from synthesizer.text.symbols import END, PAD, PAUSES, SILENCE, WORD_BOUNDARY
 from utils.data.manifest import Arrays, Utterance, read_manifest
 from utils.errors import CloningError
-from utils.voice import LEAST_SPREAD, pitch_facts
+from utils.voice import LEAST_SPREAD, pitch_statistics
 
 CURVES = 4  # cosines over the mel channels that make up a microphone's curve
 OWN, OTHER, MEAN = 0, 1, 2  # of which clip a speaker embedding is: the utterance's, another's, the speaker's mean
@@ -38,7 +38,7 @@ class BatchRandomness:
     prompt_starts: np.ndarray  # (B,) place of the prompt in its utterance, 0 .. 1
     own: np.ndarray  # (B,) embedding: OWN, OTHER (its prompt's) or MEAN
     noise: np.ndarray  # (B, D) added to the embeddings
-    facts_noise: np.ndarray  # (B, 3)
+    statistics_noise: np.ndarray  # (B, 3)
     punctuated: np.ndarray  # (B,) bool: whether the batch has its punctuation
     seeds: np.ndarray  # (B,) of dropout
     seed: int  # of noise and times
@@ -90,7 +90,9 @@ class Store:
             "embed": np.stack([read(u, "embed") for u in utterances]).astype(np.float32),
             "mean_embed": np.stack([data.speakers[name] for name in names]).astype(np.float32),
             "speaker": np.searchsorted(names, [u.speaker for u in utterances]),
-            "facts": np.stack([facts(*p, silent) for p in zip(pitches, tokens, durations, strict=True)]),
+            "voice_statistics": np.stack(
+                [statistics_of(*p, silent) for p in zip(pitches, tokens, durations, strict=True)]
+            ),
             "frame_counts": self.frames,
             "token_counts": self.counts,
             "bands": np.array([bands(mel) for mel in mels]),
@@ -134,7 +136,7 @@ class Store:
             "speaker": embed,
             "embed": F.normalize(read["embed"][item] + mean_embed, dim=1),
             "seeds": self._to(draws.seeds),
-            "facts": plausible(read["facts"][other] + self._to(draws.facts_noise)),
+            "voice_statistics": plausible(read["voice_statistics"][other] + self._to(draws.statistics_noise)),
             "window_start": self._to(draws.starts),
             "window_lengths": window,
             "mel": mel,
@@ -180,7 +182,7 @@ class BatchVoices(NamedTuple):
     """What a batch says of its voices: shapes as in `ParallelBatch`."""
 
     speaker: Tensor
-    facts: Tensor
+    voice_statistics: Tensor
     prompt: Tensor
     prompt_lengths: Tensor
     embed: Tensor
@@ -194,7 +196,7 @@ class Voices:
         manifest = read_manifest(root, "voices")
         self.encoder = manifest.header.get("encoder")  # whose embeddings these are
         arrays = Arrays(root)
-        pitches = [(u, pitch_facts(arrays.read(u, "pitch"))) for u in manifest.split("train")]
+        pitches = [(u, pitch_statistics(arrays.read(u, "pitch"))) for u in manifest.split("train")]
         found = [(u, pitch) for u, pitch in pitches if pitch is not None]
         if not found:
             raise CloningError(f"{root}: no voice to train with is in this set: preprocess more speakers")
@@ -209,11 +211,11 @@ class Voices:
         self.mel = torch.from_numpy(np.concatenate(mels).astype(np.float16))
         self.embed = torch.from_numpy(embeds)
         self.wanted = F.normalize(self.embed + F.normalize(torch.from_numpy(means), dim=1), dim=1)
-        self.facts = torch.tensor([(*pitch, np.nan) for _, pitch in found])
+        self.voice_statistics = torch.tensor([(*pitch, np.nan) for _, pitch in found])
 
     def to(self, device: torch.device) -> None:
         """Move all arrays to a device."""
-        for name in ("mel", "embed", "wanted", "facts"):
+        for name in ("mel", "embed", "wanted", "voice_statistics"):
             setattr(self, name, getattr(self, name).to(device))
 
     def mixed_in(self, voices: BatchVoices, places: np.ndarray, draw: np.random.Generator) -> BatchVoices:
@@ -228,7 +230,7 @@ class Voices:
         mel = self.mel[(start[:, None] + steps).clamp(max=len(self.mel) - 1)].float()
         new = BatchVoices(
             speaker=self.embed[item],
-            facts=self.facts[item],
+            voice_statistics=self.voice_statistics[item],
             prompt=(mel * (steps < size[:, None])[..., None]).transpose(1, 2),
             prompt_lengths=size,
             embed=self.wanted[item],
@@ -236,18 +238,18 @@ class Voices:
         return BatchVoices(*(a.index_copy(0, place, b.to(a.dtype)) for a, b in zip(voices, new, strict=True)))
 
 
-def plausible(facts: Tensor) -> Tensor:
-    """facts (B, 3) with a spread that pitches can be divided by; what is not known stays so."""
-    pitch, spread, pace = facts.unbind(dim=1)
+def plausible(voice_statistics: Tensor) -> Tensor:
+    """voice_statistics (B, 3) with a spread that pitches can be divided by; what is not known stays so."""
+    pitch, spread, pace = voice_statistics.unbind(dim=1)
     return torch.stack([pitch, spread.clamp(min=LEAST_SPREAD), pace], dim=1)
 
 
-def facts(pitch: np.ndarray, tokens: np.ndarray, durations: np.ndarray, silent: np.ndarray) -> np.ndarray:
+def statistics_of(pitch: np.ndarray, tokens: np.ndarray, durations: np.ndarray, silent: np.ndarray) -> np.ndarray:
     """Pitch and spread of an utterance as `utils.voice` has them, and log frames a phone (3,); NaN where not known.
 
     pitch (F,), tokens and durations (N,), silent (S,): which symbols are no phones.
     """
-    found = pitch_facts(pitch) or (np.nan, np.nan)
+    found = pitch_statistics(pitch) or (np.nan, np.nan)
     phones = durations[~silent[tokens] & (durations > 0)]
     pace = np.log(phones.mean()) if len(phones) >= 5 else np.nan
     return np.array([*found, pace], dtype=np.float32)

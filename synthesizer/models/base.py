@@ -28,7 +28,9 @@ class ModelInput:
     speaker: Tensor  # (B, D) embeddings of norm 1
     seeds: list[int]  # one a sentence
     emotion: Tensor | None = None  # (B, E) or (1, E), for a network with emotions
-    facts: Tensor | None = None  # (B, 3) pitch and spread (`utils.voice`), log frames a phone; NaN where not known
+    voice_statistics: Tensor | None = (
+        None  # (B, 3) pitch and spread (`utils.voice`), log frames a phone; NaN where not known
+    )
     prompt: Tensor | None = None  # (B, K, T) tokens that the network reads off the reference
     style: Tensor | None = None  # (B, N, 3) of each token: `synthesizer.text.marks.Style`
 
@@ -69,7 +71,7 @@ class AcousticModel(nn.Module, ABC):
     needs_durations: ClassVar[bool] = False  # in training and in teacher forcing
     max_characters: ClassVar[int] = 130  # of a sentence; longer ones are said in clauses
     moves_pitch = False  # whether `GenerationSettings.pitch_shift` and `ModelInput.style` make a difference
-    uses_voice_facts = False  # whether its input has pitch, pace and a prompt of a voice
+    uses_voice_statistics = False  # whether its input has pitch, pace and a prompt of a voice
     finds_symbols = False  # whether `frame_symbols` answers
     emotion: EmotionEncoder | None
 
@@ -85,7 +87,7 @@ class AcousticModel(nn.Module, ABC):
         """
 
     def pace(self, mel: Tensor) -> float:
-        """log of the mean frames that a phone takes in mel (1, M, F), where `uses_voice_facts`."""
+        """log of the mean frames that a phone takes in mel (1, M, F), where `uses_voice_statistics`."""
         raise NotImplementedError
 
     def frame_symbols(self, mel: Tensor) -> Tensor | None:

@@ -114,8 +114,8 @@ class FlowPostnet(FlowDecoder):
         super().__init__(config, n_mels, config.channels, config.channels)
         self.context_projection = nn.Linear(context, config.channels, bias=False)
         nn.init.zeros_(self.context_projection.weight)  # so that it begins as the flow that it takes
-        self.voice = nn.Linear(speaker_size, config.channels)
-        store_as(self, {"context_projection": "hear"})
+        self.speaker_projection = nn.Linear(speaker_size, config.channels)
+        store_as(self, {"context_projection": "hear", "speaker_projection": "voice"})
         self.register_buffer("mel_mean", torch.zeros(n_mels))
         self.register_buffer("mel_std", torch.ones(n_mels))
 
@@ -156,7 +156,7 @@ class FlowPostnet(FlowDecoder):
         return (mel.transpose(1, 2) - self.mel_mean) / self.mel_std
 
     def _condition(self, speaker: Tensor) -> Tensor:
-        return F.silu(self.voice(speaker * math.sqrt(speaker.shape[1])))
+        return F.silu(self.speaker_projection(speaker * math.sqrt(speaker.shape[1])))
 
 
 def normal_noise(lengths: Tensor, like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

@@ -35,24 +35,27 @@ from utils.weights.stored_names import store_as
 
 N_PROSODY = 3  # energy, pitch, voicing: see `synthesizer.features.prosody`
 N_POSITION = 3
-STORED_NAMES = {"emotion_projection": "feel", "facts_predictor": "guess", "frame_classifier": "listener"}
+STORED_NAMES = {
+    "emotion_projection": "feel", "facts_predictor": "guess", "frame_classifier": "listener",
+    "statistics_projection": "voice",
+}  # fmt: skip
 
 
 class Conditioning(NamedTuple):
-    """Who speaks: `voice` (B, C) conditions every block; facts (B, 3), where the model takes them; tokens
+    """Who speaks: `vector` (B, C) conditions every block; voice_statistics (B, 3), where the model takes them; tokens
     (B, K, T) of a prompt, where the model attends to one, and which items have it (B,).
     """
 
-    voice: Tensor
-    facts: Tensor | None = None
+    vector: Tensor
+    voice_statistics: Tensor | None = None
     tokens: Tensor | None = None
     present: Tensor | None = None
-    guessed: Tensor | None = None  # facts (B, 3) as predicted from the embedding
+    predicted: Tensor | None = None  # voice_statistics (B, 3) as predicted from the embedding
 
     def unconditional(self) -> Conditioning:
         """No voice, for classifier-free guidance."""
         present = None if self.present is None else torch.zeros_like(self.present)
-        return self._replace(voice=torch.zeros_like(self.voice), present=present)
+        return self._replace(vector=torch.zeros_like(self.vector), present=present)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class ParallelOutput(NamedTuple):
     mask: Tensor  # (B, W, 1)
     flow: FlowOutput | None = None
     drawn: Tensor | None = None  # (B, W, M) as at inference, where the batch has noise for it
-    facts: Tensor | None = None  # (B, 3) of the voice as predicted from its embedding
+    voice_statistics: Tensor | None = None  # (B, 3) of the voice as predicted from its embedding
     frame_classes: FrameClasses | None = None  # of `mel`, as classified
     frame_targets: FrameTargets | None = None  # what it should find
     emotion: EmotionOutput | None = None
@@ -119,14 +122,14 @@ class Parallel(AcousticModel):
         self.flow = None
         if self.config.decoder == "flow":
             self.flow = FlowDecoder(self.config.flow, n_mels, channels, channels, self.config.guidance)
-        self.voice: nn.Linear | None = None
+        self.statistics_projection: nn.Linear | None = None
         self.facts_predictor: nn.Sequential | None = None
         self.frame_classifier: FrameClassifier | None = None
         self.moves_pitch = True
-        self.uses_voice_facts = self.finds_symbols = self.config.voice_statistics
+        self.uses_voice_statistics = self.finds_symbols = self.config.voice_statistics
         if self.config.voice_statistics:
-            self.voice = nn.Linear(3, channels, bias=False)
-            nn.init.zeros_(self.voice.weight)  # so that weights without it go on as they were
+            self.statistics_projection = nn.Linear(3, channels, bias=False)
+            nn.init.zeros_(self.statistics_projection.weight)  # so that weights without it go on as they were
             self.facts_predictor = nn.Sequential(nn.Linear(config.speaker_size, 64), nn.SiLU(), nn.Linear(64, 3))
             self.frame_classifier = FrameClassifier(n_mels, n_symbols)
         self.prompt = None
@@ -148,9 +151,9 @@ class Parallel(AcousticModel):
             emotion = self.emotion(batch["emotion"], batch["mel"], batch["window_lengths"], batch["seeds"])
         embedding = emotion.embedding if emotion is not None else None
         prompt = self.read_prompt(batch["prompt"], batch["prompt_lengths"])
-        conditioning = self.condition(batch["speaker"], embedding, batch["facts"], *prompt)
+        conditioning = self.condition(batch["speaker"], embedding, batch["voice_statistics"], *prompt)
         if dropout is not None:
-            conditioning = self._withheld(conditioning, dropout)
+            conditioning = self._condition_dropout(conditioning, dropout)
         encoding = self.encode(batch["tokens"], batch["token_lengths"], conditioning, dropout, batch["marks"])
         width = batch["mel"].shape[2]
         places = batch["window_start"][:, None] + torch.arange(width, device=batch["mel"].device)
@@ -167,13 +170,13 @@ class Parallel(AcousticModel):
         if self.flow is not None:
             point, target = self.flow.path(mel, batch["noise"], batch["time"])
             flow = FlowOutput(
-                self.flow.velocity(point, batch["time"], mean, hidden, conditioning.voice, mask), target, mask
+                self.flow.velocity(point, batch["time"], mean, hidden, conditioning.vector, mask), target, mask
             )
             if "draw" in batch:
-                drawn = self.flow.sample(batch["draw"] * mask, mean, hidden, conditioning.voice, mask)
+                drawn = self.flow.sample(batch["draw"] * mask, mean, hidden, conditioning.vector, mask)
         return ParallelOutput(
             encoding.durations_log, encoding.relative, self._relative(batch["prosody"], conditioning), mean, mel, mask,
-            flow, drawn, conditioning.guessed, frame_classes, frame_targets, emotion,
+            flow, drawn, conditioning.predicted, frame_classes, frame_targets, emotion,
         )  # fmt: skip
 
     def recorded(self, batch: ParallelBatch) -> tuple[Tensor, Tensor]:
@@ -193,32 +196,34 @@ class Parallel(AcousticModel):
         self,
         speaker: Tensor,
         emotion: Tensor | None = None,
-        facts: Tensor | None = None,
+        voice_statistics: Tensor | None = None,
         prompt: Tensor | None = None,
         present: Tensor | None = None,
     ) -> Conditioning:
-        """Who speaks, and how: speaker (B, D) of norm 1, emotion (B, E), facts (B, 3) as `utils.voice` has them (NaN
-        where one is not known: it is guessed from the embedding), prompt (B, K, T) of `read_prompt`, for the items that
-        have one (B,): all, if not told.
+        """Who speaks, and how: speaker (B, D) of norm 1, emotion (B, E), voice_statistics (B, 3) as `utils.voice`
+        has them (NaN where one is not known: it is predicted from the embedding), prompt (B, K, T) of `read_prompt`,
+        for the items that have one (B,): all, if not told.
         """
         embedding = speaker * math.sqrt(speaker.shape[1])
-        voice = self.speaker(embedding)
-        guessed: Tensor | None = None
-        if self.voice is not None and self.facts_predictor is not None:
-            guessed = self.facts_predictor(embedding)
-            facts = guessed.detach() if facts is None else torch.where(facts.isnan(), guessed.detach(), facts)
-            voice = voice + self.voice(style.normalized_facts(facts).to(voice.dtype))
+        vector = self.speaker(embedding)
+        predicted: Tensor | None = None
+        if self.statistics_projection is not None and self.facts_predictor is not None:
+            predicted = self.facts_predictor(embedding)
+            known, guess = voice_statistics, predicted.detach()
+            voice_statistics = guess if known is None else torch.where(known.isnan(), guess, known)
+            vector = vector + self.statistics_projection(style.normalized_statistics(voice_statistics).to(vector.dtype))
         if self.prompt is not None:
-            known = torch.full((len(speaker),), prompt is not None, device=speaker.device)
-            present = known if present is None or prompt is None else present
-            prompt = voice.new_zeros(len(speaker), 1, self.config.prompt_width) if prompt is None else prompt
-            voice = voice + self.prompt_voice(prompt.mean(dim=1)) * present[:, None]
+            all_or_none = torch.full((len(speaker),), prompt is not None, device=speaker.device)
+            present = all_or_none if present is None or prompt is None else present
+            prompt = vector.new_zeros(len(speaker), 1, self.config.prompt_width) if prompt is None else prompt
+            vector = vector + self.prompt_voice(prompt.mean(dim=1)) * present[:, None]
         else:
             prompt = present = None
-        voice = F.silu(voice)
+        vector = F.silu(vector)
         if emotion is not None:
-            voice = voice + self.emotion_projection(emotion)  # a sum: it carries over to voices without acted speech
-        return Conditioning(voice, facts if self.voice is not None else None, prompt, present, guessed)
+            vector = vector + self.emotion_projection(emotion)  # a sum: it carries over to voices without acted speech
+        used = voice_statistics if self.statistics_projection is not None else None
+        return Conditioning(vector, used, prompt, present, predicted)
 
     def read_prompt(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The tokens of reference mels (see `AcousticModel.read_prompt`)."""
@@ -227,11 +232,11 @@ class Parallel(AcousticModel):
         mask = length_mask(lengths, mel.shape[2])[..., None]
         return self.prompt(self.normalized(mel.transpose(1, 2)) * mask, mask), lengths > 0
 
-    def _withheld(self, conditioning: Conditioning, dropout: HashedDropout) -> Conditioning:
+    def _condition_dropout(self, conditioning: Conditioning, dropout: HashedDropout) -> Conditioning:
         """In training, some items are learned without their voice, and some without frames of a reference."""
-        one = torch.Size((len(conditioning.voice), 1))
+        one = torch.Size((len(conditioning.vector), 1))
         kept = dropout.keep(one, self.config.speaker_dropout)
-        conditioning = conditioning._replace(voice=conditioning.voice * kept.to(conditioning.voice.dtype))
+        conditioning = conditioning._replace(vector=conditioning.vector * kept.to(conditioning.vector.dtype))
         if conditioning.present is None:
             return conditioning
         prompted = dropout.keep(one, self.config.prompt_dropout)
@@ -250,39 +255,39 @@ class Parallel(AcousticModel):
         marks (B, N): ids of the marks at which clauses end (`synthesizer.text.clauses`).
         """
         mask = length_mask(lengths, tokens.shape[1])[..., None]
-        hidden = self.encoder(self.embedding(tokens), conditioning.voice, mask)
+        hidden = self.encoder(self.embedding(tokens), conditioning.vector, mask)
         if self.prompt is not None:
             hidden = self.text_prompt(hidden, conditioning.tokens, conditioning.present) * mask
         if dropout is not None:
             hidden = dropout(hidden, self.config.dropout, lengths)
         predictor_dropout = self.config.predictor_dropout
         drop = (lambda x: x) if dropout is None else (lambda x: dropout(x, predictor_dropout, lengths))
-        predicted = self.predictor(hidden, conditioning.voice, mask, marks, drop) * mask
+        predicted = self.predictor(hidden, conditioning.vector, mask, marks, drop) * mask
         durations, relative = predicted[..., 0].float(), predicted[..., 1:]
-        if conditioning.facts is not None:  # log(1 + frames) at a usual pace -> at the voice's own
-            slower = (conditioning.facts[:, 2:] - USUAL_PACE).exp()
+        if conditioning.voice_statistics is not None:  # log(1 + frames) at a usual pace -> at the voice's own
+            slower = (conditioning.voice_statistics[:, 2:] - USUAL_PACE).exp()
             durations = torch.log1p((torch.expm1(durations) * slower).clamp(min=-0.5))
         return Encoding(hidden, durations, self._absolute(relative, conditioning), mask, relative)
 
     def _relative(self, prosody: Tensor, conditioning: Conditioning) -> Tensor:
         """Energy, pitch and voicing of tokens (B, N, 3), the pitch against the voice's own; 0 where it is unvoiced."""
-        if conditioning.facts is None:
+        if conditioning.voice_statistics is None:
             return prosody
         energy, pitch, voicing = prosody.unbind(dim=-1)
-        pitch = (pitch - conditioning.facts[:, :1]) * (USUAL_SPREAD / conditioning.facts[:, 1:2])
+        pitch = (pitch - conditioning.voice_statistics[:, :1]) * (USUAL_SPREAD / conditioning.voice_statistics[:, 1:2])
         return torch.stack([energy, pitch * (voicing > 0), voicing], dim=-1)
 
     def _absolute(self, relative: Tensor, conditioning: Conditioning) -> Tensor:
         """The inverse of `_relative`; an unvoiced token has the voice's median."""
-        if conditioning.facts is None:
+        if conditioning.voice_statistics is None:
             return relative
         energy, pitch, voicing = relative.float().unbind(dim=-1)
-        pitch = pitch * (conditioning.facts[:, 1:2] / USUAL_SPREAD) + conditioning.facts[:, :1]
+        pitch = pitch * (conditioning.voice_statistics[:, 1:2] / USUAL_SPREAD) + conditioning.voice_statistics[:, :1]
         return torch.stack([energy, pitch, voicing], dim=-1)
 
     def scaled(self, encoding: Encoding, conditioning: Conditioning, pitch_scale: float) -> Tensor:
         """The predicted prosody (B, N, 3), its pitch `pitch_scale` times as far from its median."""
-        if conditioning.facts is None or pitch_scale == 1:
+        if conditioning.voice_statistics is None or pitch_scale == 1:
             return encoding.prosody
         frames = torch.expm1(encoding.durations_log).clamp(min=0) * encoding.mask[..., 0]
         return self._absolute(style.scale_pitch(encoding.relative.float(), frames, pitch_scale), conditioning)
@@ -300,7 +305,7 @@ class Parallel(AcousticModel):
         frames = (frames + self.position(position.to(frames.dtype))) * mask
         if self.prompt is not None:
             frames = self.frame_prompt(frames, conditioning.tokens, conditioning.present) * mask
-        return self.decoder(frames, conditioning.voice, mask)
+        return self.decoder(frames, conditioning.vector, mask)
 
     def mels(
         self,
@@ -325,15 +330,15 @@ class Parallel(AcousticModel):
             if unconditional is not None:
                 no_voice = conditioning.unconditional()
                 other = self.frames(unconditional.hidden, prosody, index, position, no_voice, mask)
-                without = (self.mean(other) * mask, other, no_voice.voice)
+                without = (self.mean(other) * mask, other, no_voice.vector)
             noise = normal_noise(lengths, mel, [torch.Generator().manual_seed(seed) for seed in seeds])
-            mel = self.flow.sample(noise, mel, hidden, conditioning.voice, mask, without)
+            mel = self.flow.sample(noise, mel, hidden, conditioning.vector, mask, without)
         return self.denormalized(mel).transpose(1, 2), lengths
 
     def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
         """The mel of each sentence (see `AcousticModel.generate`)."""
         tokens, lengths, max_abs = inputs.tokens, inputs.token_lengths, settings.mel.max_abs
-        conditioning = self.condition(inputs.speaker, inputs.emotion, inputs.facts, inputs.prompt)
+        conditioning = self.condition(inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt)
         encoding = self.encode(tokens, lengths, conditioning, marks=inputs.marks)
         unconditional = self.encode(tokens, lengths, conditioning.unconditional()) if self.config.guidance else None
         require_finite(encoding.durations_log, "durations")
@@ -357,7 +362,7 @@ class Parallel(AcousticModel):
     def teacher_forced(self, inputs: ModelInput, recording: Recording, silence: float) -> Tensor:
         """The mel (1, M, F) as `generate` makes it, with the durations and the prosody of the recording."""
         assert recording.durations is not None and recording.prosody is not None
-        conditioning = self.condition(inputs.speaker, inputs.emotion, inputs.facts, inputs.prompt)
+        conditioning = self.condition(inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt)
         encoding = self.encode(inputs.tokens, inputs.token_lengths, conditioning)
         unconditional = None
         if self.config.guidance:

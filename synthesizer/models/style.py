@@ -1,4 +1,4 @@
-"""What a synthesizer takes beside text and embedding: facts of a voice, and the rate, pitch and level of tokens."""
+"""What a synthesizer takes beside text and embedding: a voice's statistics, and rate, pitch and level of tokens."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def change_level(mels: Tensor, index: Tensor, style: Tensor | None, config: MelC
     return mels + smooth * (2 * config.max_abs / -config.min_db)
 
 
-def normalized_facts(facts: Tensor) -> Tensor:
-    """facts (B, 3) of `utils.voice` -> numbers of about 0 +- 1."""
-    pitch, spread, pace = facts.unbind(dim=1)
+def normalized_statistics(voice_statistics: Tensor) -> Tensor:
+    """voice_statistics (B, 3) of `utils.voice` -> numbers of about 0 +- 1."""
+    pitch, spread, pace = voice_statistics.unbind(dim=1)
     return torch.stack([pitch * 2, (spread - USUAL_SPREAD) * 10, (pace - USUAL_PACE) * 5], dim=1)

@@ -35,7 +35,7 @@ class Language:
     pronounce(words, lexicon): the phones of each word of one sentence, with stress where the language marks it; marks
       (`, . ? !` ...) stand among the words for context and give an empty list.
     melody(words): how the words of a question are said: "?" rising, "." falling, "" when they are not put as one.
-    is_known(word): whether its pronunciation is looked up rather than guessed.
+    is_known(word): whether its pronunciation is looked up rather than predicted.
     """
 
     name: str

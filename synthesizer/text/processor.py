@@ -262,7 +262,7 @@ class TextProcessor:
         return self.table.decode(ids)
 
     def unknown_words(self, text: str) -> list[str]:
-        """Words that no dictionary has, so that their pronunciation is guessed; each once, in order."""
+        """Words that no dictionary has, so that their pronunciation is predicted; each once, in order."""
         pieces = _pieces(self.normalize(text))
         words = [p.text.lower() for p in pieces if p.kind == "word"]
         unknown = (w for w in words if w not in self.lexicon and not self.language.is_known(w))

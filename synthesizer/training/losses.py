@@ -51,10 +51,10 @@ def parallel_losses(
     }
     if output.flow is not None:
         losses["flow"] = config.flow * flow_loss(output.flow, mean, mask)
-    if output.facts is not None:
-        known = batch["facts"].isfinite()
-        facts = torch.where(known, batch["facts"], 0.0)
-        error = F.smooth_l1_loss(output.facts.float(), facts, reduction="none", beta=0.1)
+    if output.voice_statistics is not None:
+        known = batch["voice_statistics"].isfinite()
+        voice_statistics = torch.where(known, batch["voice_statistics"], 0.0)
+        error = F.smooth_l1_loss(output.voice_statistics.float(), voice_statistics, reduction="none", beta=0.1)
         losses["voice_statistics"] = config.voice_statistics * mean(error, known)
     if output.frame_classes is not None and (wanted_classes := output.frame_targets) is not None:
         target = wanted_classes.symbols, wanted_classes.durations, wanted_classes.silent

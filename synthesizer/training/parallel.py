@@ -60,7 +60,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         model.mel_mean.copy_(mean)
         model.mel_std.copy_(std)
         self.modules: dict[str, nn.Module] = {"synthesizer": model}
-        prompted = model.voice is not None or model.prompt is not None or config.data.embedding == "other"
+        conditioned = model.uses_voice_statistics or model.prompt is not None
+        prompted = conditioned or config.data.embedding == "other"
         self.train.prompted = self.held_out.prompted = prompted
         if (config.loss.speaker or config.score == "speech") and self.embed is None:
             raise CloningError(
@@ -153,17 +154,20 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
     def _exchange(self, batch: ParallelBatch, draw: np.random.Generator) -> None:
         """Let every other item be spoken by somebody else, who never said it: by the last items' voices, or others'."""
         half = len(batch["seeds"]) // 2
-        own = BatchVoices(batch["speaker"], batch["facts"], batch["prompt"], batch["prompt_lengths"], batch["embed"])
+        own = BatchVoices(
+            batch["speaker"], batch["voice_statistics"], batch["prompt"], batch["prompt_lengths"], batch["embed"]
+        )
         new = BatchVoices(*(value[half:].roll(1, dims=0) for value in own))
         if self.voices is not None:
             places = draw.random(half) < FROM_OUTSIDE
             new = self.voices.mixed_in(new, np.flatnonzero(places), draw)
-        old, prosody = own.facts[half:], batch["prosody"].clone()
-        pitch = (prosody[half:, :, 1] - old[:, :1]) * (new.facts[:, 1:2] / old[:, 1:2]) + new.facts[:, :1]
+        old, prosody = own.voice_statistics[half:], batch["prosody"].clone()
+        given = new.voice_statistics
+        pitch = (prosody[half:, :, 1] - old[:, :1]) * (given[:, 1:2] / old[:, 1:2]) + given[:, :1]
         known = pitch.isfinite() & (prosody[half:, :, 2] > 0)
         prosody[half:, :, 1] = torch.where(known, pitch, prosody[half:, :, 1])
         mixed = BatchVoices(*(torch.cat([a[:half], b]) for a, b in zip(own, new, strict=True)))
-        batch["speaker"], batch["facts"], batch["prompt"], batch["prompt_lengths"], batch["embed"] = mixed
+        batch["speaker"], batch["voice_statistics"], batch["prompt"], batch["prompt_lengths"], batch["embed"] = mixed
         batch["prosody"] = prosody
         batch["paired"] = torch.arange(len(batch["seeds"]), device=old.device) < half
 
@@ -268,7 +272,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         batch = self._held_out([utterance], model)
         emotion = model.emotion.label(batch["emotion"]) if model.emotion is not None else None
         prompt = model.read_prompt(batch["prompt"], batch["prompt_lengths"])
-        conditioning = model.condition(batch["speaker"], emotion, batch["facts"], *prompt)
+        conditioning = model.condition(batch["speaker"], emotion, batch["voice_statistics"], *prompt)
         encoding = model.encode(batch["tokens"], batch["token_lengths"], conditioning, marks=batch["marks"])
         durations = whole_durations(torch.expm1(encoding.durations_log), batch["token_lengths"]).clamp(max=100)
         mel, _ = model.mels(encoding, durations, encoding.prosody, conditioning, [0])

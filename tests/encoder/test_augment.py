@@ -80,7 +80,7 @@ def test_the_equalizer_has_the_gains_asked_for():
 def test_a_room_keeps_the_level_and_adds_a_tail(noises):
     click = torch.zeros(1, RATE)
     click[0, 1000] = 1
-    rooms = effects.made_up_rooms(torch.tensor([0.3]), torch.tensor([3.0]), 0.6, RATE, noises)
+    rooms = effects.synthetic_rooms(torch.tensor([0.3]), torch.tensor([3.0]), 0.6, RATE, noises)
     assert power(rooms[:, 1:]) / power(rooms[:, :1]) * (rooms.size(1) - 1) == pytest.approx(10**-0.3, rel=0.01)
     wet = effects.convolve(click, rooms)
     assert power(wet) == pytest.approx(power(click), rel=1e-3)
@@ -97,7 +97,7 @@ def test_mu_law_is_close_and_coarse():
 
 def test_thinning_drops_what_is_quiet_and_keeps_the_voice():
     wav = rows(1, 2) + 1e-4 * torch.randn(2, RATE, generator=torch.Generator().manual_seed(0))
-    deep, shallow = (effects.thin_out(wav, torch.full((2,), d)) for d in (200.0, 25.0))
+    deep, shallow = (effects.spectral_dropout(wav, torch.full((2,), d)) for d in (200.0, 25.0))
     torch.testing.assert_close(deep, wav, atol=1e-5, rtol=0)
     assert shallow.shape == wav.shape and (power(shallow - wav) > 0).all()
     assert (power(shallow - wav) < 0.1 * power(wav)).all()

@@ -126,7 +126,7 @@ def test_what_lies_on_the_device_gives_the_same_batches(tmp_path, speed):
     for step in range(4):
         a, b = read.batch(step), held.batch(step)
         assert all(torch.equal(a[k], b[k]) for k in a if k != "wav")
-        fast = torch.tensor([read.perturbations[v][0] != 1 for v in a["voice"]])
+        fast = torch.tensor([read.perturbations[v][0] != 1 for v in a["perturbation"]])
         torch.testing.assert_close(a["wav"][~fast], b["wav"][~fast], atol=1e-7, rtol=0)
         for mine, theirs in zip(a["wav"][fast], b["wav"][fast], strict=True):  # may begin two samples apart
             spectra = [torch.fft.rfft(x).abs() for x in (mine, theirs)]
@@ -173,8 +173,8 @@ def test_a_speaker_in_another_voice_is_another_speaker_with_a_target_where_the_t
     for step in range(12):
         batch = batches.batch(step)
         assert batch["speaker"].tolist() == [s for s in batch["speaker"][::2].tolist() for _ in range(2)]
-        assert torch.equal(batch["speaker"] // count, batch["voice"])
-        for number, target in zip(batch["voice"].tolist(), batch["target"], strict=True):
+        assert torch.equal(batch["speaker"] // count, batch["perturbation"])
+        for number, target in zip(batch["perturbation"].tolist(), batch["target"], strict=True):
             seen.add(number)
             assert bool(target.any()) == (number != 2)  # 1.1 was not heard
     assert seen == {0, 1, 2, 3}

@@ -19,7 +19,7 @@ from encoder.data import ValidationCrops
 from encoder.inference import SpeakerEncoder
 from encoder.names import OWN
 from encoder.teach import read_teacher_embeddings
-from encoder.train import EncoderTask, blank_out, build_task, ge2e_loss, measure
+from encoder.train import EncoderTask, apply_masks, build_task, ge2e_loss, measure
 from tests.support.encoder_set import RATE, voice, write_set
 from tests.support.launching import launch_two
 from utils.audio.io import change_speed
@@ -164,7 +164,7 @@ def test_gathered_gradient_is_that_of_the_whole_batch(data):
 
 def test_blanked_regions_take_the_rows_level():
     mel = torch.rand(2, 6, 10) + 0.5
-    blanked = blank_out(mel, torch.tensor([[1, 3, 4, 6], [0, 0, 0, 0]]))
+    blanked = apply_masks(mel, torch.tensor([[1, 3, 4, 6], [0, 0, 0, 0]]))
     level = mel[0].log().mean().exp()
     torch.testing.assert_close(blanked[0, 1:3], level.expand(2, 10))
     torch.testing.assert_close(blanked[0, :, 4:6], level.expand(6, 2))

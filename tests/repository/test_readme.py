@@ -1,4 +1,4 @@
-"""The README, its pages in docs/ and that of the presets: flags and links exist, and the first command speaks, with the weights here."""
+"""The README, docs/ and the presets' page: flags and links exist, and the first command speaks, with these weights."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_the_voice_is_described_by_another_utterance_of_the_speaker(made, tmp_pa
         return
     teacher = TeacherForcing(source, save_tiny_models(tmp_path, parallel=told) / "synthesizer.safetensors")
     model, arrays = teacher.synthesizer, Arrays(source)
-    for weights in (model.network.voice, model.network.prompt_voice):
+    for weights in (model.network.statistics_projection, model.network.prompt_voice):
         torch.nn.init.normal_(weights.weight)  # zero before training: the voice would do nothing
     first, second = (u for u in teacher.manifest.utterances if u.speaker == teacher.clips[0].speaker)
     tokens, mel, durations, track = (arrays.read(first, n) for n in ("tokens", "mel", "durations", "pitch"))

@@ -192,7 +192,7 @@ def test_a_synthesizer_that_uses_facts_of_a_voice_gets_them_from_a_saved_one(tmp
     voice = cloner.embed_voice(CLIP)
     seconds = cloner.synthesizer.mel.frame_seconds
     assert voice.pace == pytest.approx(np.log(np.exp(measured[0]) * seconds))  # of a phone, whatever the frames
-    assert float(cloner.synthesizer.voice_input(voice).facts[0, 2]) == measured[0]
+    assert float(cloner.synthesizer.voice_input(voice).voice_statistics[0, 2]) == measured[0]
     assert voice.prompt is not None and voice.prompt.shape == (4, 8)
     assert voice.synthesizer == cloner.synthesizer.fingerprint and voice.phones_per_second is not None
     voice.save(tmp_path / "ann.safetensors")

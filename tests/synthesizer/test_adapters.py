@@ -50,7 +50,7 @@ def learned(synthesizer, voice, clip) -> Adaptation:
 
 def spoken(synthesizer, clip):
     found = clip_without_words(synthesizer, clip)
-    return dataclasses.replace(found, sure=np.ones_like(found.sure))  # of an untrained network
+    return dataclasses.replace(found, aligned=np.ones_like(found.aligned))  # of an untrained network
 
 
 def mel(synthesizer, voice) -> np.ndarray:
@@ -151,7 +151,7 @@ def test_a_path_changes_only_for_more_than_it_costs():
 def test_clips_with_and_without_words_fill_their_frames(synthesizer, clip):
     row = {"id": "a", "words": [["one", 20, 30]], "phones": [["W", 20, 10], ["AH", 30, 10], ["N", 40, 10]]}
     for found in (clip_with_words(synthesizer, clip, row), clip_without_words(synthesizer, clip)):
-        assert found.durations.sum() == len(found.mel) == len(found.sure)
+        assert found.durations.sum() == len(found.mel) == len(found.aligned)
         assert len(found.tokens) == len(found.durations) == len(found.prosody)
         symbols = synthesizer.text.decode(found.tokens)
         assert symbols[-1] == "~" and (found.durations[:-1] >= 0).all()

@@ -86,7 +86,7 @@ def test_it_begins_as_the_flow_of_a_parallel_model_that_has_no_hidden_frames():
     torch.manual_seed(2)
     x, mean, time, mask = torch.randn(2, 9, MELS), torch.randn(2, 9, MELS), torch.rand(2), torch.ones(2, 9, 1)
     voice = torch.nn.functional.normalize(torch.randn(2, SPEAKER_SIZE))
-    theirs = parallel.flow.velocity(x, time, mean, torch.zeros(2, 9, 16), parallel.condition(voice).voice, mask)
+    theirs = parallel.flow.velocity(x, time, mean, torch.zeros(2, 9, 16), parallel.condition(voice).vector, mask)
     heard = flow.context_projection(torch.randn(2, 9, CONTEXT))
     torch.testing.assert_close(flow.velocity(x, time, mean, heard, flow._condition(voice), mask), theirs)
     frozen = {name for name, p in flow.named_parameters() if not p.requires_grad}

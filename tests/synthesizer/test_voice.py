@@ -12,7 +12,7 @@ import torch
 import synthesizer_preprocess
 from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
 from synthesizer.data.dataset import SynthesisData
-from synthesizer.data.store import BatchVoices, Store, Voices, bands, facts, plausible
+from synthesizer.data.store import BatchVoices, Store, Voices, bands, plausible, statistics_of
 from synthesizer.models.base import GenerationSettings, ModelInput, Recording
 from synthesizer.models.frame_classifier import FrameClassifier
 from synthesizer.models.layers import Depthwise, HashedDropout
@@ -35,7 +35,7 @@ from utils.audio.mel import SYNTHESIZER_MEL
 from utils.data.manifest import read_manifest
 from utils.errors import CloningError
 from utils.training.sampling import rng
-from utils.voice import pitch_facts
+from utils.voice import pitch_statistics
 from utils.weights.find import DEFAULT_MODELS
 
 pytestmark = pytest.mark.slow
@@ -99,10 +99,10 @@ def test_speakers_come_as_often_as_they_are_balanced(data):
 def test_facts_of_a_voice_by_hand():
     silent = np.array([True, False, False])
     track = np.concatenate([np.zeros(5), np.linspace(0.4, 0.6, 21)])
-    found = facts(track, np.array([0, 1, 2, 1, 2, 1, 0]), np.array([4, 6, 4, 5, 5, 5, 0]), silent)
+    found = statistics_of(track, np.array([0, 1, 2, 1, 2, 1, 0]), np.array([4, 6, 4, 5, 5, 5, 0]), silent)
     np.testing.assert_allclose(found, [0.5, 0.08, np.log(5)], rtol=1e-6)
-    assert np.isnan(facts(track[:10], np.array([1]), np.array([9]), silent)).all()
-    assert pitch_facts(np.zeros(100)) is None
+    assert np.isnan(statistics_of(track[:10], np.array([1]), np.array([9]), silent)).all()
+    assert pitch_statistics(np.zeros(100)) is None
 
 
 def test_what_is_told_of_a_voice_can_be_divided_by():
@@ -150,11 +150,11 @@ def test_padding_of_a_reference_changes_nothing():
     padded = torch.cat([mel, torch.randn(1, 20, 9)], dim=2)
     one = model.condition(voice, None, known, *model.read_prompt(mel, torch.tensor([30])))
     two = model.condition(voice, None, known, *model.read_prompt(padded, torch.tensor([30])))
-    torch.testing.assert_close(one.voice, two.voice)
+    torch.testing.assert_close(one.vector, two.vector)
     torch.testing.assert_close(one.tokens, two.tokens)
     none = model.condition(voice, None, known, *model.read_prompt(padded, torch.tensor([0])))
     bare = model.condition(voice, None, known)
-    torch.testing.assert_close(none.voice, bare.voice)
+    torch.testing.assert_close(none.vector, bare.vector)
     tokens, lengths = torch.randint(1, 90, (1, 8)), torch.tensor([8])
     torch.testing.assert_close(model.encode(tokens, lengths, none).hidden, model.encode(tokens, lengths, bare).hidden)
 
@@ -166,7 +166,7 @@ def test_the_pitch_follows_the_voice_and_the_pace_too():
 
     def encode(*known: float):
         who = model.condition(voice, None, torch.tensor([known], dtype=torch.float32))
-        return model.encode(tokens, lengths, who._replace(voice=torch.ones_like(who.voice)))
+        return model.encode(tokens, lengths, who._replace(vector=torch.ones_like(who.vector)))
 
     low, high = encode(-0.5, 0.25, 1.9), encode(0.5, 0.25, 1.9)
     torch.testing.assert_close(high.prosody[..., 1] - low.prosody[..., 1], torch.ones(1, 8))
@@ -180,7 +180,7 @@ def test_the_pitch_follows_the_voice_and_the_pace_too():
 def test_what_inference_plans_is_forced_into_the_same_mel(guidance):
     """Forced with the durations and the prosody of `generate`, the same voice gives the same mel."""
     network = told(guidance=guidance, speaker_dropout=0.1).eval()
-    for layer in (network.voice, network.prompt_voice):
+    for layer in (network.statistics_projection, network.prompt_voice):
         torch.nn.init.normal_(layer.weight)
     with torch.no_grad():
         network.predictor.output.bias[3] = 100  # all is voiced, as `filled` takes it
@@ -191,11 +191,13 @@ def test_what_inference_plans_is_forced_into_the_same_mel(guidance):
     mel_config = replace(SYNTHESIZER_MEL, n_mels=20)
     with torch.inference_mode():
         (made,) = network.generate(inputs, GenerationSettings(mel_config, TextProcessor("phonemes").table))
-        conditioning = network.condition(speaker, None, inputs.facts, prompt)
+        conditioning = network.condition(speaker, None, inputs.voice_statistics, prompt)
         planned = network.encode(tokens, inputs.token_lengths, conditioning).prosody
         recording = Recording(made.mel[None], made.alignment.sum(dim=0)[None], planned)
         forced = network.teacher_forced(inputs, recording, -mel_config.max_abs)[0]
-        elsewhere = network.teacher_forced(replace(inputs, facts=None, prompt=None), recording, -mel_config.max_abs)[0]
+        elsewhere = network.teacher_forced(
+            replace(inputs, voice_statistics=None, prompt=None), recording, -mel_config.max_abs
+        )[0]
     limited = forced.clamp(-mel_config.max_abs, mel_config.max_abs)
     torch.testing.assert_close(limited, made.mel, rtol=0, atol=1e-3)
     assert (forced - elsewhere).abs().max() > 0.1
@@ -240,9 +242,9 @@ def test_what_is_not_known_of_a_voice_is_guessed():
     model = told()
     voice = torch.rand(2, SPEAKER_SIZE)
     who = model.condition(voice, None, torch.tensor([[0.1, torch.nan, 1.8], [torch.nan] * 3]))
-    torch.testing.assert_close(who.facts[1], who.guessed[1])
-    torch.testing.assert_close(who.facts[0, 1], who.guessed[0, 1])
-    assert who.facts[0, 0] == pytest.approx(0.1)
+    torch.testing.assert_close(who.voice_statistics[1], who.predicted[1])
+    torch.testing.assert_close(who.voice_statistics[0, 1], who.predicted[0, 1])
+    assert who.voice_statistics[0, 0] == pytest.approx(0.1)
 
 
 def test_a_pace_is_what_its_density_says():
@@ -370,7 +372,7 @@ def test_voices_without_texts_are_spoken_with(data, tmp_path, data_dir, capsys):
     voices = Voices(tmp_path / "voices")
     own = BatchVoices(
         speaker=torch.zeros(4, voices.embed.shape[1]),
-        facts=torch.zeros(4, 3),
+        voice_statistics=torch.zeros(4, 3),
         prompt=torch.zeros(4, 80, 50),
         prompt_lengths=torch.zeros(4, dtype=torch.long),
         embed=torch.zeros(4, voices.embed.shape[1]),

@@ -13,7 +13,7 @@ from vocoder import inference
 from vocoder.config import VocoderConfig, VocosConfig, WaveRNNConfig
 from vocoder.inference import Vocoder
 from vocoder.model import build_network
-from vocoder.wavernn.guide import emphasized, heard, with_phases_of
+from vocoder.wavernn.guide import emphasized, guide_inputs, with_phases_of
 
 SMALL = {"rnn_size": 16, "fc_size": 16, "compute_size": 8, "res_out_size": 8, "res_blocks": 1}
 GUIDED = VocoderConfig("wavernn", wavernn=WaveRNNConfig(**SMALL, guide_taps=8))
@@ -40,7 +40,7 @@ def test_a_quarter_of_the_taps_lies_before_the_sample_that_a_row_predicts():
     config = WaveRNNConfig(guide_taps=8, preemphasis=0.0)
     wav = torch.zeros(1, 50)
     wav[0, 20] = 1.0
-    taps = heard(emphasized(wav, config), config).unfold(1, 8, 1)[0, :-1]
+    taps = guide_inputs(emphasized(wav, config), config).unfold(1, 8, 1)[0, :-1]
     assert taps.shape == (50, 8) and [int(row.argmax()) for row in taps if row.any()] == list(range(7, -1, -1))
     assert taps[19, 2] == 1  # row 19 predicts sample 20
 

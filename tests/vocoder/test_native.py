@@ -21,7 +21,7 @@ from utils.weights.networks import load_into
 from vocoder.config import WaveRNNConfig
 from vocoder.wavernn import native as kernel
 from vocoder.wavernn.generate import Folds, Generation, fold, generate, generate_samples
-from vocoder.wavernn.guide import emphasized, heard
+from vocoder.wavernn.guide import emphasized, guide_inputs
 from vocoder.wavernn.library import library
 from vocoder.wavernn.native import FLOAT32, INT8, SPARSE, NativeLoop, Packed
 from vocoder.wavernn.network import WaveRNN
@@ -77,7 +77,7 @@ def guide_of(model: WaveRNN, mel: torch.Tensor) -> torch.Tensor | None:
         return None
     samples = (mel.size(1) - 2 * model.config.pad) * Weights.of(model).hop_length
     wav = 0.3 * torch.randn(1, samples, generator=torch.Generator().manual_seed(4))
-    return heard(emphasized(wav, model.config), model.config)
+    return guide_inputs(emphasized(wav, model.config), model.config)
 
 
 def frames_of(model: WaveRNN, mel: torch.Tensor) -> Frames:

@@ -18,7 +18,7 @@ from utils.audio.mel import deemphasis
 from utils.errors import CloningError
 from utils.native.build import NoCompiler
 from vocoder.wavernn.fold import crossfade, fold_starts
-from vocoder.wavernn.guide import AHEAD, emphasized, heard
+from vocoder.wavernn.guide import AHEAD, emphasized, guide_inputs
 from vocoder.wavernn.library import library
 from vocoder.wavernn.native import NativeLoop, Packed
 from vocoder.wavernn.network import WaveRNN
@@ -69,20 +69,26 @@ def generate(
 
     guide ((F - 1) * hop,): what the other vocoder makes of the mel, for a model with `guide_taps`.
     """
-    how, config = how or Generation(), model.config
-    scaled = mel[None] * config.mel_scale
-    # Published: zeros, which are a loud mid level. Ours: -1, the lowest that mels scale to, silence.
-    scaled = F.pad(scaled, (config.pad, config.pad), value=0.0 if how.published else -1.0)
-    weights = Weights.of(model)
+    how, weights = how or Generation(), Weights.of(model)
     if guide is not None:
-        guide = emphasized(F.pad(guide[None], (0, weights.hop_length)), config)
-    taps = None if guide is None else heard(guide, config)[0]
-    frames = weights.frames(scaled[0], model.upsample.resnet(scaled)[0], taps)
+        guide = emphasized(F.pad(guide[None], (0, weights.hop_length)), model.config)
+    # Published: zeros, which are a loud mid level. Ours: -1, the lowest that mels scale to, silence.
+    frames = conditioning_frames(model, weights, mel, guide, beyond=0.0 if how.published else -1.0)
     length = (mel.size(1) - 1) * weights.hop_length
     folds = fold(mel.size(1) * weights.hop_length, how)
     loop = make_loop(weights, len(folds.starts), how)
     samples = generate_samples(loop, frames, folds, seed, progress)
     return finish(samples, model, length, how, None if guide is None else guide[0]).float().cpu().numpy()
+
+
+def conditioning_frames(
+    model: WaveRNN, weights: Weights, mel: Tensor, guide: Tensor | None, beyond: float = -1.0
+) -> Frames:
+    """What the sample loop reads of mel (M, F) and of guide (1, F * hop), pre-emphasized; `beyond`: the mel's ends."""
+    config = model.config
+    scaled = F.pad(mel[None] * config.mel_scale, (config.pad, config.pad), value=beyond)
+    taps = None if guide is None else guide_inputs(guide, config)[0]
+    return weights.frames(scaled[0], model.upsample.resnet(scaled)[0], taps)
 
 
 def fold(total: int, how: Generation) -> Folds:

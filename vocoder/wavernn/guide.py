@@ -19,7 +19,7 @@ WINDOW = 512  # samples of the transform that phases are taken over in, hop a qu
 AHEAD = 1  # row i of the conditioning predicts sample i + 1, as the published models learn it
 
 
-def heard(guide: Tensor, config: WaveRNNConfig) -> Tensor:
+def guide_inputs(guide: Tensor, config: WaveRNNConfig) -> Tensor:
     """A guide (B, T) as `emphasized` makes it -> what the network hears of it (B, T + guide_taps).
 
     Entries i .. i + guide_taps belong to row i of the conditioning: on the scale of the labels, a quarter of them
