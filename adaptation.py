@@ -21,7 +21,7 @@ import numpy as np
 import utils  # isort: skip  # noqa: F401  settles how threads wait, before torch is loaded
 import torch
 
-from references import Clip, read_clips
+from references import ReferenceClip, read_clips
 from synthesizer.adaptation import Adaptation
 from synthesizer.aligned_clip import AlignedClip, clip_with_words, clip_without_words
 from synthesizer.speech import SpeechOptions, Synthesis
@@ -137,7 +137,9 @@ def _phone_error(cloner: VoiceCloner, piece: Synthesis) -> float:
     return float((logits[0].argmax(dim=1).cpu() != wanted).float().mean())
 
 
-def _aligned_clips(cloner: VoiceCloner, clips: Sequence[Clip], texts: Sequence[str | None]) -> list[AlignedClip]:
+def _aligned_clips(
+    cloner: VoiceCloner, clips: Sequence[ReferenceClip], texts: Sequence[str | None]
+) -> list[AlignedClip]:
     if texts and len(texts) != len(clips):
         raise CloningError(f"{len(texts)} texts for {len(clips)} clips: give one for each, in their order")
     found = []
@@ -152,7 +154,7 @@ def _aligned_clips(cloner: VoiceCloner, clips: Sequence[Clip], texts: Sequence[s
     return found
 
 
-def _aligned(cloner: VoiceCloner, clip: Clip, samples: np.ndarray, text: str) -> AlignedClip:
+def _aligned(cloner: VoiceCloner, clip: ReferenceClip, samples: np.ndarray, text: str) -> AlignedClip:
     from synthesizer.data.forced_aligner import RATE, Aligner
 
     row = Aligner()(read(clip.wav, sample_rate=RATE).samples, text)

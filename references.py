@@ -25,7 +25,7 @@ MIN_OTHER_SECONDS = 1.0  # that a second person speaks, to be told
 
 
 @dataclass(frozen=True)
-class Clip:
+class ReferenceClip:
     """A recording at the rate at which it was made, what errors and notes call it, and what it was read from."""
 
     name: str
@@ -42,7 +42,7 @@ class Clip:
         return hashlib.sha256(data).hexdigest()
 
 
-def read_clips(reference: Any) -> list[Clip]:
+def read_clips(reference: Any) -> list[ReferenceClip]:
     """One clip, or a list of them (paths, bytes, files, arrays, Waveforms, or Clips, which stay as they are).
 
     Raises CloningError for none, and for one that cannot be read or is too long.
@@ -50,12 +50,12 @@ def read_clips(reference: Any) -> list[Clip]:
     clips = reference if isinstance(reference, list | tuple) else [reference]
     if not clips:
         raise CloningError("no reference clip given: name at least one recording of the voice")
-    return [clip if isinstance(clip, Clip) else _read(clip) for clip in clips]
+    return [clip if isinstance(clip, ReferenceClip) else _read(clip) for clip in clips]
 
 
-def _read(source: Any) -> Clip:
+def _read(source: Any) -> ReferenceClip:
     name = str(source) if isinstance(source, str | Path) else "the reference"
-    return Clip(name, read(source, sample_rate=None, max_seconds=MAX_SECONDS), source)
+    return ReferenceClip(name, read(source, sample_rate=None, max_seconds=MAX_SECONDS), source)
 
 
 class Assessor:
@@ -72,7 +72,7 @@ class Assessor:
                 continue
             break
 
-    def notes(self, clips: Sequence[Clip]) -> list[str]:
+    def notes(self, clips: Sequence[ReferenceClip]) -> list[str]:
         """A line for each thing; none is a good sign."""
         found: list[str] = []
         for clip in clips:

@@ -23,7 +23,7 @@ import utils  # isort: skip (before torch: how its threads wait)
 import numpy as np
 
 from encoder.inference import SpeakerEncoder
-from references import MAX_SECONDS, Assessor, Clip, read_clips
+from references import MAX_SECONDS, Assessor, ReferenceClip, read_clips
 from speaking import Cloning, Speaking
 from synthesizer.inference import Synthesizer
 from synthesizer.speech import Speech, SpeechArguments, SpeechOptions, Spoken
@@ -139,7 +139,7 @@ class VoiceCloner:
         clip that cannot be read."""
         return self._assessor.notes(read_clips(reference))
 
-    def _voice(self, reference: Any) -> tuple[Voice, list[Clip]]:
+    def _voice(self, reference: Any) -> tuple[Voice, list[ReferenceClip]]:
         """The voice of a reference, and the clips that it was made from here: none for a saved voice."""
         only = reference[0] if isinstance(reference, list | tuple) and len(reference) == 1 else reference
         if not is_voice(only):
@@ -157,7 +157,7 @@ class VoiceCloner:
             voice = replace(voice, prompt=None, pace=None, adapted=None)
         return voice, []
 
-    def _embed(self, clips: Sequence[Clip], pitch: bool = False) -> Voice:
+    def _embed(self, clips: Sequence[ReferenceClip], pitch: bool = False) -> Voice:
         """With what the synthesizer uses of a voice; F0 too if `pitch`."""
         names, waves = [clip.name for clip in clips], [clip.wav for clip in clips]
         voice = self.encoder.embed_voice(waves, min_seconds=MIN_REFERENCE_SECONDS, names=names, pitch=pitch)
@@ -216,7 +216,13 @@ class VoiceCloner:
         return clonings
 
     def _cloning(
-        self, audio: Waveform, spoken: Speech, voice: Voice, clips: list[Clip], options: SpeechOptions, seconds: dict
+        self,
+        audio: Waveform,
+        spoken: Speech,
+        voice: Voice,
+        clips: list[ReferenceClip],
+        options: SpeechOptions,
+        seconds: dict,
     ) -> Cloning:
         """Mark the whole of `audio`, and say all that is known of it."""
         started = time.perf_counter()

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from adaptation import adapt  # noqa: E402
 from evaluation.cache import Cache  # noqa: E402
 from evaluation.commands.chain_tables import cells  # noqa: E402
-from evaluation.lists.sentences import READERS, Plan, load_plan  # noqa: E402
+from evaluation.lists.sentences import READERS, SentencePlan, load_plan  # noqa: E402
 from evaluation.lists.voices import plan_of  # noqa: E402
 from evaluation.measure import Numbers, Panel  # noqa: E402
 from utils.data.corpora import Clip, scan  # noqa: E402
@@ -65,7 +65,7 @@ def main() -> None:
         print(f"all, {name}: {line(rows)}")
 
 
-def learned_from(corpus: Path, plan: Plan) -> dict[str, Clip]:
+def learned_from(corpus: Path, plan: SentencePlan) -> dict[str, Clip]:
     """Of each voice a clip that the plan does not use."""
     used = {path for paths in plan.enrolment.values() for path in paths} | {i.real for i in plan.items if i.real}
     found: dict[str, Clip] = {}
@@ -76,7 +76,9 @@ def learned_from(corpus: Path, plan: Plan) -> dict[str, Clip]:
     return {s: found[s] for s in plan.real if s in found and plan.groups.get(s, READERS) == READERS}
 
 
-def judged(cloner: VoiceCloner, panel: Panel, plan: Plan, speaker: str, voice: Voice, count: int) -> list[Numbers]:
+def judged(
+    cloner: VoiceCloner, panel: Panel, plan: SentencePlan, speaker: str, voice: Voice, count: int
+) -> list[Numbers]:
     """All measures of sentences that the voice's owner has read too."""
     rows = []
     for item in plan.real[speaker][:count]:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 import soundfile  # noqa: E402
 
 from encoder.inference import SpeakerEncoder  # noqa: E402
-from references import Assessor, Clip  # noqa: E402
+from references import Assessor, ReferenceClip  # noqa: E402
 from utils.audio.io import Waveform, normalize_volume, read, resample  # noqa: E402
 from utils.audio.vad import trim_silence  # noqa: E402
 from utils.data.selection import SET_ASIDE, read_set_aside  # noqa: E402
@@ -155,7 +155,7 @@ def run(args: argparse.Namespace) -> None:
     tracks, noises = ([read(p).samples[: 60 * RATE] for p in paths] for paths in (args.music, args.noise))
 
     def notes(samples: np.ndarray) -> list[str]:
-        return assessor.notes([Clip("x", Waveform(samples, RATE))])
+        return assessor.notes([ReferenceClip("x", Waveform(samples, RATE))])
 
     def embedding(samples: np.ndarray) -> np.ndarray | None:
         voice = trim_silence(normalize_volume(samples))

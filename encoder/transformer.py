@@ -28,7 +28,7 @@ class TransformerEncoder(EncoderNetwork):
             nn.Conv1d(channels, sizes.width, sizes.stem_kernel, stride=2, padding=sizes.stem_kernel // 2)
             for channels in (config.mel.n_mels, sizes.width)
         )
-        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.blocks))
+        self.blocks = nn.ModuleList(TransformerBlock(sizes) for _ in range(sizes.blocks))
         # The outputs of all blocks together tell more of a voice than the last alone (MFA-Conformer, arXiv 2203.15249)
         self.merge = nn.Sequential(
             nn.LayerNorm(sizes.width * sizes.blocks), Linear(sizes.width * sizes.blocks, sizes.pooled), nn.ReLU()
@@ -68,7 +68,7 @@ class TransformerEncoder(EncoderNetwork):
         return F.normalize(self.project(pooled), dim=1)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm: depthwise convolution, self-attention, feed-forward, each added to its input."""
 
     def __init__(self, sizes: TransformerConfig) -> None:

@@ -14,7 +14,7 @@ from evaluation.cache import Cache, plain
 from evaluation.judges.likeness import LEVEL_DB, Likeness, SpeakerJudge, at_speech_level, speaker_judges
 from evaluation.judges.naturalness import Judge, Missing, naturalness_judges
 from evaluation.judges.recognizer import Recognizer, Whisper, load_recognizer
-from evaluation.lists.sentences import Plan
+from evaluation.lists.sentences import SentencePlan
 from evaluation.metrics import signals
 from evaluation.metrics.prosody import comma_pauses, final_rise, has_inner_comma
 from evaluation.metrics.scores import Interval, bootstrap, pooled_rate, word_errors
@@ -76,7 +76,7 @@ class Panel:
         """The judges of similarity that are installed."""
         return [likeness for likeness in self.likeness if not isinstance(likeness, Missing)]
 
-    def enrol(self, plan: Plan) -> None:
+    def enrol(self, plan: SentencePlan) -> None:
         """Learn each speaker's voice for the judges of similarity, and the cosines of its real speech."""
         for likeness in self.present:
             likeness.enrol({s: [read(clip) for clip in clips] for s, clips in plan.enrolment.items()}, plan.groups)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from server.errors import ApiError
 from server.limits import CHUNK
-from server.worker import Job
+from server.worker import RequestJob
 from utils.errors import CloningError
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class JobAnswer(Response):
     """Sends what a job makes as it is made. An error before the first piece is told in JSON; a later one cuts the
     connection, so that no client takes a part for the whole. When the client goes, so does the job."""
 
-    def __init__(self, job: Job, media_type: str, status: int = 200, param: str | None = None) -> None:
+    def __init__(self, job: RequestJob, media_type: str, status: int = 200, param: str | None = None) -> None:
         """param: the field that an error of the work is about."""
         super().__init__(status_code=status, media_type=media_type)
         self.job, self.param = job, param
@@ -82,7 +82,7 @@ class JobAnswer(Response):
 class EventAnswer(JobAnswer):
     """The same as server-sent events, as OpenAI's `stream_format: sse` has them."""
 
-    def __init__(self, job: Job, param: str | None = None) -> None:
+    def __init__(self, job: RequestJob, param: str | None = None) -> None:
         super().__init__(job, "text/event-stream", param=param)
 
     async def _pieces(self, gone: asyncio.Future) -> AsyncIterator[bytes]:

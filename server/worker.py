@@ -20,7 +20,7 @@ _END = None
 _SHARE = 0.2  # of the newest in the running mean of seconds
 
 
-class Job:
+class RequestJob:
     """A request's work. `next` gives its pieces as they are made; `cancel` frees its place, whatever its state."""
 
     def __init__(self, worker: Worker, work: Work, limits: Limits) -> None:
@@ -80,9 +80,9 @@ class Worker:
         """prepare: called once in the thread, before the first job."""
         self.limits = limits
         self.busy_seconds = 0.0
-        self.running: Job | None = None
+        self.running: RequestJob | None = None
         self._mean = 1.0
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[RequestJob] = deque()
         self._change = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, args=(prepare,), name="worker", daemon=True)
@@ -102,9 +102,9 @@ class Worker:
         """Jobs that wait for their turn."""
         return len(self._waiting)
 
-    def submit(self, work: Work) -> Job:
+    def submit(self, work: Work) -> RequestJob:
         """Queue some work. Raises ApiError 429 when as many wait as may."""
-        job = Job(self, work, self.limits)
+        job = RequestJob(self, work, self.limits)
         with self._change:
             full = len(self._waiting) >= self.limits.waiting
             if not full:
@@ -117,7 +117,7 @@ class Worker:
             )  # fmt: skip
         return job
 
-    def forget(self, job: Job) -> None:
+    def forget(self, job: RequestJob) -> None:
         """Take a job out of the queue, if it is still there."""
         with self._change, contextlib.suppress(ValueError):
             self._waiting.remove(job)

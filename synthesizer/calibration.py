@@ -13,16 +13,16 @@ PITCH_SCALES = (1.0, 1.6)  # the same: twice as far, words were lost on validati
 FORMER = {"duration_scale": "tempo"}  # names in older files, which have them among the metrics
 
 
-class Calibration(NamedTuple):
+class ProsodyCalibration(NamedTuple):
     """Predicted durations times the first, distances of predicted pitch from its median times the second."""
 
     duration_scale: float = 1.0
     pitch_scale: float = 1.0
 
 
-def calibration_of(checkpoint: Checkpoint) -> Calibration:
+def calibration_of(checkpoint: Checkpoint) -> ProsodyCalibration:
     """What `checkpoint` asks for, within the limits; 1 where it has no sound value."""
-    return Calibration(
+    return ProsodyCalibration(
         _granted(checkpoint, "duration_scale", *DURATION_SCALES), _granted(checkpoint, "pitch_scale", *PITCH_SCALES)
     )
 

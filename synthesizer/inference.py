@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from synthesizer.adapters import adapted
-from synthesizer.calibration import Calibration, calibration_of
+from synthesizer.calibration import ProsodyCalibration, calibration_of
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording
@@ -51,7 +51,7 @@ class SynthesizerMetadata:
     encoder_fingerprint: str = ""
     fingerprint: str = ""
     name: str = "tacotron"
-    calibration: Calibration = Calibration()
+    calibration: ProsodyCalibration = ProsodyCalibration()
 
 
 class Synthesizer:

@@ -24,7 +24,7 @@ Source = object  # what `VoiceCloner.clone` takes as a reference
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """How far a job is. `sentences`: 0 until they are counted."""
 
     begun: int = 0
@@ -78,7 +78,7 @@ class Job:
     def __init__(self, load: Callable[[], VoiceCloner], voice: Source, text: str, settings: Settings) -> None:
         """`load` gives the cloner, in the thread."""
         self.text, self.settings = text, settings
-        self.progress = Progress()
+        self.progress = JobProgress()
         self.made: JobResult | None = None
         self.error = ""
         self.stopped = ""  # where it was told to stop

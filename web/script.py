@@ -22,7 +22,7 @@ from utils.errors import CloningError
 from utils.library import Library
 from utils.voice import Voice
 from voice_cloner import VoiceCloner
-from web.job import Job, JobResult, Progress
+from web.job import Job, JobProgress, JobResult
 from web.voice_input import Chosen
 from web.work import Settings
 
@@ -159,7 +159,7 @@ class ScriptJob(Job):
     def _speak(self, cloner: VoiceCloner, voice: object) -> JobResult:
         started = time.perf_counter()
         voices = {name: _voice(cloner, name, source) for name, source in self.cast.voices.items()}
-        self.progress = Progress(0, len(self.cast.lines), unit="Line")
+        self.progress = JobProgress(0, len(self.cast.lines), unit="Line")
         how = self.settings.how()
         del how["seed"]
         narrator = Narrator(cloner, how, self.settings.volume, tell=lambda line: None)

@@ -25,7 +25,7 @@ AUTO = "as many as are found"
 
 
 @dataclass(frozen=True)
-class Found:
+class DiarizationView:
     """What the page shows and hands out of a recording."""
 
     name: str
@@ -123,7 +123,7 @@ def _diarizer(_kind: Any, folder: Path, stamp: float) -> Any:
     return _kind.load(folder)
 
 
-def _found(name: str, result: Any) -> Found:
+def _found(name: str, result: Any) -> DiarizationView:
     from diarization.exports import to_csv, to_srt
     from diarization.page import to_html
     from diarization.plots import plot_diarization
@@ -133,13 +133,13 @@ def _found(name: str, result: Any) -> Found:
     picture = io.BytesIO()
     plot_diarization(result, name).savefig(picture, format="png", dpi=100)
     turns = result.turns
-    return Found(
+    return DiarizationView(
         name, to_html(result, name), to_rttm(turns, name), report, to_csv(turns), to_srt(turns),
         picture.getvalue(),
     )  # fmt: skip
 
 
-def _show(found: Found) -> None:
+def _show(found: DiarizationView) -> None:
     st.divider()
     st.iframe(found.html, height=1000)
     st.caption(

@@ -36,7 +36,7 @@ AGREES = "The person whose voice this is agrees to its being cloned."
 
 
 @dataclass(frozen=True)
-class Clip:
+class VisitorClip:
     """A recording of the visitor's, and what was found out about it."""
 
     name: str
@@ -110,7 +110,7 @@ def _pick(name: str) -> None:
     st.session_state.library_voice = name
 
 
-def _keeping(mark: str, clips: list[Clip], load: Callable[[], VoiceCloner]) -> None:
+def _keeping(mark: str, clips: list[VisitorClip], load: Callable[[], VoiceCloner]) -> None:
     """Into the library, under a name; adapted where that is ticked."""
     name = st.text_input("Name", key=f"name-{mark}", help="Letters, digits, - and _").strip()
     learn = st.checkbox("Adapt to this voice first", key=f"adapt-{mark}", help=ADAPTS)
@@ -152,7 +152,7 @@ def _files(load: Callable[[], VoiceCloner]) -> Chosen | None:
     )  # fmt: skip
     for line in st.session_state.get("refused", ()):
         st.error(plain(line), icon=":material/block:")
-    clips: list[Clip] = st.session_state.setdefault("clips", [])
+    clips: list[VisitorClip] = st.session_state.setdefault("clips", [])
     for number, clip in enumerate(clips):
         clip = clips[number] = _checked(clip, load)
         _show(clip, _remove)
@@ -170,8 +170,8 @@ def _take_in(key: str) -> None:
     st.session_state.upload_round += 1
 
 
-def _read(data: bytes, name: str) -> Clip:
-    return Clip(Path(name).name, hashlib.sha256(data).hexdigest()[:16], work.read_upload(data, name))
+def _read(data: bytes, name: str) -> VisitorClip:
+    return VisitorClip(Path(name).name, hashlib.sha256(data).hexdigest()[:16], work.read_upload(data, name))
 
 
 def _remove(key: str) -> None:
@@ -185,14 +185,14 @@ def _microphone(load: Callable[[], VoiceCloner]) -> Chosen | None:
         return None
     with errors_as_lines():
         clip = replace(_read(upload.getvalue(), "recording.wav"), name="my recording")
-        known: Clip | None = st.session_state.get("recorded")
+        known: VisitorClip | None = st.session_state.get("recorded")
         clip = st.session_state.recorded = known if known and known.key == clip.key else _checked(clip, load)
         _show(clip, None)
         return _chosen([clip], load)
     return None
 
 
-def _checked(clip: Clip, load: Callable[[], VoiceCloner]) -> Clip:
+def _checked(clip: VisitorClip, load: Callable[[], VoiceCloner]) -> VisitorClip:
     """With the library's notes; nothing where they were made already."""
     if clip.facts:
         return clip
@@ -206,7 +206,7 @@ def _checked(clip: Clip, load: Callable[[], VoiceCloner]) -> Clip:
     return replace(clip, facts=facts)
 
 
-def _show(clip: Clip, remove: Callable[[str], None] | None) -> None:
+def _show(clip: VisitorClip, remove: Callable[[str], None] | None) -> None:
     st.audio(clip.wav.wav_bytes(), format="audio/wav", alt=f"The recording {clip.name}")
     text, button = st.columns([5, 1], vertical_alignment="center")
     text.caption(f"**{plain(clip.name)}** · {plain(clip.facts)}")
@@ -221,7 +221,7 @@ def _show(clip: Clip, remove: Callable[[str], None] | None) -> None:
         st.caption(":material/check: Nothing is wrong with it as a reference.")
 
 
-def _chosen(clips: list[Clip], load: Callable[[], VoiceCloner]) -> Chosen | None:
+def _chosen(clips: list[VisitorClip], load: Callable[[], VoiceCloner]) -> Chosen | None:
     if not clips:
         return None
     key = " ".join(sorted(clip.key for clip in clips))

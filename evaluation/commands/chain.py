@@ -17,7 +17,7 @@ from evaluation.commands.chain_tables import KINDS, System, add_tables
 from evaluation.commands.vocoder import Resynthesizer
 from evaluation.judges.likeness import find_published_encoder
 from evaluation.judges.naturalness import Missing
-from evaluation.lists.sentences import QUESTION, STATEMENT, Item, Plan, load_plan, shortened
+from evaluation.lists.sentences import QUESTION, STATEMENT, Item, SentencePlan, load_plan, shortened
 from evaluation.lists.voices import plan_of
 from evaluation.measure import Numbers, Panel, add_judge_arguments, aligned_distance
 from evaluation.metrics.alignment import alignment_errors, combine
@@ -36,7 +36,7 @@ REAL, ALL = "real recordings", "all"
 AT_LEAST = 12  # sentences of a system, however slow it is
 
 
-class Chain:
+class ModelChain:
     """A folder of models, or one with another synthesizer, as a system; `fingerprint` names all its weights."""
 
     def __init__(self, column: Column, args: argparse.Namespace, synthesizer: str | None = None) -> None:
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> Report:
     return report
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace) -> SentencePlan:
     if not args.voices and args.split == "set-aside":
         return shortened(load_plan(args.corpus, quick=args.quick, whole=True), args.limit, args.kinds)
     if args.corpus is None:
@@ -130,7 +130,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     return shortened(plan_of(args.corpus, args.voices), args.limit)
 
 
-def _chains(columns: list[Column], args: argparse.Namespace, report: Report) -> list[tuple[str, Chain]]:
+def _chains(columns: list[Column], args: argparse.Namespace, report: Report) -> list[tuple[str, ModelChain]]:
     """One for each folder and each synthesizer; what it is called. Of ALL, what does not fit is told as missing."""
     vocoder = f" + {Path(args.vocoder).stem}" if args.vocoder else ""
     chains = []
@@ -140,7 +140,7 @@ def _chains(columns: list[Column], args: argparse.Namespace, report: Report) -> 
             path = Path(synthesizer or column.name)
             name = path.name if len(path.parts) == 1 else f"{path.parent.name}/{path.stem}"
             try:
-                chains.append((f"{name}{vocoder}", Chain(column, args, synthesizer)))
+                chains.append((f"{name}{vocoder}", ModelChain(column, args, synthesizer)))
             except CloningError as error:
                 if not every:
                     raise
@@ -154,7 +154,7 @@ def all_synthesizers(folder: Path) -> list[str]:
     return [str(path) for path in checkpoints("synthesizer", folders)]
 
 
-def _kept(chain: Chain, folder: Path, cache: Cache) -> Callable[[Item], tuple[Waveform, Numbers]]:
+def _kept(chain: ModelChain, folder: Path, cache: Cache) -> Callable[[Item], tuple[Waveform, Numbers]]:
     """`chain.make`, remembering audio and numbers, so that an interrupted run continues."""
     sounds = AudioCache(folder / f"chain-{chain.fingerprint}")
 
@@ -205,7 +205,7 @@ def _judged(panel: Panel, audio: Waveform, item: Item) -> Numbers:
     return {**panel.measure(audio, item.spoken, item.speaker), **panel.commas(audio, item.text)}
 
 
-def _against_real(systems: list[System], plan: Plan, panel: Panel) -> None:
+def _against_real(systems: list[System], plan: SentencePlan, panel: Panel) -> None:
     """Add what compares with the speaker's own recordings: pitch, pace, the sounds of the same sentence."""
     own = {}
     for speaker, items in plan.real.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluation.lists.sentences import QUESTION, STATEMENT, Item, Plan
+from evaluation.lists.sentences import QUESTION, STATEMENT, Item, SentencePlan
 from evaluation.measure import WORDS, Numbers, word_cells
 from evaluation.metrics.prosody import END_S, PAUSE_S, RISE_SEMITONES
 from evaluation.metrics.scores import bootstrap
@@ -82,14 +82,14 @@ class System:
     is_chain: bool = False
 
 
-def add_tables(report: Report, systems: list[System], plan: Plan) -> None:
+def add_tables(report: Report, systems: list[System], plan: SentencePlan) -> None:
     """Tables, then plots, then players."""
     _tables(report, systems, plan)
     report.parts += _figures(systems, plan.items)
     report.parts.append(_players(systems, plan.items))
 
 
-def _tables(report: Report, systems: list[System], plan: Plan) -> None:
+def _tables(report: Report, systems: list[System], plan: SentencePlan) -> None:
     """By group of voices, then of all together by kind of sentence and by speaker."""
     note = " ".join([WAY_NOTE, report.facts.get("likeness", "")])
     tables = []

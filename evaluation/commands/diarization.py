@@ -20,7 +20,7 @@ from diarization.plots import plot_diarization
 from diarization.scores import Calibration
 from diarization.turns import Turn
 from encoder.inference import SpeakerEncoder
-from evaluation.commands.diarization_items import MEETINGS, Item, built, meetings, simulated
+from evaluation.commands.diarization_items import MEETINGS, DiarizationItem, built, meetings, simulated
 from evaluation.lists.simulated import PARTS
 from evaluation.models import encoder_columns, facts_of
 from evaluation.report import Cell, Report, Table
@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> Report:
     return report
 
 
-def _items(args: argparse.Namespace, clips: list[Clip], set_aside: set[str], report: Report) -> Iterator[Item]:
+def _items(
+    args: argparse.Namespace, clips: list[Clip], set_aside: set[str], report: Report
+) -> Iterator[DiarizationItem]:
     if "meetings" in args.kind:
         yield from meetings(args.corpus / MEETINGS, report)
     if "built" in args.kind:
@@ -144,7 +146,7 @@ def errors(
     return Errors(parts["missed detection"], parts["false alarm"], parts["confusion"], parts["total"])
 
 
-def _measure(report: Report, name: str, diarizer: Diarizer, items: Iterable[Item]) -> None:
+def _measure(report: Report, name: str, diarizer: Diarizer, items: Iterable[DiarizationItem]) -> None:
     gathered: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     pictures: dict[str, Diarization] = {}
     heard_seconds = spent = 0.0

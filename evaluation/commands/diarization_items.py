@@ -23,7 +23,7 @@ MEETINGS, NOISES = "diarization_ami", "noise_esc10"
 
 
 @dataclasses.dataclass(frozen=True)
-class Item:
+class DiarizationItem:
     """A recording, its turns, and clips of its speakers (none: it is not measured with references)."""
 
     name: str
@@ -35,7 +35,7 @@ class Item:
 
 def built(
     corpus: Path, clips: Iterable[Clip], set_aside: set[str], quick: bool = False, limit: int | None = None
-) -> Iterator[Item]:
+) -> Iterator[DiarizationItem]:
     """Conversations of set-aside readers. Raises CloningError where there are too few of them."""
     voices: dict[str, list[Path]] = defaultdict(list)
     for clip in clips:
@@ -50,13 +50,13 @@ def built(
         yield _made(recipe.name, group, build(recipe, shelf))
 
 
-def _made(name: str, group: str, conversation: Conversation) -> Item:
+def _made(name: str, group: str, conversation: Conversation) -> DiarizationItem:
     """A conversation as an item, with the references that it came with."""
     references = {who: [clip] for who, clip in conversation.references.items()}
-    return Item(name, group, conversation.audio, conversation.turns, references)
+    return DiarizationItem(name, group, conversation.audio, conversation.turns, references)
 
 
-def meetings(folder: Path, report: Report) -> Iterator[Item]:
+def meetings(folder: Path, report: Report) -> Iterator[DiarizationItem]:
     """AMI excerpts. References are what a speaker says alone in other excerpts, where all speakers have enough."""
     if not folder.is_dir():
         report.missing.append(("meetings", f"no folder {folder}"))
@@ -71,7 +71,7 @@ def meetings(folder: Path, report: Report) -> Iterator[Item]:
             references = {}
         samples = wav.samples[: round(float(scored[name]) * wav.sample_rate)]
         group = "AMI, all" if not references else "AMI, references elsewhere"
-        yield Item(name, group, Waveform(samples, wav.sample_rate), turns[name], references)
+        yield DiarizationItem(name, group, Waveform(samples, wav.sample_rate), turns[name], references)
 
 
 def _alone(speaker: str, turns: dict[str, list[Turn]], audio: dict[str, Waveform]) -> list[Waveform]:
@@ -95,7 +95,7 @@ def simulated(
     part: Part,
     quick: bool = False,
     limit: int | None = None,
-) -> Iterator[Item]:
+) -> Iterator[DiarizationItem]:
     """Talks of one of the simulated lists. Raises CloningError where the corpus has too few of its speakers."""
     cast = cast_of(part, clips, read_word_times(corpus), set_aside, corpus / NOISES)
     if len(cast.clips) < 5:

@@ -44,7 +44,7 @@ BARS = {"accuracy": 2.0, "order": 0.9, "aligned": 0.9, "similarity": 0.1}  # tim
 
 
 @dataclass
-class System:
+class EmotionSystem:
     """A synthesizer with emotions and what it said: takes, and by (voice, sentence, emotion) the rest."""
 
     name: str
@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> Report:
             raise CloningError(
                 f"{name}: has {', '.join(cloner.synthesizer.emotions) or 'no emotions'}; all six are needed"
             )
-        systems.append(System(Path(name).stem, cloner))
-    plain = System("without emotions", VoiceCloner.load(folder, device=args.device, **vocoder))
+        systems.append(EmotionSystem(Path(name).stem, cloner))
+    plain = EmotionSystem("without emotions", VoiceCloner.load(folder, device=args.device, **vocoder))
     for system in [*systems, plain]:
         say(system, voices, texts, panel, args.report, cache, EMOTIONS if system is not plain else (None,))
     tables(report, systems, plain, real, classifier)
@@ -135,7 +135,7 @@ def _take(clip: Clip, numbers: dict[str, float]) -> ActedUtterance:
 
 
 def say(
-    system: System,
+    system: EmotionSystem,
     voices: dict[str, Path],
     texts: Sequence[str],
     panel: Panel,
@@ -168,8 +168,8 @@ def say(
 
 def tables(
     report: Report,
-    systems: list[System],
-    plain: System,
+    systems: list[EmotionSystem],
+    plain: EmotionSystem,
     real: dict[str, list[ActedUtterance]],
     classifier: Classifier | None,
 ) -> None:
@@ -209,7 +209,7 @@ def tables(
     report.details["takes"] = {s.name: [vars(take) for take in s.takes] for s in systems}
 
 
-def bars(systems: list[System], plain: System, confusions: dict[str, np.ndarray]) -> Table:
+def bars(systems: list[EmotionSystem], plain: EmotionSystem, confusions: dict[str, np.ndarray]) -> Table:
     """Each system against the bars of success."""
     chance = 1 / len(EMOTIONS)
     headings = {
@@ -249,7 +249,7 @@ def bars(systems: list[System], plain: System, confusions: dict[str, np.ndarray]
     return table
 
 
-def likeness(systems: list[System], plain: System) -> Table:
+def likeness(systems: list[EmotionSystem], plain: EmotionSystem) -> Table:
     """Similarity to the speaker, by emotion."""
     table = Table("Similarity to the speaker", {"plain": 3, **dict.fromkeys(EMOTIONS, 3)})
     for system in [plain, *systems]:
@@ -278,7 +278,7 @@ def confusion_figure(confusions: dict[str, np.ndarray]) -> Any:
     return figure
 
 
-def players(systems: list[System], voices: list[str], texts: list[str]) -> Players:
+def players(systems: list[EmotionSystem], voices: list[str], texts: list[str]) -> Players:
     """Three sentences of three voices with every emotion."""
     found = Players("Listen", list(EMOTIONS))
     for system in systems:

@@ -43,7 +43,7 @@ COLUMNS: dict[str, tuple[int, str]] = {
 JUDGED = ("DistillMOS", "DNSMOS")
 
 
-class Clip(NamedTuple):
+class ResynthesisClip(NamedTuple):
     """A recording and the words in it."""
 
     path: Path
@@ -86,9 +86,9 @@ def run(args: argparse.Namespace) -> Report:
     columns = vocoder_columns(args.models, args.vocoder)
     plan = load_plan(args.corpus, quick=args.quick)
     items = [item for item in plan.items if item.real]
-    clips = {item.id: Clip(item.recording, item.spoken) for item in spread(items, args.limit or len(items))}
+    clips = {item.id: ResynthesisClip(item.recording, item.spoken) for item in spread(items, args.limit or len(items))}
     if not clips:  # bundled clips without transcripts
-        clips = {path.stem: Clip(path, "") for paths in plan.enrolment.values() for path in paths}
+        clips = {path.stem: ResynthesisClip(path, "") for paths in plan.enrolment.values() for path in paths}
     clips = dict(list(clips.items())[: args.limit])
     report = Report("vocoder", facts_of(args, columns), missing=list(plan.missing))
     cache = Cache(args.report / "cache" / "vocoder.jsonl")
@@ -161,7 +161,7 @@ def intelligibility(real: np.ndarray, other: np.ndarray, sample_rate: int) -> fl
 
 def _one_vocoder(
     column: Column,
-    clips: dict[str, Clip],
+    clips: dict[str, ResynthesisClip],
     sounds: dict[str, dict[str, Waveform]],
     panel: Panel,
     report: Report,

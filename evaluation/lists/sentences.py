@@ -38,7 +38,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SentencePlan:
     """What the chain says; enrolment: other recordings of each speaker, neither reference nor sentence."""
 
     items: list[Item]
@@ -48,7 +48,9 @@ class Plan:
     groups: dict[str, str] = field(default_factory=dict)  # of each speaker: readers, at home, ...
 
 
-def load_plan(corpus: Path | None, *, quick: bool = False, limit: int | None = None, whole: bool = False) -> Plan:
+def load_plan(
+    corpus: Path | None, *, quick: bool = False, limit: int | None = None, whole: bool = False
+) -> SentencePlan:
     """From the corpus folder, or (None) a small plan on the bundled clips. `limit`: see `shortened`.
 
     `whole`: with the people at home beside the readers, and, unless `quick`, with questions and statements.
@@ -66,7 +68,7 @@ def load_plan(corpus: Path | None, *, quick: bool = False, limit: int | None = N
     return shortened(replace(plan, items=items), limit)
 
 
-def shortened(plan: Plan, limit: int | None = None, kinds: Sequence[str] = ()) -> Plan:
+def shortened(plan: SentencePlan, limit: int | None = None, kinds: Sequence[str] = ()) -> SentencePlan:
     """Only `kinds` (all if empty); at most `limit` sentences, half of them really read, and as many pairs.
 
     Voices without a sentence remain for comparison.
@@ -100,7 +102,7 @@ def sentences(name: str = "sentences") -> dict[str, Any]:
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _frozen(corpus: Path, home: bool) -> Plan:
+def _frozen(corpus: Path, home: bool) -> SentencePlan:
     contents = {READERS: sentences(), **({HOME: sentences("home")} if home else {})}
     voices = {voice["speaker"]: voice for content in contents.values() for voice in content["speakers"]}
     groups = {voice["speaker"]: group for group, content in contents.items() for voice in content["speakers"]}
@@ -126,7 +128,7 @@ def _frozen(corpus: Path, home: bool) -> Plan:
         raise CloningError(f"{corpus}: none of the set-aside speakers' recordings is here; it should hold LibriSpeech")
     enrolment = {s: [places[stem] for stem in v["enrolment"] if stem in places] for s, v in voices.items()}
     own = {speaker: [item for item in read if item.speaker == speaker] for speaker in voices}
-    return Plan(in_turn(read) + common, enrolment, missing, own, groups)
+    return SentencePlan(in_turn(read) + common, enrolment, missing, own, groups)
 
 
 def _pairs(references: dict[str, Path]) -> list[Item]:
@@ -147,7 +149,7 @@ def in_turn(items: list[Item]) -> list[Item]:
     return [item for turn in turns for item in turn if item is not None]
 
 
-def _bundled(folder: Path) -> Plan:
+def _bundled(folder: Path) -> SentencePlan:
     clips = sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO) if folder.is_dir() else []
     if not clips:
         raise CloningError(f"{folder}: no bundled clips here; give a folder of corpora")
@@ -166,4 +168,4 @@ def _bundled(folder: Path) -> Plan:
                 items.append(Item(clip.stem, speaker, "read", text, text.lower(), own[0], clip))
     # The reference is a clip of the speaker too; leaving it out would leave nothing where there is but one
     real = {s: [item for item in items if item.speaker == s and item.real] for s in enrolment}
-    return Plan(items, {s: own[1:] or own for s, own in enrolment.items()}, [], real)
+    return SentencePlan(items, {s: own[1:] or own for s, own in enrolment.items()}, [], real)

@@ -58,7 +58,7 @@ class TalkRecipe:
 
 
 @dataclass(frozen=True)
-class Cast:
+class SimulatedCast:
     """Who may speak in a list (clips by speaker), word times (K, 2) in seconds by clip, and noises."""
 
     clips: dict[str, list[Path]]
@@ -68,7 +68,7 @@ class Cast:
 
 def cast_of(
     part: Part, clips: Iterable[Clip], word_times: Mapping[str, np.ndarray], set_aside: Iterable[str], noises: Path
-) -> Cast:
+) -> SimulatedCast:
     """The speakers of one list, whom `set_aside` does not name, with the noises below the folder `noises` (or none)."""
     splits = Splits(0.0, 0, set_aside)
     found: dict[str, list[Path]] = {}
@@ -77,7 +77,7 @@ def cast_of(
             found.setdefault(clip.speaker, []).append(clip.path)
     able = {who: sorted(paths) for who, paths in sorted(found.items()) if len(paths) >= 3}
     files = sorted(path for path in noises.glob("*/*") if path.is_file()) if noises.is_dir() else []
-    return Cast(able, word_times, [path for i, path in enumerate(files) if PARTS[i % 3] == part])
+    return SimulatedCast(able, word_times, [path for i, path in enumerate(files) if PARTS[i % 3] == part])
 
 
 def _part(clip: Clip) -> Part:
@@ -105,7 +105,7 @@ def _recipe(seed: int) -> TalkRecipe:
     return TalkRecipe(name, speakers, seconds, channel, float(snr), float(overlap), seed)
 
 
-def build_talk(recipe: TalkRecipe, cast: Cast) -> Conversation:
+def build_talk(recipe: TalkRecipe, cast: SimulatedCast) -> Conversation:
     """The same recipe and cast, the same talk, sample by sample; its references are as they were recorded.
 
     Raises CloningError without pyroomacoustics.
@@ -139,7 +139,7 @@ def build_talk(recipe: TalkRecipe, cast: Cast) -> Conversation:
 
 
 def _timeline(
-    recipe: TalkRecipe, cast: Cast, queues: Mapping[str, Sequence[Path]], rng: np.random.Generator
+    recipe: TalkRecipe, cast: SimulatedCast, queues: Mapping[str, Sequence[Path]], rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], list[Turn]]:
     """A track (T,) of each speaker, and the turns."""
     names = list(queues)

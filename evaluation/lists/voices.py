@@ -11,7 +11,7 @@ from pathlib import Path
 import soundfile
 
 from evaluation.judges.recognizer import normalize
-from evaluation.lists.sentences import Item, Plan, in_turn
+from evaluation.lists.sentences import Item, SentencePlan, in_turn
 from utils.data.corpora import ACTED, Clip, scan
 from utils.data.selection import SET_ASIDE, read_set_aside, splitter
 from utils.errors import CloningError
@@ -23,7 +23,7 @@ AT_LEAST = 7  # clips of a voice
 NO_SENTENCES = {*ACTED, "an4", "speech_commands", "speechocean762"}  # acted, spelled, single words, children
 
 
-def plan_of(corpus: Path, names: list[str] | None, validation: float = 0.05, seed: int = 0) -> Plan:
+def plan_of(corpus: Path, names: list[str] | None, validation: float = 0.05, seed: int = 0) -> SentencePlan:
     """The voices `names` (wildcards allowed), or those that the preprocess scripts hold out for validation by default.
 
     Of each voice, always the same: a reference, eight clips as the voice itself, ten sentences. CloningError for a name
@@ -59,7 +59,7 @@ def plan_of(corpus: Path, names: list[str] | None, validation: float = 0.05, see
     if not items:
         raise CloningError(f"{corpus}: {missing[0][1]}")
     real = {speaker: [item for item in items if item.speaker == speaker] for speaker in enrolment}
-    return Plan(in_turn(items), enrolment, missing, real)
+    return SentencePlan(in_turn(items), enrolment, missing, real)
 
 
 def _one_voice(speaker: str, clips: list[Clip]) -> tuple[list[Item], list[Path]]:

@@ -28,7 +28,7 @@ from utils.training.task import Validation
 N_SPOKEN = 4  # validation utterances that are spoken freely
 
 
-class FreeRun(NamedTuple):
+class FreeRunResult(NamedTuple):
     """What came of held-out texts that were spoken without teacher forcing."""
 
     qualities: list[AlignmentQuality]  # of each
@@ -88,7 +88,7 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
         }
         return Validation(score, metrics, calibration, pictures, self.sample(free.mel), alignment_warnings(metrics))
 
-    def _speak(self, model: AutoregressiveModel, chosen: list[Utterance]) -> FreeRun:
+    def _speak(self, model: AutoregressiveModel, chosen: list[Utterance]) -> FreeRunResult:
         """Held-out texts without teacher forcing."""
         device = device_of(model)
         inputs = self._input(model, chosen)
@@ -112,7 +112,7 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
             if reason == "token":
                 lasting.setdefault(utterance.speaker, []).append(torch.tensor([utterance.frames, frames]))
         by_token = sum(map(len, lasting.values())) / len(found)
-        return FreeRun(
+        return FreeRunResult(
             qualities=[alignment_quality(attention) for attention in found],
             mel=mel.float().cpu().numpy(),
             attention=found[0].float().cpu().numpy(),

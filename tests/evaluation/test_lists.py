@@ -10,7 +10,7 @@ import pytest
 
 from evaluation.judges import language_model
 from evaluation.judges.recognizer import normalize
-from evaluation.lists.sentences import Item, Plan, load_plan, sentences, shortened, spread
+from evaluation.lists.sentences import Item, SentencePlan, load_plan, sentences, shortened, spread
 from evaluation.lists.trials import TrialList, find_audio, middle, pairs_of, trial_lists
 from utils.audio.io import Waveform, write
 from utils.errors import CloningError
@@ -128,7 +128,7 @@ def test_a_shortened_plan_keeps_kinds_and_pairs_apart():
         return Item(f"{kind}{number}", "a", kind, "x", "x", Path("x"))
 
     kinds = {"read": 10, "word": 4, "question": 6, "statement": 6}
-    plan = Plan([item(kind, k) for kind, count in kinds.items() for k in range(count)], {}, [])
+    plan = SentencePlan([item(kind, k) for kind, count in kinds.items() for k in range(count)], {}, [])
 
     def counts(**options) -> dict[str, int]:
         return dict(Counter(kept.kind for kept in shortened(plan, **options).items))

@@ -14,7 +14,7 @@ from evaluation.lists.simulated import (
     NOISE_DB,
     OVERLAPS,
     PARTS,
-    Cast,
+    SimulatedCast,
     TalkRecipe,
     build_talk,
     cast_of,
@@ -28,7 +28,7 @@ RECIPE = TalkRecipe("x", 3, 40.0, "close", 20.0, 0.2, 7)
 
 
 @pytest.fixture(scope="module")
-def cast(tmp_path_factory) -> Cast:
+def cast(tmp_path_factory) -> SimulatedCast:
     """Voices that are tones of their own pitch: words of 0.3 s, 0.1 s apart."""
     root = tmp_path_factory.mktemp("clips")
     clips: dict[str, list[Path]] = {}
@@ -41,7 +41,7 @@ def cast(tmp_path_factory) -> Cast:
             starts = 0.4 * np.arange(30)
             times[path.stem] = np.stack([starts, starts + 0.3], axis=1)
             clips.setdefault(str(pitch), []).append(path)
-    return Cast(clips, times, [])
+    return SimulatedCast(clips, times, [])
 
 
 @pytest.mark.parametrize("channel", [name for name, _ in CHANNELS])

@@ -1,4 +1,4 @@
-"""Files, functions and their arguments stay few; errors of libraries name settings, since a notebook has no flags."""
+"""Files and functions stay small, each class has a name of its own, and errors of libraries name no flags."""
 
 from __future__ import annotations
 
@@ -62,3 +62,18 @@ def test_what_is_too_large_or_bare_is_seen(tmp_path):
     assert len(list(too_large(path))) == 3 and len(list(bare_flags(path))) == 1
     path.write_text("raise CloningError(f'{x}: run make.py with --out; a--b')\n", encoding="utf-8")
     assert not list(too_large(path)) and not list(bare_flags(path))
+
+
+STAGES = ("encoder", "synthesizer", "vocoder")
+OF_EACH_STAGE = ("DataConfig", "LossConfig", "Preprocessor", "RunConfig", "TransformerConfig")  # the same role in each
+
+
+def test_each_public_class_has_a_name_of_its_own():
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        where = path.relative_to(ROOT).parts[0]
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            shared = isinstance(node, ast.ClassDef) and node.name in OF_EACH_STAGE and where in STAGES
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(f"{where}.{node.name}" if shared else node.name, []).append(str(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -29,7 +29,7 @@ from vocoder.wavernn.generate import (
     generate_samples,
     uniform_draws,
 )
-from vocoder.wavernn.network import Conditioning, WaveRNN
+from vocoder.wavernn.network import UpsampledConditioning, WaveRNN
 from vocoder.wavernn.published import published_config, published_state
 from vocoder.wavernn.quantize import label_to_float
 from vocoder.wavernn.sample_loop import Frames, TorchLoop, Weights, draw_label
@@ -239,7 +239,7 @@ def test_a_fold_hears_its_own_stretch(tiny):
 def test_past_the_end_folds_hear_zeros(tiny, monkeypatch):
     mel, x = torch.randn(80, 6), torch.rand(400)
     heard = tiny.upsample(mel[None])  # of two frames
-    zeros = Conditioning(F.pad(heard.mel[:, 200:], (0, 0, 0, 200)), F.pad(heard.aux[:, 1:], (0, 0, 0, 1)))
+    zeros = UpsampledConditioning(F.pad(heard.mel[:, 200:], (0, 0, 0, 200)), F.pad(heard.aux[:, 1:], (0, 0, 0, 1)))
     monkeypatch.setattr(type(tiny.upsample), "forward", lambda *_: zeros)
     close(stepped_logits(tiny, frames_of(tiny, mel), 200, x), tiny(x[None], mel[None])[0], 1e-5)
 

@@ -45,7 +45,7 @@ _SIGNATURES = {  # long enough not to come about by chance
 }
 
 
-class Part(io.RawIOBase):
+class ByteRange(io.RawIOBase):
     """Bytes `start` .. `stop` of an open file, as a file of their own without a name."""
 
     def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
@@ -73,12 +73,12 @@ class Part(io.RawIOBase):
 
 
 def cut(file: BinaryIO, start: int, stop: int) -> BinaryIO:
-    """A `Part` as what it is to those who read it: typing knows no class that is both."""
-    return cast(BinaryIO, Part(file, start, stop))
+    """A `ByteRange` as what it is to those who read it: typing knows no class that is both."""
+    return cast(BinaryIO, ByteRange(file, start, stop))
 
 
 @dataclass(frozen=True)
-class Layout:
+class ContainerLayout:
     """Bytes of samples that a header promises, those that are there, and bytes a second (0: they vary).
 
     `untold`: the header does not know how many there are, or more than it says. `tag`: of a wav's format.
@@ -126,13 +126,13 @@ def find_parts(file: BinaryIO, kind: str, start: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], stop], strict=True))
 
 
-def layout(file: BinaryIO, kind: str) -> Layout | None:
+def layout(file: BinaryIO, kind: str) -> ContainerLayout | None:
     """What the header of a wav, w64, caf or NIST file says of its samples; None when they never begin."""
     file.seek(0)
     return {"wav": _wav_layout, "w64": _w64_layout, "caf": _caf_layout, "nistsphere": _nist_layout}[kind](file)
 
 
-def _wav_layout(file: BinaryIO) -> Layout | None:
+def _wav_layout(file: BinaryIO) -> ContainerLayout | None:
     order = ">" if file.read(12)[:4] == b"RIFX" else "<"
     length = file.seek(0, io.SEEK_END)
     tag = bytes_per_second = promised = 0
@@ -149,11 +149,11 @@ def _wav_layout(file: BinaryIO) -> Layout | None:
             if promised + SLACK < there:  # an odd size is padded by a byte, or is not
                 rests = {at + promised, at + promised + promised % 2}
                 untold = not any(_ends_in_chunks(file, rest, length, order) for rest in rests)
-            return Layout(promised, there, bytes_per_second, untold, tag)
+            return ContainerLayout(promised, there, bytes_per_second, untold, tag)
     return None
 
 
-def _w64_layout(file: BinaryIO) -> Layout | None:
+def _w64_layout(file: BinaryIO) -> ContainerLayout | None:
     """Sony's: names of 16 bytes, sizes of 8 that count both, all at multiples of 8."""
     length, position, bytes_per_second = file.seek(0, io.SEEK_END), 40, 0
     for _ in range(_MOST_CHUNKS):
@@ -166,12 +166,12 @@ def _w64_layout(file: BinaryIO) -> Layout | None:
             bytes_per_second = int.from_bytes(head[32:36], "little")
         if head[:4] == b"data":
             promised, there = size - 24, length - position - 24
-            return Layout(promised, there, bytes_per_second, untold=promised <= 0 or promised >= 1 << 62)
+            return ContainerLayout(promised, there, bytes_per_second, untold=promised <= 0 or promised >= 1 << 62)
         position += max(24, -(-size // 8) * 8)
     return None
 
 
-def _caf_layout(file: BinaryIO) -> Layout | None:
+def _caf_layout(file: BinaryIO) -> ContainerLayout | None:
     """Apple's: names of 4 bytes, big-endian sizes of 8; the samples' begins with a counter of edits, 4 bytes."""
     length, position, rate, bytes_per_frame, frames = file.seek(0, io.SEEK_END), 8, 0.0, 0.0, 0
     for _ in range(_MOST_CHUNKS):
@@ -188,12 +188,12 @@ def _caf_layout(file: BinaryIO) -> Layout | None:
         if name == b"data":
             if not bytes_per_frame and frames > 0:
                 bytes_per_frame = (size - 4) / frames
-            return Layout(size - 4, max(0, length - position - 16), rate * bytes_per_frame, untold=size <= 4)
+            return ContainerLayout(size - 4, max(0, length - position - 16), rate * bytes_per_frame, untold=size <= 4)
         position += 12 + max(0, size)
     return None
 
 
-def _nist_layout(file: BinaryIO) -> Layout | None:
+def _nist_layout(file: BinaryIO) -> ContainerLayout | None:
     """NIST SPHERE: lines of `name -type value`; the length of the header is its second line."""
     head = file.read(4096)
     said = dict(re.findall(rb"^(\w+) -(?:i|s\d+) (.+?)\s*$", head, re.MULTILINE))
@@ -207,7 +207,7 @@ def _nist_layout(file: BinaryIO) -> Layout | None:
     frame = width * channels
     there = max(0, file.seek(0, io.SEEK_END) - int(start[1] if start else 1024))
     packed = b"," in said.get(b"sample_coding", b"")  # shorten and the like
-    return None if packed else Layout(count * frame, there, rate * frame)
+    return None if packed else ContainerLayout(count * frame, there, rate * frame)
 
 
 def ogg_is_closed(file: BinaryIO) -> bool:

@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.2
 TOLD_LINES = 3  # of a failed step's log
 
 
-class Progress:
+class ChainState:
     """Which steps of a plan are done: `plan.json` in the chain's folder."""
 
     def __init__(self, plan: Plan, out: Path) -> None:
@@ -75,7 +75,7 @@ def run(plan: Plan, out: Path) -> None:
 
     Ctrl-C and SIGTERM let the trainings save what they have, and end.
     """
-    progress = Progress(plan, out)
+    progress = ChainState(plan, out)
     progress.save()
     lanes = [deque(step for step in lane if step.name not in progress.done) for lane in plan.lanes]
     active: list[_Active | None] = [None] * len(lanes)

@@ -5,7 +5,7 @@ Nothing random is carried from step to step: the batch, the dropout masks and th
 decides how far the schedules are, it does not). On a GPU no step waits for the device: losses are read now and then.
 
 `Run` joins the parts, each of which has a module of its own: `Learner` (a step), `Clock` (schedules), `Checkpoints`
-(files), `Validator` (scores) and `Progress` (numbers for people).
+(files), `Validator` (scores) and `ProgressBar` (numbers for people).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from utils.training.clock import Clock, Duty
 from utils.training.device import close_accelerator, open_accelerator
 from utils.training.learner import Learner
 from utils.training.log import RunLog, former_ruler, ruler_of, setting, taken_over
-from utils.training.progress import Progress
+from utils.training.progress import ProgressBar
 from utils.training.signals import StopSignals
 from utils.training.task import Batch, Task, TrainingConfig
 from utils.training.validation import Validator
@@ -96,7 +96,7 @@ class Run:
         self.state, self.clock, self.stop = RunState(), Clock(config), StopSignals()
         self.learner = Learner(task, config, self.accelerator)
         self.log = RunLog(out) if self.main else None
-        self.progress = Progress(self.clock, self.log)
+        self.progress = ProgressBar(self.clock, self.log)
         self.checkpoints = Checkpoints(out, task, {"settings": self.settings, "environment": self.environment})
         self.validator = Validator(task, self.learner, self.checkpoints, self.progress, self.stop)
 

@@ -13,7 +13,7 @@ from utils.training.clock import Clock
 from utils.training.log import RunLog
 
 
-class Progress:
+class ProgressBar:
     """`log` is None in all processes but the first, which alone shows anything."""
 
     def __init__(self, clock: Clock, log: RunLog | None) -> None:

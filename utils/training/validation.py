@@ -10,7 +10,7 @@ from utils.errors import CloningError
 from utils.training.checkpoints import Checkpoints, RunState
 from utils.training.learner import Learner
 from utils.training.log import RunLog
-from utils.training.progress import Progress
+from utils.training.progress import ProgressBar
 from utils.training.signals import Interrupted, StopSignals
 from utils.training.task import Task, Validation
 
@@ -21,7 +21,7 @@ class Validator:
     """The first process measures and writes; all learn whether the score improved."""
 
     def __init__(
-        self, task: Task, learner: Learner, checkpoints: Checkpoints, progress: Progress, stop: StopSignals
+        self, task: Task, learner: Learner, checkpoints: Checkpoints, progress: ProgressBar, stop: StopSignals
     ) -> None:
         self.task, self.learner, self.checkpoints, self.progress, self.stop = task, learner, checkpoints, progress, stop
 

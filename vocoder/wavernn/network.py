@@ -17,7 +17,7 @@ from vocoder.config import WaveRNNConfig
 from vocoder.wavernn.gru import GRU
 
 
-class Conditioning(NamedTuple):
+class UpsampledConditioning(NamedTuple):
     """What the recurrent part is conditioned on. Sample i belongs to row i of `mel` and row i // hop of `aux`."""
 
     mel: Tensor  # (B, T, M) at sample rate
@@ -76,7 +76,7 @@ class Stretch(nn.Module):
 
 
 class UpsampleNetwork(nn.Module):
-    """Mel (B, M, F) -> `Conditioning` of the F - 2 * pad inner frames: the mel stretched and smoothed step by step."""
+    """Mel (B, M, F) -> the inner F - 2 * pad frames, the mel stretched and smoothed step by step."""
 
     def __init__(self, config: WaveRNNConfig, n_mels: int) -> None:
         super().__init__()
@@ -90,13 +90,13 @@ class UpsampleNetwork(nn.Module):
             layers += [Stretch(factor), smooth]
         self.up_layers = nn.ModuleList(layers)
 
-    def forward(self, mel: Tensor) -> Conditioning:
+    def forward(self, mel: Tensor) -> UpsampledConditioning:
         """mel (B, M, F) -> mel at sample rate (B, (F - 2 * pad) * hop, M), features (B, F - 2 * pad, A)"""
         x = mel.unsqueeze(1)
         for layer in self.up_layers:
             x = layer(x)
         upsampled = x[:, 0, :, self.trim : x.size(3) - self.trim]
-        return Conditioning(upsampled.transpose(1, 2), self.resnet(mel).transpose(1, 2))
+        return UpsampledConditioning(upsampled.transpose(1, 2), self.resnet(mel).transpose(1, 2))
 
 
 class WaveRNN(nn.Module):

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.reference_notes import chord, clipped, mp3, over, telephone, tune
 from encoder.inference import SpeakerEncoder
-from references import Assessor, Clip, read_clips
+from references import Assessor, ReferenceClip, read_clips
 from tests.conftest import ROOT
 from utils.audio.io import Waveform, normalize_volume, read, resample
 from utils.audio.quality import measure
@@ -27,7 +27,7 @@ def assessor() -> Assessor:
 
 
 def notes(assessor: Assessor, samples: np.ndarray, rate: int = 16000) -> list[str]:
-    return assessor.notes([Clip("me.wav", Waveform(samples, rate))])
+    return assessor.notes([ReferenceClip("me.wav", Waveform(samples, rate))])
 
 
 @pytest.mark.parametrize("name", ["austen_0870", "austen_0890", "austen_0920"])

@@ -14,7 +14,7 @@ import demo_cli
 import evaluate
 from evaluation.commands import watermark as benchmark
 from evaluation.judges.naturalness import Missing
-from evaluation.lists.sentences import Item, Plan
+from evaluation.lists.sentences import Item, SentencePlan
 from tests.conftest import ROOT
 from tests.support.tiny import save_tiny_models
 from utils.audio import watermark
@@ -261,7 +261,7 @@ def test_the_benchmark_runs_on_the_bundled_clips(models, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "attempt", lambda name, judge: Missing(name, "not asked in this test"))
     text = "This sentence has to be as long as it is, or else there is nothing that anybody could tell from it. " * 4
     items = [Item(f"{k}", "austen", "sentence", text, text, CLIP) for k in range(2)]
-    monkeypatch.setattr(benchmark, "load_plan", lambda corpus: Plan(items, {}, []))
+    monkeypatch.setattr(benchmark, "load_plan", lambda corpus: SentencePlan(items, {}, []))
     report = tmp_path / "r"
     words = ["watermark", "--models", models, "--limit", "3", "--report", str(report)]
     assert evaluate.main(words) == 0

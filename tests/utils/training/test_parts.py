@@ -19,7 +19,7 @@ from utils.training.clock import Clock
 from utils.training.device import close_accelerator, open_accelerator
 from utils.training.learner import Learner
 from utils.training.log import RunLog
-from utils.training.progress import Progress
+from utils.training.progress import ProgressBar
 from utils.training.signals import Interrupted, StopSignals
 from utils.training.task import Validation
 from utils.training.validation import Validator
@@ -106,7 +106,7 @@ class Scored(Toy):
 
 
 def validator_of(task: Toy, learner: Learner, out: Path) -> Validator:
-    progress = Progress(Clock(settings_for(12)), RunLog(out))
+    progress = ProgressBar(Clock(settings_for(12)), RunLog(out))
     progress.tell = lambda text: None
     return Validator(task, learner, Checkpoints(out, task, {}), progress, StopSignals())
 
@@ -150,7 +150,7 @@ def test_an_interrupted_validation_counts_for_nothing(tmp_path):
 
 
 def test_a_row_has_means_since_the_last_one(tmp_path, capsys):
-    progress = Progress(Clock(settings_for(12)), RunLog(tmp_path))
+    progress = ProgressBar(Clock(settings_for(12)), RunLog(tmp_path))
     with progress.started(4):
         with progress.waiting():
             pass
@@ -164,7 +164,7 @@ def test_a_row_has_means_since_the_last_one(tmp_path, capsys):
 
 
 def test_other_processes_show_nothing(capsys):
-    progress = Progress(Clock(settings_for(12)), None)
+    progress = ProgressBar(Clock(settings_for(12)), None)
     with progress.started(0):
         progress.advance(2)
         progress.report(2, {"loss": 3.0})
