@@ -26,6 +26,7 @@ class AutoregressiveBatch(TextBatch):
     mel: Tensor  # (B, M, F), F a multiple of the reduction
     mel_lengths: Tensor  # (B,) in frames
     targets: Tensor  # (B, S) the token said in the middle of each decoder step, -1 where that is not known
+    durations: NotRequired[Tensor]  # (B, N) in frames, in sets that have them
     reduction: NotRequired[int]  # frames of a decoder step, where training changes it
 
 

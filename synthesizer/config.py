@@ -36,12 +36,14 @@ class TacotronConfig:
     # before the softmax and convolutions and GRUs run over it, as in the published checkpoints.
     padding: Literal["masked", "published"] = "masked"
     norm: Literal["batch", "layer"] = "batch"  # layer: the same whatever else is in the batch, or in other processes
+    durations: int = 64  # of what predicts durations, in a non-attentive one
 
     def __post_init__(self) -> None:
         check_ranges(
             self, embedding=(1, 8192), encoder=(2, 8192), decoder=(1, 8192), lstm=(1, 16_384), postnet=(2, 8192),
             encoder_banks=(1, 64), postnet_banks=(1, 64), highways=(0, 64), prenet=(1, 8192), max_reduction=(1, 100),
             dropout=(0, 1), zoneout=(0, 1), attention_filters=(1, 1024), attention_kernel=(1, 511),
+            durations=(1, 8192),
         )  # fmt: skip
         if self.encoder % 2 or self.postnet % 2:
             raise ValueError(f"encoder {self.encoder} and postnet {self.postnet} must be even (two directions)")
@@ -176,7 +178,8 @@ class SynthesizerConfig:
 
     RENAMED: ClassVar[dict[str, str]] = {"model": "architecture"}
 
-    architecture: Literal["tacotron", "parallel", "transformer"] = "tacotron"
+    # non_attentive_tacotron: `tacotron`, but that what its decoder sees of the text follows predicted durations
+    architecture: Literal["tacotron", "non_attentive_tacotron", "parallel", "transformer"] = "tacotron"
     speaker_size: int = 256  # numbers in a speaker embedding
     tacotron: TacotronConfig = field(default_factory=TacotronConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
@@ -186,11 +189,15 @@ class SynthesizerConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, speaker_size=(1, 8192))
-        if self.architecture == "tacotron" and self.emotion.labels:
+        if "tacotron" in self.architecture and self.emotion.labels:
             raise ValueError(
-                "tacotron has no emotion conditioning: architecture must be parallel or transformer, or emotion.labels "
+                f"{self.architecture} has no emotion conditioning: architecture must be parallel or transformer, or emotion.labels "
                 "[]"
             )
+        if self.architecture == "non_attentive_tacotron" and (
+            not self.flow.blocks or self.tacotron.padding == "published"
+        ):
+            raise ValueError('non_attentive_tacotron needs flow.blocks above 0 and tacotron.padding "masked"')
 
 
 @dataclass(frozen=True)

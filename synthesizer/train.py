@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from synthesizer.config import RunConfig
+from synthesizer.training.non_attentive import NonAttentiveTask
 from synthesizer.training.parallel import ParallelTask
 from synthesizer.training.tacotron import TacotronTask
 from synthesizer.training.task import Embed, SynthesizerTask, Vocode
@@ -10,6 +11,7 @@ from synthesizer.training.transformer import TransformerTask
 from utils.data.manifest import Manifest
 
 TASKS: dict[str, type[SynthesizerTask]] = {
+    "non_attentive_tacotron": NonAttentiveTask,
     "parallel": ParallelTask,
     "tacotron": TacotronTask,
     "transformer": TransformerTask,

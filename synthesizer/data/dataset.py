@@ -264,12 +264,15 @@ class SynthesisData:
         for row, (_, _, durations) in enumerate(parts):
             if durations is not None:
                 targets[row] = step_targets(durations, reduction, targets.shape[1])
-        return {
+        batch: AutoregressiveBatch = {
             **self.common(chosen, draw, [tokens for _, tokens, _ in parts]),
             "mel": torch.from_numpy(pad(mels, longest, self.floor)).transpose(1, 2),
             "mel_lengths": torch.tensor([len(m) for m in mels]),
             "targets": torch.from_numpy(targets),
         }
+        if self.has_durations:
+            batch["durations"] = torch.from_numpy(pad([d for _, _, d in parts if d is not None]))
+        return batch
 
     def _part(
         self, utterance: Utterance, draw: np.random.Generator | None

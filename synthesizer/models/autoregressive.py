@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -108,8 +108,7 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
 
     def previous_frames(self, mel: Tensor) -> Tensor:
         """mel (B, M, F) -> (B, S, M): the last frame of the step before each step, zeros before the first."""
-        previous = mel[:, :, self.reduction - 1 : -1 : self.reduction]
-        return torch.cat([torch.zeros_like(mel[:, :, :1]), previous], dim=2).transpose(1, 2)
+        return previous_frames(mel, self.reduction)
 
     def training_output(
         self, decoded: DecoderOutput, memory: MemoryT, batch: AutoregressiveBatch, emotion: EmotionOutput | None = None
@@ -130,7 +129,7 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
         stopper = StoppingCriteria(timed, limits, self.reduction, frame_seconds, least=self.least_frames(frame_seconds))
         dropout = ItemDropout(inputs.seeds, device)
         memory = self.encode(inputs, dropout)
-        run: FreeRun = settings.free_run or self.free_run
+        run = cast(FreeRun | None, settings.free_run) or self.free_run
         steps = math.ceil(max(limits) / self.reduction)
         decoded = run(memory, dropout, stopper, steps, MAX_FORWARD if settings.monotonic else 0)
         conditioning = self.conditioning(decoded.attention, memory, inputs.speaker, inputs.seeds)
@@ -169,3 +168,9 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
         conditioning = self.conditioning(decoded.attention, memory, inputs.speaker, inputs.seeds)
         frames = lengths if self.flow is not None else self.steps_of(lengths) * self.reduction
         return self.post(decoded.mel, frames, memory.condition, conditioning)
+
+
+def previous_frames(mel: Tensor, reduction: int) -> Tensor:
+    """mel (B, M, F) -> (B, S, M): the last frame of the step before each step of `reduction`, zeros before the first."""
+    previous = mel[:, :, reduction - 1 : -1 : reduction]
+    return torch.cat([torch.zeros_like(mel[:, :, :1]), previous], dim=2).transpose(1, 2)

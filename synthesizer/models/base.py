@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from synthesizer.models.alignment_quality import AlignmentQuality, alignment_quality
-from synthesizer.models.decoding import FreeRun
+from synthesizer.models.decoding import FreeRun, PlannedRun
 from synthesizer.models.emotion import EmotionEncoder
 from synthesizer.text.symbols import SymbolTable
 from utils.audio.mel import MelConfig
@@ -54,7 +54,7 @@ class GenerationSettings:
     pitch_scale: float = 1.0  # how far predicted pitch goes from its median is multiplied by it
     pitch_shift: float = 0.0  # octaves by which predicted pitch is moved
     monotonic: bool = False  # an attention that can go back or skip must not
-    free_run: FreeRun | None = None  # decodes in place of the network's own loop
+    free_run: FreeRun | PlannedRun | None = None  # decodes in place of the network's own loop
 
 
 class Generated(NamedTuple):

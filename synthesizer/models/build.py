@@ -9,12 +9,14 @@ from synthesizer.config import SynthesizerConfig
 from synthesizer.models.base import AcousticModel
 from synthesizer.models.decoding import FreeRun
 from synthesizer.models.parallel import Parallel
+from synthesizer.models.tacotron.non_attentive import NonAttentiveTacotron
 from synthesizer.models.tacotron.native import native_free_run
 from synthesizer.models.tacotron.network import Tacotron
 from synthesizer.models.transformer import Transformer
 
-NETWORKS: Mapping[str, type[Tacotron] | type[Parallel] | type[Transformer]] = {
+NETWORKS: Mapping[str, type[Tacotron] | type[NonAttentiveTacotron] | type[Parallel] | type[Transformer]] = {
     "tacotron": Tacotron,
+    "non_attentive_tacotron": NonAttentiveTacotron,
     "parallel": Parallel,
     "transformer": Transformer,
 }

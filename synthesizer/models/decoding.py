@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -24,3 +25,6 @@ class FreeRun(Protocol):
     def __call__(
         self, memory: Any, dropout: ItemDropout, stopper: Stopper, max_steps: int, max_forward: int = 0
     ) -> DecoderOutput: ...
+
+
+PlannedRun = Callable[[Tensor], Tensor]  # what each decoder step sees (B, S, E) -> mel (B, M, F)

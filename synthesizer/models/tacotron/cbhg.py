@@ -16,6 +16,11 @@ from utils.masks import length_mask
 Dropout = Callable[[Tensor, float, Tensor | None], Tensor]
 
 
+def no_dropout(x: Tensor, probability: float, lengths: Tensor | None = None) -> Tensor:
+    """x as it is: a Dropout that drops nothing."""
+    return x
+
+
 class PreNet(nn.Module):
     """Two layers with ReLU and dropout, which stays on at inference for varied output (arXiv 1712.05884, sec. 2.2)."""
 

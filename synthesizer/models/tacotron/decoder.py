@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from synthesizer.config import TacotronConfig
 from synthesizer.models.tacotron.attention import LocationSensitiveAttention, TacotronMemory
-from synthesizer.models.tacotron.cbhg import PreNet
+from synthesizer.models.tacotron.cbhg import PreNet, no_dropout
 
 
 class DecoderState(NamedTuple):
@@ -26,7 +26,29 @@ class DecoderState(NamedTuple):
     cumulative: Tensor  # (B, N) sum of all attention so far
 
 
-class Decoder(nn.Module):
+class DecoderCells(nn.Module):
+    """What both decoders have: a GRU, two residual LSTMs, and what makes `reduction` mel frames of their states."""
+
+    n_mels: int
+    max_reduction: int
+    prenet: PreNet
+    attn_rnn: nn.GRUCell
+    rnn_input: nn.Linear
+    res_rnn1: nn.LSTMCell
+    res_rnn2: nn.LSTMCell
+    mel_proj: nn.Linear
+
+    def mel_weight(self, reduction: int) -> Tensor:
+        """The rows of `mel_proj` that `reduction` frames need: (M * reduction, H); the others need not be read."""
+        rows = self.mel_proj.weight.view(self.n_mels, self.max_reduction, -1)
+        return rows[:, :reduction].reshape(self.n_mels * reduction, -1)
+
+    def frames(self, hidden: Tensor, mel_weight: Tensor) -> Tensor:
+        """hidden (..., H) of the LSTMs -> frames (..., M, r)"""
+        return nn.functional.linear(hidden, mel_weight).unflatten(-1, (self.n_mels, -1))
+
+
+class Decoder(DecoderCells):
     """One step of `reduction` mel frames."""
 
     r: Tensor
@@ -56,11 +78,6 @@ class Decoder(nn.Module):
             zeros(batch, self.attn_rnn.hidden_size), hidden1, cell1, hidden2, cell2,
             zeros(batch, values.shape[2]), zeros(batch, values.shape[1]),
         )  # fmt: skip
-
-    def mel_weight(self, reduction: int) -> Tensor:
-        """The rows of `mel_proj` that `reduction` frames need: (M * reduction, H); the others need not be read."""
-        rows = self.mel_proj.weight.view(self.n_mels, self.max_reduction, -1)
-        return rows[:, :reduction].reshape(self.n_mels * reduction, -1)
 
     def step(
         self,
@@ -102,8 +119,52 @@ class Decoder(nn.Module):
 
     def project(self, output: Tensor, mel_weight: Tensor) -> tuple[Tensor, Tensor]:
         """output (..., H + E) of `step` -> frames (..., M, r), logit of the stop (...)"""
-        frames = nn.functional.linear(output[..., : self.mel_proj.in_features], mel_weight)
-        return frames.unflatten(-1, (self.n_mels, -1)), self.stop_proj(output).squeeze(-1)
+        return self.frames(output[..., : self.mel_proj.in_features], mel_weight), self.stop_proj(output).squeeze(-1)
+
+
+class PlannedDecoder(DecoderCells):
+    """A decoder that is told what each step sees of the text: it has no attention, and stops where the text ends.
+
+    Each step makes `max_reduction` frames.
+    """
+
+    def __init__(self, config: TacotronConfig, memory: int, n_mels: int) -> None:
+        super().__init__()
+        self.n_mels, self.max_reduction = n_mels, config.max_reduction
+        self.prenet = PreNet(n_mels, config.prenet, config.prenet, config.dropout)
+        self.attn_rnn = nn.GRUCell(memory + config.prenet, config.decoder)
+        self.rnn_input = nn.Linear(memory + config.decoder, config.lstm)
+        self.res_rnn1 = nn.LSTMCell(config.lstm, config.lstm)
+        self.res_rnn2 = nn.LSTMCell(config.lstm, config.lstm)
+        self.mel_proj = nn.Linear(config.lstm, n_mels * config.max_reduction, bias=False)
+
+    def forward(self, seen: Tensor, prenet: Tensor) -> Tensor:
+        """All steps at once: seen (B, S, E), prenet (B, S, P) of the frames before -> mel (B, M, F)"""
+        before = torch.cat([torch.zeros_like(seen[:, :1]), seen[:, :-1]], dim=1)
+        query = _over_time(torch.gru, self.attn_rnn, torch.cat([before, prenet], dim=2))
+        x = self.rnn_input(torch.cat([seen, query], dim=2))
+        x = x + _over_time(torch.lstm, self.res_rnn1, x)
+        x = x + _over_time(torch.lstm, self.res_rnn2, x)
+        return self.frames(x, self.mel_proj.weight).transpose(1, 2).flatten(2)
+
+    def free_run(self, seen: Tensor) -> Tensor:
+        """seen (B, S, E) -> mel (B, M, F), each step from the last frame of the one before, without dropout"""
+        batch = len(seen)
+        frame, before = seen.new_zeros(batch, self.n_mels), torch.zeros_like(seen[:, 0])
+        query = seen.new_zeros(batch, self.attn_rnn.hidden_size)
+        first = second = (seen.new_zeros(batch, self.res_rnn1.hidden_size),) * 2
+        mels = []
+        for now in seen.unbind(dim=1):
+            prenet = self.prenet(frame, no_dropout)
+            query = self.attn_rnn(torch.cat([before, prenet], dim=1), query)
+            x = self.rnn_input(torch.cat([now, query], dim=1))
+            first = self.res_rnn1(x, first)
+            x = x + first[0]
+            second = self.res_rnn2(x, second)
+            x = x + second[0]
+            mels.append(self.frames(x, self.mel_proj.weight))
+            frame, before = mels[-1][:, :, -1], now
+        return torch.cat(mels, dim=2)
 
 
 def _over_time(run: Callable[..., tuple], cell: nn.RNNCellBase, x: Tensor) -> Tensor:
