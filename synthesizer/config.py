@@ -191,8 +191,8 @@ class SynthesizerConfig:
         check_ranges(self, speaker_size=(1, 8192))
         if "tacotron" in self.architecture and self.emotion.labels:
             raise ValueError(
-                f"{self.architecture} has no emotion conditioning: architecture must be parallel or transformer, or emotion.labels "
-                "[]"
+                f"{self.architecture} has no emotion conditioning: architecture must be parallel or transformer, or "
+                "emotion.labels []"
             )
         if self.architecture == "non_attentive_tacotron" and (
             not self.flow.blocks or self.tacotron.padding == "published"

@@ -20,7 +20,7 @@ from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording
 from synthesizer.models.build import build_network, fast_decoder
-from synthesizer.models.decoding import FreeRun
+from synthesizer.models.decoding import FreeRun, PlannedRun
 from synthesizer.models.tacotron.published import published_config, published_state
 from synthesizer.reference import prompt_of
 from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, complaint, with_pauses
@@ -76,7 +76,7 @@ class Synthesizer:
         self._adapted: tuple[Any, AcousticModel] | None = None  # to the voice that was spoken last, if it has adapters
 
     @cached_property
-    def _fast_decoder(self) -> FreeRun | None:
+    def _fast_decoder(self) -> FreeRun | PlannedRun | None:
         """From a copy of the weights, which change no more."""
         return fast_decoder(self.config, self.network)
 

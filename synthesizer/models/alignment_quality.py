@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY, SymbolTable
 
 MAX_FORWARD = 4  # tokens in one step; more is a skip
 MAX_BACKWARD = 3  # tokens; more is a repeat
@@ -51,3 +54,11 @@ def alignment_quality(attention: Tensor) -> AlignmentQuality:
         repeats=int((moves < -MAX_BACKWARD).sum()),
         steps=len(attention),
     )
+
+
+def planned_quality(alignment: Tensor, tokens: Sequence[int], table: SymbolTable) -> AlignmentQuality:
+    """Of alignment (F, N) by planned durations, which cannot skip; symbols that take no time are not missed."""
+    said = alignment.any(dim=0).tolist()
+    wanted = [table.symbols[t] not in (SILENCE, END, WORD_BOUNDARY, *PAUSES) for t in tokens]
+    covered = [a for a, w in zip(said, wanted, strict=True) if w]
+    return AlignmentQuality(sum(covered) / max(1, len(covered)), 1.0, 0, 0, len(alignment))

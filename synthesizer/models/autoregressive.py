@@ -171,6 +171,6 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
 
 
 def previous_frames(mel: Tensor, reduction: int) -> Tensor:
-    """mel (B, M, F) -> (B, S, M): the last frame of the step before each step of `reduction`, zeros before the first."""
+    """mel (B, M, F) -> (B, S, M): the last of `reduction` frames before each step, zeros before the first."""
     previous = mel[:, :, reduction - 1 : -1 : reduction]
     return torch.cat([torch.zeros_like(mel[:, :, :1]), previous], dim=2).transpose(1, 2)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from synthesizer.batches import ParallelBatch
 from synthesizer.config import SynthesizerConfig
 from synthesizer.models import style
-from synthesizer.models.alignment_quality import AlignmentQuality
+from synthesizer.models.alignment_quality import AlignmentQuality, planned_quality
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording, require_finite
 from synthesizer.models.durations import Predictor, planned_durations, upsampled, upsampling
 from synthesizer.models.emotion import EmotionEncoder, EmotionOutput
@@ -28,7 +28,7 @@ from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
 from synthesizer.models.frame_classifier import FrameClasses, FrameClassifier
 from synthesizer.models.layers import ConvStack, HashedDropout
 from synthesizer.models.prompt import Prompt, TokenAttention
-from synthesizer.text.symbols import END, PAUSES, SILENCE, WORD_BOUNDARY, SymbolTable
+from synthesizer.text.symbols import SymbolTable
 from utils.masks import length_mask
 from utils.voice import USUAL_PACE, USUAL_SPREAD
 from utils.weights.stored_names import store_as
@@ -384,8 +384,5 @@ class Parallel(AcousticModel):
         return self.frame_classifier(self.normalized(mel.transpose(1, 2)), mask).symbols
 
     def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], table: SymbolTable) -> AlignmentQuality:
-        """Planned durations cannot skip; symbols that take no time are not missed."""
-        said = alignment.any(dim=0).tolist()
-        wanted = [table.symbols[t] not in (SILENCE, END, WORD_BOUNDARY, *PAUSES) for t in tokens]
-        covered = [a for a, w in zip(said, wanted, strict=True) if w]
-        return AlignmentQuality(sum(covered) / max(1, len(covered)), 1.0, 0, 0, len(alignment))
+        """Of planned durations."""
+        return planned_quality(alignment, tokens, table)

@@ -23,6 +23,7 @@ from tests.conftest import DATA
 from tests.support.tiny import save_tiny_models
 
 STAGES = ("encoder", "synthesizer", "vocoder")
+OTHERS = ("tacotron", "non_attentive_tacotron", "transformer")  # synthesizers
 MARKS = {"encoder": "lstm.weight_ih_l0", "vocoder": "upsample.resnet.conv_in.weight"}
 NUMBERS = (0, -1, 10**9, 10**18, 1.5, "x", None, [], {}, True)
 
@@ -51,10 +52,10 @@ def use(path: str) -> None:
 
 def whole(folder: Path) -> dict[str, Path]:
     """Checkpoints of every kind as they should be, tiny."""
-    for model in ("parallel", "tacotron", "transformer"):
+    for model in ("parallel", *OTHERS):
         save_tiny_models(folder / model, model)
     ours = {stage: folder / "parallel" / f"{stage}.safetensors" for stage in STAGES}
-    others = {model: folder / model / "synthesizer.safetensors" for model in ("tacotron", "transformer")}
+    others = {model: folder / model / "synthesizer.safetensors" for model in OTHERS}
     names = ("encoder_tiny", "encoder_tiny_legacy", "tacotron_tiny", "wavernn_tiny", "wavernn_tiny_bare")
     return ours | others | {name: DATA / f"{name}.pt" for name in names}
 
@@ -111,7 +112,7 @@ def _headers(good: dict[str, Path], folder: Path) -> Iterator[bytes]:
 
 
 def _configs(good: dict[str, Path], folder: Path) -> Iterator[bytes]:
-    for stage in (*STAGES, "tacotron", "transformer"):
+    for stage in (*STAGES, *OTHERS):
         header, state = taken_apart(good[stage])
         for field in ("config", "mel", "extra"):
             values = json.loads(header[field])
@@ -136,7 +137,7 @@ def _put(value: Any, place: tuple, new: Any) -> None:
 
 
 def _tensors(good: dict[str, Path], folder: Path) -> Iterator[bytes]:
-    for stage in (*STAGES, "tacotron", "transformer"):
+    for stage in (*STAGES, *OTHERS):
         header, state = taken_apart(good[stage])
         matrix = next(name for name, tensor in state.items() if tensor.ndim == 2)
         for value in (float("nan"), float("inf"), 1e38, -1e38):

@@ -8,7 +8,7 @@ import torch
 
 from encoder.config import EncoderConfig, TransformerConfig
 from encoder.model import build_network
-from synthesizer.config import EmotionConfig, ParallelConfig, SynthesizerConfig, TacotronConfig
+from synthesizer.config import EmotionConfig, FlowConfig, ParallelConfig, SynthesizerConfig, TacotronConfig
 from synthesizer.config import TransformerConfig as SpeechTransformerConfig
 from synthesizer.models.build import build_network as build_synthesizer
 from synthesizer.text.processor import TextProcessor
@@ -47,6 +47,7 @@ def save_tiny_models(
     shape = SynthesizerConfig(
         architecture=model, tacotron=TINY_TACOTRON, parallel=parallel, transformer=TINY_TRANSFORMER,
         emotion=EmotionConfig(labels=emotions, channels=16),
+        flow=FlowConfig(blocks=int(model == "non_attentive_tacotron"), channels=16),
     )  # fmt: skip
     network = build_synthesizer(shape, len(text), SYNTHESIZER_MEL.n_mels)
     if emotions and model == "parallel":

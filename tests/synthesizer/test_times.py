@@ -48,7 +48,7 @@ def test_the_path_through_an_attention_never_goes_back_and_survives_a_glitch():
     np.testing.assert_array_equal(token_path(attention), np.repeat(np.arange(5), 4))
 
 
-@pytest.mark.parametrize("model", ["parallel", "transformer", "tacotron"])
+@pytest.mark.parametrize("model", ["parallel", "transformer", "tacotron", "non_attentive_tacotron"])
 def test_times_of_every_synthesizer_lie_within_its_audio_in_order(tmp_path, model):
     cloning = VoiceCloner.load(save_tiny_models(tmp_path, model), device="cpu").clone(CLIP, TEXT, seed=1)
     times = cloning.times

@@ -30,7 +30,7 @@ from utils.weights.checkpoint import load_weights
 
 pytestmark = pytest.mark.slow
 
-MODELS = ["tacotron", "parallel"]
+MODELS = ["tacotron", "non_attentive_tacotron", "parallel"]
 SETTINGS = [f"model.speaker_size={SPEAKER_SIZE}", "data.batch_size=3", "data.min_frames=1"]
 
 

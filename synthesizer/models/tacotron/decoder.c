@@ -1,4 +1,4 @@
-/* Tacotron's decoder, one step of all items a call: see kernel.py, which packs the weights and calls `step`.
+/* Tacotron's decoder, one step of all items a call: see native.py, which packs the weights and calls `step`.
 
    Rows of weights come in blocks of 16, filled up with zeros, and so do columns. So what stands in a vector behind its
    last number does no harm, as long as it is one: `wide` leaves room for it. */
@@ -29,6 +29,7 @@ typedef struct {
     const float *location;      /* (kernel, up(attention)) */
     const float *mask;          /* (items, tokens) 1 for tokens, 0 for padding */
     const uint8_t *open;        /* (items, tokens) where attention may be */
+    const float *seen;          /* (items, up(memory)) what this step sees of the text, in place of attention, or null */
     const float *dropout;       /* (items, 2, prenet) what the prenet's layers are multiplied by */
     float *state;               /* zeros at the start, `state_size` of them */
     float *frames;              /* (items, mels * reduction) out */
@@ -161,7 +162,10 @@ void step(const Model *m, const Job *job) {
     for (int t = 0; t < n; t++) gru(gates + t * s.gates, hidden + t * s.gates, query + t * s.query, m->attention);
     product(&m->query, query, s.query, place, s.query, n, 0);
     for (int t = 0; t < n; t++)
-        attend(m, job, t, place + t * s.query, cumulative + t * s.cumulative, context + t * s.context);
+        if (job->seen)
+            memcpy(context + t * s.context, job->seen + t * up(m->memory), sizeof(float) * up(m->memory));
+        else
+            attend(m, job, t, place + t * s.query, cumulative + t * s.cumulative, context + t * s.context);
 
     product(&m->in_context, context, s.context, x, s.lstm, n, 0);
     product(&m->in_query, query, s.query, x, s.lstm, n, 1);
@@ -181,7 +185,7 @@ void step(const Model *m, const Job *job) {
         const int r = m->reduction;
         memcpy(job->frames + (size_t)t * m->mels * r, mel + t * s.mel, sizeof(float) * m->mels * r);
         for (int i = 0; i < m->mels; i++) frame[t * s.frame + i] = mel[t * s.mel + i * r + r - 1];
-        job->stop[t] = stop[16 * t];
+        if (!job->seen) job->stop[t] = stop[16 * t];
     }
 }
 

@@ -1,7 +1,7 @@
 """Non-Attentive Tacotron (arXiv 2010.04301): what the decoder sees of the text follows durations that are predicted.
 
-Encoder, decoder cells and flow are those of `synthesizer.models.tacotron.network`. A step of `reduction` frames sees the
-mean of what its frames say, so that no token is passed over, however short it is.
+Encoder, decoder cells and flow are those of `synthesizer.models.tacotron.network`. A step of `reduction` frames sees
+the mean of what its frames say, so that no token is passed over, however short it is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from synthesizer.batches import AutoregressiveBatch
 from synthesizer.config import SynthesizerConfig
+from synthesizer.models.alignment_quality import AlignmentQuality, planned_quality
 from synthesizer.models.autoregressive import Memory, previous_frames
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording, require_finite
 from synthesizer.models.decoding import PlannedRun
@@ -25,6 +26,7 @@ from synthesizer.models.layers import ItemDropout
 from synthesizer.models.tacotron.cbhg import Dropout, no_dropout
 from synthesizer.models.tacotron.decoder import PlannedDecoder
 from synthesizer.models.tacotron.network import Encoder
+from synthesizer.text.symbols import SymbolTable
 from utils.masks import length_mask
 
 
@@ -122,7 +124,12 @@ class NonAttentiveTacotron(AcousticModel):
         return [Generated(mel[:, :n], places[:n, :tokens], "durations") for mel, places, n, tokens in sizes]
 
     def spoken(
-        self, memory: TimedMemory, durations: Tensor, speaker: Tensor, seeds: Sequence[int], run: PlannedRun | None = None
+        self,
+        memory: TimedMemory,
+        durations: Tensor,
+        speaker: Tensor,
+        seeds: Sequence[int],
+        run: PlannedRun | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """durations (B, N) in frames -> mel (B, M, F), alignment (B, F, N), lengths (B,) in frames
 
@@ -145,3 +152,7 @@ class NonAttentiveTacotron(AcousticModel):
         seen, _ = self.seen(memory, recording.durations, mel.shape[2])
         smooth = self._forced(seen, mel, lengths, no_dropout)[:, :, :frames]
         return self.flow.draw(smooth, FlowConditioning(seen[:, :frames], inputs.speaker, inputs.seeds), lengths)
+
+    def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], table: SymbolTable) -> AlignmentQuality:
+        """Of planned durations."""
+        return planned_quality(alignment, tokens, table)
