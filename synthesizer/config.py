@@ -27,7 +27,7 @@ class TacotronConfig:
     postnet_banks: int = 5
     highways: int = 4
     prenet: int = 256  # of the decoder
-    max_reduction: int = 20  # mel frames that one decoder step can make at most
+    max_reduction: int = 20  # mel frames that one decoder step can make at most; a non-attentive one makes so many
     dropout: float = 0.5  # of the prenets, always on
     zoneout: float = 0.1
     attention_filters: int = 32

@@ -13,6 +13,7 @@ PUBLISHED = {"encoder": "lstm", "synthesizer": "tacotron", "vocoder": "wavernn"}
 NAMES = {
     "lstm": "LSTM",
     "transformer": "Transformer",
+    "non_attentive_tacotron": "Non-Attentive Tacotron",
     "wavernn": "WaveRNN",
     "hifigan": "HiFi-GAN",
     "vocos": "Vocos",

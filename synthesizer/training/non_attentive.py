@@ -29,6 +29,8 @@ LONGEST = 100  # frames of a token in the example: durations of an untrained net
 class NonAttentiveTask(SynthesizerTask[AutoregressiveBatch]):
     """Its score for the best checkpoint: the losses on held-out utterances."""
 
+    begins_as = ("tacotron",)  # of which all but the attention fits
+
     def __init__(
         self, manifest: Manifest, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
     ) -> None:

@@ -179,6 +179,14 @@ def test_fine_tuning_starts_from_given_weights(toy, tmp_path):
         torch.testing.assert_close(value, b[name], atol=1e-6, rtol=0)
 
 
+def test_a_non_attentive_tacotron_begins_with_the_weights_of_a_tacotron(toy, tmp_path, capsys):
+    assert script(toy, tmp_path / "a", "tacotron", "--steps=1") == 0
+    weights = str(tmp_path / "a" / "last.safetensors")
+    assert script(toy, tmp_path / "b", "non_attentive_tacotron", "--steps=1", "--from", weights) == 0
+    assert script(toy, tmp_path / "c", "parallel", "--steps=1", "--from", weights) == 2
+    assert "its architecture is tacotron" in capsys.readouterr().err
+
+
 def test_warnings_say_in_words_what_is_wrong():
     assert alignment_warnings({"alignment_quality": 0.8, "alignment_quality_forced": 0.9}) == []
     assert "does not align yet" in alignment_warnings({"alignment_quality": 0.1, "alignment_quality_forced": 0.1})[0]

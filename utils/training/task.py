@@ -89,6 +89,7 @@ class Task(ABC, Generic[BatchT]):
     """What one stage tells the loop: its modules, its batches, its losses."""
 
     kind: str  # of the checkpoint
+    begins_as: tuple[str, ...] = ()  # architectures, beside its own, whose weights it may begin with
     modules: dict[str, nn.Module]  # one optimizer each; the first one's weights are the checkpoint
     config: Any = None  # the run's, a frozen dataclass of the stage
     model_config: dict[str, Any]  # of the model, saved in the checkpoint

@@ -22,7 +22,7 @@ def begin_from(path: str | Path, task: Task, module: nn.Module) -> list[str]:
     """
     source = checkpoint.load_weights(path, task.kind)
     theirs, ours = (_architecture(config) for config in (source.config, task.model_config))
-    if theirs and theirs != ours:
+    if theirs and theirs != ours and theirs not in task.begins_as:
         raise CloningError(
             f"{path}: its architecture is {theirs}, that of this run is {ours}: choose settings with "
             f"architecture {theirs}, or begin without it"
