@@ -8,11 +8,16 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from narration.script import LONG
 from utils.errors import CloningError, MismatchError
 from utils.files import user_path
 from utils.scripts import add_device, add_threads, add_voices, exit_code, log_warnings, positive, use_threads
+
+if TYPE_CHECKING:
+    from speaking import Cloning
+    from voice_cloner import VoiceCloner
 
 EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --text "Hello there." --output out/hello.wav'
 
@@ -46,7 +51,7 @@ def _add_voice(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_text(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--text", help='what to say; marks such as <break time="1s"/> are followed (README)')
+    group.add_argument("--text", help='what to say; marks such as <break time="1s"/> are followed (docs/cloning.md)')
     group.add_argument(
         "--text-file",
         type=user_path,
@@ -257,7 +262,7 @@ def _check(args: argparse.Namespace) -> None:
     require_apart(filter(None, read), [*_reports(args), *([] if args.batch else [args.output])])
 
 
-def _load(args: argparse.Namespace):
+def _load(args: argparse.Namespace) -> VoiceCloner:
     from utils.weights.find import DEFAULT_MODELS
     from voice_cloner import VoiceCloner
 
@@ -284,7 +289,9 @@ def _load(args: argparse.Namespace):
         raise CloningError(f"{error} (here: --allow-mismatch)") from error
 
 
-def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, number: int | None = None) -> None:
+def _clone(
+    cloner: VoiceCloner, args: argparse.Namespace, reference: list[str], text: str, number: int | None = None
+) -> None:
     """`number`: of this clone among several, in the names of its files."""
     from narration.command import speech_arguments
     from utils.audio import io as audio
@@ -312,7 +319,7 @@ def _clone(cloner, args: argparse.Namespace, reference: list[str], text: str, nu
         _draw(cloner, cloning, plot_to, output)
 
 
-def _tell(cloning, output: Path) -> None:
+def _tell(cloning: Cloning, output: Path) -> None:
     stages = ", ".join(f"{name} {value:.2f} s" for name, value in cloning.seconds.items())
     print(f"{output}: {cloning.audio.seconds:.2f} s of speech in {sum(cloning.seconds.values()):.2f} s ({stages})")
     factor, similarity = f"{cloning.real_time_factor:.3f}", f"{cloning.similarity:.3f}"
@@ -321,7 +328,7 @@ def _tell(cloning, output: Path) -> None:
         print(f"note: {note}")
 
 
-def _draw(cloner, cloning, path: Path, output: Path) -> None:
+def _draw(cloner: VoiceCloner, cloning: Cloning, path: Path, output: Path) -> None:
     from utils import plots
 
     text = " ".join(piece.text for piece in cloning.pieces)
@@ -337,7 +344,7 @@ def _numbered(path: Path, number: int | None) -> Path:
     return path if number is None else path.with_name(f"{path.stem}_{number:03d}{path.suffix}")
 
 
-def _loop(cloner, args: argparse.Namespace) -> None:
+def _loop(cloner: VoiceCloner, args: argparse.Namespace) -> None:
     """Ask for clips and sentences until the input ends; an error is told and asked again.
 
     Results are numbered, after those that are there already.

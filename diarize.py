@@ -7,10 +7,14 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.scripts import add_device, add_threads, exit_code, log_warnings, use_threads
+
+if TYPE_CHECKING:
+    from diarization.pipeline import Diarization
 
 MODELS = Path(__file__).resolve().parent / "saved_models" / "default"
 WRITTEN = ("output", "json", "csv", "srt", "plot", "html")
@@ -198,7 +202,7 @@ def _outputs(args: argparse.Namespace) -> None:
         plots.require_suffix(args.plot)
 
 
-def _print_talk_time(result) -> None:
+def _print_talk_time(result: Diarization) -> None:
     from diarization.exports import clock, silence
 
     nobody, several = silence(result.turns, result.audio.seconds)

@@ -7,11 +7,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import CloningError, printable
 from utils.files import read_text, user_path, write_text
 from utils.scripts import add_device, add_voices, exit_code, positive_number
+
+if TYPE_CHECKING:
+    from utils.library import Library
+    from utils.voice import Voice
+    from voice_cloner import VoiceCloner
 
 EXAMPLE = "example: python make_voice.py --reference a.wav b.wav --name ann --consent 'Ann agreed, 26 November 2026'"
 
@@ -82,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
         raise CloningError(f"{error}, or write over it (--force)") from error
 
 
-def _do(library, args: argparse.Namespace) -> None:
+def _do(library: Library, args: argparse.Namespace) -> None:
     if args.list:
         for name in library.names():
             print(_line(library, name))
@@ -117,7 +122,7 @@ def _check(args: argparse.Namespace) -> None:
         raise CloningError(f"--face {args.face}: give it with --info, and a name that ends in .svg")
 
 
-def _made(cloner, clips: Sequence[str], args: argparse.Namespace):
+def _made(cloner: VoiceCloner, clips: Sequence[str], args: argparse.Namespace) -> Voice:
     if args.adapt is None:
         return cloner.embed_voice(clips)
     from adaptation import adapt
@@ -132,14 +137,16 @@ def _words(path: Path) -> str:
     return words
 
 
-def _load(args: argparse.Namespace):
+def _load(args: argparse.Namespace) -> VoiceCloner:
     from utils.weights.find import DEFAULT_MODELS
     from voice_cloner import VoiceCloner
 
     return VoiceCloner.load(args.models or DEFAULT_MODELS, device=args.device)
 
 
-def _save(library, args: argparse.Namespace, name: str, voice, note: str | None, consent: str | None) -> None:
+def _save(
+    library: Library, args: argparse.Namespace, name: str, voice: Voice, note: str | None, consent: str | None
+) -> None:
     path = library.save(name, voice, note=note or "", consent=consent or "", force=args.force)
     print(f"{path}: {_facts(voice)}")
     for line in voice.notes:
@@ -184,7 +191,7 @@ def _recipe(line: str, where: str, places: Sequence[Path]) -> dict[str, Any]:
     return {"name": name, "clips": found, "consent": consent, "note": note}
 
 
-def _line(library, name: str) -> str:
+def _line(library: Library, name: str) -> str:
     try:
         voice = library.load(name)
     except CloningError as error:
@@ -192,7 +199,7 @@ def _line(library, name: str) -> str:
     return f"{name:<16} {_facts(voice)}{f'; {printable(voice.note)}' if voice.note else ''}"
 
 
-def _facts(voice) -> str:
+def _facts(voice: Voice) -> str:
     found = [
         f"{voice.seconds:.1f} s heard" if voice.seconds is not None else "",
         f"{voice.pitch_hz:.0f} Hz" if voice.pitch is not None else "",
@@ -202,7 +209,7 @@ def _facts(voice) -> str:
     return ", ".join(fact for fact in found if fact)
 
 
-def _info(library, name: str, face_to: Path | None) -> None:
+def _info(library: Library, name: str, face_to: Path | None) -> None:
     from utils.faces import face
     from utils.weights.checkpoint import read_header
     from utils.weights.find import DEFAULT_MODELS, find_stage

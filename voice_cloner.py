@@ -52,6 +52,10 @@ class CloningArguments(SpeechArguments, total=False):
 
 def speech_options(*, emotion_reference: Any = None, **how: Unpack[SpeechArguments]) -> SpeechOptions:
     """These options, with a seed. Raises CloningError for what is out of bounds or contradicts itself."""
+    if unknown := how.keys() - SpeechArguments.__annotations__:
+        raise TypeError(
+            f"no option {', '.join(sorted(unknown))}; there are {', '.join(CloningArguments.__annotations__)}"
+        )
     require_one_emotion(how.get("emotion"), emotion_reference)
     if emotion_reference is not None:
         how["emotion"] = read(emotion_reference, max_seconds=MAX_SECONDS)

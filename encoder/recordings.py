@@ -85,7 +85,7 @@ class OnDevice:
         starts = (places * (np.maximum(0, lengths - samples) + 1)).astype(np.int64)
         bounds = to_device(np.stack([firsts, starts, lengths])[:, :, None], self.device)
         index = bounds[0] + (bounds[1] + torch.arange(samples, device=self.device)) % bounds[2]
-        return self.pcm[index].float() / PCM16
+        return from_pcm16(self.pcm[index])
 
 
 def by_length(lengths: np.ndarray, most: int) -> list[np.ndarray]:

@@ -19,7 +19,7 @@ from encoder.inference import SpeakerEncoder
 from encoder.names import TEACHER_FILE, Perturbation, perturbation_name
 from encoder.perturbation import formant_shift, perturbed_mel, speed_perturb
 from encoder.recordings import by_length
-from utils.audio.io import PCM16
+from utils.audio.io import from_pcm16
 from utils.data.manifest import Arrays, Manifest
 from utils.errors import CloningError
 from utils.files import atomic_path
@@ -90,7 +90,7 @@ def embed_clips(encoder: SpeakerEncoder, clips: list[np.ndarray], perturbation: 
     places = torch.tensor([(row, start) for row, mine in enumerate(slices) for start, _ in mine], device=device)
     frames = torch.tensor([mel_config.frames(n) for n in samples], device=device)
     with torch.inference_mode():
-        wav = speed_perturb(padded.to(device).float() / PCM16, speed)
+        wav = speed_perturb(from_pcm16(padded.to(device)), speed)
         mel = perturbed_mel(wav, mel_config, moves)
         inside = torch.arange(mel.size(2), device=device) < frames[:, None]
         mel = torch.nn.functional.pad(mel * inside[:, None], (0, WINDOWS.frames))

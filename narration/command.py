@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,5 +119,5 @@ def speech_arguments(args: argparse.Namespace) -> dict[str, Any]:
     return how
 
 
-def _tell(args: argparse.Namespace):
+def _tell(args: argparse.Namespace) -> Callable[[str], None]:
     return (lambda line: None) if args.quiet else (lambda line: print(line, flush=True))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.audio.io import PCM16, from_pcm16
+from utils.audio.io import from_pcm16
 from utils.audio.mel import MelConfig, mel_spectrogram
 from utils.config import from_dict
 from utils.data.manifest import Arrays, Manifest, Utterance
@@ -156,7 +156,7 @@ class Resident:
         """As `Crops.batch`."""
         first = torch.from_numpy(self.first[which] + starts).to(self.device, non_blocking=True)[:, None]
         gain = torch.from_numpy(gains.astype(np.float32)).to(self.device, non_blocking=True)[:, None]
-        batch: CropBatch = {"wav": self.wav[first + self.around].flatten(1).float() / PCM16 * gain}
+        batch: CropBatch = {"wav": from_pcm16(self.wav[first + self.around].flatten(1)) * gain}
         if self.pitch is not None:
             batch["pitch"] = self.pitch[first + self.inside].float()
         if self.mels is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from utils.errors import CloningError
 from utils.library import Library
@@ -123,7 +124,7 @@ def _next_text() -> None:
     st.session_state.text = work.TEXTS[following % len(work.TEXTS)]
 
 
-def _settings(place) -> tuple[Chain, Settings]:
+def _settings(place: DeltaGenerator) -> tuple[Chain, Settings]:
     """The weights, and how to speak; `place`: where the emotion is asked for."""
     found = {stage: weights.find(stage) for stage in STAGES}
     left, middle, right = st.columns(3)
@@ -160,7 +161,7 @@ def _settings(place) -> tuple[Chain, Settings]:
     return chain, Settings(None if seed is None else int(seed), rate, pause, emotion, pitch, volume)
 
 
-def _emotion(place, synthesizers: dict[str, str], chosen: str, asked: bool) -> tuple[str | None, str]:
+def _emotion(place: DeltaGenerator, synthesizers: dict[str, str], chosen: str, asked: bool) -> tuple[str | None, str]:
     """An emotion, and the synthesizer that speaks it: another than the chosen one where that knows none.
 
     `asked`: whether a line of a script asks for one.

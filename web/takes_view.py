@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from utils.errors import CloningError
 from web import live, notes, pictures, takes
@@ -141,7 +142,7 @@ def card(take: Take, key: str, stale: str = "") -> None:
     _panels(take, key)
 
 
-def _format(place, key: str) -> str:
+def _format(place: DeltaGenerator, key: str) -> str:
     """The suffix of downloads, one for all takes, chosen beside each button."""
 
     def chosen() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def read_word_times(corpus: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _pieces(shelf: Shelf, queue: Sequence[Path], rng: np.random.Generator):
+def _pieces(shelf: Shelf, queue: Sequence[Path], rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(samples, spans from 0) of turns without end: clips one after another, cut at their pauses."""
     while True:
         for path in queue:

@@ -11,6 +11,7 @@ from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -97,8 +98,12 @@ def test_flags_without_a_use_and_files_that_are_not_there_are_one_line(tmp_path,
 
 @pytest.mark.slow
 def test_a_table_comes_of_tiny_trainings(tmp_path, capsys, monkeypatch):
-    def in_this_process(words: list[str], **_: object) -> subprocess.CompletedProcess:
-        """It has loaded torch already."""
+    run = subprocess.run
+
+    def in_this_process(words: list[str], **how: Any) -> subprocess.CompletedProcess:
+        """All but the first variant: it has loaded torch already."""
+        if words[words.index("--out") + 1].rpartition("/")[2].startswith("16-"):
+            return run(words, **how)
         told = io.StringIO()
         with redirect_stderr(told):
             code = importlib.import_module(Path(words[1]).stem).main(words[2:])

@@ -166,7 +166,9 @@ def test_a_run_that_goes_on_under_newer_names_is_not_called_changed(stage, prese
         inner.update({name: kept[0] for name, kept in getattr(group, "REMOVED", {}).items()})
     assert before != settings
     (tmp_path / "settings.json").write_text(json.dumps(before))
+    caplog.set_level("INFO")
     log = RunLog(tmp_path)
-    assert log.open(settings, 3, Continued().renamed) == []
+    log.open(settings, 3, Continued().renamed)
+    log.open({**settings, "score": "another"}, 3, Continued().renamed)  # which is seen
     log.close()
-    assert "changed" not in caplog.text
+    assert caplog.text.count("settings changed") == 1 and "-> another" in caplog.text

@@ -14,13 +14,16 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 import numpy as np
 
 from utils.audio.decoding import decode, require_rate, too_long
 from utils.errors import CloningError
 from utils.files import atomic_path, user_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -219,9 +222,13 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(np.asarray(samples, dtype=np.float32) * PCM16), -32768, 32767).astype(np.int16)
 
 
-def from_pcm16(pcm: np.ndarray) -> np.ndarray:
-    """What `to_pcm16` was given, as float32 and but for its rounding: pcm / 32767."""
-    return pcm.astype(np.float32) / np.float32(PCM16)
+@overload
+def from_pcm16(pcm: np.ndarray) -> np.ndarray: ...
+@overload
+def from_pcm16(pcm: Tensor) -> Tensor: ...
+def from_pcm16(pcm: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    """What `to_pcm16` was given, as float32 and but for its rounding: pcm / 32767, of any shape."""
+    return pcm.astype(np.float32) / np.float32(PCM16) if isinstance(pcm, np.ndarray) else pcm.float() / PCM16
 
 
 def require_format(path: str | os.PathLike, bits: str | None = None, sample_rate: int | None = None) -> None:

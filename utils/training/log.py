@@ -35,15 +35,15 @@ class RunLog:
 
     def open(
         self, settings: dict[str, Any], step: int = 0, renamed: Callable[[dict[str, Any]], dict[str, Any]] = dict
-    ) -> list[str]:
+    ) -> None:
         """Write `settings.json`; forget what was logged after `step`, which comes again, and what killed runs left.
 
-        renamed: older settings under the names of now. Returns the names of those that the run had otherwise before.
+        renamed: older settings under the names of now.
         """
         for leftover in self.out.glob("*.partial"):
             leftover.unlink(missing_ok=True)
         self._forget_after(step)
-        changed = self._keep_former(settings, step, renamed)
+        self._keep_former(settings, step, renamed)
         write_text(self.out / "settings.json", json.dumps(settings, indent=1) + "\n")
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -52,18 +52,14 @@ class RunLog:
             self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=step + 1 if step else None)
         except ImportError:
             log.info("tensorboard is not installed: curves go to log.jsonl only")
-        return changed
 
     def _keep_former(
         self, settings: dict[str, Any], step: int, renamed: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> list[str]:
-        """Where a run goes on with other settings: say which, and keep those it had until `step` under another name.
-
-        Returns the names of those that differ.
-        """
+    ) -> None:
+        """Where a run goes on with other settings: say which, and keep those it had until `step` under another name."""
         path, kept = self.out / "settings.json", self.out / f"settings_until_{step:07d}.json"
         if not step or not path.is_file():
-            return []
+            return
         text = path.read_text(encoding="utf-8", errors="replace")
         with suppress(ValueError):
             before, now = (flat({**found, "environment": {}}) for found in (renamed(json.loads(text)), settings))
@@ -73,8 +69,6 @@ class RunLog:
                 log.info("settings changed at step %d: %s", step, ", ".join(changes))
                 if not kept.exists():  # what was set since, nothing that lasts was learned with
                     write_text(kept, text)
-            return others
-        return []
 
     def _forget_after(self, step: int) -> None:
         path = self.out / "log.jsonl"

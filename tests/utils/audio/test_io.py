@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -209,6 +210,7 @@ def test_pcm16_rounds_half_to_even_and_cuts_off():
 def test_pcm16_there_and_back():
     pcm = np.arange(-32768, 32768).astype(np.int16)
     wave = audio.from_pcm16(pcm)
+    np.testing.assert_array_equal(audio.from_pcm16(torch.from_numpy(pcm)).numpy(), wave)
     assert wave.dtype == np.float32 and wave[-1] == 1 and wave[1] == -1
     np.testing.assert_array_equal(audio.to_pcm16(wave), pcm)
 
