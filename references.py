@@ -104,5 +104,5 @@ def _voice(diarizer: Diarizer, found: Diarization, who: str) -> np.ndarray:
     """The embedding (D,) of all that one of the voices says."""
     rate = found.audio.sample_rate
     turns = [turn for turn in found.turns if turn.speaker == who]
-    said = [found.audio.samples[round(turn.start * rate) : round(turn.stop * rate)] for turn in turns]
-    return diarizer.encoder.embed_utterance(Waveform(np.concatenate(said), rate))
+    speech = [found.audio.samples[round(turn.start * rate) : round(turn.stop * rate)] for turn in turns]
+    return diarizer.encoder.embed_utterance(Waveform(np.concatenate(speech), rate))

@@ -54,8 +54,8 @@ def _pcm(samples: np.ndarray) -> bytes:
 
 def _wav_header(rate: int, comment: str) -> bytes:
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
-    said = comment.encode() + b"\0" * (2 - len(comment.encode()) % 2)
-    info = struct.pack("<4sI4s4sI", b"LIST", 12 + len(said), b"INFO", b"ICMT", len(said)) + said
+    note = comment.encode() + b"\0" * (2 - len(comment.encode()) % 2)
+    info = struct.pack("<4sI4s4sI", b"LIST", 12 + len(note), b"INFO", b"ICMT", len(note)) + note
     return struct.pack("<4sI4s", b"RIFF", _UNKNOWN, b"WAVE") + form + info + struct.pack("<4sI", b"data", _UNKNOWN)
 
 

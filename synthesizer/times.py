@@ -32,11 +32,11 @@ def times_of(spoken: Sequence[Spoken], mel: MelConfig) -> Times:
         edges = ((first - 0.5 + np.concatenate([[0], np.cumsum(counts)])) * mel.frame_seconds).clip(0, end).tolist()
         runs = _words(piece.tokens)
         names = piece.words if len(piece.words) == len(runs) else ["".join(piece.tokens[a:b]) for a, b in runs]
-        said = [Span(name, edges[a], edges[b]) for name, (a, b) in zip(names, runs, strict=True)]
-        if not said:
+        spans = [Span(name, edges[a], edges[b]) for name, (a, b) in zip(names, runs, strict=True)]
+        if not spans:
             continue
-        sentences.append(Span(str(piece.text), said[0].start, said[-1].stop))
-        words += said
+        sentences.append(Span(str(piece.text), spans[0].start, spans[-1].stop))
+        words += spans
         if piece.words:
             phones += [Span(piece.tokens[i], edges[i], edges[i + 1]) for a, b in runs for i in range(a, b)]
     return Times(tuple(sentences), tuple(words), tuple(phones), end)

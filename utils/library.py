@@ -131,8 +131,8 @@ def _is_name(name: str) -> bool:
 def _blend(voices: Mapping[str, Voice], shares: np.ndarray) -> Voice:
     made_by = {name: (voice.encoder, len(voice.embedding)) for name, voice in voices.items()}
     if len(set(made_by.values())) > 1:
-        said = ", ".join(f"{name} by {encoder or 'unknown'}" for name, (encoder, _) in made_by.items())
-        raise CloningError(f"voices of different encoders have no blend ({said}): make them anew with one")
+        makers = ", ".join(f"{name} by {encoder or 'unknown'}" for name, (encoder, _) in made_by.items())
+        raise CloningError(f"voices of different encoders have no blend ({makers}): make them anew with one")
     embedding = np.tensordot(shares, np.stack([voice.embedding for voice in voices.values()]), 1)
     if (norm := float(np.linalg.norm(embedding))) < _LEAST_NORM:
         raise CloningError(f"these voices are opposites, their blend is of length {norm:.2f}: choose others")

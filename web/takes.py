@@ -142,11 +142,11 @@ def keep(take: Take) -> Take:
     """
     stem, folder = f"{take.id}_{take.stem}", FOLDER
     path = folder / f"{stem}.wav"
-    said = json.dumps({"kind": _KIND, **facts(take)}, indent=1, ensure_ascii=False)
+    description = json.dumps({"kind": _KIND, **facts(take)}, indent=1, ensure_ascii=False)
     try:
         with atomic_path(path) as partial:
             partial.write_bytes(take.bytes)
-        write_text(folder / f"{stem}.json", said + "\n")
+        write_text(folder / f"{stem}.json", description + "\n")
     except CloningError as error:
         raise CloningError(f"the take cannot be kept: {error}") from error
     return replace(take, wav=path)

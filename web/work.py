@@ -95,8 +95,8 @@ def converted(data: bytes, suffix: str) -> bytes:
     """The bytes of a wav file in another of FORMATS, with what the file says of itself."""
     if suffix == "wav":
         return data
-    said = decoding.comment(io.BytesIO(data), "clone.wav")
-    return _file(suffix, audio.read(data, sample_rate=None), {"comment": said} if said else {})
+    comment = decoding.comment(io.BytesIO(data), "clone.wav")
+    return _file(suffix, audio.read(data, sample_rate=None), {"comment": comment} if comment else {})
 
 
 def _file(suffix: str, wav: Waveform, tags: dict[str, str]) -> bytes:

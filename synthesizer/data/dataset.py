@@ -70,7 +70,7 @@ class SynthesisData:
             self._of_speaker.setdefault(utterance.speaker, []).append(utterance)
         self.prompted = True  # whether batches need another utterance of each speaker, which is then read too
         self._places = {u.id: i for own in self._of_speaker.values() for i, u in enumerate(own)}
-        self._turn = -1  # the round that was asked for last; it and its batches follow from (seed, step)
+        self._epoch = -1  # the epoch that was asked for last; it and its batches follow from (seed, step)
         self._batches: list[np.ndarray] = []
         path = root / "speakers.safetensors"
         if not path.is_file():
@@ -117,16 +117,16 @@ class SynthesisData:
     def choose(self, step: int) -> list[Utterance]:
         """The utterances of the batch of a step (1, 2, ...), of about the same length."""
         size = min(self.config.batch_size, len(self))
-        turn, place = divmod(step - 1, max(1, len(self) // size))
-        if turn != self._turn:
-            self._turn, self._batches = turn, self._round(turn, size)
+        epoch, place = divmod(step - 1, max(1, len(self) // size))
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, self._epoch_batches(epoch, size)
         return [self.utterances[i] for i in self._batches[place]]
 
-    def _round(self, turn: int, size: int) -> list[np.ndarray]:
+    def _epoch_batches(self, epoch: int, size: int) -> list[np.ndarray]:
         if not self.config.balance and self.config.question_weight == 1:
-            return batches_of_round(self.frames, size, self.config.bucket, self.seed, turn)
-        order = rng(self.seed, turn, 3).choice(len(self), len(self) // size * size, p=self._shares)
-        batches = batches_of_round(self.frames[order], size, self.config.bucket, self.seed, turn)
+            return batches_of_epoch(self.frames, size, self.config.bucket, self.seed, epoch)
+        order = rng(self.seed, epoch, 3).choice(len(self), len(self) // size * size, p=self._shares)
+        batches = batches_of_epoch(self.frames[order], size, self.config.bucket, self.seed, epoch)
         return [order[batch] for batch in batches]
 
     @functools.cached_property
@@ -329,9 +329,9 @@ def part(manifest: Manifest, split: str, hold_out: int) -> list[Utterance]:
     ]
 
 
-def batches_of_round(frames: np.ndarray, size: int, bucket: int, seed: int, turn: int) -> list[np.ndarray]:
+def batches_of_epoch(frames: np.ndarray, size: int, bucket: int, seed: int, epoch: int) -> list[np.ndarray]:
     """All batches of a round: items shuffled, sorted by length within `bucket` batches, and the batches shuffled."""
-    draw = rng(seed, turn, 1)
+    draw = rng(seed, epoch, 1)
     order = draw.permutation(len(frames))[: len(frames) // size * size]
     pools = [order[i : i + bucket * size] for i in range(0, len(order), bucket * size)]
     batches = [

@@ -68,13 +68,13 @@ class Aligner:
             if decoder.lookup_word(_named(phone)) is None:
                 decoder.add_word(_named(phone), phone, True)
         search = self._search(sound, [_named(p) for p in phones])
-        said = [(name[1:].upper(), start, length) for name, start, length in search]
+        segments = [(name[1:].upper(), start, length) for name, start, length in search]
         frames = round(len(samples) / RATE * 100)
         return {
             "frames": frames,
-            "score": round(score([length for name, _, length in said if name]), 4),
+            "score": round(score([length for name, _, length in segments if name]), 4),
             "words": _within([(name.partition("(")[0], start, n) for name, start, n in spoken], frames),
-            "phones": _within([(name or "SIL", start, n) for name, start, n in said], frames),
+            "phones": _within([(name or "SIL", start, n) for name, start, n in segments], frames),
         }
 
     def _ready(self) -> Any:

@@ -165,8 +165,8 @@ class Parallel(AcousticModel):
         flow = drawn = frame_classes = frame_targets = None
         if self.frame_classifier is not None:
             frame_classes = self.frame_classifier(mel, mask)
-            said = (batch["tokens"], batch["silent"], batch["durations"])
-            frame_targets = FrameTargets(*(of_tokens.gather(1, index) for of_tokens in said))
+            of_each_token = (batch["tokens"], batch["silent"], batch["durations"])
+            frame_targets = FrameTargets(*(of_tokens.gather(1, index) for of_tokens in of_each_token))
         if self.flow is not None:
             point, target = self.flow.path(mel, batch["noise"], batch["time"])
             flow = FlowOutput(

@@ -42,13 +42,15 @@ def marks_of_recording(symbols: Sequence[str], spoken: Sequence[str], text: str,
     """
     marks = [""] * len(symbols)
     ends = [i for i, s in enumerate(symbols[:-1]) if s in (WORD_BOUNDARY, *PAUSES)] + [len(symbols) - 1]
-    said = [word for word in spoken if word not in ("", SILENCE)]
+    spoken_words = [word for word in spoken if word not in ("", SILENCE)]
     if any(mark in text for mark in PAUSES if mark != "-"):
         words = processor.words(text, pronounced=False)
-        if len(ends) != len(said):
+        if len(ends) != len(spoken_words):
             return marks
         after = marks_of_words(words, processor.language)
-        matcher = SequenceMatcher(None, [w.text.lower() for w in words], [w.lower() for w in said], autojunk=False)
+        matcher = SequenceMatcher(
+            None, [w.text.lower() for w in words], [w.lower() for w in spoken_words], autojunk=False
+        )
         for block in matcher.get_matching_blocks():
             for i in range(block.size):
                 marks[ends[block.b + i]] = after[block.a + i]

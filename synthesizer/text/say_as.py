@@ -105,6 +105,6 @@ def _date(text: str, form: str) -> str:
     month, day = parts.get("m", 1), parts.get("d", 1)
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return ""
-    said = MONTHS[month - 1] if "m" in parts else ""
-    said += f" {day}{_ending(day)}" if "d" in parts else ""
-    return f"{said}, {parts['y']}".strip(", ") if "y" in parts else said.strip()
+    spoken = MONTHS[month - 1] if "m" in parts else ""
+    spoken += f" {day}{_ending(day)}" if "d" in parts else ""
+    return f"{spoken}, {parts['y']}".strip(", ") if "y" in parts else spoken.strip()

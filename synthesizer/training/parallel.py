@@ -144,8 +144,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
     def _chosen(self, step: int) -> tuple[str, list[Utterance]]:
         """The set of a step by name, and its utterances: with a replayed set, every other step is of that."""
         names = list(self.sets)
-        name, turn = names[(step - 1) % len(names)], (step - 1) // len(names) + 1
-        return name, self.sets[name].choose(turn)
+        name, number = names[(step - 1) % len(names)], (step - 1) // len(names) + 1
+        return name, self.sets[name].choose(number)
 
     def names(self, step: int) -> list[str]:
         """Utterances in the batch of a step."""

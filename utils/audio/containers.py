@@ -196,17 +196,17 @@ def _caf_layout(file: BinaryIO) -> ContainerLayout | None:
 def _nist_layout(file: BinaryIO) -> ContainerLayout | None:
     """NIST SPHERE: lines of `name -type value`; the length of the header is its second line."""
     head = file.read(4096)
-    said = dict(re.findall(rb"^(\w+) -(?:i|s\d+) (.+?)\s*$", head, re.MULTILINE))
+    fields = dict(re.findall(rb"^(\w+) -(?:i|s\d+) (.+?)\s*$", head, re.MULTILINE))
     start = re.match(rb"NIST_1A\n\s*(\d{1,6})\s", head)
     try:
         count, rate, width, channels = (
-            int(said[name]) for name in (b"sample_count", b"sample_rate", b"sample_n_bytes", b"channel_count")
+            int(fields[name]) for name in (b"sample_count", b"sample_rate", b"sample_n_bytes", b"channel_count")
         )
     except (KeyError, ValueError):
         return None
     frame = width * channels
     there = max(0, file.seek(0, io.SEEK_END) - int(start[1] if start else 1024))
-    packed = b"," in said.get(b"sample_coding", b"")  # shorten and the like
+    packed = b"," in fields.get(b"sample_coding", b"")  # shorten and the like
     return None if packed else ContainerLayout(count * frame, there, rate * frame)
 
 

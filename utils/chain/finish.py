@@ -42,8 +42,8 @@ def evaluate(models: Path, corpus: Path, out: Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     write_text(log, done.stdout + done.stderr)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return f"Not measured: {said.removeprefix('error: ')}"
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return f"Not measured: {reason.removeprefix('error: ')}"
     return done.stdout.strip()
 
 

@@ -16,7 +16,7 @@ def rng(*keys: int) -> np.random.Generator:
 class Cycler:
     """Random order without state: item `at(p)` of an endless sequence in which every round holds every item once.
 
-    The first of a round is never the last of the round before (where there is more than one item), so every item comes
+    The first of an epoch is never the last of the epoch before (where there is more than one item), so every item comes
     within two rounds and never twice in a row.
     """
 
@@ -24,21 +24,21 @@ class Cycler:
         if n < 1:
             raise ValueError(f"nothing to cycle over: n = {n}")
         self.n, self.seed = n, seed
-        self._round, self._order = -1, np.empty(0, int)
+        self._epoch, self._order = -1, np.empty(0, int)
 
     def at(self, position: int) -> int:
         """Index (0 .. n-1) at an absolute position."""
-        turn, place = divmod(position, self.n)
-        if turn != self._round:
-            self._round, self._order = turn, self._permutation(turn)
+        epoch, place = divmod(position, self.n)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._permutation(epoch)
         return int(self._order[place])
 
-    def _permutation(self, turn: int) -> np.ndarray:
+    def _permutation(self, epoch: int) -> np.ndarray:
         if self.n <= 2:
             return rng(*self.seed, 0).permutation(self.n)  # two items can only alternate
-        order = rng(*self.seed, turn).permutation(self.n)
-        # Only the first two places may be exchanged, so the last place of the round before is as it was drawn.
-        if turn > 0 and order[0] == rng(*self.seed, turn - 1).permutation(self.n)[-1]:
+        order = rng(*self.seed, epoch).permutation(self.n)
+        # Only the first two places may be exchanged, so the last place of the epoch before is as it was drawn.
+        if epoch > 0 and order[0] == rng(*self.seed, epoch - 1).permutation(self.n)[-1]:
             order[[0, 1]] = order[[1, 0]]
         return order
 

@@ -82,8 +82,8 @@ def _rows(text: str) -> Iterable[tuple[int, str, str | None]]:
             texts = [header.index(name) for name in _TEXT_COLUMNS if name in header] or _TEXTS
             separator = "quoted" if separator == "," else separator
             continue
-        said = (cells[i] for i in texts if i < len(cells) and cells[i])
-        yield number, cells[0], one_line(next(said, ""))
+        transcripts = (cells[i] for i in texts if i < len(cells) and cells[i])
+        yield number, cells[0], one_line(next(transcripts, ""))
 
 
 def _cells(line: str, separator: str) -> list[str]:
