@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from vocoder.config import VocoderConfig
 from vocoder.models.hifigan import HifiGan, SourcedHifiGan
 from vocoder.models.source_filter import SourceFilter
@@ -10,15 +12,20 @@ from vocoder.models.waveform import WaveformModel
 from vocoder.wavernn.network import WaveRNN
 
 
+def _hifigan(config: VocoderConfig) -> WaveformModel:
+    if config.hifigan.source:
+        return SourcedHifiGan(config.hifigan, config.source_filter, config.mel)
+    return HifiGan(config.hifigan, config.mel.n_mels)
+
+
+NETWORKS: Mapping[str, Callable[[VocoderConfig], WaveformModel | WaveRNN]] = {  # by the names of their architectures
+    "vocos": lambda config: Vocos(config.vocos, config.mel.n_mels, config.mel.hop_length),
+    "source_filter": lambda config: SourceFilter(config.source_filter, config.mel),
+    "hifigan": _hifigan,
+    "wavernn": lambda config: WaveRNN(config.wavernn, config.mel.n_mels),
+}
+
+
 def build_network(config: VocoderConfig) -> WaveformModel | WaveRNN:
     """A fresh network; `vocoder.wavernn.generate` drives a WaveRNN."""
-    mel = config.mel
-    if config.architecture == "vocos":
-        return Vocos(config.vocos, mel.n_mels, mel.hop_length)
-    if config.architecture == "source_filter":
-        return SourceFilter(config.source_filter, mel)
-    if config.architecture == "hifigan":
-        if config.hifigan.source:
-            return SourcedHifiGan(config.hifigan, config.source_filter, mel)
-        return HifiGan(config.hifigan, mel.n_mels)
-    return WaveRNN(config.wavernn, mel.n_mels)
+    return NETWORKS[config.architecture](config)
