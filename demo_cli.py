@@ -91,7 +91,7 @@ def _add_speech(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--pause", type=float, default=1.0, help="factor of the silences between sentences (default 1)")
     group.add_argument(
-        "--monotonic", action="store_true", help="Tacotron: hold the attention to the text's order, should it skip"
+        "--monotonic", action="store_true", help="a Tacotron with attention: hold it to the text's order"
     )
     group.add_argument("--emotion", help="such as happy; an unknown one is refused with the list")
     group.add_argument(

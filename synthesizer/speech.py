@@ -33,7 +33,7 @@ class SpeechOptions:
     seed: int | None = None  # the same seed, the same mel; None: a random one
     emotion: EmotionInput = None
     attempts: int = 2  # with the next seeds, for a sentence that is badly aligned; the best is kept
-    monotonic: bool = False  # Tacotron's attention may neither go back nor skip
+    monotonic: bool = False  # a Tacotron's attention, where it has one, may neither go back nor skip
 
     def __post_init__(self) -> None:
         require_speech_bounds(self.rate, self.pause, self.pitch)

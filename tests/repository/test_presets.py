@@ -27,7 +27,7 @@ SHIPPED = {
     "default/encoder_lstm": "lstm",
     "default/synthesizer": "parallel_sharpened",
     "default/vocoder": "source_filter_gpu",
-    "default/tacotron": "small",
+    "default/tacotron": "non_attentive",
     "default/wavernn": "wavernn_guided",
     "default/hifigan": "hifigan_source",
     "emotional/parallel": "parallel_emotional",
