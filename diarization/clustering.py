@@ -1,4 +1,4 @@
-"""Which voices are one speaker: agglomerative clustering makes many small clusters, a mixture model joins them.
+"""How many speakers there are: agglomerative clustering makes many small clusters, a mixture model joins them.
 
 The mixture is VBx (Landini et al. 2020, arXiv 2012.14952, sec. II) without its chain, as turns are known already: a
 speaker's place is a hidden variable; variational Bayes finds places and speakers together, and empties speakers that
@@ -21,8 +21,7 @@ from utils.voice import unit
 AT_MOST = 2000  # voices that are clustered pair by pair; of more, as many evenly spread ones
 START_CLUSTERS = 12  # more speakers than this are not found without being asked for
 EVIDENCE = 0.5  # independent windows that a second of speech is worth ("Fa" a second in the paper)
-PRUNING = 15.0  # weight of the prior over places: the larger, the fewer speakers ("Fb") ...
-PRUNING_GIVEN = 3.0  # ... and where their number is known
+PRUNING = 2.5  # weight of the prior over places: the larger, the fewer speakers ("Fb")
 SETTLED = 50.0  # seconds of speech to which PRUNING belongs: it grows and shrinks with them ...
 SHORTEST = 0.4  # ... to this part of it
 ROUNDS = 40
@@ -36,14 +35,13 @@ class Points:
     points: np.ndarray
     seconds: np.ndarray
     between: np.ndarray
-    pruning: float = PRUNING
 
     @property
     def prior(self) -> float:
         """What a voice has in common in one mood or chapter does not average out, however long it lasts. So evidence of
         where speakers lie stops growing with time: a talk that is heard twice has as many speakers as when heard once.
         """
-        return self.pruning * max(SHORTEST, float(self.seconds.sum()) / SETTLED)
+        return PRUNING * max(SHORTEST, float(self.seconds.sum()) / SETTLED)
 
 
 @dataclass(frozen=True)
@@ -61,32 +59,13 @@ class Speakers:
         return EVIDENCE * of.seconds[:, None] * evidence + np.log(np.maximum(self.share, 1e-30))
 
 
-def cluster(
-    points: np.ndarray,
-    seconds: np.ndarray,
-    between: np.ndarray,
-    speakers: int | None = None,
-    least: int = 1,
-) -> np.ndarray:
-    """Points (N, L) -> the speaker of each (N,), from 0 without a gap.
-
-    `speakers`: how many there are, at most N, if that is known; else they are not joined to fewer than `least`.
-    """
-    if speakers == 1 or len(points) == 1:
-        return np.zeros(len(points), int)
-    of = Points(points, seconds, between, PRUNING if speakers is None else PRUNING_GIVEN)
-    first = start(of, START_CLUSTERS if speakers is None else max(START_CLUSTERS, 2 * speakers))
-    posterior, found = refine(_soft(first), of)
-    if speakers is None:
-        labels = np.argmax(_fewer(posterior, found, of, least), axis=1)
-    elif posterior.shape[1] == speakers:
-        labels = np.argmax(posterior, axis=1)
-    else:
-        few = posterior.shape[1] < speakers
-        first = start(of, speakers) if few else _merge(found, speakers)[np.argmax(posterior, axis=1)]
-        labels = np.argmax(refine(_soft(first), of, prune=False)[0], axis=1)
-        if len(np.unique(labels)) < speakers:  # one was left without voices
-            labels = first
+def cluster(points: np.ndarray, seconds: np.ndarray, between: np.ndarray, least: int = 1) -> np.ndarray:
+    """Points (N, L) -> the speaker of each (N,), from 0 without a gap; not joined to fewer than `least` speakers."""
+    if len(points) == 1:
+        return np.zeros(1, int)
+    of = Points(points, seconds, between)
+    posterior, found = refine(_soft(start(of, START_CLUSTERS)), of)
+    labels = np.argmax(_fewer(posterior, found, of, least), axis=1)
     return np.unique(labels, return_inverse=True)[1]
 
 
@@ -132,8 +111,8 @@ def _cost(found: Speakers, of: Points) -> float:
     return of.prior * float(0.5 * (found.spread + found.place**2 - 1 - np.log(found.spread)).sum())
 
 
-def refine(posterior: np.ndarray, of: Points, *, prune: bool = True) -> tuple[np.ndarray, Speakers]:
-    """Variational Bayes from a first guess (N, S); speakers left without voices are dropped if `prune`."""
+def refine(posterior: np.ndarray, of: Points) -> tuple[np.ndarray, Speakers]:
+    """Variational Bayes from a first guess (N, S); speakers left without voices are dropped."""
     found = places(posterior, of, np.full(posterior.shape[1], 1 / posterior.shape[1]))
     before = -np.inf
     for _ in range(ROUNDS):
@@ -141,9 +120,7 @@ def refine(posterior: np.ndarray, of: Points, *, prune: bool = True) -> tuple[np
         total = np.logaddexp.reduce(log_likelihood, axis=1)
         posterior = np.exp(log_likelihood - total[:, None])
         share = posterior.T @ of.seconds / of.seconds.sum()
-        kept = np.ones(len(share), bool)
-        if prune:
-            kept = (share > ENOUGH) & (np.bincount(posterior.argmax(axis=1), minlength=len(share)) > 0)
+        kept = (share > ENOUGH) & (np.bincount(posterior.argmax(axis=1), minlength=len(share)) > 0)
         posterior = posterior[:, kept] / np.maximum(posterior[:, kept].sum(axis=1, keepdims=True), 1e-30)
         found = places(posterior, of, share[kept] / share[kept].sum())
         reached = float(total.sum()) - _cost(found, of)

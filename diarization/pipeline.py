@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from diarization import clustering, matching, voices
+from diarization import clustering, matching, spectral, voices
 from diarization.scores import Calibration
 from diarization.segmentation import FRAME, STEP, WINDOW, Progress, Segmenter, frame_count, frame_edges, silent
 from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, from_activity, talk_time
-from diarization.windows import SpeechWindows, embed_speech, embed_voices
+from diarization.windows import Pieces, SpeechWindows, embed_pieces, embed_speech
 from encoder.inference import SpeakerEncoder
 from utils.audio.io import Source, Waveform
 from utils.audio.reference import prepare_reference
@@ -26,8 +26,9 @@ from utils.errors import CloningError
 from utils.voice import unit
 
 UNKNOWN = "unknown"  # speaks, and is none of the references
-LEAST_ALONE = 0.5  # seconds alone in a window, for a voice to be clustered; the others are assigned
-SURE_ALONE = 1.5  # ... and to be counted as one of several voices of the window
+LEAST_ALONE = 0.5  # seconds alone, for a piece or a voice of a window to be clustered; the others are assigned
+LEAST_HEARD = 0.05  # seconds that the shortest piece counts for
+SURE_ALONE = 1.5  # ... and for a voice to be counted as one of several of a window
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,8 @@ class Diarizer:
         turns = from_activity(anybody, edges, ["anybody"], self.settings.max_pause, self.settings.min_turn)
         speech = np.array([(turn.start, turn.stop) for turn in turns]).reshape(-1, 2)
         found = float(np.diff(speech, axis=1).sum())
-        middle = self.calibration.mean
-        local, embeddings, alone, said = embed_voices(
-            self.encoder, audio.samples, local, middle, lambda done, of: progress(0.6 + 0.2 * done, of)
-        )
-        if found < least or not said.any():
+        pieces = embed_pieces(self.encoder, audio.samples, local, lambda done, of: progress(0.6 + 0.2 * done, of))
+        if found < least or not len(pieces):
             raise CloningError(
                 f"too little voice: found {found:.2f} s of speech in {what} ({audio.seconds:.2f} s long), "
                 f"at least {least:.2f} s is wanted: give a longer or clearer recording"
@@ -168,12 +166,12 @@ class Diarizer:
         spans, curves, hop = embed_speech(
             self.encoder, audio, speech, self.settings, lambda done, of: progress(0.8 + 0.2 * done, of)
         )
-        return SpeechWindows(audio.seconds, local, embeddings, alone, said, spans, curves, hop)
+        return SpeechWindows(audio.seconds, local, pieces, spans, curves, hop)
 
     def cluster(self, audio: Waveform, windows: SpeechWindows, speakers: int | None = None) -> Diarization:
         """Turns of voices that nobody named: they are called S1, S2, ... in the order in which they first speak."""
-        means = self._speakers(windows, speakers)
-        turns = self._turns(audio, windows, means, [str(i) for i in range(len(means))])
+        assigned, means = self._speakers(windows, speakers)
+        turns = self._turns(audio, windows, assigned, [str(i) for i in range(len(means))])
         spoken = list(dict.fromkeys(turn.speaker for turn in turns))
         names = {label: f"S{i + 1}" for i, label in enumerate(spoken)}
         turns = sorted(replace(turn, speaker=names[turn.speaker]) for turn in turns)
@@ -184,10 +182,10 @@ class Diarizer:
         names = sorted(enrolled)  # the order in which they were named changes nothing
         references = np.stack([enrolled[name] for name in names])
         # who is named has a voice of his own; one that is there in two halves gets the same name twice
-        means = self._speakers(windows, least=len(names))
+        assigned, means = self._speakers(windows, least=len(names))
         named = matching.name_voices(means, references, self.calibration.threshold)
         labels = [UNKNOWN if index == matching.NONE else names[index] for index in named]
-        turns = self._turns(audio, windows, means, labels)
+        turns = self._turns(audio, windows, assigned, labels)
         return self._result(audio, windows, turns, names, references)
 
     def enrol(self, name: str, clips: Sequence[Source]) -> np.ndarray:
@@ -209,30 +207,51 @@ class Diarizer:
             trim=False,
         )
 
-    def _speakers(self, windows: SpeechWindows, speakers: int | None = None, least: int = 1) -> np.ndarray:
-        """Mean embedding of each speaker, of norm 1: (S, D). `speakers`: how many, if that is known; else `least`."""
-        sure = windows.alone >= LEAST_ALONE
-        enough = sure.sum() >= max(speakers or 1, 2)
-        window, voice = np.nonzero(sure if enough else windows.said > 0)
-        seconds = np.maximum(windows.alone[window, voice], LEAST_ALONE) * (STEP * FRAME / WINDOW)
-        if speakers is not None and speakers > len(window):
-            logging.warning("only %d of %d voices can be told apart: too little is said", len(window), speakers)
-            speakers = len(window)
-        points, between = self.calibration.project(windows.embeddings[window, voice]), self.calibration.between
-        # so many voices are in at least two windows (or in the only one)
-        together = np.sort((windows.alone >= SURE_ALONE).sum(axis=1))[::-1]
-        least = max(least, int(together[min(1, len(together) - 1)]))
-        labels = clustering.cluster(points, seconds, between, speakers, min(least, len(points)))
-        return voices.mean_voices(
-            windows.embeddings[window, voice], np.eye(labels.max() + 1)[labels] * seconds[:, None]
-        )
+    def _speakers(
+        self, windows: SpeechWindows, speakers: int | None = None, least: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The speaker of each piece (P,), and the mean embedding of each, norm 1: (S, D). `speakers`: how many, if
+        that is known; else they are counted, at least `least`."""
+        pieces = windows.pieces
+        sure = pieces.alone >= LEAST_ALONE
+        if sure.sum() < max(speakers or least, 2):
+            sure = np.ones(len(pieces), bool)
+        if speakers is not None and speakers > sure.sum():
+            logging.warning("only %d of %d voices can be told apart: too little is said", sure.sum(), speakers)
+            speakers = int(sure.sum())
+        seconds = np.maximum(pieces.alone, LEAST_HEARD)
+        units = self.calibration.compare(pieces.embeddings)
+        if speakers is None:
+            speakers = min(self._count(pieces, units, least), int(sure.sum()))
+        found = spectral.means(units[sure], seconds[sure], speakers)
+        assigned = voices.assign(units @ found.T, pieces)
+        weights = np.eye(len(found), dtype=np.float32)[assigned] * seconds[:, None]
+        return assigned, unit(weights.T @ pieces.embeddings)
 
-    def _turns(self, audio: Waveform, windows: SpeechWindows, means: np.ndarray, labels: Sequence[str]) -> list[Turn]:
-        """Turns of speakers with the voices means (S, D)."""
-        middle = self.calibration.mean
-        assigned = voices.assign(unit(windows.embeddings - middle), windows.said, unit(means - middle))
+    def _count(self, pieces: Pieces, units: np.ndarray, least: int) -> int:
+        """How many speakers there are, at least `least`: by what is said of each person of each window."""
+        person = voices.people(pieces, units)
+        seconds = np.bincount(person, pieces.alone)
+        window = np.zeros(len(seconds), int)
+        window[person] = pieces.window
+        weights = np.eye(len(seconds), dtype=np.float32)[person] * np.maximum(pieces.alone, LEAST_HEARD)[:, None]
+        sure = seconds >= LEAST_ALONE
+        if sure.sum() < max(least, 2):
+            sure[:] = True
+        points = self.calibration.project(unit(weights.T @ pieces.embeddings)[sure])
+        # so many voices are in at least two windows (or in the only one)
+        together = np.sort(np.bincount(window[seconds >= SURE_ALONE], minlength=1))[::-1]
+        least = max(least, int(together[min(1, len(together) - 1)]))
+        shares = np.maximum(seconds[sure], LEAST_ALONE) * (STEP * FRAME / WINDOW)
+        between = self.calibration.between
+        return int(clustering.cluster(points, shares, between, least=min(least, len(points))).max()) + 1
+
+    def _turns(
+        self, audio: Waveform, windows: SpeechWindows, assigned: np.ndarray, labels: Sequence[str]
+    ) -> list[Turn]:
+        """Turns of speakers who have these labels, from the speaker of each piece (P,)."""
         frames = frame_count(len(audio))
-        active = voices.speaking(windows.local, assigned, len(means), frames)
+        active = voices.speaking(windows.local, windows.pieces, assigned, len(labels), frames)
         edges = frame_edges(frames, audio.seconds)
         return from_activity(active, edges, labels, self.settings.max_pause, self.settings.min_turn)
 

@@ -1,7 +1,7 @@
-"""How far apart two windows of one voice lie, and how far two voices: measured once for an encoder.
+"""How far apart two pieces of one voice lie, and how far two voices: measured once for an encoder.
 
 Probabilistic linear discriminant analysis with two covariances (Ioffe 2006; in the form of Landini et al. 2020,
-arXiv 2012.14952, sec. II): in the space of `Calibration.project` the windows of one voice are spread by 1 in every
+arXiv 2012.14952, sec. II): in the space of `Calibration.project` the pieces of one voice are spread by 1 in every
 direction around the voice's mean, and the means of voices by `between` around 0.
 """
 
@@ -17,9 +17,11 @@ import numpy as np
 
 from utils.errors import CloningError
 from utils.files import write_text
+from utils.voice import unit
 
 COMMAND = "python evaluate.py diarization --calibrate --corpus CORPORA"
-FORMAT = 1
+FORMAT = 2
+NUMBERS = ("mean", "projection", "between", "noise")
 SHRINKAGE = 0.1  # of the covariance within a voice towards a round one: there are few windows for so many directions
 
 
@@ -27,15 +29,17 @@ SHRINKAGE = 0.1  # of the covariance within a voice towards a round one: there a
 class Calibration:
     """Of one encoder.
 
-    mean (D,), projection (D, L), between (L,), largest first; threshold: the cosine between two clips from which on
-    they are taken for one voice, half way between what one voice and what two usually have; `about`: what it was
-    measured on.
+    mean (D,), projection (D, L), between (L,), largest first; noise (D, K): the directions in which short pieces of one
+    clip differ most, in rooms, noise and telephones, each as long as it is to be taken away; threshold: the cosine
+    between two clips from which on they are taken for one voice, half way between what one voice and what two usually
+    have; `about`: what it was measured on.
     """
 
     encoder: str
     mean: np.ndarray
     projection: np.ndarray
     between: np.ndarray
+    noise: np.ndarray
     threshold: float
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -43,9 +47,14 @@ class Calibration:
         """Embeddings (W, D) of norm 1 -> (W, L)"""
         return (embeddings - self.mean) @ self.projection
 
+    def compare(self, embeddings: np.ndarray) -> np.ndarray:
+        """Embeddings (P, D) of short pieces -> (P, D) of norm 1, by whose cosines they are compared."""
+        seen = embeddings - self.mean
+        return unit(seen - (seen @ self.noise) @ self.noise.T)
+
     def save(self, path: str | Path) -> None:
         """Write the JSON file that `load` reads."""
-        numbers = {name: _short(getattr(self, name)) for name in ("mean", "projection", "between")}
+        numbers = {name: _short(getattr(self, name)) for name in NUMBERS}
         content = {
             "format": FORMAT,
             "encoder": self.encoder,
@@ -64,12 +73,14 @@ class Calibration:
             raise CloningError(f"{path}: no calibration of this encoder for diarization; {remedy}")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            arrays = [np.array(content[name], np.float32) for name in ("mean", "projection", "between")]
-            mean, projection, between = arrays
+            arrays = [np.array(content[name], np.float32) for name in NUMBERS]
+            mean, projection, between, noise = arrays
             known = content["format"] == FORMAT
             fits = projection.shape == (*mean.shape, *between.shape) and mean.ndim == between.ndim == 1
+            fits &= noise.ndim == 2 and noise.shape[:1] == mean.shape
+            about = dict(content["about"])
             calibration = cls(
-                str(content["encoder"]), mean, projection, between, float(content["threshold"]), dict(content["about"])
+                str(content["encoder"]), mean, projection, between, noise, float(content["threshold"]), about
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise CloningError(f"{path} is not a calibration for diarization; {remedy}") from error
@@ -104,5 +115,20 @@ def fit(windows: Sequence[np.ndarray], dimensions: int = 64) -> tuple[np.ndarray
     return mean.astype(np.float32), vectors[:, :kept].astype(np.float32), values[:kept].astype(np.float32)
 
 
+def noise_of(clips: Sequence[np.ndarray], directions: int = 32) -> np.ndarray:
+    """(D, K): within-class covariance normalization (Hatch, Kajarekar and Stolcke 2006) in the K directions of most
+    spread, from the pieces (N, D) of clips. `Calibration.compare` leaves in them what is left in the next direction.
+    """
+    clips = [rows for rows in clips if len(rows) > 1]
+    spread = sum((rows - rows.mean(axis=0)).T @ (rows - rows.mean(axis=0)) for rows in clips)
+    spread = spread / sum(len(rows) - 1 for rows in clips)
+    size = len(spread)
+    values, vectors = np.linalg.eigh((1 - SHRINKAGE) * spread + SHRINKAGE * np.trace(spread) / size * np.eye(size))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    directions = min(directions, size - 1)
+    taken = 1 - np.sqrt(values[directions] / values[:directions])
+    return (vectors[:, :directions] * np.sqrt(taken)).astype(np.float32)
+
+
 def _short(array: np.ndarray) -> Any:
-    return json.loads(json.dumps(array.tolist()), parse_float=lambda text: float(f"{float(text):.5g}"))
+    return json.loads(json.dumps(array.tolist()), parse_float=lambda text: float(f"{float(text):.4g}"))

@@ -1,47 +1,82 @@
-"""From local voices to speakers: each voice of each window gets the speaker that it is most like, no two of one window
-the same; then windows vote, frame by frame, on who of them speaks."""
+"""From pieces of local voices to speakers: each piece gets the speaker that it is most like, no two at once the same;
+then windows vote, frame by frame, on who of them speaks.
+
+The network that finds local voices goes by changes within ten seconds and takes similar voices for one, so that the
+pieces of a local voice need not be one speaker. Letters as in `diarization.segmentation`; P pieces.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from diarization.segmentation import LocalVoices, overlap_add
-from utils.voice import unit
+from diarization.windows import Pieces
 
-NOBODY = -1
+LEAST_PIECE = 1.0  # seconds of a piece that tells one person from another; shorter ones go with the nearest such
+# Cosine of units below which two pieces of a local voice are two people; chosen on `choose`
+TWO_PEOPLE = 0.3
 
 
-def assign(embeddings: np.ndarray, seconds: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Voices (W, V, D), which last `seconds` (W, V), 0 where there is none -> the speaker of each, or NOBODY: (W, V).
+def people(pieces: Pieces, units: np.ndarray) -> np.ndarray:
+    """Number, from 0, of the person whom each piece is of, as far as one window tells: (P,).
 
-    means (S, D). Both are seen from the mean voice and have norm 1. Where there are more voices in a window than
-    speakers, those left over are given to who they are most like.
+    The pieces of a local voice are one person, or several where their `units` (P, D), of norm 1, differ.
     """
-    from scipy.optimize import linear_sum_assignment
+    from scipy.cluster.hierarchy import fcluster, linkage
 
-    found = np.full(seconds.shape, NOBODY)
-    likeness = embeddings @ means.T
-    for w, here in enumerate(seconds > 0):
-        voices = np.flatnonzero(here)
-        weighed = (1 + likeness[w, voices]) * np.sqrt(seconds[w, voices])[:, None]
-        found[w, voices] = likeness[w, voices].argmax(axis=1)
-        rows, columns = linear_sum_assignment(-weighed)
-        found[w, voices[rows]] = columns
+    found, count = np.zeros(len(pieces), int), 0
+    for w, v in np.unique(np.stack([pieces.window, pieces.voice], axis=1), axis=0):
+        own = np.flatnonzero((pieces.window == w) & (pieces.voice == v))
+        groups = np.zeros(len(own), int)
+        (sure,) = np.nonzero(pieces.alone[own] >= LEAST_PIECE)
+        if len(sure) > 1:
+            tree = linkage(units[own[sure]], "average", "cosine")
+            nearest = np.abs(np.arange(len(own))[:, None] - sure).argmin(axis=1)
+            groups = fcluster(tree, 1 - TWO_PEOPLE, "distance")[nearest] - 1
+        found[own] = count + groups
+        count += groups.max() + 1
     return found
 
 
-def speaking(local: LocalVoices, assigned: np.ndarray, speakers: int, frames: int) -> np.ndarray:
+def assign(likeness: np.ndarray, pieces: Pieces) -> np.ndarray:
+    """The speaker of each piece (P,), from its likeness (P, S) to each.
+
+    Of two pieces that one window has at the same time, the one that loses less by it gets another.
+    """
+    found = likeness.argmax(axis=1)
+    if likeness.shape[1] < 2:
+        return found
+    for i, j in zip(*_together(pieces), strict=True):
+        if found[i] == found[j]:
+            others = likeness[[i, j]].copy()
+            others[:, found[i]] = -np.inf
+            loss = likeness[[i, j]].max(axis=1) - others.max(axis=1)
+            found[[i, j][int(loss.argmin())]] = others[int(loss.argmin())].argmax()
+    return found
+
+
+def _together(pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of pieces of a window that overlap by more than half of the shorter one: (K,) and (K,)"""
+    first, second = [], []
+    for own in np.split(np.arange(len(pieces)), np.flatnonzero(np.diff(pieces.window)) + 1):
+        start, stop = pieces.frames[own].T
+        common = np.minimum(stop[:, None], stop) - np.maximum(start[:, None], start)
+        i, j = np.nonzero(np.triu(common > 0.5 * np.minimum((stop - start)[:, None], stop - start), 1))
+        first.append(own[i])
+        second.append(own[j])
+    return np.concatenate(first), np.concatenate(second)
+
+
+def speaking(local: LocalVoices, pieces: Pieces, assigned: np.ndarray, speakers: int, frames: int) -> np.ndarray:
     """Who speaks in each frame: (T, S) bool, as many as `local.counts` says and as windows name.
 
-    assigned (W, V): the speaker of each local voice, or NOBODY.
+    assigned (P,): the speaker of each piece.
     """
     votes = np.zeros((*local.probability.shape[:2], speakers), np.float32)
-    for voice in range(assigned.shape[1]):
-        (w,) = np.nonzero(assigned[:, voice] != NOBODY)
-        before = votes[w, :, assigned[w, voice]]
-        votes[w, :, assigned[w, voice]] = np.maximum(before, local.probability[w, :, voice])
-    mean = overlap_add(votes, frames)
-    return strongest(mean, local.counts(frames))
+    for w, v, (start, stop), who in zip(pieces.window, pieces.voice, pieces.frames, assigned, strict=True):
+        vote = votes[w, start:stop, who]
+        np.maximum(vote, local.probability[w, start:stop, v], out=vote)
+    return strongest(overlap_add(votes, frames), local.counts(frames))
 
 
 def strongest(votes: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -50,8 +85,3 @@ def strongest(votes: np.ndarray, counts: np.ndarray) -> np.ndarray:
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(votes.shape[1])[None], axis=1)
     return (rank < counts[:, None]) & (votes > 0)
-
-
-def mean_voices(embeddings: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Means, of norm 1, of embeddings (N, D) with weights (N, S): (S, D)"""
-    return unit(weights.T @ embeddings)

@@ -21,7 +21,7 @@ from diarization.scores import Calibration
 from diarization.turns import Turn
 from encoder.inference import SpeakerEncoder
 from evaluation.commands.diarization_items import MEETINGS, DiarizationItem, built, meetings, simulated
-from evaluation.lists.simulated import PARTS
+from evaluation.lists.simulated import PARTS, part_of
 from evaluation.models import encoder_columns, facts_of
 from evaluation.report import Cell, Report, Table
 from utils.data.corpora import Clip, scan
@@ -110,10 +110,11 @@ def _items(
 
 
 def make_calibration(encoder: SpeakerEncoder, clips: Iterable[Clip], set_aside: set[str]) -> Calibration:
-    """On every speaker of the corpora of CALIBRATION_CORPORA that is not set aside."""
+    """On every speaker of the corpora of CALIBRATION_CORPORA neither set aside nor of another simulated list."""
     voices: dict[str, list[Path]] = defaultdict(list)
     for clip in clips:
-        if clip.speaker.partition("-")[0] in CALIBRATION_CORPORA and clip.speaker not in set_aside:
+        kept = clip.speaker not in set_aside and part_of(clip) == "calibrate"
+        if kept and clip.speaker.partition("-")[0] in CALIBRATION_CORPORA:
             voices[clip.speaker].append(clip.path)
     calibration = calibrate(encoder, voices)
     corpora = sorted({name.partition("-")[0] for name in voices})

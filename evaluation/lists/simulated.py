@@ -73,14 +73,15 @@ def cast_of(
     splits = Splits(0.0, 0, set_aside)
     found: dict[str, list[Path]] = {}
     for clip in clips:
-        if clip.path.stem in word_times and splits[clip.speaker] != "test" and _part(clip) == part:
+        if clip.path.stem in word_times and splits[clip.speaker] != "test" and part_of(clip) == part:
             found.setdefault(clip.speaker, []).append(clip.path)
     able = {who: sorted(paths) for who, paths in sorted(found.items()) if len(paths) >= 3}
     files = sorted(path for path in noises.glob("*/*") if path.is_file()) if noises.is_dir() else []
     return SimulatedCast(able, word_times, [path for i, path in enumerate(files) if PARTS[i % 3] == part])
 
 
-def _part(clip: Clip) -> Part:
+def part_of(clip: Clip) -> Part:
+    """The only list that this speaker may be used for."""
     unseen = clip.speaker.startswith(("CommonVoice-", "VCTK-")) or "dev-clean" in clip.path.parts
     if not unseen:
         return "calibrate"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from diarization import segmentation, voices
 from diarization.segmentation import FRAME, FRAMES, STEP, WINDOW, LocalVoices, Segmenter
+from diarization.windows import Pieces
 from utils.audio.io import read
 from utils.errors import CloningError
 
@@ -96,17 +96,16 @@ def test_a_missing_package_is_named_with_the_remedy(missing, monkeypatch):
         Segmenter()
 
 
-@given(
-    arrays.arrays(np.float32, (4, 3, 5), elements=st.floats(-1, 1, width=32)),
-    arrays.arrays(np.float32, (4, 3), elements=st.sampled_from([0.0, 0.25, 1.0, 7.0])),
-    arrays.arrays(np.float32, st.tuples(st.integers(1, 6), st.just(5)), elements=st.floats(-1, 1, width=32)),
-)
-def test_voices_of_one_window_are_different_speakers(embeddings, seconds, means):
-    assigned = voices.assign(embeddings, seconds, means)
-    assert ((assigned == voices.NOBODY) == (seconds == 0)).all() and assigned.max(initial=0) < len(means)
-    for row in assigned:
-        there = row[row != voices.NOBODY]
-        assert len(set(there)) == min(len(there), len(means)) or len(there) > len(means)
+def pieces_of(window, voice, frames) -> Pieces:
+    count = len(window)
+    return Pieces(np.array(window), np.array(voice), np.array(frames), np.ones(count), np.zeros((count, 2), np.float32))
+
+
+def test_pieces_of_one_window_at_one_time_are_different_speakers():
+    pieces = pieces_of([0, 0, 0, 1], [0, 1, 1, 0], [[0, 80], [20, 90], [90, 160], [30, 80]])
+    likeness = np.array([[0.9, 0.1], [0.8, 0.7], [0.9, 0.1], [0.9, 0.1]])
+    assert voices.assign(likeness, pieces).tolist() == [0, 1, 0, 0]  # the second loses less by it
+    assert voices.assign(likeness[:, :1], pieces).tolist() == [0] * 4
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
@@ -116,12 +115,12 @@ def test_no_frame_has_more_speakers_than_voices(seed, speakers):
     scores /= scores.sum(axis=2, keepdims=True)
     probability = scores @ segmentation.SETS
     local = LocalVoices(probability, segmentation.SETS[scores.argmax(axis=2)] > 0, probability.sum(axis=2))
-    assigned = rng.integers(voices.NOBODY, speakers, (3, 3))
-    active = voices.speaking(local, assigned, speakers, 1000)
+    pieces = pieces_of([0, 0, 1, 2], [0, 2, 1, 0], [[0, 300], [250, FRAMES], [100, 400], [0, FRAMES]])
+    assigned = rng.integers(0, speakers, len(pieces))
+    active = voices.speaking(local, pieces, assigned, speakers, 1000)
     counts = local.counts(1000)
     assert active.shape == (1000, speakers) and (active.sum(axis=1) <= counts).all() and counts.max() <= 2
-    named = np.unique(assigned[assigned != voices.NOBODY])
-    assert not np.delete(active, named, axis=1).any()
+    assert not np.delete(active, np.unique(assigned), axis=1).any()
 
 
 def test_the_strongest_speak():

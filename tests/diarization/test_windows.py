@@ -1,4 +1,4 @@
-"""Local voices and their embeddings, by an encoder that hears nothing but the sign of the samples."""
+"""Pieces of local voices and their embeddings, by an encoder that hears nothing but the sign of the samples."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from diarization import windows
+from diarization import voices, windows
 from diarization.pipeline import Diarization
 from diarization.segmentation import FRAMES, LocalVoices
 from diarization.settings import DiarizationSettings
 from utils.audio.io import Waveform
+from utils.voice import unit
 
 RATE = 16000
 
@@ -40,39 +41,54 @@ def voices_of(*stretches: tuple[float, float], second: tuple[float, float] = (0,
     return LocalVoices(chosen.astype(np.float32), chosen, chosen.sum(axis=2))
 
 
-def embedded(samples: np.ndarray, local: LocalVoices):
-    return windows.embed_voices(Signs(), samples, local, np.full(2, 0.5, np.float32))
+def embedded(samples: np.ndarray, local: LocalVoices) -> windows.Pieces:
+    return windows.embed_pieces(Signs(), samples, local)
+
+
+def persons(pieces: windows.Pieces) -> list[int]:
+    return voices.people(pieces, unit(pieces.embeddings - 0.5)).tolist()
+
+
+def test_what_a_voice_says_is_cut_into_pieces_of_about_a_second():
+    local = voices_of((1, 3.5), (4, 4.3), (4.35, 4.6), second=(6, 9))
+    pieces = embedded(np.ones(10 * RATE, np.float32), local)
+    seconds = np.diff(pieces.frames, axis=1)[:, 0] * 270 / RATE
+    assert pieces.voice.tolist() == [0, 0, 0, 1, 1] and seconds == pytest.approx([1.25, 1.25, 0.6, 1.5, 1.5], abs=0.03)
+    covered = np.zeros(local.chosen.shape[1:], int)
+    for voice, (start, stop) in zip(pieces.voice, pieces.frames, strict=True):
+        covered[start:stop, voice] += 1
+    assert covered.max() == 1 and (covered[local.chosen[0]] == 1).all()
 
 
 def test_two_people_in_one_voice_are_parted_and_one_is_not():
     samples = np.ones(10 * RATE, np.float32)
-    local = voices_of((1, 3), (4, 4.3), (6, 9))
-    parted, embeddings, alone, said = embedded(samples, local)
-    assert parted.chosen.shape[2] == 1 and (parted.chosen[..., 0] == local.chosen[..., 0]).all()
+    local = voices_of((1, 3.4), (4, 4.3), (6, 9))
+    assert set(persons(embedded(samples, local))) == {0}
     samples[5 * RATE :] *= -1
-    parted, embeddings, alone, said = embedded(samples, local)
-    assert parted.chosen.shape[2] == 2 and (parted.chosen.any(axis=2) == local.chosen[..., 0]).all()
-    assert (parted.chosen.sum(axis=2) <= 1).all() and sorted(said[0].round(1)) == pytest.approx([2.3, 3.0], abs=0.05)
-    np.testing.assert_allclose(np.sort(embeddings[0], axis=0), [[0, 0], [1, 1]], atol=1e-3)
+    pieces = embedded(samples, local)
+    first, *_, last = persons(pieces)
+    assert persons(pieces) == [first if stop * 270 < 5 * RATE else last for _, stop in pieces.frames] and first != last
 
 
 def test_a_word_does_not_part_a_voice():
     samples = np.ones(10 * RATE, np.float32)
     samples[5 * RATE :] *= -1
-    assert embedded(samples, voices_of((1, 3), (6, 6.8)))[0].chosen.shape[2] == 1
+    assert set(persons(embedded(samples, voices_of((1, 2.2), (6, 6.8))))) == {0}
 
 
-def test_a_voice_is_embedded_where_it_is_alone():
+def test_a_piece_is_embedded_where_it_is_alone():
     samples = np.ones(10 * RATE, np.float32)
-    samples[3 * RATE :] *= -1
-    _, embeddings, alone, said = embedded(samples, voices_of((1, 6), second=(3, 8)))
-    np.testing.assert_allclose(embeddings[0], [[1, 0], [0, 1]], atol=1e-3)
-    assert alone[0] == pytest.approx([2, 2], abs=0.05) and said[0] == pytest.approx([5, 5], abs=0.05)
+    samples[round(2.8 * RATE) : round(3.2 * RATE)] = -5
+    pieces = embedded(samples, voices_of((2, 3.2), second=(2.8, 4)))
+    np.testing.assert_allclose(pieces.embeddings, [[1, 0], [1, 0]], atol=0.1)
+    assert pieces.alone == pytest.approx([0.8, 0.8], abs=0.05)
+    hidden = embedded(samples, voices_of((2, 3.2), second=(2.1, 3.1)))  # too little alone: all of it counts
+    np.testing.assert_allclose(hidden.embeddings, [[0, 1], [0, 1]], atol=0.1)
 
 
-def test_what_nobody_says_has_no_voice():
-    parted, embeddings, _, said = embedded(np.zeros(10 * RATE, np.float32), voices_of())
-    assert not parted.chosen.any() and not said.any() and not embeddings.any()
+def test_what_nobody_says_has_no_pieces():
+    pieces = embedded(np.zeros(10 * RATE, np.float32), voices_of())
+    assert len(pieces) == 0 and pieces.embeddings.shape == (0, 2)
 
 
 def test_a_long_recording_has_no_more_windows_than_a_page_can_show():
