@@ -14,7 +14,7 @@ from synthesizer.batches import AutoregressiveBatch
 from synthesizer.config import RunConfig
 from synthesizer.models.durations import whole_durations
 from synthesizer.models.tacotron.non_attentive import NonAttentiveTacotron
-from synthesizer.training.losses import local_mean, non_attentive_losses
+from synthesizer.training.losses import UNWEIGHTED, local_mean, non_attentive_losses
 from synthesizer.training.task import Embed, SynthesizerTask, Vocode, device_of, duration_scale
 from utils import plots
 from utils.data.manifest import Manifest, Utterance
@@ -27,7 +27,7 @@ LONGEST = 100  # frames of a token in the example: durations of an untrained net
 
 
 class NonAttentiveTask(SynthesizerTask[AutoregressiveBatch]):
-    """Its score for the best checkpoint: the losses on held-out utterances."""
+    """Its score for the best checkpoint: the unweighted losses on held-out utterances."""
 
     begins_as = ("tacotron",)  # of which all but the attention fits
 
@@ -52,7 +52,7 @@ class NonAttentiveTask(SynthesizerTask[AutoregressiveBatch]):
         return non_attentive_losses(modules[phase](batch), batch, self.config.loss, masked_mean)
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
-        """The losses on held-out utterances, one of them as it would be spoken, and the scale of durations."""
+        """The unweighted losses on held-out utterances, one of them as it would be spoken, and the scale of durations."""
         model = cast(NonAttentiveTacotron, modules["synthesizer"])
         sums: dict[str, float] = {}
         frames: dict[str, list[Tensor]] = {}
@@ -60,7 +60,7 @@ class NonAttentiveTask(SynthesizerTask[AutoregressiveBatch]):
         for chosen in batches:
             batch = self._held_out(chosen, model)
             output = model(batch)
-            for name, value in non_attentive_losses(output, batch, self.config.loss, local_mean).items():
+            for name, value in non_attentive_losses(output, batch, UNWEIGHTED, local_mean).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
             planned = torch.expm1(output.durations_log.float()).clamp(min=0) * (batch["durations"] > 0)
             for utterance, real, made in zip(chosen, batch["durations"].sum(dim=1), planned.sum(dim=1), strict=True):

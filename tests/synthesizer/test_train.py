@@ -63,6 +63,19 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(toy, tmp_path, monkeypa
         assert best.encoder_fingerprint == "toy"
 
 
+@pytest.mark.parametrize("model", [*MODELS, "transformer"])
+def test_weights_of_losses_change_nothing_in_a_validation(toy, model):
+    task = build_task(read_manifest(toy), config(model))
+    network = task.modules["synthesizer"].eval()
+    with torch.inference_mode():
+        single = task.validate({"synthesizer": network})
+        weights = {name: 2 * value for name, value in vars(task.config.loss).items() if isinstance(value, float)}
+        weights |= {"attention_floor": 1.0, "sharpen_from": task.config.loss.sharpen_from}  # shares
+        task.config = dataclasses.replace(task.config, loss=dataclasses.replace(task.config.loss, **weights))
+        double = task.validate({"synthesizer": network})
+    assert (double.score, double.metrics) == (single.score, single.metrics)
+
+
 @pytest.mark.parametrize("model", ["tacotron", "transformer"])
 def test_a_validation_is_as_long_as_the_recordings_whatever_their_transcripts_say(toy, monkeypatch, model):
     task = build_task(read_manifest(toy), config(model))
