@@ -15,7 +15,7 @@ from synthesizer.config import RunConfig
 from synthesizer.models.durations import whole_durations
 from synthesizer.models.tacotron.non_attentive import NonAttentiveTacotron
 from synthesizer.training.losses import UNWEIGHTED, local_mean, non_attentive_losses
-from synthesizer.training.task import Embed, SynthesizerTask, Vocode, device_of, duration_scale
+from synthesizer.training.task import VALIDATION_SEED, Embed, SynthesizerTask, Vocode, device_of, duration_scale
 from utils import plots
 from utils.data.manifest import Manifest, Utterance
 from utils.training.batches import to_device
@@ -29,6 +29,7 @@ LONGEST = 100  # frames of a token in the example: durations of an untrained net
 class NonAttentiveTask(SynthesizerTask[AutoregressiveBatch]):
     """Its score for the best checkpoint: the unweighted losses on held-out utterances."""
 
+    score_constants = {**SynthesizerTask.score_constants, "loss.duration": 1.0, "loss.flow": 1.0}
     begins_as = ("tacotron",)  # of which all but the attention fits
 
     def __init__(
@@ -52,7 +53,7 @@ class NonAttentiveTask(SynthesizerTask[AutoregressiveBatch]):
         return non_attentive_losses(modules[phase](batch), batch, self.config.loss, masked_mean)
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
-        """The unweighted losses on held-out utterances, one of them as it would be spoken, and the scale of durations."""
+        """The unweighted losses on held-out utterances, one as it would be spoken, and the scale of durations."""
         model = cast(NonAttentiveTacotron, modules["synthesizer"])
         sums: dict[str, float] = {}
         frames: dict[str, list[Tensor]] = {}
@@ -77,7 +78,7 @@ class NonAttentiveTask(SynthesizerTask[AutoregressiveBatch]):
 
     def _held_out(self, chosen: list[Utterance], model: NonAttentiveTacotron) -> AutoregressiveBatch:
         """Stretches of held-out utterances, the same each time, where the model is."""
-        draw = rng(self.config.training.seed, 0, 3)
+        draw = rng(VALIDATION_SEED, 0, 3)
         batch = self.held_out.whole(chosen, draw, model.reduction)
         return cast(AutoregressiveBatch, to_device(dict(batch), device_of(model)))
 

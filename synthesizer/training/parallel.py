@@ -78,7 +78,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             self.modules["discriminators"] = MelDiscriminators()
         drawn = ("speaker_distance", "phone_error") if self.embed is not None else ("phone_error",)
         terms = ("duration", "prosody", *(drawn if config.scores_speech else ("mel",)))
-        self.score_constants = {"score_terms": terms}  # their weights are 1
+        self.score_constants = {**self.score_constants, "score_terms": terms}  # their weights are 1
         self.sets = {"train": self.train}
         if config.data.replay:
             other, labels = read_manifest(config.data.replay, self.kind), config.model.emotion.labels

@@ -23,6 +23,7 @@ from utils.training.sampling import by_chance
 from utils.training.task import BatchT, Task
 from utils.weights import checkpoint
 
+VALIDATION_SEED = 0  # whatever the run's seed: runs that differ in it are compared by the same stretches and noise
 N_VALIDATION = 32  # utterances that Tacotron speaks, which takes time; as many speakers as there are
 
 Vocode = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # mel (M, F), settings of the mel -> samples (T,)
@@ -46,9 +47,11 @@ class SynthesizerTask(Task[BatchT]):
 
     kind = "synthesizer"
     scored_by = (
-        "score", "loss.speaker_encoder", "loss.speaker_vocoder", "data.hold_out", "data.window", "data.embedding",
-        "data.prompt_frames", "data.min_frames", "data.max_frames",
+        "score", "loss.speaker_encoder", "loss.speaker_vocoder", "data.hold_out", "data.window", "data.crop",
+        "data.embedding", "data.prompt_frames", "data.min_frames", "data.max_frames",
     )  # fmt: skip
+    # named as the setting by which runs were measured before
+    score_constants: dict[str, Any] = {"training.seed": VALIDATION_SEED}
     mel: dict[str, Any]
 
     def __init__(
@@ -56,9 +59,9 @@ class SynthesizerTask(Task[BatchT]):
     ) -> None:
         """vocode, embed: see `synthesizer.train.build_task`. Raises CloningError: the set does not suit the model."""
         self.config, self.vocode, self.embed = config, vocode, embed
-        settings = (config.training.seed, config.model.emotion.labels)
-        self.train = SynthesisData(manifest, config.data, "train", *settings)
-        self.held_out = SynthesisData(manifest, config.data, "validation", *settings)
+        labels = config.model.emotion.labels
+        self.train = SynthesisData(manifest, config.data, "train", config.training.seed, labels)
+        self.held_out = SynthesisData(manifest, config.data, "validation", VALIDATION_SEED, labels)
         header, architecture = self.train.header, config.model.architecture
         if NETWORKS[architecture].needs_durations and not self.train.has_durations:
             raise CloningError(

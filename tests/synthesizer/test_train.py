@@ -23,9 +23,10 @@ from synthesizer.training.losses import autoregressive_losses, local_mean
 from synthesizer.training.task import duration_scale
 from tests.support.synthesizer_set import MEL, SPEAKER_SIZE, make_set
 from tests.support.synthesizer_training import learn_by_heart, whole_and_resumed
-from utils.config import CONFIGS, load_config
+from utils.config import CONFIGS, load_config, to_dict
 from utils.data.manifest import read_manifest
 from utils.errors import CloningError
+from utils.training.log import ruler_of
 from utils.weights.checkpoint import load_weights
 
 pytestmark = pytest.mark.slow
@@ -74,6 +75,26 @@ def test_weights_of_losses_change_nothing_in_a_validation(toy, model):
         task.config = dataclasses.replace(task.config, loss=dataclasses.replace(task.config.loss, **weights))
         double = task.validate({"synthesizer": network})
     assert (double.score, double.metrics) == (single.score, single.metrics)
+
+
+@pytest.mark.parametrize("model", [*MODELS, "transformer"])
+def test_a_validation_depends_on_no_seed_and_what_it_depends_on_is_in_the_ruler(toy, model):
+    modules = build_task(read_manifest(toy), config(model)).modules
+
+    def validated(*settings: str) -> tuple[float, dict]:
+        run = config(model, *settings)
+        task = build_task(read_manifest(toy), run)
+        task.modules["synthesizer"].load_state_dict(modules["synthesizer"].state_dict())
+        with torch.inference_mode():
+            found = task.validate({"synthesizer": task.modules["synthesizer"].eval()})
+        return found.score, ruler_of(to_dict(run), task)
+
+    settings = ("data.crop=12", "data.embedding_noise=0.5")
+    plain = validated(*settings)
+    assert validated("training.seed=1", *settings) == plain
+    if model != "parallel":  # which learns windows
+        score, ruler = validated("data.crop=0", *settings[1:])
+        assert score != plain[0] and ruler != plain[1]
 
 
 @pytest.mark.parametrize("model", ["tacotron", "transformer"])

@@ -103,8 +103,8 @@ class Run:
     def restore(self, start_from: str | Path | None) -> None:
         """Continue from the folder's `state.pt`; where there is none, begin with the weights of `start_from`."""
         resumed = self.checkpoints.restore(self.learner, self.state, self.clock)
-        if resumed and not self.state.ruler:  # of an older run
-            self.state.ruler = former_ruler(self.out, self.task)
+        if resumed:  # an older run may not have kept all that a ruler has now
+            self.state.ruler = former_ruler(self.out, self.task) | self.state.ruler
         self.state.measure_by(ruler_of(self.settings, self.task))
         if resumed:
             if self.main:

@@ -254,6 +254,10 @@ def test_a_best_score_lasts_as_long_as_the_constants_by_which_it_was_measured(tm
         checkpoint.save_training_state(tmp_path / "state.pt", state)
     assert learn(8, 2.0, {"loss.size": (1, 2)}, 1.0) == 6
     assert learn(10, 3.0, {"loss.size": (1, 2)}, 5.0) == 6  # a weight is no ruler
+    if older:  # a state that did not keep a setting which has become part of the ruler
+        state = checkpoint.load_training_state(tmp_path / "state.pt")
+        checkpoint.save_training_state(tmp_path / "state.pt", {**state, "ruler": {"loss.flow": 1.0}})
+        assert learn(11, 3.0, {"loss.size": (1, 2)}, 5.0) == 6
     assert learn(12, 4.0, {"loss.size": (1, 3)}, 5.0) == 12
     assert learn(14, 5.0, {"loss.size": (1, 3), "terms": ("mel",)}, 5.0) == 14
 
