@@ -73,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Report | None:
     """Train every variant; a row each: settings, step, hours, and the validation with the best score.
 
-    Variants whose training failed are listed as missing. None after a dry run. Raises CloningError: no such file.
+    Variants whose training failed are listed as missing, and the exit code is 2. None after a dry run. Raises
+    CloningError: no such file; no variant could be trained (an older table stays).
     """
     if not args.file.is_file():
         raise CloningError(f"{args.file}: no such file; configs/ablations/ has examples")
@@ -102,6 +103,9 @@ def run(args: argparse.Namespace) -> Report | None:
             report.missing.append((shown, str(error)))
     if args.dry_run:
         return None
+    if not rows:
+        raise CloningError(f"no variant was trained: {': '.join(report.missing[0])}")
+    report.exit_code = 2 if report.missing else 0
     table = table_of(ablation, rows, args.file.stem, steps, args.seeds)
     report.parts.append(table)
     write_text(args.report / f"{args.file.stem}.md", f"{table.note}\n\n{table.markdown()}\n")

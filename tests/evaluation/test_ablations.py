@@ -135,7 +135,7 @@ def test_a_table_comes_of_tiny_trainings(tmp_path, capsys, monkeypatch):
     assert evaluate.main([*words, "--dry-run", "--steps", "3"]) == 0  # a folder for each: old numbers are not taken
     folders = re.findall(r"width/24-[0-9a-f]{8}\b", shown + capsys.readouterr().out)
     assert len(set(folders)) == 2
-    assert evaluate.main(words) == 0
+    assert evaluate.main(words) == 2  # one of three failed
     question, _, heading, _, *lines = (tmp_path / "out" / "width.md").read_text(encoding="utf-8").splitlines()
     assert question.startswith("How wide? ")
     assert [line.split(" | ")[:2] for line in lines] == [["| 16", "debug.toml"], ["| 24", "model.vocos.dim=24"]]
@@ -155,6 +155,19 @@ def test_a_dry_run_writes_nothing_and_its_commands_hold_in_any_folder(tmp_path, 
     told = capsys.readouterr().out
     assert f"{tmp_path / 'set'} --out {tmp_path / 'out' / 'ablations' / 'mine'}" in told
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_where_no_variant_could_be_trained_the_older_table_stays(tmp_path, monkeypatch, capsys):
+    def train(words: list[str]) -> None:
+        raise CloningError("no such data")
+
+    monkeypatch.setattr("evaluation.commands.ablations.train", train)
+    table = tmp_path / f"{FILES[0].stem}.md"
+    table.write_text("numbers", encoding="utf-8")
+    assert evaluate.main(["ablations", str(FILES[0]), "--data", str(tmp_path), "--report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "no variant was trained" in error and "no such data" in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [table.name] and table.read_text("utf-8") == "numbers"
 
 
 def test_each_file_has_a_report_of_its_own(tmp_path, monkeypatch, capsys):
