@@ -100,19 +100,37 @@ def run(args: argparse.Namespace) -> None:
     if references and speakers is not None:
         raise CloningError(f"--speakers {speakers} does not go with --reference: the references say who may speak")
     _outputs(args)
-    from diarization.exports import display_name, to_csv, to_srt
-    from diarization.pipeline import Diarizer
+    from diarization.exports import display_name
+    from diarization.pipeline import UNKNOWN, Diarizer
     from diarization.settings import DiarizationSettings
-    from diarization.turns import to_rttm
     from utils.config import override
     from utils.device import pick_device
-    from utils.files import write_text
 
+    if references and (nobody := [old for old in renamed if old not in {*references, UNKNOWN}]):
+        known = ", ".join([*references, UNKNOWN])
+        raise CloningError(f"--rename {nobody[0]}=...: nobody is called {nobody[0]}: the speakers are {known}")
     use_threads(args.threads)
     chosen = {name: value for name in ("hop", "window") if (value := getattr(args, name)) is not None}
     diarizer = Diarizer.load(args.models, override(DiarizationSettings(), **chosen), pick_device(args.device))
-    result = diarizer.diarize(args.audio, references, speakers, _progress(args.quiet)).renamed(renamed)
-    name = display_name(args.audio)
+    result = diarizer.diarize(args.audio, references, speakers, _progress(args.quiet))
+    try:
+        result, problem = result.renamed(renamed), None
+    except CloningError as error:  # known only now: what was found is not thrown away
+        problem = error
+    _write(args, result, display_name(args.audio))
+    if not args.quiet:
+        _print_talk_time(result)
+        print(*(getattr(args, name) for name in WRITTEN if getattr(args, name)), sep="\n")
+    if problem:
+        raise CloningError(f"--rename: {problem}; {args.output} has the names that were found")
+
+
+def _write(args: argparse.Namespace, result: Diarization, name: str) -> None:
+    """All files that are asked for."""
+    from diarization.exports import to_csv, to_srt
+    from diarization.turns import to_rttm
+    from utils.files import write_text
+
     write_text(args.output, to_rttm(result.turns, name))
     if args.json:
         write_text(args.json, json.dumps({"recording": name, **result.as_json()}, indent=1) + "\n")
@@ -129,9 +147,6 @@ def run(args: argparse.Namespace) -> None:
         from diarization.page import to_html
 
         write_text(args.html, to_html(result, name))
-    if not args.quiet:
-        _print_talk_time(result)
-        print(*(getattr(args, name) for name in WRITTEN if getattr(args, name)), sep="\n")
 
 
 def _references(given: Sequence[str]) -> dict[str, list[str]]:
@@ -164,6 +179,8 @@ def _renamed(given: Sequence[str]) -> dict[str, str]:
             raise CloningError(f"--rename {item[:60]!r}: a name is one line of at most 60 characters")
         if old in found:
             raise CloningError(f"--rename {old}=... is given twice")
+        if new in found.values():
+            raise CloningError(f"--rename {item}: two speakers would be called {new}: give each another name")
         found[old] = new
     return found
 

@@ -205,9 +205,9 @@ def run_error(capsys, *arguments: object) -> str:
         (["--reference", "unknown={clip}"], "none of the references"),
         (["--reference", "Ann={silence}"], "silence only"),
         (["--rename", "S1"], "OLD=NEW is wanted"),
-        (["--rename", "S9=Ann"], "nobody is called S9: the speakers are S1"),
+        (["--rename", "S9=Ann", "--reference", "Ann={clip}"], "nobody is called S9: the speakers are Ann, unknown"),
+        (["--rename", "S1=A", "--rename", "S2=A"], "two speakers would be called A"),
         (["--rename", "S1=A", "--rename", "S1=B"], "given twice"),
-        (["--rename", "S1=S2"], "two speakers would be called S2"),
         (["--csv", "{out}"], "would be written twice"),
         (["--speakers", "0"], "1 to 50"),
         (["--speakers", "two"], "1 to 50"),
@@ -230,6 +230,18 @@ def test_mistakes_are_one_line(arguments, says, path, tmp_path, capsys):
     filled = [a.format(**places) for a in arguments]
     assert says in run_error(capsys, path, "--output", tmp_path / "o.rttm", *filled)
     assert not (tmp_path / "o.rttm").exists()
+
+
+@pytest.mark.parametrize(
+    ("rename", "says"),
+    [("S9=Ann", "nobody is called S9: the speakers are S1"), ("S1=S2", "two speakers would be called S2")],
+)
+def test_a_name_that_proves_wrong_costs_no_work(rename, says, path, tmp_path, capsys):
+    output = tmp_path / "o.rttm"
+    error = run_error(capsys, path, "--output", output, "--csv", tmp_path / "o.csv", "--rename", rename)
+    assert says in error and str(output) in error and (tmp_path / "o.csv").is_file()
+    ((_, turns),) = read_rttm(output).items()
+    assert {turn.speaker for turn in turns} == {"S1", "S2"}
 
 
 def test_recordings_without_enough_speech_are_refused(diarizer, tmp_path, capsys):
