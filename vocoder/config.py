@@ -108,11 +108,14 @@ class HifiGanConfig:
     resblock_kernels: tuple[int, ...] = (3, 7, 11)
     resblock_dilations: tuple[int, ...] = (1, 3, 5)
     source: bool = False  # it gets pulses and noise beside the mel, made as `source_filter` says
+    source_blocks: int = 0  # of a network that shapes them, as `source_filter` has it; 0: one convolution
+    source_dim: int = 96  # of these blocks; twice that in their inner layers
+    source_phase: bool = False  # the phases of these pulses are turned by what the mel shows
 
     def __post_init__(self) -> None:
         check_ranges(
             self, channels=(1, 16_384), upsample_rates=(1, 1024), upsample_kernels=(1, 2048), resblock_kernels=(1, 255),
-            resblock_dilations=(1, 1024),
+            resblock_dilations=(1, 1024), source_blocks=(0, 128), source_dim=(1, 8192),
         )  # fmt: skip
         if len(self.upsample_rates) != len(self.upsample_kernels):
             raise ValueError(
@@ -221,6 +224,7 @@ class LossConfig:
     """Weights of the terms; one of 0 switches its term off."""
 
     stft: float = 1.0
+    phase: float = 0.0  # of the distance from the phases that `data.guide` has; for a network with its source
     mel: float = 5.0
     pitch: float = 1.0  # of the frames' pitch, for a model that finds it
     adversarial: float = 1.0
@@ -230,8 +234,8 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         check_ranges(
-            self, stft=(0, 1e6), mel=(0, 1e6), pitch=(0, 1e6), adversarial=(0, 1e6), feature_matching=(0, 1e6),
-            resolutions=(16, 16_384), stft_preemphasis=(0, 1),
+            self, stft=(0, 1e6), phase=(0, 1e6), mel=(0, 1e6), pitch=(0, 1e6), adversarial=(0, 1e6),
+            feature_matching=(0, 1e6), resolutions=(16, 16_384), stft_preemphasis=(0, 1),
         )  # fmt: skip
 
 
@@ -244,7 +248,8 @@ class DataConfig:
     min_bandwidth: float = 0.0  # Hz; utterances of narrower speech, such as low-passed MP3s, are left out
     min_gain_db: float = 0.0  # crops are played at a random level between this and 0 dB
     teacher_forced: bool = False  # mels that a synthesizer predicted, where the set holds them
-    guide: str = ""  # vocoder that a WaveRNN with guide_taps hears: a file or a name; none: the one that ships
+    guide: str = ""  # vocoder whose phases are learned by a WaveRNN with guide_taps, which hears it, and by a network
+    # with loss.phase: a file or a name; none: the one that ships
     validation_items: int = 16
     validation_seconds: float = 3.0
 
@@ -278,6 +283,8 @@ class RunConfig:
                 f"data.validation_seconds is {self.data.validation_seconds:g}; this model needs {least} frames, "
                 f"{least * mel.frame_seconds:g} s"
             )
+        if self.loss.phase and not self.model.sourced:
+            raise ValueError(f"loss.phase is for a network with a source, not for {self.model.architecture!r}")
         if self.pruning.sparsity and not recurrent:
             raise ValueError(f"pruning is for architecture 'wavernn', not {self.model.architecture!r}")
         if self.pruning.sparsity and any(n % block for n in (sizes.rnn_size, sizes.fc_size, sizes.outputs)):

@@ -41,6 +41,29 @@ def stft_loss(output: Tensor, target: Tensor, resolutions: Sequence[int], preemp
     return torch.stack(terms).mean()
 
 
+def phase_loss(output: Tensor, target: Tensor, resolutions: Sequence[int], preemphasis: float = 0.0) -> Tensor:
+    """One less the cosine of what spectra differ by in phase, weighted by the target's magnitudes, over resolutions.
+
+    It says nothing of the output's magnitudes, so phases that cannot be known do not make it quieter.
+    output, target (B, T) -> () from 0 to 2
+    """
+    if preemphasis:
+        output = output[:, 1:] - preemphasis * output[:, :-1]
+        target = target[:, 1:] - preemphasis * target[:, :-1]
+    terms = []
+    for n_fft in resolutions:
+        window = hann_window(n_fft, output.device, torch.float32)
+        ours, theirs = (
+            torch.stft(x.float(), n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True)
+            for x in (output, target)
+        )
+        size = (ours.real.square() + ours.imag.square() + POWER_FLOOR).sqrt()
+        alike = (ours.real * theirs.real + ours.imag * theirs.imag) / size  # the target's magnitude times the cosine
+        weight = theirs.abs().sum(dim=(1, 2)).clamp_min(QUIET * theirs[0].numel())
+        terms.append((1 - alike.sum(dim=(1, 2)) / weight).mean())
+    return torch.stack(terms).mean()
+
+
 def mel_loss(output: Tensor, target: Tensor, config: MelConfig) -> Tensor:
     """L1 of the mels, in the mel's own units: output, target (B, T) -> ()"""
     return F.l1_loss(mel_spectrogram(output.float(), config), mel_spectrogram(target.float(), config))

@@ -21,7 +21,7 @@ from utils.weights.find import DEFAULT_MODELS, find_chosen
 from vocoder.config import RunConfig
 from vocoder.data import CropBatch, Crops, check_set, crop_mel, edge_frames, held_out
 from vocoder.inference import Vocoder, WaveformVocoder
-from vocoder.loss import mel_loss, mixture_loss, stft_loss
+from vocoder.loss import mel_loss, mixture_loss, phase_loss, stft_loss
 from vocoder.model import build_network
 from vocoder.models.discriminators import Discriminators
 from vocoder.models.source import Sourced
@@ -51,7 +51,7 @@ class VocoderTask(Task[CropBatch]):
     )  # fmt: skip
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
-        self.config, self.mel_config = config, config.model.mel
+        self.config, self.mel_config, self.guide = config, config.model.mel, read_guide(config)
         self.model_config, self.mel = to_dict(config.model), to_dict(config.model.mel)
         self.crops = Crops(
             manifest, self.mel_config, config.data, self.margin, config.training.seed, config.model.sourced
@@ -59,6 +59,8 @@ class VocoderTask(Task[CropBatch]):
         self.held_out = held_out(manifest, self.mel_config, config.data)
         self.modules: dict[str, nn.Module] = {"generator": build_network(config.model)}
         self.extra = {"teacher_forced": config.data.teacher_forced, "hours_of_audio": manifest.header.get("hours")}
+        if self.guide is not None:
+            self.extra["guide"] = self.guide.fingerprint
 
     @property
     def margin(self) -> int:
@@ -96,6 +98,8 @@ class WaveformTask(VocoderTask):
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
         super().__init__(manifest, config)
+        if self.guide is not None:
+            take_pitch_finder(self.modules["generator"], self.guide.model)
         if config.discriminator.start is not None:
             self.modules["discriminator"] = Discriminators(config.discriminator)
 
@@ -120,12 +124,15 @@ class WaveformTask(VocoderTask):
             of_real, of_made = discriminate(modules["discriminator"], target, made)
             return {"discriminator": discriminator_loss(of_real.scores, of_made.scores, objective)}
         losses: dict[str, Tensor] = {}
-        if output.pitch_logits is not None:
+        if output.pitch_logits is not None and weights.pitch:
             network = self.modules["generator"]
             assert isinstance(network, Sourced)
             losses["pitch"] = weights.pitch * network.pitch_finder.loss(output.pitch_logits, batch["pitch"])
         if weights.stft:
             losses["stft"] = weights.stft * stft_loss(made, target, weights.resolutions, weights.stft_preemphasis)
+        if self.guide is not None:
+            guide = guide_of(self.guide, mel, batch["start"])
+            losses["phase"] = weights.phase * phase_loss(made, guide, weights.resolutions, weights.stft_preemphasis)
         if weights.mel:
             losses["mel"] = weights.mel * mel_loss(made, target, self.mel_config)
         if self.adversarial:
@@ -138,17 +145,22 @@ class WaveformTask(VocoderTask):
         """score = distance of spectra (as `stft_loss`) + 0.1 * distance of mels in dB, whatever the loss is"""
         device = next(modules["generator"].parameters()).device
         to_db = -self.mel_config.min_db / (2 * self.mel_config.max_abs) if self.mel_config.scale == "db" else 1.0
-        spectra, mels, audio = 0.0, 0.0, {}
+        spectra, mels, phases, audio = 0.0, 0.0, 0.0, {}
         for i, item in enumerate(self.held_out):
             mel, target = item.tensors(self.mel_config, device)
             made = modules["generator"](mel).wav.float()
             spectra += float(stft_loss(made, target, VALIDATION_RESOLUTIONS, VALIDATION_PREEMPHASIS))
+            if self.guide is not None:
+                guide = guide_of(self.guide, mel)
+                phases += float(phase_loss(made, guide, VALIDATION_RESOLUTIONS, VALIDATION_PREEMPHASIS))
             mels += to_db * float(mel_loss(made, target, self.mel_config))
             if i < 2:
                 audio[f"held_out_{i}"] = (made[0].clamp(-1, 1).cpu().numpy(), self.mel_config.sample_rate)
         spectra, mels = spectra / len(self.held_out), mels / len(self.held_out)
         waits = self.config.discriminator.start is not None and not self.adversarial
         metrics = {"stft_distance": spectra, "mel_distance_db": mels}
+        if self.guide is not None:
+            metrics["phase_distance"] = phases / len(self.held_out)
         return Validation(spectra + 0.1 * mels, metrics, audio=audio, eligible=not waits)
 
 
@@ -158,14 +170,8 @@ class WaveRNNTask(VocoderTask):
     With a guide, the network hears what another vocoder makes of the mel, and learns the recording with its phases.
     """
 
-    guide: WaveformVocoder | None = None
-
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
-        if config.model.wavernn.guide_taps:
-            self.guide = read_guide(config)
         super().__init__(manifest, config)
-        if self.guide is not None:
-            self.extra["guide"] = self.guide.fingerprint
         model = self.modules["generator"]
         assert isinstance(model, WaveRNN)
         start_ordered(model)
@@ -201,11 +207,9 @@ class WaveRNNTask(VocoderTask):
         """wav (B, T), mel (B, M, F) from frame `edge` of it on -> what is learned, and the guide (B, T) of it."""
         if self.guide is None:
             return wav, None
-        with torch.no_grad():
-            made = self.guide.model.to(wav.device)(mel, start).wav.float()
-            before = edge * self.mel_config.hop_length
-            guide = F.pad(made, (before, wav.size(1) - before - made.size(1)))
-            return with_phases_of(guide, wav), guide
+        made, before = guide_of(self.guide, mel, start), edge * self.mel_config.hop_length
+        guide = F.pad(made, (before, wav.size(1) - before - made.size(1)))
+        return with_phases_of(guide, wav), guide
 
     def _likelihood(
         self, model: nn.Module, wav: Tensor, guide: Tensor | None, mel: Tensor, start: int, length: int
@@ -249,15 +253,34 @@ class WaveRNNTask(VocoderTask):
         return Validation(total / len(self.held_out), audio={"held_out_0": (audio, self.mel_config.sample_rate)})
 
 
-def read_guide(config: RunConfig) -> WaveformVocoder:
-    """The vocoder that a WaveRNN shall hear. Raises CloningError for one that does not fit."""
+def read_guide(config: RunConfig) -> WaveformVocoder | None:
+    """The vocoder whose phases a run learns, if it does. Raises CloningError for one that does not fit."""
+    if not (config.loss.phase if config.model.architecture != "wavernn" else config.model.wavernn.guide_taps):
+        return None
     path = find_chosen(DEFAULT_MODELS, "vocoder", config.data.guide or None)
     guide = Vocoder.load(path)
     if not isinstance(guide, WaveformVocoder):
-        raise CloningError(f"data.guide {path}: is a {guide.name}; a WaveRNN is guided by a frame-rate vocoder")
+        raise CloningError(f"data.guide {path}: is a {guide.name}; only a frame-rate vocoder guides")
     if different := guide.mel.differences(config.model.mel):
         raise CloningError(f"data.guide {path}: reads another mel than this model: {', '.join(different)}")
     return guide
+
+
+def guide_of(guide: WaveformVocoder, mel: Tensor, start: Tensor | None = None) -> Tensor:
+    """The waveform (B, (F - 1) * hop) that a guide makes of mel (B, M, F); start (B,) as `WaveformModel` has it."""
+    with torch.no_grad():
+        return guide.model.to(mel.device)(mel, start).wav.float()
+
+
+def take_pitch_finder(network: nn.Module, guide: nn.Module) -> None:
+    """Give a network the guide's pitch, and so its pulses. Raises CloningError where they are not of one size."""
+    assert isinstance(network, Sourced)
+    if not isinstance(guide, Sourced):
+        raise CloningError("loss.phase: data.guide has no source, so its phases cannot be known: choose one that has")
+    found, wanted = guide.pitch_finder.state_dict(), network.pitch_finder.state_dict()
+    if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise CloningError("loss.phase: data.guide finds the pitch by a network of another size: set its pitch_*")
+    network.pitch_finder.load_state_dict(found)
 
 
 def inputs_and_target(batch: CropBatch, config: MelConfig) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from utils.audio.mel import SYNTHESIZER_MEL, MelConfig, mel_spectrogram
 from utils.audio.pitch import REFERENCE_HZ, pitch
 from utils.config import from_dict
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig
-from vocoder.loss import mel_loss, stft_loss
+from vocoder.loss import mel_loss, phase_loss, stft_loss
 from vocoder.model import build_network
 from vocoder.models.source import FADE, LEVEL
 
@@ -26,6 +26,11 @@ SMALL = {
     ),
     "hifigan": VocoderConfig(
         "hifigan", hifigan=HifiGanConfig(channels=32, source=True), source_filter=SourceFilterConfig(**SIZES)
+    ),
+    "shaped": VocoderConfig(
+        "hifigan",
+        hifigan=HifiGanConfig(channels=32, source=True, source_phase=True, source_blocks=1, source_dim=8),
+        source_filter=SourceFilterConfig(**SIZES),
     ),
     "odd": VocoderConfig("source_filter", mel=ODD_MEL, source_filter=SourceFilterConfig(**SIZES, kernel=3, n_fft=250)),
 }
@@ -207,3 +212,28 @@ def test_pitch_is_learned():
         optimizer.step()
     off = 12 * (finder.decode(finder(mels)) - tracks)[tracks != 0].abs()
     assert off.median() < 0.1
+
+
+def test_phases_are_compared_whatever_the_magnitudes_are():
+    first, second = torch.randn(2, 3, 4000, generator=torch.Generator().manual_seed(0))
+    resolutions = (128, 512)
+    assert phase_loss(first, first, resolutions, 0.9) == pytest.approx(0, abs=1e-3)
+    assert phase_loss(0.1 * first, first, resolutions, 0.9) == pytest.approx(0, abs=1e-2)
+    assert phase_loss(-first, first, resolutions, 0.9) == pytest.approx(2, abs=1e-3)
+    assert phase_loss(second, first, resolutions, 0.9) == pytest.approx(1, abs=0.1)
+    silence = torch.zeros_like(first).requires_grad_()
+    loss = phase_loss(silence, first, resolutions, 0.9) + phase_loss(silence, torch.zeros_like(first), resolutions, 0.9)
+    loss.backward()
+    assert loss.isfinite() and silence.grad.isfinite().all()
+
+
+def test_an_untrained_shaper_changes_little():
+    torch.manual_seed(0)
+    plain, shaped = build_network(SMALL["hifigan"]).eval(), build_network(SMALL["shaped"]).eval()
+    shaped.load_state_dict({k: v for k, v in plain.state_dict().items() if "gains" not in k}, strict=False)
+    mel = torch.randn(1, 80, 12)
+    with torch.inference_mode():
+        before = plain(mel).wav
+        assert (shaped(mel).wav - before).abs().max() < 0.05 * before.abs().max()
+        shaped.gains.bias[-shaped.bins :] = 3.0  # radians: the pulses are nearly upside down
+        assert (shaped(mel).wav - before).abs().max() > 0.5 * before.abs().max()

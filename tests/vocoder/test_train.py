@@ -19,6 +19,7 @@ from utils.data.manifest import Arrays, read_manifest
 from utils.errors import CloningError
 from utils.training import loop as training
 from utils.weights.checkpoint import load_training_state, load_weights, save_training_state
+from utils.weights.find import DEFAULT_MODELS
 from vocoder.config import DataConfig, RunConfig
 from vocoder.data import crop_mel, edge_frames
 from vocoder.inference import Vocoder
@@ -211,11 +212,48 @@ def test_a_guide_must_be_another_kind_of_vocoder_for_the_same_mel(data, tmp_path
     wavernn = tmp_path / "a" / "best.safetensors"
     guided = [data, "--config", "debug_wavernn_guided"]
     assert run(*guided, "--out", tmp_path / "b", "--set", f"data.guide={wavernn}") == 2
-    assert "best.safetensors: is a wavernn; a WaveRNN is guided by" in capsys.readouterr().err
+    assert "best.safetensors: is a wavernn; only a frame-rate vocoder guides" in capsys.readouterr().err
     assert run(data, "--out", tmp_path / "c", "--config", "debug", "--steps", 2, "--set", "model.mel.fmin=60") == 0
     assert run(*guided, "--out", tmp_path / "b", "--set", f"data.guide={tmp_path / 'c' / 'last.safetensors'}") == 2
     assert "reads another mel than this model: " in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def phase_distance(task) -> float:
+    with torch.inference_mode():
+        return task.validate(task.modules).metrics["phase_distance"]
+
+
+def test_with_a_guide_a_network_has_its_pitch_and_learns_its_phases(data, tmp_path):
+    settings = ["model.hifigan.source=true", "loss.phase=1", "loss.pitch=0", "loss.mel=0", "training.steps=60",
+                "training.learning_rate=3e-3", "discriminator.start=1000", "training.log_every=60"]  # fmt: skip
+    out = tmp_path / "run"
+    manifest = read_manifest(data)
+    task = build_task(manifest, load_config(RunConfig, "vocoder", "debug_hifigan", settings))
+    mel = task.held_out[0].tensors(task.mel_config)[0]
+    guide = Vocoder.load(DEFAULT_MODELS / "vocoder.safetensors")
+    torch.testing.assert_close(task.modules["generator"].pitch(mel), guide.model.pitch(mel))
+    before = phase_distance(task)
+    assert run(data, "--out", out, "--config", "debug_hifigan", "--set", *settings) == 0
+    learned = load_weights(out / "last.safetensors")
+    task.modules["generator"].load_state_dict(learned.state)
+    assert phase_distance(task) < before - 0.1 and learned.extra["guide"] == guide.fingerprint
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ([], "loss.phase is for a network with a source, not for 'hifigan'"),
+        (["model.hifigan.source=true", "data.guide={vocos}"], "loss.phase: data.guide has no source"),
+        (["model.hifigan.source=true", "model.source_filter.pitch_dim=8"], "by a network of another size"),
+    ],
+)
+def test_phases_that_cannot_be_known_are_not_learned(data, tmp_path, capsys, more, message):
+    assert run(data, "--out", tmp_path / "vocos", "--config", "debug", "--steps", 2) == 0
+    more = [m.format(vocos=tmp_path / "vocos" / "last.safetensors") for m in more]
+    settings = ["loss.phase=1", "discriminator.start=1000", *more]
+    assert run(data, "--out", tmp_path / "a", "--config", "debug_hifigan", "--set", *settings) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("preset", ["debug", "debug_wavernn", "debug_wavernn_guided"])
