@@ -21,11 +21,16 @@ class Column:
     path: Path
 
 
-def encoder_columns(folders: list[Path], extra: list[Path]) -> list[Column]:
-    """Every encoder of each folder, whatever its file is called, then those given by path; CloningError for none."""
+def encoder_columns(folders: list[Path], extra: list[Path], *, chosen: bool = False) -> list[Column]:
+    """Every encoder of each folder, whatever its file is called, then those given by path; CloningError for none.
+
+    `chosen`: of each folder only the encoder that cloning and diarization take.
+    """
     columns = []
     for folder in _folders(folders):
         for path in checkpoints("encoder", [folder]):
+            if chosen and path.stem != "encoder":
+                continue
             columns.append(Column(folder.name if path.stem == "encoder" else f"{folder.name}/{path.stem}", path))
     columns += [Column(f"{path.parent.name}/{path.stem}", path) for path in extra]
     if not columns:

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> Report:
     """Every recording is embedded once; turns are found with references, with the number of speakers, without."""
     if args.corpus is None:
         raise CloningError("evaluate.py diarization builds conversations: give --corpus, the folder with LibriSpeech")
-    columns = encoder_columns(args.models, args.encoder)
+    columns = encoder_columns(args.models, args.encoder, chosen=True)  # its calibration lies beside it
     set_aside = set(read_set_aside(SET_ASIDE))
     clips = scan(args.corpus, follow_links=True).clips
     report = Report("diarization", facts_of(args, columns))

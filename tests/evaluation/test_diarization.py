@@ -11,7 +11,9 @@ import pytest
 
 from diarization.turns import Turn
 from evaluation.lists.conversations import RATE, Recipe, Shelf, build, read_word_times, recipes
+from evaluation.models import encoder_columns
 from utils.audio.io import Waveform, write
+from utils.weights.find import DEFAULT_MODELS
 
 pytestmark = pytest.mark.slow
 
@@ -95,3 +97,10 @@ def test_error_rates_by_hand():
     assert errors(both, truth, 10).missed == pytest.approx(1.0)
     assert errors(both, truth, 10, skip_overlap=True) == pytest.approx((0, 0, 0, 7.0))
     assert errors(truth, [*truth, Turn(20, 30, "z")], 10).rate == 0  # outside what is scored
+
+
+def test_of_a_folder_only_the_encoder_that_has_the_calibration_is_measured():
+    """Each folder has one diarization.json: --calibrate with a second encoder would overwrite it."""
+    names = [column.path.stem for column in encoder_columns([DEFAULT_MODELS], [], chosen=True)]
+    assert names == ["encoder"]
+    assert {column.path.stem for column in encoder_columns([DEFAULT_MODELS], [])} > {"encoder"}
