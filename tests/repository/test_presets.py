@@ -29,7 +29,7 @@ SHIPPED = {
     "default/vocoder": "source_filter_gpu",
     "default/tacotron": "non_attentive",
     "default/wavernn": "wavernn_guided",
-    "default/hifigan": "hifigan_source",
+    "default/hifigan": "hifigan_source_adversarial",
     "emotional/parallel": "parallel_emotional",
     "emotional/transformer": "transformer_small",
 }
