@@ -172,6 +172,11 @@ def run(args: argparse.Namespace) -> int | None:
     if not args.show_text:
         _check(args)
     cloner = _load(args)
+    if args.emotion is not None and not args.show_text:
+        from synthesizer.emotion_input import embed_emotion
+
+        model = cloner.synthesizer
+        embed_emotion(model.network.emotion, model.emotions, model.mel, args.emotion)  # which refuses an unknown one
     if args.show_text:
         sentences = list(cloner.synthesizer.sentences(text or ""))
         notes = dict.fromkeys(note for sentence in sentences for note in sentence.notes)
@@ -242,7 +247,7 @@ def _check(args: argparse.Namespace) -> None:
     """What can be known before any work: whether the results can be written, and over nothing that is read."""
     from utils import plots, times
     from utils.audio import io as audio
-    from utils.files import require_apart
+    from utils.files import require_apart, require_file, require_folder
     from utils.seeds import require_seed
     from utils.speech_bounds import require_one_emotion, require_speech_bounds
 
@@ -257,6 +262,11 @@ def _check(args: argparse.Namespace) -> None:
         plots.require_suffix(args.plot)
     if args.times:
         times.require_suffix(args.times)
+    for name in ("output", "json", "plot", "times"):
+        if path := getattr(args, name):
+            require_folder(path if args.batch else path.parent, f"--{name}")
+    for clip in [*(args.reference or []), *([args.emotion_reference] if args.emotion_reference else [])]:
+        require_file(clip)
     read = [*(args.reference or []), args.text_file, args.emotion_reference, args.lexicon]
     read += [args.encoder, args.synthesizer, args.vocoder, args.script, args.batch]
     require_apart(filter(None, read), [*_reports(args), *([] if args.batch else [args.output])])

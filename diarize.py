@@ -211,10 +211,14 @@ def _speakers(text: str | None) -> int | None:
 def _outputs(args: argparse.Namespace) -> None:
     """What is asked for is written to files of their own, and not over what is read."""
     from utils import plots
-    from utils.files import require_apart
+    from utils.files import require_apart, require_file, require_folder
 
+    require_file(args.audio)
     read = [args.audio, *(item.partition("=")[2] for item in args.reference)]
-    require_apart(read, filter(None, (getattr(args, name) for name in WRITTEN)))
+    written = {name: path for name in WRITTEN if (path := getattr(args, name))}
+    require_apart(read, written.values())
+    for name, path in written.items():
+        require_folder(path.parent, f"--{name}")
     if args.plot:
         plots.require_suffix(args.plot)
 

@@ -76,6 +76,12 @@ def require_folder(path: Path, name: str) -> None:
         raise CloningError(f"{name} {path}: nothing may be written in {there}; choose another place")
 
 
+def require_file(path: str | os.PathLike) -> None:
+    """Raises CloningError where there is nothing at `path`, before any work."""
+    if not os.path.exists(user_path(path)):
+        raise CloningError(f"no such file: {path}")
+
+
 def require_apart(read: Iterable[str | os.PathLike], written: Iterable[str | os.PathLike]) -> None:
     """Raises CloningError where an output is a folder, one of the files that are read, or another output.
 

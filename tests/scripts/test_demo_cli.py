@@ -189,8 +189,13 @@ def test_a_recording_is_never_written_over(run, tmp_path, unloaded, how, flag):
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--output", "x.m4a"], ["--plot", "x.doc"], ["--seed", str(2**65)], ["--json", CLIP], ["--plot", "a/b"]]
-)
+    "wrong",
+    [
+        ["--output", "x.m4a"], ["--plot", "x.doc"], ["--seed", str(2**65)], ["--json", CLIP], ["--plot", "a/b"],
+        ["--output", f"{CLIP}/x/a.wav"], ["--json", f"{CLIP}/a.json"], ["--reference", "nowhere.wav"],
+        ["--emotion-reference", "nowhere.wav"],
+    ],
+)  # fmt: skip
 def test_outputs_are_checked_before_any_work(run, unloaded, wrong):
     assert run("--reference", CLIP, "--text", "Hi.", *wrong)[0] == 2
 
@@ -201,6 +206,15 @@ def test_outputs_are_checked_before_any_work(run, unloaded, wrong):
 def test_ways_of_speaking_are_checked_before_any_work(run, unloaded, wrong):
     code, _, err = run("--reference", CLIP, "--text", "Hi.", *wrong)
     assert code == 2 and err.startswith("error: ")
+
+
+def test_an_unknown_emotion_is_refused_before_a_reference_is_read(run, monkeypatch):
+    def clone(*_, **how):
+        raise AssertionError("the emotion is known to be wrong before")
+
+    monkeypatch.setattr("voice_cloner.VoiceCloner.clone", clone)
+    code, _, err = run("--reference", CLIP, "--text", "Hi.", "--emotion", "happy")
+    assert code == 2 and "has no emotion conditioning" in err and err.count("\n") == 1
 
 
 def test_home_is_where_the_tilde_says(run, tmp_path, monkeypatch):

@@ -233,6 +233,23 @@ def test_mistakes_are_one_line(arguments, says, path, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["{talk}", "--csv", "{talk}/x/a.csv"], "is no folder"),
+        (["nowhere.wav"], "no such file: nowhere.wav"),
+        (["{talk}", "--reference", "Ann={talk}", "--rename", "Ben=B"], "the speakers are Ann, unknown"),
+    ],
+)
+def test_what_is_known_before_is_said_before_weights_are_loaded(arguments, says, path, tmp_path, capsys, monkeypatch):
+    def load(*_, **how):
+        raise AssertionError("weights are loaded")
+
+    monkeypatch.setattr(Diarizer, "load", load)
+    filled = [a.format(talk=path) for a in arguments]
+    assert says in run_error(capsys, "--output", tmp_path / "o.rttm", *filled)
+
+
+@pytest.mark.parametrize(
     ("rename", "says"),
     [("S9=Ann", "nobody is called S9: the speakers are S1"), ("S1=S2", "two speakers would be called S2")],
 )

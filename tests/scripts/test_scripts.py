@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.conftest import ROOT
 from tests.support.encoder_set import write_set
 from tests.support.synthesizer_set import SPEAKER_SIZE
 from tests.support.synthesizer_set import make_set as make_synthesizer_set
@@ -126,7 +127,7 @@ def test_a_transcript_is_needed_where_text_is_learned(refused, data_dir, tmp_pat
 @pytest.mark.parametrize(
     "words",
     [
-        ("diarize", "clip.wav", "--output", "turns.rttm"),
+        ("diarize", str(ROOT / "samples" / "goforward.wav"), "--output", "turns.rttm"),
         ("evaluate", "watermark"),
         ("synthesizer_reembed", "set", "--encoder", "encoder.pt", "--speech", "speech"),
         ("train_all", "corpora", "--out", "chain"),
