@@ -26,7 +26,7 @@ from encoder.inference import SpeakerEncoder
 from references import MAX_SECONDS, Assessor, ReferenceClip, read_clips
 from speaking import Cloning, Speaking
 from synthesizer.inference import Synthesizer
-from synthesizer.speech import Speech, SpeechArguments, SpeechOptions, Spoken
+from synthesizer.speech import Speech, SpeechArguments, SpeechOptions, Spoken, require_texts
 from synthesizer.text.sentences import Sentence
 from utils.audio.io import Waveform, read
 from utils.audio.watermark import mark
@@ -197,8 +197,9 @@ class VoiceCloner:
         """Each text as `clone` speaks it with the same seed (but for rounding errors); the arguments are `clone`'s.
 
         The voice is embedded once, and the synthesizer speaks the sentences of all texts in batches. `seconds` of what
-        both took are shared out by length.
+        both took are shared out by length. Raises TypeError for a str in place of a list of texts.
         """
+        require_texts(texts)
         options = speech_options(**how)
         on_stage = progress or (lambda stage: None)
         timer = _Timer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +116,20 @@ class Diarizer:
     def diarize(
         self,
         source: Source,
-        references: Mapping[str, Sequence[Source]] | None = None,
+        references: Mapping[str, Source | Sequence[Source]] | None = None,
         speakers: int | None = None,
         progress: Progress = silent,
     ) -> Diarization:
-        """`references`: clips of each named voice; who is none of them is `UNKNOWN`. `speakers`: how many there are,
-        if that is known and nobody is named. `progress` is told now and then which share is done, of what.
+        """`references`: a clip, or a list of them, of each named voice; who is none of them is `UNKNOWN`. `speakers`:
+        how many there are, if that is known and nobody is named. `progress` is told now and then which share is done,
+        of what.
 
         Raises CloningError for audio that cannot be read, without enough speech, and for references that do not do.
         """
         if references and speakers is not None:
             raise CloningError("speakers is the number of unknown voices: it does not go with references")
-        if speakers is not None and speakers < 1:
-            raise CloningError(f"speakers is {speakers}; at least 1 is wanted")
+        if speakers is not None and not (isinstance(speakers, Integral) and speakers >= 1):
+            raise CloningError(f"speakers is {speakers}; a whole number of at least 1 is wanted")
         if references and UNKNOWN in references:
             raise CloningError(
                 f"a reference is called {UNKNOWN}: that name is for voices that are none of the references"
@@ -188,12 +190,14 @@ class Diarizer:
         turns = self._turns(audio, windows, assigned, labels)
         return self._result(audio, windows, turns, names, references)
 
-    def enrol(self, name: str, clips: Sequence[Source]) -> np.ndarray:
-        """The embedding (D,) of the clips of one reference; CloningError when too little is said in them."""
-        if not clips:
+    def enrol(self, name: str, clips: Source | Sequence[Source]) -> np.ndarray:
+        """The embedding (D,) of the clip or the clips (a list or a tuple) of one reference; CloningError when too
+        little is said in them."""
+        given: Sequence[Any] = clips if isinstance(clips, list | tuple) else [clips]
+        if not given:
             raise CloningError(f"no clip for the reference {name}: give {name}=clip.wav")
         least = self.settings.min_reference
-        heard = [self.listen(self.prepare(clip), f"the reference of {name}", least=least) for clip in clips]
+        heard = [self.listen(self.prepare(clip), f"the reference of {name}", least=least) for clip in given]
         return unit(np.concatenate([each.curves for each in heard]).mean(axis=0))
 
     def prepare(self, source: Source) -> Waveform:

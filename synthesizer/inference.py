@@ -23,7 +23,7 @@ from synthesizer.models.build import build_network, fast_decoder
 from synthesizer.models.decoding import FreeRun, PlannedRun
 from synthesizer.models.tacotron.published import published_config, published_state
 from synthesizer.reference import prompt_of
-from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, complaint, with_pauses
+from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, complaint, require_texts, with_pauses
 from synthesizer.text.encoding import EncodedText, encode
 from synthesizer.text.marks import NEUTRAL, NO_PROSODY, plain
 from synthesizer.text.processor import PUBLISHED, TextProcessor
@@ -168,6 +168,7 @@ class Synthesizer:
         self, texts: Iterable[str | Sequence[Sentence]], voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT
     ) -> list[Speech]:
         """Each text as `speak` says it (but for rounding errors), their sentences in batches together."""
+        require_texts(texts)
         options = options.with_seed()
         cut = [list(self.sentences(text) if isinstance(text, str) else text) for text in texts]
         pieces = iter(self._spoken([s.said for sentences in cut for s in sentences], voice, options))
@@ -232,6 +233,7 @@ class Synthesizer:
         nothing to say, a text that is too long, a voice or an emotion that makes no sense, another pitch asked of a
         network that plans none.
         """
+        require_texts(texts)
         options, network = options.with_seed(), self._network_of(voice)
         if options.pitch and not self.network.moves_pitch:
             raise CloningError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Iterable, Iterator
-from typing import TypedDict
+from numbers import Integral
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -37,8 +38,8 @@ class SpeechOptions:
 
     def __post_init__(self) -> None:
         require_speech_bounds(self.rate, self.pause, self.pitch)
-        if self.attempts < 1:
-            raise CloningError(f"attempts is {self.attempts}; it must be at least 1")
+        if not (isinstance(self.attempts, Integral) and self.attempts >= 1):
+            raise CloningError(f"attempts is {self.attempts}; it must be a whole number of at least 1")
         require_seed(self.seed)
 
     def with_seed(self) -> SpeechOptions:
@@ -47,6 +48,12 @@ class SpeechOptions:
 
 
 DEFAULT = SpeechOptions()
+
+
+def require_texts(texts: Any) -> None:
+    """Raises TypeError for one text where several are wanted: its letters would be taken for texts."""
+    if isinstance(texts, str):
+        raise TypeError(f"{texts[:40]!r} is one text, a list of texts is wanted: put it into one")
 
 
 class SpeechArguments(TypedDict, total=False):

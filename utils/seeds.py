@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from utils.errors import CloningError
 
 SEEDS = 2**62  # what is derived from a seed still has 64 bits
@@ -9,5 +11,5 @@ SEEDS = 2**62  # what is derived from a seed still has 64 bits
 
 def require_seed(seed: int | None) -> None:
     """Raises CloningError for a seed that no generator takes."""
-    if seed is not None and not 0 <= seed < SEEDS:
+    if seed is not None and not (isinstance(seed, Integral) and 0 <= seed < SEEDS):
         raise CloningError(f"seed {seed}: a whole number from 0 to {SEEDS - 1} is wanted")

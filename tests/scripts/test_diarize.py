@@ -104,6 +104,13 @@ def test_a_given_number_of_voices(diarizer, talk):
     assert same_people(diarizer.diarize(talk[0], speakers=2).turns, talk[1])
 
 
+def test_one_clip_of_a_reference_needs_no_list_and_no_half_speaker_is_taken(diarizer):
+    clip = str(SAMPLES / READER)
+    np.testing.assert_array_equal(diarizer.enrol("Ann", clip), diarizer.enrol("Ann", [clip]))
+    with pytest.raises(CloningError, match="speakers is 1.5; a whole number of at least 1 is wanted"):
+        diarizer.diarize(clip, speakers=1.5)
+
+
 def test_more_voices_than_can_be_told_apart_are_a_warning(diarizer, caplog):
     clip = Waveform(read(SAMPLES / READER).samples[: 4 * 16000], 16000)
     assert len(diarizer.diarize(clip, speakers=9).talk_time()) < 9

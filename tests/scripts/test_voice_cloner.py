@@ -56,6 +56,18 @@ def test_several_texts_at_once_come_out_as_one_by_one(cloner):
     assert shares == pytest.approx([shares[0]] * 3) and all(c.seconds["vocoder"] > 0 for c in many)
 
 
+def test_one_text_is_not_taken_for_a_list_of_its_letters(cloner, monkeypatch):
+    monkeypatch.setattr(type(cloner), "_voice", lambda *_: pytest.fail("it is known before the reference is read"))
+    voice = np.ones(cloner.encoder.embedding_size, np.float32)
+    for speak in (
+        lambda: cloner.clone_many(CLIP, "Hi"),
+        lambda: cloner.synthesizer.speak_many("Hi", voice),
+        lambda: cloner.synthesizer.synthesize("Hi", voice),
+    ):
+        with pytest.raises(TypeError, match="'Hi' is one text, a list of texts is wanted"):
+            speak()
+
+
 def test_a_stream_is_the_cloning_in_pieces(models):
     text = "Hello there. And good morning to you all! Goodbye."
     plain = VoiceCloner.load(models, device="cpu", watermark=False)

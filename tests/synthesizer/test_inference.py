@@ -261,7 +261,9 @@ def test_a_published_checkpoint(data_dir):
         ({"texts": ["..."]}, "nothing that can be spoken"),
         ({"texts": ["word " * MAX_TOKENS]}, "symbols, at most .* make it shorter"),
         ({"rate": 9.0}, "rate is 9; it must be 0.25 to 4"),
-        ({"attempts": 0}, "attempts is 0; it must be at least 1"),
+        ({"attempts": 0}, "attempts is 0; it must be a whole number of at least 1"),
+        ({"attempts": 1.5}, "attempts is 1.5; it must be a whole number"),
+        ({"seed": 1.5}, "seed 1.5: a whole number from 0"),
         ({"speaker": np.ones(3, np.float32)}, "shape"),
         ({"speaker": np.zeros(SIZE, np.float32)}, "zero or not finite"),
         ({"speaker": np.full(SIZE, np.nan, np.float32)}, "zero or not finite"),
@@ -269,7 +271,7 @@ def test_a_published_checkpoint(data_dir):
 )
 def test_what_makes_no_sense_is_one_line(parallel, voice, change, message):
     call = {"texts": ["Go."], "speaker": voice, **change}
-    options = {name: call[name] for name in ("rate", "attempts") if name in call}
+    options = {name: call[name] for name in ("rate", "attempts", "seed") if name in call}
     with pytest.raises(CloningError, match=message) as error:
         parallel.synthesize(call["texts"], call["speaker"], SpeechOptions(**options))
     assert "\n" not in str(error.value)
