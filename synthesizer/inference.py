@@ -22,6 +22,7 @@ from synthesizer.models.base import AcousticModel, Generated, GenerationSettings
 from synthesizer.models.build import build_network, fast_decoder
 from synthesizer.models.decoding import FreeRun, PlannedRun
 from synthesizer.models.tacotron.published import published_config, published_state
+from synthesizer.recording import require_recording
 from synthesizer.reference import prompt_of
 from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, complaint, require_texts, with_pauses
 from synthesizer.text.encoding import EncodedText, encode
@@ -280,16 +281,14 @@ class Synthesizer:
         """What the network predicts when a recording is given: mel (M, F) of tokens (N,) and the true mel (M, F).
 
         Tacotron gets the true frame before each step; its attention finds the tokens. The others need the
-        durations (N,) in frames and prosody (N, 3) (`synthesizer.features.prosody`). The same `seed`, the same mel.
+        durations (N,) in frames, a parallel one prosody (N, 3) too (`synthesizer.features.prosody`). The same `seed`,
+        the same mel.
         voice: a Voice or an embedding (D,), of which no more is known then.
-        Raises CloningError: no durations where they are needed, or with another sum than F; a speaker of another size.
+        Raises CloningError: what is needed is not given, has another shape, or durations another sum than F or one
+        below 0; an unknown token; a mel with other channels; a speaker of another size.
         """
+        require_recording(self.network, (len(self.text), self.mel.n_mels), tokens, mel, durations, prosody)
         frames = np.shape(mel)[1]
-        if self.network.needs_durations:
-            if durations is None or prosody is None:
-                raise CloningError(f"{self.name} needs durations and prosody: neither may be left out")
-            if (total := int(np.sum(durations))) != frames:
-                raise CloningError(f"durations sum to {total} frames, the mel has {frames}: they must be equal")
 
         def one(values: np.ndarray | None, kind: type) -> Tensor | None:
             return None if values is None else torch.as_tensor(np.asarray(values, kind), device=self.device)[None]

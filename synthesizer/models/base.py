@@ -69,6 +69,7 @@ class AcousticModel(nn.Module, ABC):
     """A network that makes mels of tokens and a voice. `forward` is its training pass."""
 
     needs_durations: ClassVar[bool] = False  # in training and in teacher forcing
+    needs_prosody: ClassVar[bool] = False  # in teacher forcing
     max_characters: ClassVar[int] = 130  # of a sentence; longer ones are said in clauses
     moves_pitch = False  # whether `GenerationSettings.pitch_shift` and `ModelInput.style` make a difference
     uses_voice_statistics = False  # whether its input has pitch, pace and a prompt of a voice

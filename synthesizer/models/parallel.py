@@ -97,7 +97,7 @@ class ParallelOutput(NamedTuple):
 class Parallel(AcousticModel):
     """Parallel synthesizer. Mels are (B, F, M) in here, normalized by `mel_mean` and `mel_std`."""
 
-    needs_durations = True
+    needs_durations = needs_prosody = True
     max_characters = 200
     mel_mean: Tensor
     mel_std: Tensor

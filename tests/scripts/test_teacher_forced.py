@@ -137,6 +137,21 @@ def test_the_recording_leads_the_model(made):
             model.teacher_forced(tokens, mel, voice)
         with pytest.raises(CloningError, match="sum to"):
             model.teacher_forced(tokens, mel[:, 1:], voice, **lead)
+        with pytest.raises(CloningError, match="needs prosody"):
+            model.teacher_forced(tokens, mel, voice, durations=lead["durations"])
+        moved = lead["durations"].astype(int)
+        moved[:2] = (-1, moved[0] + moved[1] + 1)
+        for change, message in (
+            ({"durations": moved}, "durations has -1 frames"),
+            ({"durations": lead["durations"][1:]}, "durations has the shape"),
+            ({"prosody": lead["prosody"][1:]}, "prosody has the shape"),
+        ):
+            with pytest.raises(CloningError, match=message):
+                model.teacher_forced(tokens, mel, voice, **{**lead, **change})
+    with pytest.raises(CloningError, match="the mel has the shape"):
+        model.teacher_forced(tokens, mel[1:], voice, **lead)
+    with pytest.raises(CloningError, match="tokens are ids from 0 to"):
+        model.teacher_forced(np.full(len(tokens), 9999), mel, voice, **lead)
     once, again = (model.teacher_forced(tokens, mel, voice, **lead, seed=3) for _ in range(2))
     np.testing.assert_array_equal(once, again)
     assert once.shape == mel.shape

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from synthesizer.config import FlowConfig, LossConfig, SynthesizerConfig, TacotronConfig
+from synthesizer.inference import Synthesizer
 from synthesizer.models.base import GenerationSettings, ModelInput, Recording
 from synthesizer.models.tacotron import native
 from synthesizer.models.tacotron.native import NativePlannedDecoder
@@ -14,6 +16,7 @@ from synthesizer.models.tacotron.non_attentive import NonAttentiveTacotron
 from synthesizer.text.processor import TextProcessor
 from synthesizer.training.losses import local_mean, non_attentive_losses
 from utils.audio.mel import SYNTHESIZER_MEL
+from utils.errors import CloningError
 from utils.weights.networks import warm_start
 
 TEXT = TextProcessor("phonemes")
@@ -109,6 +112,15 @@ def test_teacher_forcing_follows_the_recording(model):
     mel[:, :, 5:] += 1
     later = model.teacher_forced(inputs, Recording(mel, torch.tensor([[1, 1, 1, 3, 1, 2, 1]])), -4.0)
     assert not torch.allclose(made, later)
+
+
+def test_it_is_teacher_forced_without_prosody_which_it_does_not_read(model):
+    sizes = SynthesizerConfig("non_attentive_tacotron", 4, SIZES, flow=FlowConfig(blocks=1, channels=16, steps=2))
+    speaker, mel, durations = np.full(4, 0.5, np.float32), np.zeros((80, 9), np.float32), np.array([3, 3, 3])
+    synthesizer = Synthesizer(model, sizes, TEXT)
+    assert synthesizer.teacher_forced(np.array([12, 13, 14]), mel, speaker, durations=durations).shape == mel.shape
+    with pytest.raises(CloningError, match="needs durations:"):
+        synthesizer.teacher_forced(np.array([12, 13, 14]), mel, speaker)
 
 
 def test_it_learns_a_batch_by_heart():
