@@ -40,7 +40,7 @@ def test_resyntheses_are_made_once(tmp_path, monkeypatch):
         report = SimpleNamespace(missing=[])
         rows.append(
             resynthesis._one_vocoder(
-                Column("toy", None), {"a": resynthesis.Clip(clip, "")}, sounds, panel, report, args
+                Column("toy", None), {"a": resynthesis.ResynthesisClip(clip, "")}, sounds, panel, report, args
             )
         )
         assert len(sounds["a"]["toy"]) == (made[0][1] - 1) * 200 and not report.missing
