@@ -18,8 +18,7 @@ QUIET = 0.05  # root mean square magnitude under which an item's error no longer
 
 def stft_magnitude(wav: Tensor, n_fft: int) -> Tensor:
     """wav (B, T) -> magnitudes (B, n_fft / 2 + 1, 1 + T // (n_fft / 4)), floored so that their log has a gradient"""
-    window = hann_window(n_fft, wav.device, torch.float32)
-    spectrum = torch.stft(wav.float(), n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True)
+    spectrum = _stft(wav, n_fft)
     return (spectrum.real.square() + spectrum.imag.square()).clamp_min(POWER_FLOOR).sqrt()
 
 
@@ -28,9 +27,7 @@ def stft_loss(output: Tensor, target: Tensor, resolutions: Sequence[int], preemp
 
     output, target (B, T) -> ()
     """
-    if preemphasis:
-        output = output[:, 1:] - preemphasis * output[:, :-1]
-        target = target[:, 1:] - preemphasis * target[:, :-1]
+    output, target = _preemphasized(output, preemphasis), _preemphasized(target, preemphasis)
     terms = []
     for n_fft in resolutions:
         ours, theirs = stft_magnitude(output, n_fft), stft_magnitude(target, n_fft)
@@ -47,16 +44,10 @@ def phase_loss(output: Tensor, target: Tensor, resolutions: Sequence[int], preem
     It says nothing of the output's magnitudes, so phases that cannot be known do not make it quieter.
     output, target (B, T) -> () from 0 to 2
     """
-    if preemphasis:
-        output = output[:, 1:] - preemphasis * output[:, :-1]
-        target = target[:, 1:] - preemphasis * target[:, :-1]
+    output, target = _preemphasized(output, preemphasis), _preemphasized(target, preemphasis)
     terms = []
     for n_fft in resolutions:
-        window = hann_window(n_fft, output.device, torch.float32)
-        ours, theirs = (
-            torch.stft(x.float(), n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True)
-            for x in (output, target)
-        )
+        ours, theirs = _stft(output, n_fft), _stft(target, n_fft)
         size = (ours.real.square() + ours.imag.square() + POWER_FLOOR).sqrt()
         alike = (ours.real * theirs.real + ours.imag * theirs.imag) / size  # the target's magnitude times the cosine
         weight = theirs.abs().sum(dim=(1, 2)).clamp_min(QUIET * theirs[0].numel())
@@ -88,3 +79,14 @@ def mixture_loss(logits: Tensor, target: Tensor, levels: int = 65536, min_log_sc
     log_probability = torch.where(edge > 0.999, -F.softplus(lower), log_probability)
     log_probability = torch.where(edge < -0.999, upper - F.softplus(upper), log_probability)
     return -torch.logsumexp(log_probability + weights.log_softmax(dim=2), dim=2).mean()
+
+
+def _preemphasized(wav: Tensor, coefficient: float) -> Tensor:
+    """wav (B, T) -> (B, T - 1), without the first sample, which has none before it; 0: as it is"""
+    return wav[:, 1:] - coefficient * wav[:, :-1] if coefficient else wav
+
+
+def _stft(wav: Tensor, n_fft: int) -> Tensor:
+    """wav (B, T) -> (B, n_fft / 2 + 1, 1 + T // (n_fft / 4)) complex"""
+    window = hann_window(n_fft, wav.device, torch.float32)
+    return torch.stft(wav.float(), n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True)

@@ -248,7 +248,7 @@ class WaveRNNTask(VocoderTask):
             total += float(self._likelihood(model, target, guide, mel[:, :, :-1], sizes.pad * hop, length))
         sample = self.held_out[0].tensors(self.mel_config, device)[0][:, :, :80]
         how = Generation(folded=sample.size(2) * hop > Generation.target)
-        guide = None if self.guide is None else self.guide.model(sample).wav[0]
+        guide = None if self.guide is None else guide_of(self.guide, sample)[0]
         audio = generate(model, sample[0], seed=self.config.training.seed, how=how, guide=guide).clip(-1, 1)
         return Validation(total / len(self.held_out), audio={"held_out_0": (audio, self.mel_config.sample_rate)})
 
