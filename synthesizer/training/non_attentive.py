@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,8 +14,16 @@ from synthesizer.config import RunConfig
 from synthesizer.models.durations import whole_durations
 from synthesizer.models.tacotron.non_attentive import NonAttentiveTacotron
 from synthesizer.training.losses import UNWEIGHTED, local_mean, non_attentive_losses
-from synthesizer.training.task import VALIDATION_SEED, Embed, SynthesizerTask, Vocode, device_of, duration_scale
-from utils import plots
+from synthesizer.training.task import (
+    VALIDATION_SEED,
+    Embed,
+    SynthesizerTask,
+    Vocode,
+    add_frames,
+    device_of,
+    duration_scale,
+    planned_pictures,
+)
 from utils.data.manifest import Manifest, Utterance
 from utils.training.batches import to_device
 from utils.training.distributed import masked_mean
@@ -63,16 +70,11 @@ class NonAttentiveTask(SynthesizerTask[AutoregressiveBatch]):
             output = model(batch)
             for name, value in non_attentive_losses(output, batch, UNWEIGHTED, local_mean).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
-            planned = torch.expm1(output.durations_log.float()).clamp(min=0) * (batch["durations"] > 0)
-            for utterance, real, made in zip(chosen, batch["durations"].sum(dim=1), planned.sum(dim=1), strict=True):
-                frames.setdefault(utterance.speaker, []).append(torch.stack([real, made]))
+            add_frames(frames, chosen, batch["durations"], output.durations_log)
         count = sum(map(len, batches))
         metrics = {name: value / count for name, value in sums.items()}
         mel, alignment = self._example(model, batches[0][0])
-        pictures: dict[str, Callable[[], Any]] = {
-            "mel": partial(plots.plot_mel, mel),
-            "durations": partial(plots.plot_alignment, alignment),
-        }
+        pictures = planned_pictures(mel, alignment)
         calibration = {"duration_scale": duration_scale(frames)}  # a mean of log durations is too short
         return Validation(sum(metrics.values()), metrics, calibration, pictures, self.sample(mel))
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,8 +33,16 @@ from synthesizer.training.sharpening import (
     phone_loss,
     speaker_distance,
 )
-from synthesizer.training.task import Embed, SynthesizerTask, Vocode, device_of, duration_scale, emotion_accuracy
-from utils import plots
+from synthesizer.training.task import (
+    Embed,
+    SynthesizerTask,
+    Vocode,
+    add_frames,
+    device_of,
+    duration_scale,
+    emotion_accuracy,
+    planned_pictures,
+)
 from utils.data.manifest import Manifest, Utterance, read_manifest
 from utils.errors import CloningError
 from utils.training.batches import to_device
@@ -222,18 +229,13 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
                 values |= self._drawn(model, output, batch)
             spoken = (batch["prosody"][..., 2] > 0) & (batch["durations"] > 0)
             pitches.append((output.prosody_target[..., 1][spoken], output.prosody[..., 1][spoken].float()))
-            planned = torch.expm1(output.durations_log.float()).clamp(min=0) * (batch["durations"] > 0)
-            for utterance, real, made in zip(chosen, batch["durations"].sum(dim=1), planned.sum(dim=1), strict=True):
-                frames.setdefault(utterance.speaker, []).append(torch.stack([real, made]))
+            add_frames(frames, chosen, batch["durations"], output.durations_log)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
         count = sum(map(len, batches))
         metrics = {name: value / count for name, value in sums.items()}
         mel, alignment = self._example(model, batches[0][0])
-        pictures: dict[str, Callable[[], Any]] = {
-            "mel": partial(plots.plot_mel, mel),
-            "durations": partial(plots.plot_alignment, alignment),
-        }
+        pictures = planned_pictures(mel, alignment)
         score = sum(metrics[name] for name in self.score_constants["score_terms"])
         # a mean of log durations is too short by half its error's variance: inference multiplies by this
         scale = pitch_scale(*map(torch.cat, zip(*pitches, strict=True)))

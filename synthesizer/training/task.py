@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from synthesizer.data.dataset import SynthesisData
 from synthesizer.models.build import NETWORKS
 from synthesizer.models.emotion import EmotionOutput
 from synthesizer.models.flow import FlowPostnet
+from utils import plots
 from utils.config import to_dict
 from utils.data.manifest import Manifest, Utterance
 from utils.errors import CloningError
@@ -139,6 +141,18 @@ def emotion_accuracy(output: EmotionOutput | None, batch: TextBatch) -> dict[str
     return {"emotion_accuracy": (output.logits.argmax(dim=1) == batch["emotion"]).float().mean()}
 
 
+def add_frames(
+    frames: dict[str, list[Tensor]], chosen: Sequence[Utterance], durations: Tensor, durations_log: Tensor
+) -> None:
+    """Add the utterances of a batch to `frames`, as `duration_scale` has it.
+
+    durations (B, N) in frames, and as predicted, durations_log (B, N) of 1 + frames; tokens of no frames do not count.
+    """
+    planned = torch.expm1(durations_log.float()).clamp(min=0) * (durations > 0)
+    for utterance, real, made in zip(chosen, durations.sum(dim=1), planned.sum(dim=1), strict=True):
+        frames.setdefault(utterance.speaker, []).append(torch.stack([real, made]))
+
+
 def duration_scale(frames: Mapping[str, Sequence[Tensor]]) -> float:
     """By how much made speech is too short: the geometric mean over speakers of spoken by made frames.
 
@@ -148,6 +162,11 @@ def duration_scale(frames: Mapping[str, Sequence[Tensor]]) -> float:
         return 1.0
     ratios = [torch.stack(tuple(pairs)).sum(dim=0).clamp(min=1.0).double() for pairs in frames.values()]
     return float(torch.stack([(real / made).log() for real, made in ratios]).mean().exp())
+
+
+def planned_pictures(mel: np.ndarray, alignment: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """How an utterance with planned durations looks: mel (M, F), alignment (F, N)."""
+    return {"mel": partial(plots.plot_mel, mel), "durations": partial(plots.plot_alignment, alignment)}
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -29,14 +29,28 @@ class DecoderState(NamedTuple):
 class DecoderCells(nn.Module):
     """What both decoders have: a GRU, two residual LSTMs, and what makes `reduction` mel frames of their states."""
 
-    n_mels: int
-    max_reduction: int
-    prenet: PreNet
-    attn_rnn: nn.GRUCell
-    rnn_input: nn.Linear
-    res_rnn1: nn.LSTMCell
-    res_rnn2: nn.LSTMCell
-    mel_proj: nn.Linear
+    def __init__(self, config: TacotronConfig, n_mels: int) -> None:
+        super().__init__()
+        self.n_mels, self.max_reduction = n_mels, config.max_reduction
+        self.prenet = PreNet(n_mels, config.prenet, config.prenet, config.dropout)
+
+    def add_cells(self, config: TacotronConfig, memory: int) -> None:
+        """The rest, after what a decoder has of its own: the order decides which initial values are drawn."""
+        self.attn_rnn = nn.GRUCell(memory + config.prenet, config.decoder)
+        self.rnn_input = nn.Linear(memory + config.decoder, config.lstm)
+        self.res_rnn1 = nn.LSTMCell(config.lstm, config.lstm)
+        self.res_rnn2 = nn.LSTMCell(config.lstm, config.lstm)
+        self.mel_proj = nn.Linear(config.lstm, self.n_mels * config.max_reduction, bias=False)
+
+    def queries(self, before: Tensor, prenet: Tensor) -> Tensor:
+        """The GRU's states of all steps at once: before (B, S, E) of the step before, prenet (B, S, P) -> (B, S, A)"""
+        return _over_time(torch.gru, self.attn_rnn, torch.cat([before, prenet], dim=2))
+
+    def hidden(self, seen: Tensor, queries: Tensor) -> Tensor:
+        """The LSTMs' states of all steps at once: seen (B, S, E), queries (B, S, A) -> (B, S, H)"""
+        x = self.rnn_input(torch.cat([seen, queries], dim=2))
+        x = x + _over_time(torch.lstm, self.res_rnn1, x)
+        return x + _over_time(torch.lstm, self.res_rnn2, x)
 
     def mel_weight(self, reduction: int) -> Tensor:
         """The rows of `mel_proj` that `reduction` frames need: (M * reduction, H); the others need not be read."""
@@ -54,18 +68,12 @@ class Decoder(DecoderCells):
     r: Tensor
 
     def __init__(self, config: TacotronConfig, memory: int, n_mels: int) -> None:
-        super().__init__()
-        self.n_mels, self.max_reduction = n_mels, config.max_reduction
+        super().__init__(config, n_mels)
         self.register_buffer("r", torch.tensor(1, dtype=torch.int32))
-        self.prenet = PreNet(n_mels, config.prenet, config.prenet, config.dropout)
         self.attn_net = LocationSensitiveAttention(
             config.decoder, config.attention_filters, config.attention_kernel, config.padding
         )
-        self.attn_rnn = nn.GRUCell(memory + config.prenet, config.decoder)
-        self.rnn_input = nn.Linear(memory + config.decoder, config.lstm)
-        self.res_rnn1 = nn.LSTMCell(config.lstm, config.lstm)
-        self.res_rnn2 = nn.LSTMCell(config.lstm, config.lstm)
-        self.mel_proj = nn.Linear(config.lstm, n_mels * config.max_reduction, bias=False)
+        self.add_cells(config, memory)
         self.stop_proj = nn.Linear(config.lstm + memory, 1)
 
     def start(self, memory: TacotronMemory) -> DecoderState:
@@ -110,12 +118,9 @@ class Decoder(DecoderCells):
         H + E) and the attention (B, S, N).
         """
         before = torch.cat([torch.zeros_like(given[:, :1]), given[:, :-1]], dim=1)
-        query = _over_time(torch.gru, self.attn_rnn, torch.cat([torch.bmm(before, memory.values), prenet], dim=2))
-        attention, context = self.attn_net.steps(query, memory, before.cumsum(dim=1))
-        x = self.rnn_input(torch.cat([context, query], dim=2))
-        x = x + _over_time(torch.lstm, self.res_rnn1, x)
-        x = x + _over_time(torch.lstm, self.res_rnn2, x)
-        return torch.cat([x, context], dim=2), attention
+        queries = self.queries(torch.bmm(before, memory.values), prenet)
+        attention, context = self.attn_net.steps(queries, memory, before.cumsum(dim=1))
+        return torch.cat([self.hidden(context, queries), context], dim=2), attention
 
     def project(self, output: Tensor, mel_weight: Tensor) -> tuple[Tensor, Tensor]:
         """output (..., H + E) of `step` -> frames (..., M, r), logit of the stop (...)"""
@@ -129,23 +134,14 @@ class PlannedDecoder(DecoderCells):
     """
 
     def __init__(self, config: TacotronConfig, memory: int, n_mels: int) -> None:
-        super().__init__()
-        self.n_mels, self.max_reduction = n_mels, config.max_reduction
-        self.prenet = PreNet(n_mels, config.prenet, config.prenet, config.dropout)
-        self.attn_rnn = nn.GRUCell(memory + config.prenet, config.decoder)
-        self.rnn_input = nn.Linear(memory + config.decoder, config.lstm)
-        self.res_rnn1 = nn.LSTMCell(config.lstm, config.lstm)
-        self.res_rnn2 = nn.LSTMCell(config.lstm, config.lstm)
-        self.mel_proj = nn.Linear(config.lstm, n_mels * config.max_reduction, bias=False)
+        super().__init__(config, n_mels)
+        self.add_cells(config, memory)
 
     def forward(self, seen: Tensor, prenet: Tensor) -> Tensor:
         """All steps at once: seen (B, S, E), prenet (B, S, P) of the frames before -> mel (B, M, F)"""
         before = torch.cat([torch.zeros_like(seen[:, :1]), seen[:, :-1]], dim=1)
-        query = _over_time(torch.gru, self.attn_rnn, torch.cat([before, prenet], dim=2))
-        x = self.rnn_input(torch.cat([seen, query], dim=2))
-        x = x + _over_time(torch.lstm, self.res_rnn1, x)
-        x = x + _over_time(torch.lstm, self.res_rnn2, x)
-        return self.frames(x, self.mel_proj.weight).transpose(1, 2).flatten(2)
+        hidden = self.hidden(seen, self.queries(before, prenet))
+        return self.frames(hidden, self.mel_proj.weight).transpose(1, 2).flatten(2)
 
     def free_run(self, seen: Tensor) -> Tensor:
         """seen (B, S, E) -> mel (B, M, F), each step from the last frame of the one before, without dropout"""

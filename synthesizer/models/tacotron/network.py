@@ -57,6 +57,12 @@ class Encoder(nn.Module):
         x = self.pre_net(self.embedding(tokens), dropout, lengths)
         return self.cbhg(x.transpose(1, 2), lengths if self.masked else None)
 
+    def with_speaker(self, tokens: Tensor, lengths: Tensor, speaker: Tensor, dropout: Dropout) -> tuple[Tensor, Tensor]:
+        """speaker (B, D) beside every state -> (B, N, encoder + D), and which of them are tokens (B, N)"""
+        states = self(tokens, lengths, dropout)
+        values = torch.cat([states, speaker.unsqueeze(1).expand(-1, tokens.shape[1], -1)], dim=2)
+        return values, length_mask(lengths, tokens.shape[1])
+
 
 class Tacotron(AutoregressiveModel[TacotronMemory]):
     """tokens and a speaker embedding to a mel; mels are (B, M, F), S = F / reduction steps."""
@@ -95,9 +101,7 @@ class Tacotron(AutoregressiveModel[TacotronMemory]):
 
     def encode_text(self, tokens: Tensor, lengths: Tensor, speaker: Tensor, dropout: Dropout) -> TacotronMemory:
         """tokens (B, N), lengths (B,), speaker (B, D): the d-vector stands beside every encoder state."""
-        states = self.encoder(tokens, lengths, dropout)
-        values = torch.cat([states, speaker.unsqueeze(1).expand(-1, tokens.shape[1], -1)], dim=2)
-        mask = length_mask(lengths, tokens.shape[1])
+        values, mask = self.encoder.with_speaker(tokens, lengths, speaker, dropout)
         return self.decoder.attn_net.prepare(values, self.encoder_proj(values), mask, speaker)
 
     def encode(self, inputs: ModelInput, dropout: ItemDropout) -> TacotronMemory:

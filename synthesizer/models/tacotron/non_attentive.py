@@ -27,7 +27,6 @@ from synthesizer.models.tacotron.cbhg import Dropout, no_dropout
 from synthesizer.models.tacotron.decoder import PlannedDecoder
 from synthesizer.models.tacotron.network import Encoder
 from synthesizer.text.symbols import SymbolTable
-from utils.masks import length_mask
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,7 @@ class NonAttentiveTacotron(AcousticModel):
 
     def encode(self, tokens: Tensor, lengths: Tensor, speaker: Tensor, dropout: Dropout = no_dropout) -> TimedMemory:
         """tokens (B, N), lengths (B,), speaker (B, D): the d-vector stands beside every encoder state."""
-        states = self.encoder(tokens, lengths, dropout)
-        values = torch.cat([states, speaker.unsqueeze(1).expand(-1, tokens.shape[1], -1)], dim=2)
-        mask = length_mask(lengths, tokens.shape[1])
+        values, mask = self.encoder.with_speaker(tokens, lengths, speaker, dropout)
         hidden = self.duration_input(values)
         mean = (hidden * mask[..., None]).sum(dim=1) / lengths[:, None]  # of the sentence and the voice
         durations_log = self.durations(hidden * mask[..., None], F.silu(mean), mask[..., None]).squeeze(-1)
