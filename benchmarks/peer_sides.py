@@ -32,7 +32,6 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
 
     from encoder.inference import SpeakerEncoder
     from synthesizer.inference import Synthesizer
-    from synthesizer.models.build import fast_decoder
     from synthesizer.models.layers import ItemDropout
     from utils.audio.io import Waveform
     from vocoder.inference import Vocoder
@@ -40,6 +39,7 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
 
     encoder = SpeakerEncoder.load(weights / "encoder.pt")
     synthesizer = Synthesizer.load(weights / "synthesizer.pt")
+    synthesizer.network.use_native_decoder()
     folded = Vocoder.load(weights / "vocoder.pt")
     unfolded = functools.cache(lambda: Vocoder.load(weights / "vocoder.pt", generation=Generation(folded=False)))
 
@@ -50,7 +50,7 @@ def our_jobs(weights: Path, clip: Path) -> dict[str, Job]:
         tokens = torch.tensor([synthesizer.encode(TEXT).tokens])
         memory = network.encode_text(tokens, torch.tensor([tokens.shape[1]]), torch.from_numpy(speaker)[None], dropout)
         steps = -(-frames_of(seconds) // network.reduction)
-        decode = fast_decoder(synthesizer.config, network) or network.free_run
+        decode = network.native_free_run or network.free_run
         mel = decode(memory, dropout, lambda *_: False, steps).mel
         return network.post(mel, torch.tensor([mel.shape[2]]), memory.condition)[0].numpy()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from synthesizer.calibration import ProsodyCalibration, calibration_of
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording
-from synthesizer.models.build import build_network, fast_decoder
-from synthesizer.models.decoding import FreeRun, PlannedRun
+from synthesizer.models.build import build_network
 from synthesizer.models.tacotron.published import published_config, published_state
 from synthesizer.recording import require_recording
 from synthesizer.reference import prompt_of
@@ -75,11 +73,6 @@ class Synthesizer:
         self.network = network.to(self.device).eval()
         self.config, self.text, self.metadata = config, text, metadata or SynthesizerMetadata()
         self._adapted: tuple[Any, AcousticModel] | None = None  # to the voice that was spoken last, if it has adapters
-
-    @cached_property
-    def _fast_decoder(self) -> FreeRun | PlannedRun | None:
-        """From a copy of the weights, which change no more."""
-        return fast_decoder(self.config, self.network)
 
     @classmethod
     def load(
@@ -245,11 +238,12 @@ class Synthesizer:
         encoded = [self.encode(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda i: len(encoded[i].tokens))
         results: dict[int, Synthesis] = {}
+        network.use_native_decoder()
         with torch.inference_mode():
             emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, options.emotion)
             settings = GenerationSettings(
                 self.mel, self.text.table, options.rate, *self.metadata.calibration,
-                options.pitch / 12, options.monotonic, self._fast_decoder,
+                options.pitch / 12, options.monotonic,
             )  # fmt: skip
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, NamedTuple, TypeVar, cast
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -51,6 +51,7 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
 
     untimed_symbols: ClassVar[int] = 0  # at the end of a text, that take no time
     flow: FlowPostnet | None
+    native_free_run: FreeRun[MemoryT] | None = None  # decodes in place of `free_run` (see `use_native_decoder`)
 
     @property
     @abstractmethod
@@ -129,7 +130,7 @@ class AutoregressiveModel(AcousticModel, Generic[MemoryT]):
         stopper = StoppingCriteria(timed, limits, self.reduction, frame_seconds, least=self.least_frames(frame_seconds))
         dropout = ItemDropout(inputs.seeds, device)
         memory = self.encode(inputs, dropout)
-        run = cast(FreeRun | None, settings.free_run) or self.free_run
+        run = self.native_free_run or self.free_run
         steps = math.ceil(max(limits) / self.reduction)
         decoded = run(memory, dropout, stopper, steps, MAX_FORWARD if settings.monotonic else 0)
         conditioning = self.conditioning(decoded.attention, memory, inputs.speaker, inputs.seeds)

@@ -10,7 +10,6 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from synthesizer.models.alignment_quality import AlignmentQuality, alignment_quality
-from synthesizer.models.decoding import FreeRun, PlannedRun
 from synthesizer.models.emotion import EmotionEncoder
 from synthesizer.text.symbols import SymbolTable
 from utils.audio.mel import MelConfig
@@ -54,7 +53,6 @@ class GenerationSettings:
     pitch_scale: float = 1.0  # how far predicted pitch goes from its median is multiplied by it
     pitch_shift: float = 0.0  # octaves by which predicted pitch is moved
     monotonic: bool = False  # an attention that can go back or skip must not
-    free_run: FreeRun | PlannedRun | None = None  # decodes in place of the network's own loop
 
 
 class Generated(NamedTuple):
@@ -85,6 +83,12 @@ class AcousticModel(nn.Module, ABC):
         """The mel (1, M, F or a little more) of one sentence when a recording of it is given.
 
         silence: the mel value of silence.
+        """
+
+    def use_native_decoder(self) -> None:
+        """From now on decode by native code, where there is some for this network and processor.
+
+        It works with a copy of the weights: they must change no more.
         """
 
     def pace(self, mel: Tensor) -> float:

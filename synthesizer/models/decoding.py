@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
 from synthesizer.models.layers import ItemDropout
 from synthesizer.models.stopping import Stopper
+
+MemoryT = TypeVar("MemoryT", contravariant=True)  # the text as the decoder sees it
 
 
 class DecoderOutput(NamedTuple):
@@ -19,12 +20,9 @@ class DecoderOutput(NamedTuple):
     stop: Tensor  # (B, S) logits with teacher forcing, probabilities when it runs freely
 
 
-class FreeRun(Protocol):
+class FreeRun(Protocol[MemoryT]):
     """A loop of decoder steps, each from the frames of the one before (`AutoregressiveModel.free_run`)."""
 
     def __call__(
-        self, memory: Any, dropout: ItemDropout, stopper: Stopper, max_steps: int, max_forward: int = 0
+        self, memory: MemoryT, dropout: ItemDropout, stopper: Stopper, max_steps: int, max_forward: int = 0
     ) -> DecoderOutput: ...
-
-
-PlannedRun = Callable[[Tensor], Tensor]  # what each decoder step sees (B, S, E) -> mel (B, M, F)

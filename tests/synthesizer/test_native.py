@@ -135,7 +135,7 @@ def test_dropout_is_that_of_every_single_step():
 @torch.inference_mode()
 def spoken(synthesizer: Synthesizer) -> tuple[Tensor, bool]:
     mel = synthesizer.synthesize(["A bell."], torch.ones(4).numpy(), SpeechOptions(seed=3))[0].mel
-    return torch.from_numpy(mel), synthesizer._fast_decoder is not None
+    return torch.from_numpy(mel), synthesizer.network.native_free_run is not None
 
 
 def make() -> Synthesizer:

@@ -14,14 +14,18 @@ from synthesizer.models.tacotron.attention import LocationSensitiveAttention, Ta
 from synthesizer.models.tacotron.cbhg import PreNet, no_dropout
 
 
-class DecoderState(NamedTuple):
-    """What a decoder step hands to the next."""
+class CellState(NamedTuple):
+    """What the recurrent cells hand to the next step."""
 
     query: Tensor  # (B, A) hidden state of the attention GRU
-    hidden1: Tensor  # (B, H) and so on, of the two LSTMs
-    cell1: Tensor
-    hidden2: Tensor
-    cell2: Tensor
+    lstm1: tuple[Tensor, Tensor]  # hidden state and cell (B, H)
+    lstm2: tuple[Tensor, Tensor]
+
+
+class DecoderState(NamedTuple):
+    """What a step of a decoder with attention hands to the next."""
+
+    cells: CellState
     context: Tensor  # (B, E)
     cumulative: Tensor  # (B, N) sum of all attention so far
 
@@ -52,6 +56,30 @@ class DecoderCells(nn.Module):
         x = x + _over_time(torch.lstm, self.res_rnn1, x)
         return x + _over_time(torch.lstm, self.res_rnn2, x)
 
+    def first_cells(self, values: Tensor) -> CellState:
+        """The state before the first step, of as many items as `values` (B, ...): zeros."""
+        query, zeros = (values.new_zeros(len(values), cell.hidden_size) for cell in (self.attn_rnn, self.res_rnn1))
+        return CellState(query, (zeros, zeros), (zeros, zeros))
+
+    def next_query(self, before: Tensor, prenet: Tensor, cells: CellState) -> Tensor:
+        """`queries` of one step: before (B, E), prenet (B, P) -> (B, A)"""
+        return self.attn_rnn(torch.cat([before, prenet], dim=1), cells.query)
+
+    def next_hidden(
+        self, seen: Tensor, query: Tensor, cells: CellState, keep: Tensor | None = None
+    ) -> tuple[Tensor, CellState]:
+        """`hidden` of one step: seen (B, E), query (B, A) -> (B, H) and the new state.
+
+        keep (2, B, H): true keeps the LSTMs' hidden states of the step before (zoneout).
+        """
+        x = self.rnn_input(torch.cat([seen, query], dim=1))
+        hidden1, cell1 = self.res_rnn1(x, cells.lstm1)
+        hidden1 = hidden1 if keep is None else torch.where(keep[0], cells.lstm1[0], hidden1)
+        x = x + hidden1
+        hidden2, cell2 = self.res_rnn2(x, cells.lstm2)
+        hidden2 = hidden2 if keep is None else torch.where(keep[1], cells.lstm2[0], hidden2)
+        return x + hidden2, CellState(query, (hidden1, cell1), (hidden2, cell2))
+
     def mel_weight(self, reduction: int) -> Tensor:
         """The rows of `mel_proj` that `reduction` frames need: (M * reduction, H); the others need not be read."""
         rows = self.mel_proj.weight.view(self.n_mels, self.max_reduction, -1)
@@ -79,13 +107,7 @@ class Decoder(DecoderCells):
     def start(self, memory: TacotronMemory) -> DecoderState:
         """The state before the first step: zeros."""
         values = memory.values
-        batch, size = values.shape[0], self.res_rnn1.hidden_size
-        zeros = values.new_zeros
-        hidden1, cell1, hidden2, cell2 = (zeros(batch, size) for _ in range(4))
-        return DecoderState(
-            zeros(batch, self.attn_rnn.hidden_size), hidden1, cell1, hidden2, cell2,
-            zeros(batch, values.shape[2]), zeros(batch, values.shape[1]),
-        )  # fmt: skip
+        return DecoderState(self.first_cells(values), torch.zeros_like(values[:, 0]), torch.zeros_like(values[:, :, 0]))
 
     def step(
         self,
@@ -99,17 +121,11 @@ class Decoder(DecoderCells):
 
         Returns what mel and stop are projected from, (B, H + E), the attention (B, N) and the new state.
         """
-        query = self.attn_rnn(torch.cat([state.context, prenet], dim=1), state.query)
+        query = self.next_query(state.context, prenet, state.cells)
         attention, context = self.attn_net(query, memory, state.cumulative, allowed)
-        x = self.rnn_input(torch.cat([context, query], dim=1))
-        hidden1, cell1 = self.res_rnn1(x, (state.hidden1, state.cell1))
-        hidden1 = hidden1 if keep is None else torch.where(keep[0], state.hidden1, hidden1)
-        x = x + hidden1
-        hidden2, cell2 = self.res_rnn2(x, (state.hidden2, state.cell2))
-        hidden2 = hidden2 if keep is None else torch.where(keep[1], state.hidden2, hidden2)
-        x = x + hidden2
-        state = DecoderState(query, hidden1, cell1, hidden2, cell2, context, state.cumulative + attention)
-        return torch.cat([x, context], dim=1), attention, state
+        hidden, cells = self.next_hidden(context, query, state.cells, keep)
+        state = DecoderState(cells, context, state.cumulative + attention)
+        return torch.cat([hidden, context], dim=1), attention, state
 
     def forced_alignment(self, memory: TacotronMemory, prenet: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """All steps at once, each as if the attention before it had been `given` (B, S, N); prenet (B, S, P).
@@ -145,20 +161,12 @@ class PlannedDecoder(DecoderCells):
 
     def free_run(self, seen: Tensor) -> Tensor:
         """seen (B, S, E) -> mel (B, M, F), each step from the last frame of the one before, without dropout"""
-        batch = len(seen)
-        frame, before = seen.new_zeros(batch, self.n_mels), torch.zeros_like(seen[:, 0])
-        query = seen.new_zeros(batch, self.attn_rnn.hidden_size)
-        first = second = (seen.new_zeros(batch, self.res_rnn1.hidden_size),) * 2
-        mels = []
+        cells, mels = self.first_cells(seen), []
+        frame, before = seen.new_zeros(len(seen), self.n_mels), torch.zeros_like(seen[:, 0])
         for now in seen.unbind(dim=1):
-            prenet = self.prenet(frame, no_dropout)
-            query = self.attn_rnn(torch.cat([before, prenet], dim=1), query)
-            x = self.rnn_input(torch.cat([now, query], dim=1))
-            first = self.res_rnn1(x, first)
-            x = x + first[0]
-            second = self.res_rnn2(x, second)
-            x = x + second[0]
-            mels.append(self.frames(x, self.mel_proj.weight))
+            query = self.next_query(before, self.prenet(frame, no_dropout), cells)
+            hidden, cells = self.next_hidden(now, query, cells)
+            mels.append(self.frames(hidden, self.mel_proj.weight))
             frame, before = mels[-1][:, :, -1], now
         return torch.cat(mels, dim=2)
 

@@ -1,5 +1,4 @@
-"""`NativeDecoder`: what `synthesizer.models.tacotron.network.Tacotron.free_run` does, one call of native code a step;
-and `NativePlannedDecoder`, for a decoder without attention.
+"""`NativeDecoder` and `NativePlannedDecoder`: the free running of both decoders, one call of native code a step.
 
 A step of the published network reads 18 million weights, so they are kept in 16 bits: whole numbers, and a scale for
 each row. What they multiply stays float32.
@@ -17,13 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from synthesizer.models.decoding import DecoderOutput, FreeRun, PlannedRun
+from synthesizer.models.decoding import DecoderOutput
 from synthesizer.models.stopping import Stopper
 from synthesizer.models.tacotron.attention import TacotronMemory
 from synthesizer.models.tacotron.cbhg import Dropout
 from synthesizer.models.tacotron.decoder import Decoder, DecoderCells, PlannedDecoder
-from synthesizer.models.tacotron.network import Tacotron
-from synthesizer.models.tacotron.non_attentive import NonAttentiveTacotron
 from utils.native import build
 
 log = logging.getLogger(__name__)
@@ -194,19 +191,8 @@ class NativePlannedDecoder(_Cells):
         return mels.view(steps, items, m.mels, m.reduction).permute(1, 2, 0, 3).flatten(2)
 
 
-def native_free_run(network: Tacotron) -> FreeRun | None:
-    """Decodes with a copy of the network's weights; None without a compiler, or not on a CPU in float32."""
-    loaded = _library_for(network.decoder)
-    return None if loaded is None else NativeDecoder(network.decoder, network.reduction, loaded).free_run
-
-
-def native_planned_run(network: NonAttentiveTacotron) -> PlannedRun | None:
-    """The same for a decoder without attention."""
-    loaded = _library_for(network.decoder)
-    return None if loaded is None else NativePlannedDecoder(network.decoder, loaded).free_run
-
-
-def _library_for(decoder: DecoderCells) -> ctypes.CDLL | None:
+def library_for(decoder: DecoderCells) -> ctypes.CDLL | None:
+    """None without a compiler, or for a decoder that is not on a CPU in float32."""
     weight = decoder.mel_proj.weight
     return library() if weight.device.type == "cpu" and weight.dtype == torch.float32 else None
 

@@ -21,6 +21,7 @@ from synthesizer.models.stopping import Stopper
 from synthesizer.models.tacotron.attention import TacotronMemory
 from synthesizer.models.tacotron.cbhg import CBHG, Dropout, PreNet
 from synthesizer.models.tacotron.decoder import Decoder
+from synthesizer.models.tacotron.native import NativeDecoder, library_for
 from utils.masks import length_mask
 
 SILENT = 3.4  # published inference cuts trailing frames whose loudest channel is below -3.4
@@ -175,6 +176,11 @@ class Tacotron(AutoregressiveModel[TacotronMemory]):
             if stopper(stops[-1], attention):
                 break
         return DecoderOutput(torch.cat(mels, 2), torch.stack(attentions, 1), torch.stack(stops, 1))
+
+    def use_native_decoder(self) -> None:
+        """Decode by `NativeDecoder` (see `AcousticModel.use_native_decoder`)."""
+        if self.native_free_run is None and (library := library_for(self.decoder)) is not None:
+            self.native_free_run = NativeDecoder(self.decoder, self.reduction, library).free_run
 
     def post(
         self, mel: Tensor, lengths: Tensor, condition: Tensor, conditioning: FlowConditioning | None = None

@@ -6,9 +6,9 @@ the mean of what its frames say, so that no token is passed over, however short 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,12 @@ from synthesizer.config import SynthesizerConfig
 from synthesizer.models.alignment_quality import AlignmentQuality, planned_quality
 from synthesizer.models.autoregressive import Memory, previous_frames
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording, require_finite
-from synthesizer.models.decoding import PlannedRun
 from synthesizer.models.durations import Predictor, planned_durations, upsampled
 from synthesizer.models.flow import FlowConditioning, FlowOutput, FlowPostnet
 from synthesizer.models.layers import ItemDropout
 from synthesizer.models.tacotron.cbhg import Dropout, no_dropout
 from synthesizer.models.tacotron.decoder import PlannedDecoder
+from synthesizer.models.tacotron.native import NativePlannedDecoder, library_for
 from synthesizer.models.tacotron.network import Encoder
 from synthesizer.text.symbols import SymbolTable
 
@@ -48,6 +48,7 @@ class NonAttentiveTacotron(AcousticModel):
     """tokens and a speaker embedding to a mel; mels are (B, M, F), S = F / reduction steps."""
 
     needs_durations = True
+    native_free_run: Callable[[Tensor], Tensor] | None = None  # in place of the decoder's own loop
 
     def __init__(self, config: SynthesizerConfig, n_symbols: int, n_mels: int) -> None:
         super().__init__()
@@ -113,29 +114,26 @@ class NonAttentiveTacotron(AcousticModel):
         memory = self.encode(inputs.tokens, inputs.token_lengths, inputs.speaker)
         require_finite(memory.durations_log, "durations")
         durations = planned_durations(memory.durations_log, inputs.tokens, inputs.token_lengths, settings)
-        run = cast(PlannedRun | None, settings.free_run)
-        mels, said, lengths = self.spoken(memory, durations, inputs.speaker, inputs.seeds, run)
+        mels, said, lengths = self.spoken(memory, durations, inputs.speaker, inputs.seeds)
         require_finite(mels, "mels")
         mels = mels.clamp(-settings.mel.max_abs, settings.mel.max_abs)
         sizes = zip(mels, said, lengths.tolist(), inputs.token_lengths.tolist(), strict=True)
         return [Generated(mel[:, :n], places[:n, :tokens], "durations") for mel, places, n, tokens in sizes]
 
-    def spoken(
-        self,
-        memory: TimedMemory,
-        durations: Tensor,
-        speaker: Tensor,
-        seeds: Sequence[int],
-        run: PlannedRun | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """durations (B, N) in frames -> mel (B, M, F), alignment (B, F, N), lengths (B,) in frames
+    def use_native_decoder(self) -> None:
+        """Decode by `NativePlannedDecoder` (see `AcousticModel.use_native_decoder`)."""
+        if self.native_free_run is None and (library := library_for(self.decoder)) is not None:
+            self.native_free_run = NativePlannedDecoder(self.decoder, library).free_run
 
-        run: in place of the decoder's own loop.
-        """
+    def spoken(
+        self, memory: TimedMemory, durations: Tensor, speaker: Tensor, seeds: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """durations (B, N) in frames -> mel (B, M, F), alignment (B, F, N), lengths (B,) in frames"""
         lengths = durations.sum(dim=1)
         frames = max(1, int(lengths.max()))
         seen, index = self.seen(memory, durations, frames + -frames % self.reduction)
-        smooth = (run or self.decoder.free_run)(self._of_steps(seen))[:, :, :frames]
+        run = self.native_free_run or self.decoder.free_run
+        smooth = run(self._of_steps(seen))[:, :, :frames]
         mels = self.flow.draw(smooth, FlowConditioning(seen[:, :frames], speaker, seeds), lengths)
         return mels, F.one_hot(index[:, :frames], durations.shape[1]), lengths
 
