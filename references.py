@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from diarization.pipeline import Diarization, Diarizer
-from diarization.scores import Calibration
+from diarization.plda import Calibration
 from diarization.settings import DiarizationSettings
 from encoder.inference import SpeakerEncoder
 from utils.audio import quality
@@ -60,7 +60,7 @@ def _read(source: Any) -> ReferenceClip:
 
 class Assessor:
     """Says what is wrong with references. How many speak is told where a folder knows the encoder's distances between
-    voices (`diarization.scores`)."""
+    voices (`diarization.plda`)."""
 
     def __init__(self, encoder: SpeakerEncoder, folders: Sequence[Path]) -> None:
         self._diarizer = None

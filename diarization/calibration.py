@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from diarization.scores import Calibration, fit, noise_of
+from diarization.plda import Calibration, fit, noise_of
 from diarization.settings import DiarizationSettings
 from diarization.windows import PIECE, embed_speech
 from encoder.augment import Sounds, augment

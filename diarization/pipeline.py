@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from diarization import clustering, matching, spectral, voices
-from diarization.scores import Calibration
+from diarization.plda import Calibration
 from diarization.segmentation import FRAME, STEP, WINDOW, Progress, Segmenter, frame_count, frame_edges, silent
 from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, from_activity, talk_time
@@ -26,10 +26,11 @@ from utils.config import to_dict
 from utils.errors import CloningError
 from utils.voice import unit
 
+log = logging.getLogger(__name__)
 UNKNOWN = "unknown"  # speaks, and is none of the references
-LEAST_ALONE = 0.5  # seconds alone, for a piece or a voice of a window to be clustered; the others are assigned
-LEAST_HEARD = 0.05  # seconds that the shortest piece counts for
-SURE_ALONE = 1.5  # ... and for a voice to be counted as one of several of a window
+MIN_ALONE_TO_CLUSTER = 0.5  # seconds alone, for a piece or a voice of a window to be clustered; the others are assigned
+MIN_WEIGHT = 0.05  # seconds that the shortest piece counts for
+MIN_ALONE_TO_COUNT = 1.5  # ... and for a voice to be counted as one of several of a window
 
 
 @dataclass(frozen=True)
@@ -217,13 +218,13 @@ class Diarizer:
         """The speaker of each piece (P,), and the mean embedding of each, norm 1: (S, D). `speakers`: how many, if
         that is known; else they are counted, at least `least`."""
         pieces = windows.pieces
-        sure = pieces.alone >= LEAST_ALONE
+        sure = pieces.alone >= MIN_ALONE_TO_CLUSTER
         if sure.sum() < max(speakers or least, 2):
             sure = np.ones(len(pieces), bool)
         if speakers is not None and speakers > sure.sum():
-            logging.warning("only %d of %d voices can be told apart: too little is said", sure.sum(), speakers)
+            log.warning("only %d of %d voices can be told apart: too little is said", sure.sum(), speakers)
             speakers = int(sure.sum())
-        seconds = np.maximum(pieces.alone, LEAST_HEARD)
+        seconds = np.maximum(pieces.alone, MIN_WEIGHT)
         units = self.calibration.compare(pieces.embeddings)
         if speakers is None:
             speakers = min(self._count(pieces, units, least), int(sure.sum()))
@@ -238,15 +239,15 @@ class Diarizer:
         seconds = np.bincount(person, pieces.alone)
         window = np.zeros(len(seconds), int)
         window[person] = pieces.window
-        weights = np.eye(len(seconds), dtype=np.float32)[person] * np.maximum(pieces.alone, LEAST_HEARD)[:, None]
-        sure = seconds >= LEAST_ALONE
+        weights = np.eye(len(seconds), dtype=np.float32)[person] * np.maximum(pieces.alone, MIN_WEIGHT)[:, None]
+        sure = seconds >= MIN_ALONE_TO_CLUSTER
         if sure.sum() < max(least, 2):
             sure[:] = True
         points = self.calibration.project(unit(weights.T @ pieces.embeddings)[sure])
         # so many voices are in at least two windows (or in the only one)
-        together = np.sort(np.bincount(window[seconds >= SURE_ALONE], minlength=1))[::-1]
+        together = np.sort(np.bincount(window[seconds >= MIN_ALONE_TO_COUNT], minlength=1))[::-1]
         least = max(least, int(together[min(1, len(together) - 1)]))
-        shares = np.maximum(seconds[sure], LEAST_ALONE) * (STEP * FRAME / WINDOW)
+        shares = np.maximum(seconds[sure], MIN_ALONE_TO_CLUSTER) * (STEP * FRAME / WINDOW)
         between = self.calibration.between
         return int(clustering.cluster(points, shares, between, least=min(least, len(points))).max()) + 1
 

@@ -25,12 +25,12 @@ MODEL = "segmentation-3.0.onnx"
 RATE = 16000
 WINDOW = 160000  # samples
 FRAME = 270  # samples from one frame to the next
-FIELD = 991  # samples that a frame sees
+RECEPTIVE_FIELD = 991  # samples that a frame sees
 FRAMES = 589
 STEP = 296  # frames from one window to the next: 5 s, so that two windows judge each
-SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
-LEAN = 0.05  # added to the mean number of voices before it is rounded; chosen on the simulated list `choose`
-AT_ONCE = 4  # windows in one pass: bounds its memory
+POWERSET = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
+COUNT_BIAS = 0.05  # added to the mean number of voices before it is rounded; chosen on the simulated list `choose`
+BATCH = 4  # windows in one pass: bounds its memory
 
 
 def silent(done: float, what: str) -> None:
@@ -54,7 +54,7 @@ class LocalVoices:
     def counts(self, frames: int) -> np.ndarray:
         """How many speak at a time, in each of so many frames of the recording: (T,)"""
         mean = overlap_add(self.number[..., None], frames)[:, 0]
-        return np.floor(mean + 0.5 + LEAN).astype(int)
+        return np.floor(mean + 0.5 + COUNT_BIAS).astype(int)
 
 
 class Segmenter:
@@ -80,16 +80,16 @@ class Segmenter:
         starts = window_starts(len(samples))
         probability = np.empty((len(starts), FRAMES, 3), np.float32)
         chosen = np.empty((len(starts), FRAMES, 3), bool)
-        for first in range(0, len(starts), AT_ONCE):
-            rows = slice(first, first + AT_ONCE)
+        for first in range(0, len(starts), BATCH):
+            rows = slice(first, first + BATCH)
             windows = np.zeros((len(starts[rows]), 1, WINDOW), np.float32)
             for row, start in zip(windows, starts[rows] * FRAME, strict=True):
                 part = samples[start : start + WINDOW]
                 row[0, : len(part)] = part
             (scores,) = self._session.run(None, {"input": windows})
-            probability[rows] = np.exp(scores) @ SETS
-            chosen[rows] = SETS[scores.argmax(axis=2)] > 0
-            progress(min(1.0, (first + AT_ONCE) / len(starts)), "finding turns")
+            probability[rows] = np.exp(scores) @ POWERSET
+            chosen[rows] = POWERSET[scores.argmax(axis=2)] > 0
+            progress(min(1.0, (first + BATCH) / len(starts)), "finding turns")
         return LocalVoices(probability, chosen, probability.sum(axis=2))
 
 
@@ -106,7 +106,7 @@ def frame_count(samples: int) -> int:
 
 def frame_edges(frames: int, seconds: float) -> np.ndarray:
     """The T + 1 edges, in seconds, of the frames of a recording; those at its ends reach to them."""
-    edges = (np.arange(frames + 1) * FRAME + (FIELD - FRAME) / 2) / RATE
+    edges = (np.arange(frames + 1) * FRAME + (RECEPTIVE_FIELD - FRAME) / 2) / RATE
     edges[0] = 0.0
     return np.minimum(edges, seconds)
 

@@ -1,4 +1,4 @@
-"""What diarization may be tuned by; the calibration of an encoder lies in a file of its own (`diarization.scores`)."""
+"""What diarization may be tuned by; the calibration of an encoder lies in a file of its own (`diarization.plda`)."""
 
 from __future__ import annotations
 

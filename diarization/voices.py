@@ -12,9 +12,9 @@ import numpy as np
 from diarization.segmentation import LocalVoices, overlap_add
 from diarization.windows import Pieces
 
-LEAST_PIECE = 1.0  # seconds of a piece that tells one person from another; shorter ones go with the nearest such
+MIN_PERSON_SECONDS = 1.0  # seconds of a piece that tells one person from another; shorter ones go with the nearest such
 # Cosine of units below which two pieces of a local voice are two people; chosen on `choose`
-TWO_PEOPLE = 0.3
+SPLIT_COSINE = 0.3
 
 
 def people(pieces: Pieces, units: np.ndarray) -> np.ndarray:
@@ -28,29 +28,29 @@ def people(pieces: Pieces, units: np.ndarray) -> np.ndarray:
     for w, v in np.unique(np.stack([pieces.window, pieces.voice], axis=1), axis=0):
         own = np.flatnonzero((pieces.window == w) & (pieces.voice == v))
         groups = np.zeros(len(own), int)
-        (sure,) = np.nonzero(pieces.alone[own] >= LEAST_PIECE)
+        (sure,) = np.nonzero(pieces.alone[own] >= MIN_PERSON_SECONDS)
         if len(sure) > 1:
             tree = linkage(units[own[sure]], "average", "cosine")
             nearest = np.abs(np.arange(len(own))[:, None] - sure).argmin(axis=1)
-            groups = fcluster(tree, 1 - TWO_PEOPLE, "distance")[nearest] - 1
+            groups = fcluster(tree, 1 - SPLIT_COSINE, "distance")[nearest] - 1
         found[own] = count + groups
         count += groups.max() + 1
     return found
 
 
-def assign(likeness: np.ndarray, pieces: Pieces) -> np.ndarray:
-    """The speaker of each piece (P,), from its likeness (P, S) to each.
+def assign(similarity: np.ndarray, pieces: Pieces) -> np.ndarray:
+    """The speaker of each piece (P,), from its similarity (P, S) to each.
 
     Of two pieces that one window has at the same time, the one that loses less by it gets another.
     """
-    found = likeness.argmax(axis=1)
-    if likeness.shape[1] < 2:
+    found = similarity.argmax(axis=1)
+    if similarity.shape[1] < 2:
         return found
     for i, j in zip(*_together(pieces), strict=True):
         if found[i] == found[j]:
-            others = likeness[[i, j]].copy()
+            others = similarity[[i, j]].copy()
             others[:, found[i]] = -np.inf
-            loss = likeness[[i, j]].max(axis=1) - others.max(axis=1)
+            loss = similarity[[i, j]].max(axis=1) - others.max(axis=1)
             found[[i, j][int(loss.argmin())]] = others[int(loss.argmin())].argmax()
     return found
 

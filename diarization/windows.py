@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from diarization.segmentation import FIELD, FRAME, RATE, STEP, LocalVoices, Progress, silent
+from diarization.segmentation import FRAME, RATE, RECEPTIVE_FIELD, STEP, LocalVoices, Progress, silent
 from diarization.settings import DiarizationSettings
 from diarization.turns import join
 from encoder.inference import WINDOWS_AT_ONCE, SpeakerEncoder
@@ -16,7 +16,7 @@ from utils.voice import unit
 
 PIECE = 1.25  # seconds, about, into which what a local voice says is cut: a change of speaker may be within it
 PAUSE = 0.1  # seconds within a piece
-LEAST_ALONE = 0.25  # seconds; of a piece that is less alone, all is embedded
+MIN_ALONE_TO_EMBED = 0.25  # seconds; of a piece that is less alone, all is embedded
 PIECES_AT_ONCE = 32  # in one pass of the encoder: bounds its memory
 _CHUNK = 32  # windows whose mel is made in one go: bounds the memory of speech without a pause
 
@@ -69,7 +69,7 @@ def embed_pieces(
     at = np.arange(heard.shape[1])
     inside = (at >= frames[:, :1]) & (at < frames[:, 1:])
     alone = (heard & inside).sum(axis=1) * (FRAME / RATE)
-    few = (alone < LEAST_ALONE)[:, None]
+    few = (alone < MIN_ALONE_TO_EMBED)[:, None]
     heard = np.where(few, local.chosen[window, :, voice], heard) & inside
     return Pieces(window, voice, frames, alone, _embed_frames(encoder, samples, window, heard, progress))
 
@@ -99,7 +99,7 @@ def _embed_frames(
         if mel is None or w != last:
             last, begin = w, w * STEP * FRAME
             mel = encoder.mel(samples[begin : begin + len(chosen) * FRAME])
-        columns = np.clip((np.arange(mel.size(1)) * hop - (FIELD - FRAME) // 2) // FRAME, 0, len(chosen) - 1)
+        columns = np.clip((np.arange(mel.size(1)) * hop - (RECEPTIVE_FIELD - FRAME) // 2) // FRAME, 0, len(chosen) - 1)
         kept = np.flatnonzero(chosen[columns])
         pending.append(mel[:, kept if len(kept) else [0]])
         if len(pending) == PIECES_AT_ONCE or i + 1 == len(window):

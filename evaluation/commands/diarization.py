@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from diarization.calibration import calibrate
 from diarization.pipeline import Diarization, Diarizer
+from diarization.plda import Calibration
 from diarization.plots import plot_diarization
-from diarization.scores import Calibration
 from diarization.turns import Turn
 from encoder.inference import SpeakerEncoder
 from evaluation.commands.diarization_items import MEETINGS, DiarizationItem, built, meetings, simulated

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diarization import clustering, matching, spectral
-from diarization.scores import Calibration, fit, noise_of
+from diarization.plda import Calibration, fit, noise_of
 from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, from_activity, join, read_rttm, talk_time, to_rttm
 from diarization.windows import slide
@@ -124,17 +124,17 @@ def test_a_voice_counts_by_its_seconds():
     points, _ = conversation(2)
     posterior, share = np.eye(2)[np.arange(len(points)) % 2], np.full(2, 0.5)
     seconds = np.full(len(points), 0.4)
-    once = clustering.places(posterior, clustering.Points(points, seconds, BETWEEN), share)
+    once = clustering.update_speakers(posterior, clustering.Points(points, seconds, BETWEEN), share)
     halves = clustering.Points(np.repeat(points, 2, 0), np.repeat(seconds / 2, 2), BETWEEN)
-    twice = clustering.places(np.repeat(posterior, 2, 0), halves, share)
-    np.testing.assert_allclose(once.place, twice.place)
-    np.testing.assert_allclose(once.spread, twice.spread)
+    twice = clustering.update_speakers(np.repeat(posterior, 2, 0), halves, share)
+    np.testing.assert_allclose(once.mean, twice.mean)
+    np.testing.assert_allclose(once.variance, twice.variance)
 
 
 @pytest.mark.parametrize("pieces", [60, 2000])  # 2000: more than the graph holds
 @pytest.mark.parametrize("speakers", [1, 2, 3, 5])
 def test_pieces_are_parted_by_voice_where_the_number_is_known(speakers, pieces, monkeypatch):
-    monkeypatch.setattr(spectral, "AT_MOST", 200)
+    monkeypatch.setattr(spectral, "MAX_PIECES", 200)
     rng = np.random.default_rng(speakers)
     who = np.arange(pieces) % speakers
     voices = rng.standard_normal((speakers, 16))

@@ -61,7 +61,7 @@ def test_windows_vote_by_their_mean():
 def test_one_answer_for_any_batch_size_and_number_of_threads(segmenter, talk, monkeypatch):
     expected = segmenter(talk)
     assert expected.chosen.shape == (3, FRAMES, 3) and expected.alone.any() and (expected.chosen.sum(axis=2) > 1).any()
-    monkeypatch.setattr(segmentation, "AT_ONCE", 1)
+    monkeypatch.setattr(segmentation, "BATCH", 1)
     for network in (segmenter, Segmenter(threads=2)):
         found = network(talk)
         np.testing.assert_allclose(found.probability, expected.probability, atol=1e-3)
@@ -113,8 +113,8 @@ def test_no_frame_has_more_speakers_than_voices(seed, speakers):
     rng = np.random.default_rng(seed)
     scores = rng.exponential(size=(3, FRAMES, 7)).astype(np.float32) ** 3
     scores /= scores.sum(axis=2, keepdims=True)
-    probability = scores @ segmentation.SETS
-    local = LocalVoices(probability, segmentation.SETS[scores.argmax(axis=2)] > 0, probability.sum(axis=2))
+    probability = scores @ segmentation.POWERSET
+    local = LocalVoices(probability, segmentation.POWERSET[scores.argmax(axis=2)] > 0, probability.sum(axis=2))
     pieces = pieces_of([0, 0, 1, 2], [0, 2, 1, 0], [[0, 300], [250, FRAMES], [100, 400], [0, FRAMES]])
     assigned = rng.integers(0, speakers, len(pieces))
     active = voices.speaking(local, pieces, assigned, speakers, 1000)

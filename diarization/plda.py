@@ -1,4 +1,4 @@
-"""How far apart two pieces of one voice lie, and how far two voices: measured once for an encoder.
+"""PLDA: how far apart two pieces of one voice lie, and how far two voices; measured once for an encoder.
 
 Probabilistic linear discriminant analysis with two covariances (Ioffe 2006; in the form of Landini et al. 2020,
 arXiv 2012.14952, sec. II): in the space of `Calibration.project` the pieces of one voice are spread by 1 in every
