@@ -173,10 +173,7 @@ def run(args: argparse.Namespace) -> int | None:
         _check(args)
     cloner = _load(args)
     if args.emotion is not None and not args.show_text:
-        from synthesizer.emotion_input import embed_emotion
-
-        model = cloner.synthesizer
-        embed_emotion(model.network.emotion, model.emotions, model.mel, args.emotion)  # which refuses an unknown one
+        cloner.synthesizer.require_emotion(args.emotion)
     if args.show_text:
         sentences = list(cloner.synthesizer.sentences(text or ""))
         notes = dict.fromkeys(note for sentence in sentences for note in sentence.notes)

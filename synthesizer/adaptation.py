@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from synthesizer.adapters import RANK, numbers_of, with_adapters
 from synthesizer.aligned_clip import AlignedClip
 from synthesizer.inference import Synthesizer
 from synthesizer.models.durations import upsampling
-from synthesizer.models.flow import FlowDecoder
 from synthesizer.models.parallel import Conditioning, Parallel
 from utils.errors import CloningError
 from utils.masks import length_mask
@@ -60,8 +59,8 @@ class Adaptation:
 
         Raises CloningError: not a parallel synthesizer with a flow; no frame whose symbol is known.
         """
-        network = synthesizer.network
-        if not isinstance(network, Parallel) or network.flow is None:
+        network = cast(Parallel, synthesizer.network)
+        if not network.adaptable:
             raise CloningError(f"{synthesizer.name}: only a parallel synthesizer with a flow can be adapted to a voice")
         if not any(clip.aligned.any() for clip in clips):
             raise CloningError(
@@ -115,7 +114,7 @@ class Adaptation:
     def _loss(self, windows: _Frames, mask: Tensor) -> Tensor:
         """Of the flow, as in training."""
         flow = self.network.flow
-        assert isinstance(flow, FlowDecoder)
+        assert flow is not None
         hidden, mean, mel, aligned = windows
         voice = self._conditioning.vector.expand(len(mel), -1)
         times = (torch.rand(DRAWS, generator=self._generator) + torch.arange(DRAWS)) / DRAWS

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from synthesizer.models.base import AcousticModel
 from synthesizer.models.parallel import Parallel
 from utils.errors import CloningError
 
@@ -71,14 +72,14 @@ def numbers_of(network: Parallel) -> dict[str, np.ndarray]:
     }
 
 
-def adapted(network: nn.Module, numbers: Mapping[str, np.ndarray]) -> Parallel:
+def adapted(network: AcousticModel, numbers: Mapping[str, np.ndarray]) -> AcousticModel:
     """A copy of `network` with the changes of `numbers_of` in its weights.
 
     Raises CloningError where they are of another network.
     """
-    if not isinstance(network, Parallel):
+    if not network.adaptable:
         raise CloningError(
-            "the voice is adapted to a parallel synthesizer, and this is none: make it anew for this one"
+            "the voice is adapted to a parallel synthesizer with a flow, and this is none: make it anew for this one"
         )
     network = copy.deepcopy(network)
     left = dict(numbers)
@@ -107,7 +108,7 @@ def _taken(numbers: dict[str, np.ndarray], name: str) -> Tensor | None:
     return None if found is None else torch.from_numpy(found)
 
 
-def _layers(network: Parallel) -> Iterator[tuple[str, nn.Linear]]:
+def _layers(network: AcousticModel) -> Iterator[tuple[str, nn.Linear]]:
     """Those that adapters change."""
     for name, layer in network.named_modules():
         chosen = name.rpartition(".")[2] in {*_LOW_RANK, *_OFFSET} and name.partition(".")[0] == PART

@@ -11,20 +11,31 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthesizer.adapters import adapted
 from synthesizer.calibration import ProsodyCalibration, calibration_of
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
+from synthesizer.model_input import padded_input, speaker_embeddings, with_voice_statistics
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording
 from synthesizer.models.build import build_network
 from synthesizer.models.tacotron.published import published_config, published_state
 from synthesizer.recording import require_recording
 from synthesizer.reference import prompt_of
-from synthesizer.speech import DEFAULT, Speech, SpeechOptions, Spoken, Synthesis, complaint, require_texts, with_pauses
+from synthesizer.speech import (
+    DEFAULT,
+    EmotionInput,
+    Speech,
+    SpeechOptions,
+    Spoken,
+    Synthesis,
+    complaint,
+    require_texts,
+    with_pauses,
+)
 from synthesizer.text.encoding import EncodedText, encode
-from synthesizer.text.marks import NEUTRAL, NO_PROSODY, plain
+from synthesizer.text.marks import NO_PROSODY, plain
 from synthesizer.text.processor import PUBLISHED, TextProcessor
 from synthesizer.text.sentences import Sentence
 from synthesizer.times import times_of
@@ -39,6 +50,7 @@ from utils.weights.networks import rebuild
 
 BATCH = 8  # sentences at once
 PROMPT_SECONDS = 12.0  # of a reference, whose frames are read
+AnyVoice = np.ndarray | Voice  # an embedding (D,), of which no more is known, or a voice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,9 +160,7 @@ class Synthesizer:
     def __repr__(self) -> str:
         return f"Synthesizer({self.name}, {self.text.config.symbol_set}, {self.fingerprint})"
 
-    def speak(
-        self, text: str | Sequence[Sentence], voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT
-    ) -> Speech:
+    def speak(self, text: str | Sequence[Sentence], voice: AnyVoice, options: SpeechOptions = DEFAULT) -> Speech:
         """A text of any length, read as a whole and cut at sentences; or some of its `sentences`.
 
         A sentence whose alignment failed is tried again with the next seeds; the best is kept. Raises CloningError as
@@ -159,7 +169,7 @@ class Synthesizer:
         return self.speak_many([text], voice, options)[0]
 
     def speak_many(
-        self, texts: Iterable[str | Sequence[Sentence]], voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT
+        self, texts: Iterable[str | Sequence[Sentence]], voice: AnyVoice, options: SpeechOptions = DEFAULT
     ) -> list[Speech]:
         """Each text as `speak` says it (but for rounding errors), their sentences in batches together."""
         require_texts(texts)
@@ -184,7 +194,7 @@ class Synthesizer:
         mel = np.concatenate([sentence.mel for sentence in spoken], axis=1)
         return Speech(mel, pieces, notes, times_of(spoken, self.mel))
 
-    def stream(self, text: str, voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT) -> Iterator[np.ndarray]:
+    def stream(self, text: str, voice: AnyVoice, options: SpeechOptions = DEFAULT) -> Iterator[np.ndarray]:
         """What `speak` makes, sentence by sentence: mels (M, f), all but the first with the pause before them.
 
         The text is read as it is spoken: memory does not grow with its length. Raises CloningError at once
@@ -192,7 +202,7 @@ class Synthesizer:
         """
         return (spoken.mel for spoken in self.follow(text, voice, options))
 
-    def follow(self, text: str, voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT) -> Iterator[Spoken]:
+    def follow(self, text: str, voice: AnyVoice, options: SpeechOptions = DEFAULT) -> Iterator[Spoken]:
         """As `stream`, with all that is known of each sentence; `join` makes of them what `speak` gives."""
         options = options.with_seed()
         sentences = self.sentences(text)
@@ -204,7 +214,7 @@ class Synthesizer:
         """The sentences of a text exactly as `speak` says them. Raises CloningError when nothing can be spoken."""
         return self.text.sentences(text, self.network.max_characters)
 
-    def _spoken(self, texts: list[str], voice: np.ndarray | Voice, options: SpeechOptions) -> list[Synthesis]:
+    def _spoken(self, texts: list[str], voice: AnyVoice, options: SpeechOptions) -> list[Synthesis]:
         """Each sentence, the failed ones tried again."""
         seed = options.seed or 0
         pieces = self.synthesize(texts, voice, options)
@@ -218,9 +228,7 @@ class Synthesizer:
                 pieces[i] = max(pieces[i], piece, key=lambda p: (p.stop_reason != "limit", p.quality.score))
         return pieces
 
-    def synthesize(
-        self, texts: Sequence[str], voice: np.ndarray | Voice, options: SpeechOptions = DEFAULT
-    ) -> list[Synthesis]:
+    def synthesize(self, texts: Sequence[str], voice: AnyVoice, options: SpeechOptions = DEFAULT) -> list[Synthesis]:
         """Each text, one sentence, in `voice`: a Voice, an embedding (D,), or one of each text's own (B, D).
 
         The same seed gives the same mels, whatever else is in the batch (but for rounding errors). Raises CloningError:
@@ -240,15 +248,14 @@ class Synthesizer:
         results: dict[int, Synthesis] = {}
         network.use_native_decoder()
         with torch.inference_mode():
-            emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, options.emotion)
+            emotion = self._emotion(options.emotion)
             settings = GenerationSettings(
                 self.mel, self.text.table, options.rate, *self.metadata.calibration,
                 options.pitch / 12, options.monotonic,
             )  # fmt: skip
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]
-                inputs = self._input([encoded[i] for i in chosen], speakers[chosen], options.seed or 0, emotion)
-                inputs = self._with_voice_statistics(inputs, voice)
+                inputs = self._input([encoded[i] for i in chosen], speakers[chosen], options.seed or 0, emotion, voice)
                 for i, found in zip(chosen, _generated(network, inputs, settings), strict=True):
                     results[i] = Synthesis(
                         mel=found.mel.float().cpu().numpy(),
@@ -266,7 +273,7 @@ class Synthesizer:
         self,
         tokens: np.ndarray,
         mel: np.ndarray,
-        voice: np.ndarray | Voice,
+        voice: AnyVoice,
         *,
         durations: np.ndarray | None = None,
         prosody: np.ndarray | None = None,
@@ -289,9 +296,9 @@ class Synthesizer:
 
         true_mel = torch.as_tensor(np.asarray(mel, np.float32), device=self.device)[None]
         with torch.inference_mode():
-            emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, None)
+            emotion = self._emotion(None)
             text = EncodedText(np.asarray(tokens).tolist(), [0] * len(tokens))
-            inputs = self._with_voice_statistics(self._input([text], self._speakers(voice, 1), seed, emotion), voice)
+            inputs = self._input([text], self._speakers(voice, 1), seed, emotion, voice)
             recording = Recording(true_mel, one(durations, np.int64), one(prosody, np.float32))
             made = self._network_of(voice).teacher_forced(inputs, recording, -self.mel.max_abs)
         return made[0, :, :frames].clamp(-self.mel.max_abs, self.mel.max_abs).float().cpu().numpy()
@@ -321,9 +328,12 @@ class Synthesizer:
 
     def voice_input(self, voice: Voice) -> ModelInput:
         """A voice as the network reads it, beside no text. Raises CloningError for a voice that makes no sense."""
-        emotion = embed_emotion(self.network.emotion, self.emotions, self.mel, None)
         silence = EncodedText([0], [0])
-        return self._with_voice_statistics(self._input([silence], self._speakers(voice, 1), 0, emotion), voice)
+        return self._input([silence], self._speakers(voice, 1), 0, self._emotion(None), voice)
+
+    def require_emotion(self, emotion: EmotionInput) -> None:
+        """Raises CloningError for an emotion that `synthesize` would refuse."""
+        self._emotion(emotion)
 
     def require_own(self, voice: Voice) -> None:
         """Raises MismatchError for a voice that was adapted to another synthesizer."""
@@ -333,7 +343,7 @@ class Synthesizer:
                 "one, or make the voice anew"
             )
 
-    def _network_of(self, voice: np.ndarray | Voice) -> AcousticModel:
+    def _network_of(self, voice: AnyVoice) -> AcousticModel:
         """The network, with a voice's own changes where it has some (`synthesizer.adapters`)."""
         if not isinstance(voice, Voice) or voice.adapted is None:
             return self.network
@@ -343,48 +353,20 @@ class Synthesizer:
             last = self._adapted = (voice.adapted, adapted(self.network, voice.adapted))
         return last[1]
 
-    def _input(self, encoded: Sequence[EncodedText], speakers: Tensor, seed: int, emotion: Tensor | None) -> ModelInput:
-        """Sentences of one seed, padded; speakers (B, D), emotion (1, E)."""
-        tokens, marks = (
-            nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in rows], batch_first=True).to(self.device)
-            for rows in ([text.tokens for text in encoded], [text.marks for text in encoded])
-        )
-        lengths = torch.tensor([len(text.tokens) for text in encoded], device=self.device)
-        inputs = ModelInput(tokens, lengths, marks, speakers, [seed] * len(encoded), emotion)
-        if not any(text.styles for text in encoded):
-            return inputs
-        styles = [torch.tensor(text.styles or [NEUTRAL] * len(text.tokens)) for text in encoded]
-        style = nn.utils.rnn.pad_sequence(styles, batch_first=True, padding_value=1.0)
-        return dataclasses.replace(inputs, style=style.to(self.device))
-
-    def _with_voice_statistics(self, inputs: ModelInput, voice: np.ndarray | Voice) -> ModelInput:
-        """With what is known of a voice beside its embedding. CloningError: a prompt that is none of this network."""
+    def _input(
+        self, encoded: Sequence[EncodedText], speakers: Tensor, seed: int, emotion: Tensor | None, voice: AnyVoice
+    ) -> ModelInput:
+        """Sentences of one seed in `voice`; speakers (B, D) and emotion (1, E) are embeddings."""
+        inputs = padded_input(encoded, speakers, seed, emotion, self.device)
         if not self.network.uses_voice_statistics or not isinstance(voice, Voice):
             return inputs
-        count, sizes = len(inputs.seeds), self.config.parallel
-        pace = None if voice.pace is None else voice.pace - math.log(self.mel.frame_seconds)
-        voice_statistics = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, pace)])
-        inputs = dataclasses.replace(inputs, voice_statistics=voice_statistics.to(self.device).expand(count, -1))
-        if voice.prompt is None:
-            return inputs
-        if voice.prompt.shape != (wanted := (sizes.prompt_tokens, sizes.prompt_width)):
-            raise CloningError(
-                f"the voice is damaged: its prompt is of shape {voice.prompt.shape}, not {wanted}: make it anew"
-            )
-        return dataclasses.replace(inputs, prompt=torch.from_numpy(voice.prompt).to(self.device).expand(count, -1, -1))
+        return with_voice_statistics(inputs, voice, self.config, self.mel.frame_seconds)
 
-    def _speakers(self, voice: np.ndarray | Voice, count: int) -> Tensor:
-        speaker = voice.embedding if isinstance(voice, Voice) else voice
-        speakers = torch.as_tensor(np.asarray(speaker, dtype=np.float32))
-        speakers = speakers.expand(count, -1) if speakers.ndim == 1 else speakers
-        if tuple(speakers.shape) != (count, self.speaker_size):
-            raise CloningError(
-                f"the speaker embedding is of shape {tuple(np.shape(speaker))}; this synthesizer wants "
-                f"({self.speaker_size},) or ({count}, {self.speaker_size})"
-            )
-        if not torch.isfinite(speakers).all() or (speakers.norm(dim=1) < 1e-3).any():
-            raise CloningError("the speaker embedding is zero or not finite: embed a clip with voice in it")
-        return speakers.to(self.device)
+    def _speakers(self, voice: AnyVoice, count: int) -> Tensor:
+        return speaker_embeddings(voice, count, self.speaker_size)
+
+    def _emotion(self, emotion: EmotionInput) -> Tensor | None:
+        return embed_emotion(self.network.emotion, self.emotions, self.mel, emotion)
 
 
 def _generated(network: AcousticModel, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:

@@ -72,6 +72,7 @@ class AcousticModel(nn.Module, ABC):
     moves_pitch = False  # whether `GenerationSettings.pitch_shift` and `ModelInput.style` make a difference
     uses_voice_statistics = False  # whether its input has pitch, pace and a prompt of a voice
     finds_symbols = False  # whether `frame_symbols` answers
+    adaptable = False  # whether a voice may have weights of its own (`synthesizer.adapters`): it is a `Parallel` then
     emotion: EmotionEncoder | None
 
     @abstractmethod

@@ -125,7 +125,7 @@ class Parallel(AcousticModel):
         self.statistics_projection: nn.Linear | None = None
         self.facts_predictor: nn.Sequential | None = None
         self.frame_classifier: FrameClassifier | None = None
-        self.moves_pitch = True
+        self.moves_pitch, self.adaptable = True, self.flow is not None
         self.uses_voice_statistics = self.finds_symbols = self.config.voice_statistics
         if self.config.voice_statistics:
             self.statistics_projection = nn.Linear(3, channels, bias=False)
