@@ -15,7 +15,7 @@ from encoder.config import EncoderConfig, PartialConfig, Slices, partial_slices
 from encoder.model import load_network
 from encoder.network import EncoderNetwork
 from encoder.streaming import VoiceStream
-from utils.audio.io import Source, Waveform, dbfs, read, resample
+from utils.audio.io import Source, Waveform, dbfs, from_array, read, require_finite, resample
 from utils.audio.mel import mel_spectrogram
 from utils.audio.pitch import pitch as pitch_track
 from utils.audio.reference import prepare_reference, raise_and_trim
@@ -226,9 +226,10 @@ class SpeakerEncoder:
     def _samples(self, clip: Source) -> np.ndarray:
         rate = self.config.mel.sample_rate
         if isinstance(clip, np.ndarray):
-            clip = Waveform(clip, rate)
+            clip = from_array(clip, rate)
         if not isinstance(clip, Waveform):
             clip = self.preprocess(clip)
+        require_finite(clip, "the clip to embed")
         if len(clip) == 0:
             raise CloningError("nothing to embed: the clip holds no samples (after cutting silence)")
         return clip.samples if clip.sample_rate == rate else resample(clip.samples, clip.sample_rate, rate)

@@ -197,3 +197,21 @@ def test_map_keeps_speakers_together():
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(distance, np.inf)
     assert (labels[distance.argmin(axis=1)] == labels).all()
+
+
+def test_integers_and_channels_are_embedded_as_the_floats_they_stand_for(encoder):
+    wave = voice(1, 2.0)
+    forms = {
+        "int16": np.round(wave * 32768).astype(np.int16),
+        "int32": np.round(wave.astype(np.float64) * 2**31).astype(np.int32),
+        "float64": wave.astype(np.float64),
+        "stereo": np.stack([wave, wave], axis=1),
+    }
+    for name, form in forms.items():
+        np.testing.assert_allclose(encoder.embed(form), encoder.embed(wave), atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("of", [lambda samples: samples, lambda samples: Waveform(samples, RATE)])
+def test_samples_that_are_not_finite_are_not_the_weights_fault(encoder, of):
+    with pytest.raises(CloningError, match="holds 16000 samples that are NaN"):
+        encoder.embed(of(np.full(RATE, np.nan, np.float32)))

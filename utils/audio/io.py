@@ -67,7 +67,10 @@ class Waveform:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        samples = np.asarray(self.samples, dtype=np.float32)
+        samples = np.asarray(self.samples)
+        if samples.dtype.kind != "f":
+            raise ValueError(f"a waveform has floats in [-1, 1], not {samples.dtype}: `read` scales integers")
+        samples = samples.astype(np.float32, copy=False)
         if samples.ndim != 1:
             raise ValueError(f"a waveform is mono, (T,), not {samples.shape}")
         if self.sample_rate < 1:
@@ -135,7 +138,7 @@ def read(
     if isinstance(source, Waveform):
         wav, name = source, "the waveform"
     elif isinstance(source, np.ndarray) or (hasattr(source, "__array__") and not hasattr(source, "read")):
-        wav, name = _from_array(np.asarray(source), source_rate), "the array"
+        wav, name = from_array(np.asarray(source), SAMPLE_RATE if source_rate is None else source_rate), "the array"
     else:
         wav, name = _from_file(source, max_seconds)
         for note in wav.notes:
@@ -144,9 +147,11 @@ def read(
         raise CloningError(f"{name} is empty: it holds no samples; give a recording of speech")
     if wav.seconds > max_seconds:
         raise too_long(name, max_seconds, wav.seconds)
-    _require_finite(wav, name)
+    require_finite(wav, name)
+    if sample_rate is not None:
+        require_rate(sample_rate, "the result")
     samples = remove_offset(wav.samples, wav.sample_rate)
-    rate = sample_rate or wav.sample_rate
+    rate = wav.sample_rate if sample_rate is None else sample_rate
     if samples is wav.samples and rate == wav.sample_rate:
         return wav
     return Waveform(resample(samples, wav.sample_rate, rate), rate, wav.notes)
@@ -267,7 +272,7 @@ def write(
     """
     path = user_path(path)
     require_format(path, bits, sample_rate)
-    _require_finite(wav, f"what is to be written to {path}")
+    require_finite(wav, f"what is to be written to {path}")
     rate = sample_rate or writable_rate(path, wav.sample_rate)
     samples = resample(wav.samples, wav.sample_rate, rate)
     peak = float(np.abs(samples).max(initial=0.0))
@@ -317,7 +322,8 @@ def encode(
                 out.write(samples[start : start + _BLOCK])
 
 
-def _from_array(array: np.ndarray, source_rate: int | None) -> Waveform:
+def from_array(array: np.ndarray, rate: int) -> Waveform:
+    """An array as `read` takes it, at `rate` Hz: made mono and scaled, no more. Raises CloningError as `read` does."""
     if array.ndim == 2:
         array = array.T if array.shape[0] < array.shape[1] else array
     elif array.ndim != 1:
@@ -328,7 +334,6 @@ def _from_array(array: np.ndarray, source_rate: int | None) -> Waveform:
         array = array.astype(np.float32) / -float(np.iinfo(array.dtype).min)
     elif array.dtype.kind != "f":
         raise CloningError(f"the array is of type {array.dtype}; give floats in [-1, 1], int16, int32 or uint8")
-    rate = SAMPLE_RATE if source_rate is None else source_rate
     require_rate(rate, "the array")
     samples = array.astype(np.float32)
     return Waveform(samples if samples.ndim == 1 else samples.mean(axis=1), rate)
@@ -378,7 +383,8 @@ def _moving_average(samples: np.ndarray, width: int) -> np.ndarray:
     return ((sums[last] - sums[first]) / (last - first)).astype(np.float32)
 
 
-def _require_finite(wav: Waveform, name: str) -> None:
+def require_finite(wav: Waveform, name: str) -> None:
+    """Raises CloningError for samples that are NaN, infinite, or far outside [-1, 1]."""
     finite = np.isfinite(wav.samples)
     if not finite.all():
         bad = np.flatnonzero(~finite)

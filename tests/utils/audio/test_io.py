@@ -91,6 +91,17 @@ def test_arrays_of_every_type_and_shape():
     assert read(wave, source_rate=8000, sample_rate=None).sample_rate == 8000
 
 
+def test_a_waveform_of_integers_is_refused():
+    with pytest.raises(ValueError, match="not int16: `read` scales integers"):
+        Waveform(np.zeros(100, np.int16), 16000)
+
+
+@pytest.mark.parametrize("rate", [0, -5])
+def test_a_rate_that_is_none_is_refused(rate):
+    with pytest.raises(CloningError, match=f"a sample rate of {rate} Hz"):
+        read(np.zeros(16000, np.float32), sample_rate=rate)
+
+
 def test_tensors_are_arrays():
     torch = pytest.importorskip("torch")
     np.testing.assert_array_equal(read(torch.from_numpy(tone(0.1))).samples, tone(0.1))
