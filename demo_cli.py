@@ -16,7 +16,7 @@ from utils.files import user_path
 from utils.scripts import add_device, add_threads, add_voices, exit_code, log_warnings, positive, use_threads
 
 if TYPE_CHECKING:
-    from speaking import Cloning
+    from cloning.results import Cloning
     from voice_cloner import VoiceCloner
 
 EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --text "Hello there." --output out/hello.wav'

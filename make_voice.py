@@ -125,7 +125,7 @@ def _check(args: argparse.Namespace) -> None:
 def _made(cloner: VoiceCloner, clips: Sequence[str], args: argparse.Namespace) -> Voice:
     if args.adapt is None:
         return cloner.embed_voice(clips)
-    from adaptation import adapt
+    from cloning.adapt import adapt
 
     return adapt(cloner, clips, [_words(path) for path in args.text or ()], seconds=args.adapt, progress=print)
 

@@ -20,7 +20,7 @@ import soundfile
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from adaptation import adapt  # noqa: E402
+from cloning.adapt import adapt  # noqa: E402
 from evaluation.cache import Cache  # noqa: E402
 from evaluation.commands.chain_tables import cells  # noqa: E402
 from evaluation.lists.sentences import READERS, SentencePlan, load_plan  # noqa: E402

@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 
 import soundfile  # noqa: E402
 
+from cloning.references import Assessor, ReferenceClip  # noqa: E402
 from encoder.inference import SpeakerEncoder  # noqa: E402
-from references import Assessor, ReferenceClip  # noqa: E402
 from utils.audio.io import Waveform, normalize_volume, read, resample  # noqa: E402
 from utils.audio.vad import trim_silence  # noqa: E402
 from utils.data.selection import SET_ASIDE, read_set_aside  # noqa: E402

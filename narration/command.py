@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cloning.cloner import VoiceCloner
+from cloning.references import MAX_SECONDS
 from narration import batch, script
 from narration.speak import Narrator, line_seed, with_emotion
-from references import MAX_SECONDS
 from utils.audio import io as audio
 from utils.errors import CloningError
 from utils.files import read_text, user_path
 from utils.library import Library
 from utils.voice import Voice, is_voice
-from voice_cloner import VoiceCloner
 
 
 def read_script(args: argparse.Namespace) -> list[script.Line]:

@@ -11,16 +11,16 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from cloning.cloner import VoiceCloner
+from cloning.results import Cloning, file_tags
 from narration.parts import INDEX, Part, Parts, join, key_of, level_matched
 from narration.script import Line
-from speaking import Cloning, file_tags
 from synthesizer.text.sentences import Sentence
 from utils.audio.io import Waveform
 from utils.errors import CloningError
 from utils.files import write_text
 from utils.version import VERSION
 from utils.voice import Voice
-from voice_cloner import VoiceCloner
 
 SECTION = 20  # sentences of a part: some 80 s
 After = Callable[[Line, Path, Cloning | None], bool]

@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 from starlette.responses import Response
 
+from cloning.cloner import speech_options
+from cloning.results import file_tags
 from server.answers import EventAnswer, JobAnswer, as_api_error
 from server.encoding import MEDIA, encoded
 from server.errors import ApiError
@@ -23,10 +25,8 @@ from server.metrics import Metrics
 from server.state import Server
 from server.uploads import add_diarize_route, add_voice_route
 from server.worker import Worker
-from speaking import file_tags
 from utils.errors import CloningError
 from utils.speech_bounds import RATES
-from voice_cloner import speech_options
 
 MODEL = "voice-cloning"  # there is one; requests may call it as they like
 

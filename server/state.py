@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import utils  # isort: skip # noqa: F401 (before torch: how its threads wait)
+from cloning.cloner import VoiceCloner
 from diarization.pipeline import Diarizer
 from server.errors import ApiError
 from server.limits import Limits
 from utils.errors import CloningError
 from utils.library import Library
 from utils.voice import Voice
-from voice_cloner import VoiceCloner
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ class Voice:
         return Voice(_embedding(checkpoint), prompt=_prompt(checkpoint), adapted=adapted, **facts)
 
 
-def is_voice(source: Any) -> bool:
+def is_voice(source: Any) -> TypeGuard[Voice | str | Path]:
     """Whether `source` is a Voice or, by its name, the file of one."""
     return isinstance(source, Voice) or (isinstance(source, str | Path) and Path(source).suffix == ".safetensors")
 

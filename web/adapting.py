@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from adaptation import adapt
+from cloning.adapt import adapt
+from cloning.cloner import VoiceCloner
 from utils.audio.io import Waveform
 from utils.errors import reported
 from utils.library import Library
-from voice_cloner import VoiceCloner
 from web.lines import plain
 from web.work import explain
 

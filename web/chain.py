@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from voice_cloner import VoiceCloner
+from cloning.cloner import VoiceCloner
 from web import weights
 
 ROOT = Path(__file__).resolve().parent.parent

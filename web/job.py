@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from speaking import Cloning
+from cloning.cloner import VoiceCloner
+from cloning.references import Reference
+from cloning.results import Cloning
 from utils.audio.io import Waveform, amplified, to_pcm16
 from utils.errors import reported
-from voice_cloner import VoiceCloner
 from web.work import Settings, explain, wav_file
 
 DRAWN_SECONDS = 60.0  # of speech whose alignment is kept for a picture: more cannot be read
 SENT_SECONDS = 6.0  # for which a piece of sound is kept to be sent again, should the browser have missed it
-Source = object  # what `VoiceCloner.clone` takes as a reference
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class JobResult:
 class Job:
     """One text in one voice. `made` is there once `done` is true, unless nothing was said; `error`: why not."""
 
-    def __init__(self, load: Callable[[], VoiceCloner], voice: Source, text: str, settings: Settings) -> None:
-        """`load` gives the cloner, in the thread."""
+    def __init__(self, load: Callable[[], VoiceCloner], voice: Reference | None, text: str, settings: Settings) -> None:
+        """`load` gives the cloner, in the thread; `voice`: None for a script, which names its voices."""
         self.text, self.settings = text, settings
         self.progress = JobProgress()
         self.made: JobResult | None = None
@@ -111,7 +111,7 @@ class Job:
         """The latest pieces of sound for the browser: [number, rate, 16-bit samples in base64]."""
         return [[n, wav.sample_rate, _base64(wav)] for _, n, wav in list(self._pieces)]
 
-    def _run(self, load: Callable[[], VoiceCloner], voice: Source) -> None:
+    def _run(self, load: Callable[[], VoiceCloner], voice: Reference | None) -> None:
         try:
             with reported(self._fail):
                 self.made = self._speak(load(), voice)
@@ -121,7 +121,8 @@ class Job:
     def _fail(self, error: Exception) -> None:
         self.error = explain(error)
 
-    def _speak(self, cloner: VoiceCloner, voice: Source) -> JobResult:
+    def _speak(self, cloner: VoiceCloner, voice: Reference | None) -> JobResult:
+        assert voice is not None
         how = self.settings.how()
         if not cloner.vocoder.streams:
             return JobResult.of(cloner.clone(voice, self.text, **how), self.settings.volume)

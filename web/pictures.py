@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from cloning.cloner import VoiceCloner
 from encoder.plots import plot_embeddings
 from utils import plots
 from utils.audio import io as audio
 from utils.audio.io import Waveform
 from utils.audio.mel import MelConfig, mel_filterbank, mel_spectrogram
 from utils.errors import reported
-from voice_cloner import VoiceCloner
 from web.takes import Take
 
 if TYPE_CHECKING:

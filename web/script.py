@@ -9,19 +9,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from cloning.cloner import VoiceCloner
+from cloning.references import Clips, Reference
+from cloning.results import Cloning
 from narration.parts import load_part, silence
 from narration.script import Line, parse
 from narration.speak import Narrator
-from speaking import Cloning
 from utils.audio.io import Waveform
 from utils.errors import CloningError
 from utils.library import Library
 from utils.voice import Voice
-from voice_cloner import VoiceCloner
 from web.job import Job, JobProgress, JobResult
 from web.voice_input import Chosen
 from web.work import Settings
@@ -38,7 +38,7 @@ class Cast:
     """The lines of a script, and who says them: name -> its Voice; "" -> recordings or a Voice that was chosen."""
 
     lines: list[Line]
-    voices: dict[str, Any]
+    voices: dict[str, Clips | Voice]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def cast(text: str, chosen: Chosen | None, known: tuple[str, ...]) -> tuple[Cast
     Raises CloningError, with the number of the line, for one that makes no sense, or that nobody can say.
     """
     lines, library = parse(text, NAME), Library()
-    voices: dict[str, Any] = {}
+    voices: dict[str, Clips | Voice] = {}
     for line in lines:
         where = f"{NAME} line {line.number}"
         if line.emotion and line.emotion.lower() not in map(str.lower, known):
@@ -109,7 +109,7 @@ def cast(text: str, chosen: Chosen | None, known: tuple[str, ...]) -> tuple[Cast
     )
 
 
-def _narrator(chosen: Chosen | None) -> Any:
+def _narrator(chosen: Chosen | None) -> Clips | Voice:
     if chosen is None:
         raise CloningError("nobody says it: begin it with [name], or choose a voice above")
     if not chosen.agreed:
@@ -156,7 +156,7 @@ class ScriptJob(Job):
         seed = secrets.randbelow(2**31)
         return ScriptJob(self._load, self.cast, self.text, self.settings, self._workshop, seed, number)
 
-    def _speak(self, cloner: VoiceCloner, voice: object) -> JobResult:
+    def _speak(self, cloner: VoiceCloner, voice: Reference | None) -> JobResult:
         started = time.perf_counter()
         voices = {name: _voice(cloner, name, source) for name, source in self.cast.voices.items()}
         self.progress = JobProgress(0, len(self.cast.lines), unit="Line")
@@ -199,7 +199,7 @@ class ScriptJob(Job):
         return True
 
 
-def _voice(cloner: VoiceCloner, name: str, source: Any) -> Voice:
+def _voice(cloner: VoiceCloner, name: str, source: Clips | Voice) -> Voice:
     try:
         voice = source if isinstance(source, Voice) else cloner.embed_voice(source)
         cloner.embed_reference(voice)

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from adaptation import needs_transcripts
-from references import MAX_SECONDS
+from cloning.adapt import needs_transcripts
+from cloning.cloner import VoiceCloner
+from cloning.references import MAX_SECONDS
 from utils.audio import quality
 from utils.audio.io import Waveform
 from utils.errors import CloningError, reported
 from utils.faces import face
 from utils.library import Library, TakenError
-from voice_cloner import VoiceCloner
 from web import adapting, work
 from web.adapting import Adapting
 from web.chain import ROOT, Chain

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from references import MAX_SECONDS
-from speaking import Cloning
+from cloning.references import MAX_SECONDS
+from cloning.results import Cloning
 from utils.audio import decoding
 from utils.audio import io as audio
 from utils.audio.io import Waveform

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from cloning.cloner import VoiceCloner
 from evaluation.cache import AudioCache, Cache
 from evaluation.commands.chain_tables import KINDS, System, add_tables
 from evaluation.commands.vocoder import Resynthesizer
@@ -29,7 +30,6 @@ from utils.files import user_path
 from utils.scripts import positive_number
 from utils.weights.checkpoint import load_weights
 from utils.weights.find import EMOTIONAL_MODELS, checkpoints, find_stage
-from voice_cloner import VoiceCloner
 
 SEED = 0
 REAL, ALL = "real recordings", "all"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from cloning.cloner import VoiceCloner
 from evaluation.cache import AudioCache, Cache
 from evaluation.judges.expression import SHOWN, ActedUtterance, Classifier, describe, higher_and_louder, relative
 from evaluation.lists.sentences import Item, load_plan
@@ -25,7 +26,6 @@ from utils.data.selection import SET_ASIDE, read_set_aside, splitter
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.weights.find import DEFAULT_MODELS, EMOTIONAL_MODELS
-from voice_cloner import VoiceCloner
 
 SEED = 0
 ACTED_TEXTS = ("Kids are talking by the door.", "Dogs are sitting by the door.")  # of RAVDESS

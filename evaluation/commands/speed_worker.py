@@ -31,7 +31,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(job["threads"])
-    from voice_cloner import VoiceCloner
+    from cloning.cloner import VoiceCloner
 
     stages["import (cold)"] = {"seconds": [time.perf_counter() - started]}
     from utils.errors import CloningError

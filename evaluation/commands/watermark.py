@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from cloning.cloner import VoiceCloner
 from evaluation.cache import AudioCache
 from evaluation.judges.naturalness import DistillMos, Missing, attempt
 from evaluation.lists.sentences import load_plan
@@ -29,7 +30,6 @@ from utils.audio.watermark import FALSE_ALARM, GAIN, STRIDE_SECONDS, Detection, 
 from utils.errors import CloningError
 from utils.files import user_path
 from utils.plots import new_figure
-from voice_cloner import VoiceCloner
 
 CLONES, REAL = 200, 1000
 QUICK_CLONES, QUICK_REAL = 20, 60

@@ -52,6 +52,13 @@ def test_modules_do_not_import_each_other():
     assert circles(ROOT, PACKAGES) == set()
 
 
+def test_no_package_imports_a_script():
+    scripts = {path.stem for path in ROOT.glob("*.py")}
+    inner = modules_below(ROOT, PACKAGES).keys() - scripts
+    modules = modules_below(ROOT, PACKAGES)
+    assert {name: found for name in inner if (found := imported(modules[name]) & scripts)} == {}
+
+
 def test_scripts_that_speak_reach_nothing_of_training():
     modules, reached, waiting = modules_below(ROOT, PACKAGES), {}, [(name, name) for name in SPEAKING]
     while waiting:

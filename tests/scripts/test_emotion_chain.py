@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import demo_cli
-from references import MAX_SECONDS
+from cloning.references import MAX_SECONDS
 from tests.conftest import ROOT
 from tests.support.tiny import save_tiny_models
 from utils.audio.io import Waveform, write

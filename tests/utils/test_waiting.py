@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("utils", "encoder", "synthesizer", "vocoder", "diarization", "evaluation", "web")
+PACKAGES = ("utils", "encoder", "synthesizer", "vocoder", "diarization", "cloning", "evaluation", "web")
 
 # Imports every module afresh, up to where it asks for torch, and says what the policy was by then.
 EACH_MODULE = """

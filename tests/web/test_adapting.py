@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("streamlit", reason="the page is optional: pip install -r requirements/app.txt")
 
-import adaptation
-from adaptation import Rating
+from cloning import adapt as adapting
+from cloning.adapt import Rating
 from synthesizer.models.parallel import Parallel
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
 from tests.web.driver import CLIP, PATIENCE, agree, lines, press, results, upload
@@ -39,9 +39,9 @@ def library(monkeypatch, tmp_path) -> Library:
 def learning(monkeypatch):
     """An untrained classifier is sure of nothing; what is learned is heard as better each time."""
     monkeypatch.setattr("synthesizer.aligned_clip.SURE", 0.0)
-    monkeypatch.setattr(adaptation, "STEPS", (4, 4))
+    monkeypatch.setattr(adapting, "STEPS", (4, 4))
     heard = iter(Rating(0.5 + 0.1 * number, 0.1) for number in range(9))
-    monkeypatch.setattr(adaptation, "rate_voice", lambda cloner, voice: next(heard))
+    monkeypatch.setattr(adapting, "rate_voice", lambda cloner, voice: next(heard))
 
 
 def ready(page, name="Ann"):
@@ -77,7 +77,7 @@ def test_a_voice_is_learned_kept_and_spoken_with(page, library, learning):
 
 def test_it_is_stopped_with_what_was_learned(page, library, learning, monkeypatch):
     second, go_on = threading.Event(), threading.Event()
-    learn = adaptation.Adaptation.learn
+    learn = adapting.Adaptation.learn
 
     def slowly(self):
         if self.step == 1:
@@ -85,7 +85,7 @@ def test_it_is_stopped_with_what_was_learned(page, library, learning, monkeypatc
             assert go_on.wait(PATIENCE)
         return learn(self)
 
-    monkeypatch.setattr(adaptation.Adaptation, "learn", slowly)
+    monkeypatch.setattr(adapting.Adaptation, "learn", slowly)
     keep(ready(page))
     assert second.wait(PATIENCE)
     page.run()

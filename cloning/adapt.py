@@ -14,21 +14,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 import utils  # isort: skip  # noqa: F401  settles how threads wait, before torch is loaded
 import torch
 
-from references import ReferenceClip, read_clips
+from cloning.cloner import VoiceCloner
+from cloning.references import Clips, ReferenceClip, read_clips
 from synthesizer.adaptation import Adaptation
 from synthesizer.aligned_clip import AlignedClip, clip_with_words, clip_without_words
 from synthesizer.speech import SpeechOptions, Synthesis
 from utils.audio.io import read
 from utils.errors import CloningError
 from utils.voice import Voice
-from voice_cloner import VoiceCloner
 
 SECONDS = (5.0, 3600.0)
 STEPS = (40, 160)  # for up to SHORT and from LONG seconds of voice on
@@ -60,7 +59,7 @@ class Rating:
 
 def adapt(
     cloner: VoiceCloner,
-    reference: Any,
+    reference: Clips,
     texts: Sequence[str | None] = (),
     *,
     seconds: float = 60.0,

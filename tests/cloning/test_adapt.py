@@ -1,4 +1,4 @@
-"""`adaptation.adapt` and make_voice.py --adapt: by its own measure, what is kept is never worse than unadapted."""
+"""`cloning.adapt.adapt` and make_voice.py --adapt: by its own measure, what is kept is never worse than unadapted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-import adaptation
 import make_voice
-from adaptation import Rating, adapt, planned_steps
+from cloning import adapt as adapting
+from cloning.adapt import Rating, adapt, planned_steps
+from cloning.cloner import VoiceCloner
 from tests.conftest import SAMPLES
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
 from utils.errors import CloningError, MismatchError
 from utils.library import Library
-from voice_cloner import VoiceCloner
 
 CLIP = SAMPLES / "austen_0890.wav"
 TOLD = dataclasses.replace(TINY_PARALLEL, voice_statistics=True, prompt_tokens=4, prompt_width=8)
@@ -39,7 +39,7 @@ def untrained(monkeypatch):
 def rated_as(monkeypatch, *similarities: float, phone_error: float = 0.1):
     """Let `hear` find these, one after the other."""
     left = [Rating(similarity, phone_error * (place > 0)) for place, similarity in enumerate(similarities)]
-    monkeypatch.setattr(adaptation, "rate_voice", lambda cloner, voice: left.pop(0))
+    monkeypatch.setattr(adapting, "rate_voice", lambda cloner, voice: left.pop(0))
 
 
 def test_the_last_state_that_is_more_like_the_voice_is_kept(cloner, untrained, monkeypatch):
@@ -69,14 +69,14 @@ def test_a_voice_that_got_worse_or_learned_nothing_is_the_unadapted_one(
 
 
 def test_time_ends_the_learning(cloner, untrained, monkeypatch):
-    monkeypatch.setattr(adaptation, "RATING_SHARE", 0.0)
+    monkeypatch.setattr(adapting, "RATING_SHARE", 0.0)
     lines: list[str] = []
     adapt(cloner, CLIP, steps=1000, progress=lines.append)
     assert any(line.startswith("step 1 of 1000") for line in lines) and len(lines) == 3
 
 
 def test_real_listening_measures_both(cloner):
-    found = adaptation.rate_voice(cloner, cloner.embed_voice(CLIP))
+    found = adapting.rate_voice(cloner, cloner.embed_voice(CLIP))
     assert -1 <= found.similarity <= 1 and 0 <= found.phone_error <= 1
 
 
@@ -109,7 +109,7 @@ def test_what_makes_no_sense_is_refused(cloner, changes, message):
 
 def test_the_script_adapts_and_says_so(models, tmp_path, monkeypatch, capsys, untrained):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(adaptation, "STEPS", (3, 3))
+    monkeypatch.setattr(adapting, "STEPS", (3, 3))
     monkeypatch.setattr(Rating, "acceptable", lambda self, unadapted: True)
     command = [
         "--models",

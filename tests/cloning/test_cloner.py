@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import demo_cli
+from cloning.cloner import VoiceCloner, speech_options
 from synthesizer.speech import SpeechArguments, SpeechOptions
 from tests.conftest import DATA, ROOT
 from tests.support import tiny
@@ -19,7 +20,6 @@ from utils.audio.watermark import mark
 from utils.config import to_dict
 from utils.errors import CloningError, MismatchError
 from utils.weights.checkpoint import Header, load_weights, save_weights
-from voice_cloner import VoiceCloner, speech_options
 from web.work import explain
 
 CLIP = ROOT / "samples" / "austen_0890.wav"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from diarization.plda import Calibration
 from diarization.settings import DiarizationSettings
 from encoder.inference import SpeakerEncoder
 from utils.audio import quality
-from utils.audio.io import Waveform, read
+from utils.audio.io import Source, Waveform, read
 from utils.errors import CloningError
 from utils.files import user_path
+from utils.voice import Voice
 
 MAX_SECONDS = 600.0
 ASSESSED_SECONDS = 120.0  # of a recording: what is wrong with it shows by then
@@ -30,7 +31,7 @@ class ReferenceClip:
 
     name: str
     wav: Waveform
-    source: Any = field(default=None, repr=False)
+    source: Source | None = field(default=None, repr=False)
 
     def sha256(self) -> str:
         """Of the bytes of its file; of its samples, where it was no file, or one that can be read only once."""
@@ -42,20 +43,26 @@ class ReferenceClip:
         return hashlib.sha256(data).hexdigest()
 
 
-def read_clips(reference: Any) -> list[ReferenceClip]:
+def read_clips(reference: Clips) -> list[ReferenceClip]:
     """One clip, or a list of them (paths, bytes, files, arrays, Waveforms, or Clips, which stay as they are).
 
     Raises CloningError for none, and for one that cannot be read or is too long.
     """
-    clips = reference if isinstance(reference, list | tuple) else [reference]
+    clips = list(reference) if isinstance(reference, list | tuple) else [cast(Source | ReferenceClip, reference)]
     if not clips:
         raise CloningError("no reference clip given: name at least one recording of the voice")
     return [clip if isinstance(clip, ReferenceClip) else _read(clip) for clip in clips]
 
 
-def _read(source: Any) -> ReferenceClip:
+def _read(source: Source) -> ReferenceClip:
     name = str(source) if isinstance(source, str | Path) else "the reference"
     return ReferenceClip(name, read(source, sample_rate=None, max_seconds=MAX_SECONDS), source)
+
+
+Clips = Source | ReferenceClip | Sequence[Source | ReferenceClip]  # one recording of a voice, or several
+Reference = (
+    Clips | Voice | Sequence[Source | ReferenceClip | Voice]
+)  # ... or a Voice, or the file of one, in their place
 
 
 class Assessor:

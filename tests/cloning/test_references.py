@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.reference_notes import chord, clipped, mp3, over, telephone, tune
+from cloning.references import Assessor, ReferenceClip, read_clips
 from encoder.inference import SpeakerEncoder
-from references import Assessor, ReferenceClip, read_clips
 from tests.conftest import ROOT
 from utils.audio.io import Waveform, normalize_volume, read, resample
 from utils.audio.quality import measure
