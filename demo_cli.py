@@ -91,7 +91,9 @@ def _add_speech(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--pause", type=float, default=1.0, help="factor of the silences between sentences (default 1)")
     group.add_argument(
-        "--monotonic", action="store_true", help="a Tacotron with attention: hold it to the text's order"
+        "--monotonic",
+        action="store_true",
+        help="hold the attention of a Tacotron that has one to the order of the text",
     )
     group.add_argument("--emotion", help="such as happy; an unknown one is refused with the list")
     group.add_argument(
@@ -167,13 +169,18 @@ def run(args: argparse.Namespace) -> int | None:
     if args.script or args.batch:
         return _narrate(args)
     text = _text(args)
+    if text is not None and not text.strip():
+        raise CloningError("the text is empty: give it a word to say")
     if not args.reference and text is not None and not args.show_text:
         raise CloningError(f"no --reference given: name a recording of the voice, or a --voice; {EXAMPLE}")
     if not args.show_text:
         _check(args)
     cloner = _load(args)
-    if args.emotion is not None and not args.show_text:
-        cloner.synthesizer.require_emotion(args.emotion)
+    if not args.show_text:
+        from synthesizer.speech import SpeechOptions
+
+        how = SpeechOptions(pitch=args.pitch, emotion=args.emotion, monotonic=args.monotonic)
+        cloner.synthesizer.require_options(how)  # before a reference is read
     if args.show_text:
         sentences = list(cloner.synthesizer.sentences(text or ""))
         notes = dict.fromkeys(note for sentence in sentences for note in sentence.notes)

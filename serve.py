@@ -102,7 +102,7 @@ def _check(args: argparse.Namespace) -> None:
     }
     for flag, (value, low, high) in bounds.items():
         if not low <= value <= high:
-            raise CloningError(f"{flag} is {value:g}; it must be {low} to {high}")
+            raise CloningError(f"{flag} is {value}; it must be {low} to {high}")
 
 
 def _token(args: argparse.Namespace) -> str:

@@ -28,9 +28,8 @@ from utils.audio.mel import SYNTHESIZER_MELS
 from utils.data import preprocess as preprocessing
 from utils.data import selection
 from utils.data.corpora import Clip, read_texts, text_of, with_texts
-from utils.errors import CloningError
 from utils.files import user_path
-from utils.scripts import exit_code, positive_number
+from utils.scripts import exit_code, positive_number, speed_factor
 
 
 @dataclasses.dataclass
@@ -101,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="sample rate and mel: 22k has a hop of 512 samples",
     )
     parser.add_argument(
-        "--speeds", type=float, nargs="+", default=(), metavar="FACTOR",
+        "--speeds", type=speed_factor, nargs="+", default=(), metavar="FACTOR",
         help="learn every clip of the training speakers once more at one of these speeds, such as 0.92 1.1 1.2, as "
         "somebody else's: more voices, where speakers are few",
     )  # fmt: skip
@@ -141,8 +140,6 @@ def make_voices(args: argparse.Namespace, embedder: Embedder) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Make a set, or what is missing of it."""
-    if any(not 0.5 <= speed <= 2 or speed == 1 for speed in args.speeds):
-        raise CloningError(f"--speeds {' '.join(f'{s:g}' for s in args.speeds)}: factors lie in 0.5 .. 2 and are not 1")
     embedder = Embedder(args.encoder)
     fingerprint = embedder.encoder.fingerprint  # a wrong file ends it here, before anything is read or aligned
     if args.voices:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ class Synthesizer:
         return self.speak_many([text], voice, options)[0]
 
     def speak_many(
-        self, texts: Iterable[str | Sequence[Sentence]], voice: AnyVoice, options: SpeechOptions = DEFAULT
+        self, texts: Sequence[str | Sequence[Sentence]], voice: AnyVoice, options: SpeechOptions = DEFAULT
     ) -> list[Speech]:
         """Each text as `speak` says it (but for rounding errors), their sentences in batches together."""
         require_texts(texts)
@@ -232,15 +232,11 @@ class Synthesizer:
         """Each text, one sentence, in `voice`: a Voice, an embedding (D,), or one of each text's own (B, D).
 
         The same seed gives the same mels, whatever else is in the batch (but for rounding errors). Raises CloningError:
-        nothing to say, a text that is too long, a voice or an emotion that makes no sense, another pitch asked of a
-        network that plans none.
+        nothing to say, a text that is too long, a voice that makes no sense, what `require_options` refuses.
         """
         require_texts(texts)
         options, network = options.with_seed(), self._network_of(voice)
-        if options.pitch and not self.network.moves_pitch:
-            raise CloningError(
-                f"{self.name} plans no pitch that could be moved: use a parallel one, or leave pitch out"
-            )
+        self._require_effects(options)
         speakers = self._speakers(voice, len(texts))
         texts = [self.text.normalize(text) for text in texts]
         encoded = [self.encode(text) for text in texts]
@@ -331,9 +327,21 @@ class Synthesizer:
         silence = EncodedText([0], [0])
         return self._input([silence], self._speakers(voice, 1), 0, self._emotion(None), voice)
 
-    def require_emotion(self, emotion: EmotionInput) -> None:
-        """Raises CloningError for an emotion that `synthesize` would refuse."""
-        self._emotion(emotion)
+    def require_options(self, options: SpeechOptions) -> None:
+        """Raises CloningError for what this synthesizer cannot do: an emotion that it does not know, another pitch, or
+        a monotonic attention, of a network in which it makes no difference."""
+        self._require_effects(options)
+        self._emotion(options.emotion)
+
+    def _require_effects(self, options: SpeechOptions) -> None:
+        if options.pitch and not self.network.moves_pitch:
+            raise CloningError(
+                f"{self.name} plans no pitch that could be moved: use a parallel one, or leave pitch out"
+            )
+        if options.monotonic and not self.network.moves_attention:
+            raise CloningError(
+                f"{self.name} has no attention that could go back or skip: use a tacotron, or leave monotonic out"
+            )
 
     def require_own(self, voice: Voice) -> None:
         """Raises MismatchError for a voice that was adapted to another synthesizer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, TypedDict
 
@@ -51,9 +51,16 @@ DEFAULT = SpeechOptions()
 
 
 def require_texts(texts: Any) -> None:
-    """Raises TypeError for one text where several are wanted: its letters would be taken for texts."""
+    """Raises TypeError for one text where several are wanted (its letters would be taken for texts), and for what is no
+    text: a str, or some of the sentences that `Synthesizer.sentences` cuts one into."""
     if isinstance(texts, str):
         raise TypeError(f"{texts[:40]!r} is one text, a list of texts is wanted: put it into one")
+    for text in texts:
+        if isinstance(text, str) or (isinstance(text, Sequence) and all(isinstance(s, Sentence) for s in text)):
+            continue
+        several = isinstance(text, Sequence) and all(isinstance(s, str) for s in text)
+        remedy = "; clone_many and speak_many take several texts" if several else ""
+        raise TypeError(f"a text is a str, or a list of sentences, not {type(text).__name__}{remedy}")
 
 
 class SpeechArguments(TypedDict, total=False):

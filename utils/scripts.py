@@ -65,6 +65,20 @@ def positive_number(text: str) -> float:
     return number
 
 
+def non_negative(text: str) -> int:
+    """An argparse type: a whole number of at least 0."""
+    if (number := _read(int, text, "a whole number")) < 0:
+        raise argparse.ArgumentTypeError(f"{number}: it must be at least 0")
+    return number
+
+
+def speed_factor(text: str) -> float:
+    """An argparse type: a factor by which clips are changed to make other voices of them, 0.5 to 2 and not 1."""
+    if not 0.5 <= (factor := _read(float, text, "a number")) <= 2 or factor == 1:
+        raise argparse.ArgumentTypeError(f"{factor:g}: factors lie in 0.5 .. 2 and are not 1")
+    return factor
+
+
 def thread_count(text: str) -> int:
     """An argparse type: a number of threads, 1 to `MOST_THREADS`."""
     if (number := positive(text)) > MOST_THREADS:

@@ -11,5 +11,6 @@ SEEDS = 2**62  # what is derived from a seed still has 64 bits
 
 def require_seed(seed: int | None) -> None:
     """Raises CloningError for a seed that no generator takes."""
-    if seed is not None and not (isinstance(seed, Integral) and 0 <= seed < SEEDS):
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if seed is not None and not (whole and 0 <= seed < SEEDS):
         raise CloningError(f"seed {seed}: a whole number from 0 to {SEEDS - 1} is wanted")

@@ -70,6 +70,7 @@ class AcousticModel(nn.Module, ABC):
     needs_prosody: ClassVar[bool] = False  # in teacher forcing
     max_characters: ClassVar[int] = 130  # of a sentence; longer ones are said in clauses
     moves_pitch = False  # whether `GenerationSettings.pitch_shift` and `ModelInput.style` make a difference
+    moves_attention = False  # whether `GenerationSettings.monotonic` makes a difference
     uses_voice_statistics = False  # whether its input has pitch, pace and a prompt of a voice
     finds_symbols = False  # whether `frame_symbols` answers
     adaptable = False  # whether a voice may have weights of its own (`synthesizer.adapters`): it is a `Parallel` then

@@ -66,6 +66,9 @@ def test_one_text_is_not_taken_for_a_list_of_its_letters(cloner, monkeypatch):
     ):
         with pytest.raises(TypeError, match="'Hi' is one text, a list of texts is wanted"):
             speak()
+    for text, message in ((["Hi.", "Ho."], "not list; clone_many"), (None, "not NoneType"), (7, "not int")):
+        with pytest.raises(TypeError, match=f"a text is a str, or a list of sentences, {message}"):
+            cloner.clone(CLIP, text)
 
 
 def test_a_stream_is_the_cloning_in_pieces(models):

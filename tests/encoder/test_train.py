@@ -357,8 +357,13 @@ def test_preprocessing_refuses_what_cannot_work(corpus, tmp_path, capsys):
     assert preprocess(corpus, tmp_path / "s", "--speeds", "0.9") == 2
     assert "give --teacher" in capsys.readouterr().err
     for name in ("--speeds", "--formants"):
-        assert preprocess(corpus, tmp_path / "s", name, "1", "--teacher", "x.pt") == 2
-        assert f"{name} 1: factors lie in 0.5 .. 2 and are not 1" in capsys.readouterr().err
+        with pytest.raises(SystemExit, match="2"):
+            preprocess(corpus, tmp_path / "s", name, "1", "--teacher", "x.pt")
+        assert f"{name}: 1: factors lie in 0.5 .. 2 and are not 1" in capsys.readouterr().err
+    for name, value in (("--min-seconds", "nan"), ("--min-seconds", "-1"), ("--rooms", "-3"), ("--seed", "-1")):
+        with pytest.raises(SystemExit, match="2"):
+            preprocess(corpus, tmp_path / "s", name, value)
+        assert f"argument {name}: {value}: it must be" in capsys.readouterr().err
     assert preprocess(corpus, tmp_path / "a", "--teacher", str(tmp_path / "none.pt")) == 2
     assert "no such checkpoint" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()

@@ -129,6 +129,7 @@ def test_show_text_tells_what_will_be_read(run, tmp_path):
         (["--reference", "nowhere.wav", "--text", "Hi."], "no such file: nowhere.wav"),
         (["--text", "Hi."], "no --reference given"),
         (["--reference", CLIP, "--text", "..."], "nothing that can be spoken"),
+        (["--reference", CLIP, "--text", "Hi.", "--monotonic"], "parallel has no attention that could go back"),
         (["--reference", CLIP, "--text", "a", "--text-file", "b"], "exclude each other"),
         (["--reference", CLIP, "--text-file", "b"], "no such file: b"),
         (["--reference", CLIP, "--text-file", str(ROOT)], "cannot be read: "),
@@ -201,7 +202,7 @@ def test_outputs_are_checked_before_any_work(run, unloaded, wrong):
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--pause", "11"], ["--emotion", "sad", "--emotion-reference", CLIP], ["--seed", "-1"]]
+    "wrong", [["--pause", "11"], ["--emotion", "sad", "--emotion-reference", CLIP], ["--seed", "-1"], ["--text", "  "]]
 )
 def test_ways_of_speaking_are_checked_before_any_work(run, unloaded, wrong):
     code, _, err = run("--reference", CLIP, "--text", "Hi.", *wrong)

@@ -264,6 +264,10 @@ def test_a_published_checkpoint(data_dir):
         ({"attempts": 0}, "attempts is 0; it must be a whole number of at least 1"),
         ({"attempts": 1.5}, "attempts is 1.5; it must be a whole number"),
         ({"seed": 1.5}, "seed 1.5: a whole number from 0"),
+        ({"seed": True}, "seed True: a whole number from 0"),
+        ({"rate": "2"}, "rate is '2'; a number from 0.25 to 4 is wanted"),
+        ({"rate": None}, "rate is None; a number from"),
+        ({"monotonic": True}, "parallel has no attention that could go back or skip: use a tacotron"),
         ({"speaker": np.ones(3, np.float32)}, "shape"),
         ({"speaker": np.zeros(SIZE, np.float32)}, "zero or not finite"),
         ({"speaker": np.full(SIZE, np.nan, np.float32)}, "zero or not finite"),
@@ -271,7 +275,7 @@ def test_a_published_checkpoint(data_dir):
 )
 def test_what_makes_no_sense_is_one_line(parallel, voice, change, message):
     call = {"texts": ["Go."], "speaker": voice, **change}
-    options = {name: call[name] for name in ("rate", "attempts", "seed") if name in call}
+    options = {name: call[name] for name in ("rate", "attempts", "seed", "monotonic") if name in call}
     with pytest.raises(CloningError, match=message) as error:
         parallel.synthesize(call["texts"], call["speaker"], SpeechOptions(**options))
     assert "\n" not in str(error.value)

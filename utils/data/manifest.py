@@ -231,11 +231,11 @@ class Arrays:
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write JSON lines atomically."""
+    """Write JSON lines atomically. Raises ValueError for NaN and infinity, which JSON has not."""
     # a path may hold bytes that are no UTF-8: Python's stand-ins for them become JSON's own escapes
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

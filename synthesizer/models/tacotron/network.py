@@ -68,6 +68,8 @@ class Encoder(nn.Module):
 class Tacotron(AutoregressiveModel[TacotronMemory]):
     """tokens and a speaker embedding to a mel; mels are (B, M, F), S = F / reduction steps."""
 
+    moves_attention = True
+
     def __init__(self, config: SynthesizerConfig, n_symbols: int, n_mels: int) -> None:
         super().__init__()
         sizes = self.config = config.tacotron
