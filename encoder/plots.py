@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from utils.errors import missing_package
 from utils.plots import new_figure, plain
 
 if TYPE_CHECKING:
@@ -76,11 +77,18 @@ def plot_umap(embeddings: np.ndarray, speakers: Sequence[str], title: str = "spe
 
 
 def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
-    """(N, D) -> (N, 2) by UMAP on cosine distance; the same seed gives the same picture."""
+    """(N, D) -> (N, 2) by UMAP on cosine distance; the same seed gives the same picture.
+
+    Raises ValueError for fewer than 3, CloningError without umap-learn.
+    """
     if len(embeddings) < 3:
         raise ValueError(f"a map needs at least 3 embeddings, got {len(embeddings)}")
     import torch
-    import umap
+
+    try:
+        import umap
+    except ImportError as error:
+        raise missing_package("umap-learn", "a map of speakers", "requirements/analysis.txt") from error
 
     threads = torch.get_num_threads()  # numba sets them for the whole process
     # UMAP's spectral start needs more points than it has; a random one does for a handful

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import CloningError
+from utils.files import require_checkout
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -145,6 +146,7 @@ def load_config(cls: type[T], stage: str, preset: str | Path | None, assignments
         if path.suffix != ".toml":
             path = CONFIGS / stage / f"{preset}.toml"
         if not path.is_file():
+            require_checkout(CONFIGS)
             raise CloningError(f"no preset {str(preset)!r}: give a .toml file or one of {[*presets(stage)]}")
         data = read_preset(path)
     for assignment in assignments:
@@ -185,7 +187,7 @@ def presets(stage: str) -> dict[str, str]:
 def list_presets(stage: str) -> str:
     """The paragraph of a script's help on the presets in `configs/<stage>/`."""
     found = presets(stage)
-    width = max(map(len, found))
+    width = max(map(len, found), default=0)
     lines = (
         textwrap.fill(f"  {name:{width}}  {about}", 118, subsequent_indent=" " * (width + 4))
         for name, about in found.items()

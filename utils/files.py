@@ -28,6 +28,12 @@ def user_path(path: str | os.PathLike) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def require_checkout(folder: Path) -> None:
+    """Raises CloningError where a folder of the checkout is not there: the toolkit was installed without it."""
+    if not folder.is_dir():
+        raise CloningError(f"{folder}: no such folder: the toolkit runs from a checkout: pip install -e . in it")
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it becomes `path` if the block ends well and is removed if not.

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from encoder.inference import SpeakerEncoder
+from encoder.plots import project
 from encoder.verification import error_rates
 from evaluation.cache import Cache
 from evaluation.lists.trials import CUTS, TrialList, bundled_list, find_audio, middle, pairs_of, trial_lists
@@ -235,14 +236,13 @@ def _draw_speakers(trials: TrialList, embeddings: np.ndarray, name: str) -> Figu
         return None  # UMAP needs more points than neighbors
     from matplotlib.figure import Figure
 
-    try:
-        import umap
-    except ModuleNotFoundError:
-        log.warning("umap-learn is missing: no map of speakers")
-        return None
     shown = trials.speakers[:: max(1, len(trials.speakers) // PLOT_SPEAKERS)][:PLOT_SPEAKERS]
     rows = [i for i, (_, speaker, _) in enumerate(trials.utterances) if speaker in shown]
-    flat = umap.UMAP(metric="cosine", random_state=0, n_jobs=1).fit_transform(embeddings[rows])
+    try:
+        flat = project(embeddings[rows])
+    except CloningError as error:
+        log.warning("%s", error)
+        return None
     figure = Figure(figsize=(5.5, 4.5), layout="constrained")
     axis = figure.subplots()
     colors = [shown.index(trials.utterances[i][1]) for i in rows]

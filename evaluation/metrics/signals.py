@@ -5,12 +5,14 @@ Letters: T samples, F frames, M mel channels. Two waveforms that are compared ha
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
 from utils.audio.pitch import REFERENCE_HZ
 from utils.audio.pitch import pitch as autocorrelation_pitch
+from utils.errors import missing_package
 
 FLOOR = 1e-5  # of a magnitude: -100 dB
 # (n_fft, hop) of the three resolutions of Yamamoto et al. 2020 (Parallel WaveGAN, table 1), for 16 kHz
@@ -63,9 +65,9 @@ def aligned_mel_distance(real: np.ndarray, other: np.ndarray) -> float:
 
     Asks whether the same sounds came in the same order, whatever their timing: no recognizer is involved.
     """
-    import librosa
     from scipy.spatial.distance import cdist
 
+    librosa = _librosa("comparing mels along a path")
     costs = cdist(real.T, other.T, "cityblock") / len(real)
     _, path = librosa.sequence.dtw(C=costs)
     return float(costs[path[:, 0], path[:, 1]].mean())
@@ -73,8 +75,7 @@ def aligned_mel_distance(real: np.ndarray, other: np.ndarray) -> float:
 
 def pitch(samples: np.ndarray, sample_rate: int) -> Pitch:
     """Fundamental frequency by probabilistic YIN (Mauch & Dixon 2014) as librosa has it. samples (T,)"""
-    import librosa
-
+    librosa = _librosa("pitch by pYIN")
     low, high = PITCH_RANGE_HZ
     window = 2 ** int(np.ceil(np.log2(3 * sample_rate / low)))  # three periods of the lowest voice
     f0, voiced, _ = librosa.pyin(
@@ -141,3 +142,11 @@ def _magnitude(samples: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[::hop]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     return np.abs(np.fft.rfft(frames * window, axis=1))
+
+
+def _librosa(purpose: str) -> ModuleType:
+    try:
+        import librosa
+    except ImportError as error:
+        raise missing_package("librosa", purpose, "requirements/analysis.txt") from error
+    return librosa

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import importlib
 import json
 import re
 import subprocess
 import sys
+import tomllib
 from functools import lru_cache
 from pathlib import Path
 
@@ -160,6 +162,22 @@ def test_every_required_package_is_used():
             module = modules.get(name[0], name[0])
             used = rf"(import|from|(import_module|find_spec)\(.)\s*{module}\b|import_{module}\b"
             assert re.search(used, everything), f"{name[0]} is not used"
+
+
+def test_the_lists_of_packages_agree():
+    whole, core, analysis = (
+        {line.partition("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()}
+        for name in ("requirements.txt", "requirements/core.txt", "requirements/analysis.txt")
+    )
+    assert whole == core | analysis and core & analysis == {""}
+
+
+def test_packages_bring_all_their_files():
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    patterns = ["*.py", *told["setuptools"]["package-data"]["*"]]
+    files = [path for name in told["importlinter"]["root_packages"] for path in (ROOT / name).rglob("*.*")]
+    files = [path for path in files if "__pycache__" not in path.parts and path.is_file()]
+    assert [path for path in files if not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)] == []
 
 
 def test_tests_take_one_thread_and_no_verdict_by_the_clock():

@@ -11,6 +11,7 @@ import pytest
 from utils import config
 from utils.config import SettingsParser, from_dict, load_config, override, read_toml, to_dict
 from utils.errors import CloningError
+from utils.weights import find
 
 
 @dataclass(frozen=True)
@@ -156,3 +157,13 @@ def test_one_flag_takes_several_settings_and_nothing_else(line, settings, data):
 def test_every_training_script_takes_several_settings(script):
     parser = importlib.import_module(script).build_parser()
     assert parser.parse_args(["--set", "a=1", "b=2", "DATA", "--out", "RUN"]).settings == ["a=1", "b=2"]
+
+
+def test_an_installation_without_its_checkout_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "CONFIGS", tmp_path / "configs")
+    monkeypatch.setattr(find, "DEFAULT_MODELS", tmp_path / "saved_models")
+    assert config.list_presets("encoder").strip() == "presets in configs/encoder/:"
+    with pytest.raises(CloningError, match="configs: no such folder: the toolkit runs from a checkout: pip install -e"):
+        load_config(Outer, "encoder", "debug")
+    with pytest.raises(CloningError, match="saved_models: no such folder: the toolkit runs from a checkout"):
+        find.find_chosen(find.DEFAULT_MODELS, "encoder", None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from utils.config import CONFIGS
 from utils.errors import CloningError
+from utils.files import require_checkout
 from utils.weights.checkpoint import SAVED_MODELS, read_header
 
 STAGES = ("encoder", "synthesizer", "vocoder")
@@ -30,6 +31,8 @@ def find_chosen(folder: Path, stage: str, choice: str | Path | None) -> Path:
     if choice is None:
         if found := find_stage(folder, stage):
             return found
+        if folder == DEFAULT_MODELS:
+            require_checkout(folder)
         raise CloningError(
             f"{folder}: no {stage}{' or '.join(SUFFIXES)} in it: choose another folder of models, or a file as {stage}"
         )
