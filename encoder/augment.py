@@ -6,10 +6,8 @@ generator passed in; noise from a torch generator on the device: a batch depends
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,8 +16,6 @@ from torch import Tensor
 from encoder.config import AugmentConfig
 from utils.audio.codecs import Container, lossy_copy
 from utils.errors import CloningError
-
-log = logging.getLogger(__name__)
 
 # What libsndfile calls compression levels; the rates are those of speech at 16 kHz
 _CODECS: dict[Container, tuple[float, float]] = {"MP3": (0.4, 0.9), "OGG": (0.88, 1.0)}  # 100 .. 25 and 40 .. 12 kbit/s
@@ -211,9 +207,6 @@ def draw_masks(config: AugmentConfig, draws: np.random.Generator, rows: int, cha
     """Bounds (rows, 4): first channel, stop channel, first frame, stop frame to blank out; four zeros: nothing."""
     chosen = draw_rows(config.mask, rows, draws)
     bounds = np.zeros((rows, 4), np.int64)
-    if config.mask_by == "torchaudio" and _mask_along_axis() is not None:
-        bounds[chosen] = [_torchaudio_mask(config, draws, channels, frames) for _ in chosen]
-        return bounds
     for first, most, of in (
         (0, min(config.mask_channels, channels), channels),
         (2, int(config.mask_share * frames), frames),
@@ -224,31 +217,6 @@ def draw_masks(config: AugmentConfig, draws: np.random.Generator, rows: int, cha
     return bounds
 
 
-def _torchaudio_mask(config: AugmentConfig, draws: np.random.Generator, channels: int, frames: int) -> list[int]:
-    """The same bounds as drawn by torchaudio's SpecAugment."""
-    mask = _mask_along_axis()
-    assert mask is not None
-    bounds: list[int] = []
-    with torch.random.fork_rng(devices=[]):  # it draws from torch's own generator
-        torch.manual_seed(int(draws.integers(2**31)))
-        for axis, most in ((1, config.mask_channels), (2, int(config.mask_share * frames))):
-            kept = mask(torch.ones(1, channels, frames), most + 1, 0.0, axis).amin(dim=3 - axis)[0]
-            blank = torch.nonzero(kept == 0).flatten()
-            bounds += [int(blank[0]), int(blank[-1]) + 1] if len(blank) else [0, 0]
-    return bounds
-
-
-@lru_cache(maxsize=1)
-def _mask_along_axis() -> Callable | None:
-    from utils.audio.torchaudio_compat import import_torchaudio
-
-    try:
-        return import_torchaudio().functional.mask_along_axis
-    except (CloningError, ImportError, OSError) as error:
-        log.warning("masks are drawn without torchaudio: %s", error)
-        return None
-
-
 def fast_length(samples: int) -> int:
-    """The next length of the form 2^k, 3 * 2^k or 5 * 2^k, which FFTs like."""
+    """The next length of the form 2^k, 3 * 2^k or 5 * 2^k, of which an FFT is fast."""
     return min(base << max(0, -(-samples // base) - 1).bit_length() for base in (1, 3, 5))

@@ -42,7 +42,7 @@ class TransformerConfig:
     block_kernel: int = 9  # of the depthwise convolution in each block, in frames of 40 ms; 0: none
     pooled: int = 384  # channels that the pooling sees, made from the outputs of all blocks
     pooling: Literal["attentive", "mean"] = "attentive"
-    normalize: Literal["level", "channel", "none"] = "level"  # of the log mel: subtract one mean, or one a channel
+    normalize: Literal["level", "channel"] = "level"  # of the log mel: subtract one mean, or one a channel
     dropout: float = 0.0  # augmentation does this work; on a CPU the masks cost a tenth of a step
 
     def __post_init__(self) -> None:
@@ -146,6 +146,7 @@ class AugmentConfig:
     """What may happen to a training crop: every effect by its own probability; all 0 turns augmentation off."""
 
     RENAMED: ClassVar[dict[str, str]] = {"thinning": "spectral_dropout", "thinning_db": "spectral_dropout_db"}
+    REMOVED: ClassVar[dict[str, tuple[str, ...]]] = {"mask_by": ("ours",)}
 
     noise: float = 0.3  # colored noise, or the noise files of the feature set
     noise_snr_db: tuple[float, float] = (0.0, 25.0)
@@ -166,7 +167,6 @@ class AugmentConfig:
     mask: float = 0.3  # one band of mel channels and one stretch of frames (SpecAugment, arXiv 1904.08779)
     mask_channels: int = 8  # at most
     mask_share: float = 0.15  # of the frames, at most
-    mask_by: Literal["ours", "torchaudio"] = "ours"  # who draws the mask; ours where torchaudio does not load
     # How often a speaker's crops of a batch are given another voice, which makes another speaker: played faster or
     # slower, or with the formants moved and pitch and pace kept. Those that preprocessing had a teacher hear (--speeds,
     # --formants) are distilled too, others left out of it.

@@ -50,13 +50,13 @@ def full_lengths(mel: Tensor) -> Tensor:
 
 
 def normalized_log(mel: Tensor, lengths: Tensor, how: str) -> Tensor:
-    """Power mel (B, M, F) -> log mel, its mean over the valid part taken away, 0 where padded."""
+    """Power mel (B, M, F) -> log mel, its mean over the valid part taken away, 0 where padded.
+
+    how: "level" takes one mean away, "channel" one for each channel.
+    """
     log = mel.clamp(min=LOG_FLOOR).log()
     valid = length_mask(lengths, mel.size(2))[:, None, :]
-    if how == "none":
-        log = log + 8.0  # near the mean of speech at -30 dBFS
-    else:
-        axes = (1, 2) if how == "level" else (2,)
-        cells = lengths[:, None, None] * (mel.size(1) if how == "level" else 1)
-        log = log - (log * valid).sum(dim=axes, keepdim=True) / cells
+    axes = (1, 2) if how == "level" else (2,)
+    cells = lengths[:, None, None] * (mel.size(1) if how == "level" else 1)
+    log = log - (log * valid).sum(dim=axes, keepdim=True) / cells
     return log * valid * 0.3  # to a deviation of about 1

@@ -70,7 +70,7 @@ class WaveRNNConfig:
     compute_size: int = 128
     res_out_size: int = 128  # split into four parts, one a layer
     res_blocks: int = 10
-    mode: Literal["raw", "mol"] = "raw"  # labels by softmax, or a mixture of ten logistics
+    mode: Literal["raw", "mol"] = "raw"  # labels by softmax, or a mixture of ten logistics, as in some published files
     preemphasis: float = 0.97  # of the modelled waveform
     mel_scale: float = 0.25  # the network sees mel * mel_scale: [-4, 4] -> [-1, 1]
     guide_taps: int = 0  # samples that it hears of another vocoder's waveform, around the one to predict; 0: no guide

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -167,34 +166,14 @@ def test_formants_move_and_the_pitch_stays(factor):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 300), st.sampled_from(["ours", "torchaudio"]))
-def test_masks_stay_inside(seed, frames, by):
-    config = AugmentConfig(mask=1.0, mask_by=by)
+@given(st.integers(0, 10_000), st.integers(1, 300))
+def test_masks_stay_inside(seed, frames):
+    config = AugmentConfig(mask=1.0)
     for bounds in effects.draw_masks(config, np.random.default_rng(seed), 3, 40, frames):
         channel, channel_stop, frame, frame_stop = bounds
         assert 0 <= channel <= channel_stop <= 40 and channel_stop - channel <= config.mask_channels
         assert 0 <= frame <= frame_stop <= frames and frame_stop - frame <= config.mask_share * frames
     assert not effects.draw_masks(QUIET, np.random.default_rng(seed), 3, 40, frames).any()
-
-
-def test_masks_by_torchaudio_draw_from_the_given_generator(monkeypatch):
-    if find_spec("torchaudio") is None:
-        pytest.skip("torchaudio is not installed")
-    config = AugmentConfig(mask=1.0, mask_by="torchaudio")
-    state = torch.get_rng_state()
-    drawn = [effects.draw_masks(config, np.random.default_rng(5), 20, 40, 200).tolist() for _ in range(2)]
-    assert drawn[0] == drawn[1] and torch.equal(state, torch.get_rng_state())
-    assert len({tuple(b) for b in drawn[0]}) > 15
-    assert max(b[1] - b[0] for b in drawn[0]) > 4 and max(b[3] - b[2] for b in drawn[0]) > 15
-
-    def missing():
-        raise CloningError("this needs the package torchaudio")
-
-    effects._mask_along_axis.cache_clear()
-    monkeypatch.setattr("utils.audio.torchaudio_compat.import_torchaudio", missing)
-    ours = effects.draw_masks(dataclasses.replace(config, mask_by="ours"), np.random.default_rng(1), 4, 40, 200)
-    np.testing.assert_array_equal(effects.draw_masks(config, np.random.default_rng(1), 4, 40, 200), ours)
-    effects._mask_along_axis.cache_clear()
 
 
 SOUNDS = ["noise", "babble", "reverb", "equalizer", "band_limit", "telephone", "spectral_dropout", "codec", "gain"]

@@ -84,13 +84,8 @@ def test_level_does_not_matter_on_a_log_scale(name):
 
 def test_level_matters_where_it_is_not_taken_away():
     mel = torch.rand(1, 40, 50) + 0.1
-    other = dataclasses.replace(
-        CONFIGS["attentive"], transformer=dataclasses.replace(SMALL_TRANSFORMER, normalize="none")
-    )
-    torch.manual_seed(0)
-    absolute = build_network(other).eval()
-    for model in (absolute, make("lstm")[0]):
-        assert (model(mel) - model(mel * 7)).abs().max() > 1e-3
+    model = make("lstm")[0]
+    assert (model(mel) - model(mel * 7)).abs().max() > 1e-3
 
 
 @pytest.mark.slow

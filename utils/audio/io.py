@@ -198,15 +198,11 @@ def dbfs(samples: np.ndarray) -> float:
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 
-def normalize_volume(
-    samples: np.ndarray, target_dbfs: float = -30.0, increase_only: bool = True, decrease_only: bool = False
-) -> np.ndarray:
+def normalize_volume(samples: np.ndarray, target_dbfs: float = -30.0, increase_only: bool = True) -> np.ndarray:
     """Scale so that the root mean square is `target_dbfs`; silence stays as it is. Peaks may come to pass 1."""
-    if increase_only and decrease_only:
-        raise ValueError("increase_only and decrease_only exclude each other")
     level = dbfs(samples)
     change = target_dbfs - level
-    if level == -math.inf or (change < 0 and increase_only) or (change > 0 and decrease_only):
+    if level == -math.inf or (change < 0 and increase_only):
         return samples
     return samples * np.float32(10 ** (change / 20))
 

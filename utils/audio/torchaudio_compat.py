@@ -1,4 +1,4 @@
-"""One door to torchaudio: beside a CPU-only torch its Linux wheel, linked with CUDA, does not load by itself."""
+"""Imports torchaudio: beside a CPU-only torch its Linux wheel, linked with CUDA, does not load by itself."""
 
 from __future__ import annotations
 

@@ -167,7 +167,9 @@ def test_volume_as_recorded(shared_golden):
     assert count >= 6
     for i in range(count):
         target, increase_only, decrease_only = recorded[f"normalize/{i}_args"]
-        ours = audio.normalize_volume(wave, float(target), bool(increase_only), bool(decrease_only))
+        if decrease_only:
+            continue
+        ours = audio.normalize_volume(wave, float(target), bool(increase_only))
         np.testing.assert_allclose(ours, recorded[f"normalize/{i}"], rtol=1e-6, atol=1e-7)
 
 
@@ -185,8 +187,6 @@ def test_volume_reaches_the_target_from_either_side(wave, target):
     both = audio.normalize_volume(wave, target, increase_only=False)
     assert audio.dbfs(both) == pytest.approx(target, abs=1e-3) and both.dtype == np.float32
     assert audio.dbfs(audio.normalize_volume(wave, target)) == pytest.approx(max(target, audio.dbfs(wave)), abs=1e-3)
-    quieter = audio.normalize_volume(wave, target, increase_only=False, decrease_only=True)
-    assert audio.dbfs(quieter) == pytest.approx(min(target, audio.dbfs(wave)), abs=1e-3)
     assert np.abs(audio.peak_normalize(wave, 0.9)).max() == pytest.approx(0.9, rel=1e-5)
 
 
@@ -195,8 +195,6 @@ def test_silence_stays_silence():
         assert audio.dbfs(silence) == -math.inf
         np.testing.assert_array_equal(audio.normalize_volume(silence), silence)
         np.testing.assert_array_equal(audio.peak_normalize(silence), silence)
-    with pytest.raises(ValueError, match="exclude each other"):
-        audio.normalize_volume(tone(0.1), -30, True, True)
 
 
 @settings(deadline=None)
