@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     chosen = selection.select(
         args, lambda clip: not any(fnmatchcase(clip.speaker, p) for p in args.exclude), held_out=2
     )
-    print(chosen.scan.report())
+    print(chosen.report())
     header = preprocessor.header()
     if args.noise:
         header["noise"] = write_noise(args.noise, args.out)

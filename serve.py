@@ -13,6 +13,7 @@ from typing import Any
 
 from utils.errors import CloningError, missing_package
 from utils.files import user_path
+from utils.remedies import with_remedy
 from utils.scripts import add_device, add_threads, add_voices, exit_code, log_warnings, use_threads
 
 EXAMPLE = """example: python serve.py --alias alloy=lucy
@@ -155,7 +156,7 @@ def _server(args: argparse.Namespace, token: str) -> Any:
     try:
         diarizer = Diarizer.load(models, device=cloner.encoder.device.type)
     except CloningError as error:
-        logging.warning("/v1/diarize is off: %s", error)
+        logging.warning("/v1/diarize is off: %s", with_remedy(error))
         diarizer = None
     limits = Limits(characters=args.max_characters, waiting=args.max_waiting, seconds=args.timeout)
 

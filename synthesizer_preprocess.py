@@ -133,7 +133,7 @@ def make_voices(args: argparse.Namespace, embedder: Embedder) -> int:
         chosen.clips, args.out, VOICES, process, assign_split=chosen.splits, left_out=chosen.left_out,
         header=process.header() | {"encoder": embedder.encoder.fingerprint}, work=selection.work_of(args),
     )  # fmt: skip
-    print(chosen.scan.report())
+    print(chosen.report())
     print(preprocessing.report(found))
     return 0
 
@@ -169,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     write_speaker_means(found)
     odd = outliers(found)
-    print(chosen.scan.report())
+    print(chosen.report())
     print(preprocessing.report(found))
     if odd:
         print(f"{len(odd)} transcripts hardly fit their sound: see {found.root / 'outliers.jsonl'}")

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         header = preprocessor.header() | {"synthesizer": teacher.synthesizer.fingerprint}
     else:
         chosen = selection.select(args, keep)
-        print(chosen.scan.report())
+        print(chosen.report())
         preprocessor, clips, splits = Preprocessor(SYNTHESIZER_MELS[args.mel]), chosen.clips, chosen.splits
         header = preprocessor.header()
     work = selection.work_of(args)

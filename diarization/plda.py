@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from utils.errors import CloningError
+from utils.errors import CloningError, MissingError
 from utils.files import write_text
 from utils.voice import unit
 
-COMMAND = "python evaluate.py diarization --calibrate --corpus CORPORA"
 FORMAT = 2
 NUMBERS = ("mean", "projection", "between", "noise")
 SHRINKAGE = 0.1  # of the covariance within a voice towards a round one: there are few windows for so many directions
@@ -68,9 +67,12 @@ class Calibration:
     def load(cls, path: str | Path, encoder: str) -> Calibration:
         """CloningError when there is none, it is damaged, or it was made for another encoder than `encoder`."""
         path = Path(path)
-        remedy = f"make one: {COMMAND}"
+
+        def missing(why: str) -> MissingError:
+            return MissingError(f"{why}; measure one for this encoder", "calibration")
+
         if not path.is_file():
-            raise CloningError(f"{path}: no calibration of this encoder for diarization; {remedy}")
+            raise missing(f"{path}: no calibration of this encoder for diarization")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             arrays = [np.array(content[name], np.float32) for name in NUMBERS]
@@ -83,11 +85,11 @@ class Calibration:
                 str(content["encoder"]), mean, projection, between, noise, float(content["threshold"]), about
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise CloningError(f"{path} is not a calibration for diarization; {remedy}") from error
+            raise missing(f"{path} is not a calibration for diarization") from error
         if not known or not fits or not all(np.isfinite(array).all() for array in arrays):
-            raise CloningError(f"{path} is damaged or of another version; {remedy}")
+            raise missing(f"{path} is damaged or of another version")
         if calibration.encoder != encoder:
-            raise CloningError(f"{path} was measured on encoder {calibration.encoder}, not on {encoder}; {remedy}")
+            raise missing(f"{path} was measured on encoder {calibration.encoder}, not on {encoder}")
         return calibration
 
 

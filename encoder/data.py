@@ -19,7 +19,7 @@ from encoder.sampling import SpeakerCycler
 from encoder.teach import TeacherEmbeddings
 from utils.audio.io import from_pcm16
 from utils.data.manifest import Arrays, Manifest, Utterance
-from utils.errors import CloningError
+from utils.errors import CloningError, MissingError
 from utils.training.sampling import rng
 from utils.voice import unit
 
@@ -253,9 +253,10 @@ def require_speakers(manifest: Manifest, found: int, which: str) -> None:
             f"{manifest.root}: {len(available)} speakers that are not set aside; an encoder learns to tell voices "
             "apart and wants at least 4, 2 of them for validation: preprocess recordings of more people"
         )
-    raise CloningError(
-        f"{manifest.root}: {found} {which} speakers, at least 2 are needed: run encoder_preprocess.py again with "
-        "--validation 0.5 and the same --out (nothing is computed again)"
+    raise MissingError(
+        f"{manifest.root}: {found} {which} speakers, at least 2 are needed: preprocess again with another part of the "
+        "speakers held out (nothing is computed again)",
+        "validation speakers",
     )
 
 

@@ -26,7 +26,7 @@ from encoder.verification import batch_error_rate, pairwise_error_rate
 from utils.audio.mel import mel_spectrogram
 from utils.config import to_dict
 from utils.data.manifest import Manifest
-from utils.errors import CloningError
+from utils.errors import CloningError, MissingError
 from utils.training.distributed import gather_rows, world_size
 from utils.training.task import Task, Validation
 
@@ -221,21 +221,24 @@ def _require_teacher(manifest: Manifest, config: RunConfig, teacher: TeacherEmbe
     augment, loss = config.augment, config.loss
     unheard = [other for other in augment.perturbations if teacher is None or other not in teacher.embeddings]
     if augment.speed and unheard and not loss.ge2e_weight + loss.aam_weight:
-        raise CloningError(
+        raise MissingError(
             f"augment.speed makes new voices, but nothing learns from that of {perturbation_name(unheard[0])}: "
-            "run encoder_preprocess.py with --speeds and --formants, or set it to 0"
+            "let the teacher embed these voices too, or set augment.speed to 0",
+            "perturbed teacher",
         )
     if not loss.distill_weight:
         return
     if teacher is None:
-        raise CloningError(
+        raise MissingError(
             f"{manifest.root}: no teacher's embeddings in this set, loss.distill_weight is "
-            f"{config.loss.distill_weight:g}: run encoder_preprocess.py with --teacher, or set the weight to 0"
+            f"{config.loss.distill_weight:g}: let a teacher embed the set, or set the weight to 0",
+            "teacher",
         )
     if missing := {u.id for u in manifest.utterances} - set(teacher.ids):
-        raise CloningError(
-            f"{manifest.root}: the teacher has not heard {len(missing)} utterances, such as {min(missing)}: "
-            "run encoder_preprocess.py with --teacher again"
+        raise MissingError(
+            f"{manifest.root}: {len(missing)} utterances have no embedding of the teacher, such as {min(missing)}: "
+            "let it embed the set again",
+            "teacher",
         )
     size = teacher.embeddings[OWN].shape[1]
     if size != config.model.embedding_size:

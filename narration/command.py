@@ -28,7 +28,7 @@ def read_script(args: argparse.Namespace) -> list[script.Line]:
             if line.voice:
                 library.path(line.voice)
             elif not args.reference:
-                raise CloningError("nobody says it: begin it with [name], or give a --voice for lines without")
+                raise CloningError("no voice is named: begin it with [name], or give a --voice for lines without")
         except CloningError as error:
             raise CloningError(f"{args.script} line {line.number}: {error}") from error
     return lines
@@ -97,7 +97,7 @@ def require_emotion(cloner: VoiceCloner, emotion: str | None, where: str) -> Non
 def _clips(row: batch.Row, args: argparse.Namespace) -> list[str]:
     if not row.reference:
         if not args.reference:
-            raise CloningError("nobody says it: give it a voice or a reference, or all rows a --voice")
+            raise CloningError("no voice is named: give it a voice or a reference, or all rows a --voice")
         return args.reference
     beside = args.batch.parent / row.reference
     return [str(beside if beside.is_file() else user_path(row.reference))]

@@ -17,7 +17,7 @@ from utils.audio.mel import MelConfig
 from utils.config import from_dict
 from utils.data.corpora import Clip
 from utils.data.manifest import Arrays, Manifest, Utterance, read_manifest
-from utils.errors import CloningError
+from utils.errors import CloningError, MissingError
 from utils.voice import Voice
 
 
@@ -30,7 +30,7 @@ class TeacherForcing:
     and the checkpoint alone. Picklable: in a worker process, the set and the weights are opened once.
     """
 
-    root: Path  # a set that synthesizer_preprocess.py wrote with --keep-audio
+    root: Path  # a set made by synthesizer_preprocess.py, with its audio
     checkpoint: Path
 
     def __getstate__(self) -> dict[str, Path]:
@@ -75,19 +75,17 @@ class TeacherForcing:
         """Raises CloningError when the set holds no audio, or was not made for this synthesizer."""
         header, model = self.manifest.header, self.synthesizer
         if not header.get("audio"):
-            raise CloningError(
-                f"{self.root}: holds no waveforms: make the set anew, keeping them: "
-                "synthesizer_preprocess.py CORPUS --encoder FILE --keep-audio --out ANOTHER_DIR"
-            )
+            raise MissingError(f"{self.root}: holds no waveforms: make the set anew and keep them", "waveforms")
         if different := model.mel.differences(from_dict(MelConfig, header.get("mel"), "mel")):
             raise CloningError(
                 f"{self.checkpoint}: its mel is not that of {self.root} ({different[0]}): preprocess again"
             )
         if tuple(header["text"]["symbols"]) != model.symbols:
-            raise CloningError(
+            raise MissingError(
                 f"{self.checkpoint}: reads {model.text.config.symbol_set} ({len(model.symbols)} symbols), {self.root} "
-                f"holds {header['text']['symbol_set']} ({len(header['text']['symbols'])}): see --symbols of "
-                "synthesizer_preprocess.py"
+                f"holds {header['text']['symbol_set']} ({len(header['text']['symbols'])}): make the set anew "
+                "with the symbols of the synthesizer",
+                "symbols",
             )
         if model.encoder_fingerprint not in ("", header.get("encoder")):
             raise CloningError(
@@ -95,9 +93,10 @@ class TeacherForcing:
                 f"holds those of {header.get('encoder')}: preprocess with the encoder that it was trained with"
             )
         if model.network.needs_durations and not header.get("durations"):
-            raise CloningError(
-                f"{self.root}: holds no durations, which the {model.name} synthesizer needs: run "
-                "synthesizer_preprocess.py with --alignments and --keep-audio"
+            raise MissingError(
+                f"{self.root}: holds no durations, which the {model.name} synthesizer needs: make the set anew with "
+                "phone times, and keep its audio",
+                "alignments",
             )
 
     def split(self, speaker: str) -> str:

@@ -62,24 +62,25 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(cls: type[T], data: Mapping[str, Any] | None, where: str = "") -> T:
     """Build `cls` from nested dictionaries; fields that `data` lacks keep their defaults.
 
-    Raises CloningError for an unknown name, a wrong type, or a value that the dataclass refuses.
+    Raises CloningError for an unknown name, a wrong type, or a value that the dataclass refuses; `where` is the group
+    in which its names stand, "" for none.
     """
-    where = where or cls.__name__
     if not isinstance(data, Mapping):
-        raise CloningError(f"{where} is a group of settings, not {data!r}")
+        raise CloningError(f"{where or 'the whole'} is a group of settings, not {data!r}")
+    inside = f"{where}." if where else ""
     hints = typing.get_type_hints(cls)
     data = current_names(cls, data)
     known = {f.name for f in dataclasses.fields(cls) if f.init}
     for name, kept in getattr(cls, "REMOVED", {}).items():
         if name in data:
-            raise CloningError(f"{where}.{name} is {data[name]!r}, which is no longer supported: only {kept[0]!r} is")
+            raise CloningError(f"{inside}{name} is {data[name]!r}, which is no longer supported: only {kept[0]!r} is")
     if unknown := sorted(set(data) - known):
-        raise CloningError(f"unknown settings {unknown} for {where}; it has {sorted(known)}")
-    values = {name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+        raise CloningError(f"unknown settings {unknown}{where and f' of {where}'}; there are {sorted(known)}")
+    values = {name: _convert(hints[name], value, f"{inside}{name}") for name, value in data.items()}
     try:
         return cls(**values)
     except (ValueError, TypeError) as error:
-        raise CloningError(f"{where}: {error}") from error
+        raise CloningError(f"{where}: {error}" if where else str(error)) from error
 
 
 def current_names(cls: type, data: Mapping[str, Any], note: bool = False) -> dict[str, Any]:

@@ -20,6 +20,14 @@ class MismatchError(CloningError):
     """Stages, or a voice and a stage, that were not made for each other."""
 
 
+class MissingError(CloningError):
+    """Something is missing that a command makes. `what`: its name in `utils.remedies`, by which scripts tell which."""
+
+    def __init__(self, message: str, what: str = "") -> None:
+        super().__init__(message)
+        self.what = what
+
+
 @contextmanager
 def reported(handler: Callable[[Exception], object]) -> Iterator[None]:
     """Where every error ends, a fault of ours too: `handler` tells it to whoever asked, and the program goes on."""

@@ -15,6 +15,7 @@ from typing import TypeVar
 from utils.errors import CloningError
 from utils.files import FULL, cannot_write, user_path
 from utils.processes import ended_by_signals
+from utils.remedies import with_remedy
 
 MOST_THREADS = 1024
 Number = TypeVar("Number", int, float)
@@ -101,8 +102,9 @@ def log_warnings(quiet: bool) -> None:
 def exit_code(run: Callable[[], int | None]) -> int:
     """Run a script's body: 0 when it returns None, its own code otherwise.
 
-    A CloningError becomes one line on stderr and exit code 2; Ctrl-C becomes 130, SIGTERM 143, a closed terminal 129,
-    and output that is read no further (`| head`) 141, as shells have it.
+    A CloningError becomes one line on stderr, with the command that helps (`utils.remedies`), and exit code 2; Ctrl-C
+    becomes 130, SIGTERM 143, a closed terminal 129, and output that is read no further (`| head`) 141, as shells have
+    it.
     """
     try:
         with ended_by_signals():
@@ -110,7 +112,7 @@ def exit_code(run: Callable[[], int | None]) -> int:
             print(end="", flush=True)  # here, where it may fail
             return code
     except CloningError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_remedy(error)}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno in _CLOSED and _output_is_closed():

@@ -15,7 +15,7 @@ from utils.audio.io import from_pcm16
 from utils.audio.mel import MelConfig, mel_spectrogram
 from utils.config import from_dict
 from utils.data.manifest import Arrays, Manifest, Utterance
-from utils.errors import CloningError
+from utils.errors import CloningError, MissingError
 from utils.training.sampling import Cycler, a_few, rng
 from vocoder.config import DataConfig
 
@@ -283,9 +283,10 @@ def _usable(manifest: Manifest, split: str, mel: MelConfig, config: DataConfig) 
         short = len(everything) - len(long)
         log.info("%s: %d of %d %s utterances are shorter than a crop", manifest.root, short, len(everything), split)
     if config.teacher_forced and (lacking := [u.id for u in usable if not u.extra.get("teacher_forced")]):
-        raise CloningError(
-            f"{manifest.root}: {len(lacking)} utterances without teacher-forced mels (such as {lacking[0]}): run "
-            "vocoder_preprocess.py with --synthesizer, or set data.teacher_forced to false"
+        raise MissingError(
+            f"{manifest.root}: {len(lacking)} utterances without teacher-forced mels (such as {lacking[0]}): "
+            "preprocess with a synthesizer, or set data.teacher_forced to false",
+            "teacher-forced mels",
         )
     return usable
 
@@ -296,7 +297,7 @@ def check_set(manifest: Manifest, mel: MelConfig, teacher_forced: bool = False, 
     if rate is not None and rate != mel.sample_rate:
         raise CloningError(f"{manifest.root}: audio at {rate} Hz, the model wants {mel.sample_rate}: preprocess again")
     if pitch and not manifest.header.get("pitch"):
-        raise CloningError(f"{manifest.root}: made before pitch was stored: run vocoder_preprocess.py anew")
+        raise CloningError(f"{manifest.root}: made before pitch was stored: preprocess again")
     if teacher_forced and (stored := manifest.header.get("mel")):
         if different := mel.differences(from_dict(MelConfig, stored, "mel")):
             raise CloningError(

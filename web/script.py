@@ -111,7 +111,7 @@ def cast(text: str, chosen: Chosen | None, known: tuple[str, ...]) -> tuple[Cast
 
 def _narrator(chosen: Chosen | None) -> Clips | Voice:
     if chosen is None:
-        raise CloningError("nobody says it: begin it with [name], or choose a voice above")
+        raise CloningError("no voice is named: begin it with [name], or choose a voice above")
     if not chosen.agreed:
         raise CloningError("Tick first that the person whose voice this is agrees.")
     return chosen.source

@@ -19,6 +19,7 @@ from utils.audio import decoding
 from utils.audio import io as audio
 from utils.audio.io import Waveform
 from utils.errors import CloningError, MismatchError
+from utils.remedies import with_remedy
 
 log = logging.getLogger(__name__)
 FORMATS = {  # suffixes of what is downloaded
@@ -109,7 +110,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, MismatchError):
         return f"{error} (here: 'Allow stages that do not fit' in the advanced settings)"
     if isinstance(error, CloningError):
-        return str(error)
+        return with_remedy(error)
     reference = secrets.token_hex(3)
     log.error("page error %s", reference, exc_info=error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

@@ -74,11 +74,11 @@ class SynthesisData:
         self._batches: list[np.ndarray] = []
         path = root / "speakers.safetensors"
         if not path.is_file():
-            raise CloningError(f"{path}: missing; run synthesizer_preprocess.py again, it finishes what is not done")
+            raise CloningError(f"{path}: missing; preprocess again, which finishes what is not done")
         try:
             self.speakers = load_file(path)
         except (SafetensorError, OSError) as error:
-            raise CloningError(f"{path}: damaged: {error}: run synthesizer_preprocess.py again") from error
+            raise CloningError(f"{path}: damaged: {error}: preprocess again") from error
         if missing := sorted(self._of_speaker.keys() - self.speakers.keys()):
             raise CloningError(f"{path}: lacks {len(missing)} speakers, such as {missing[0]!r}: preprocess again")
 

@@ -19,7 +19,7 @@ from synthesizer.models.flow import FlowPostnet
 from utils import plots
 from utils.config import to_dict
 from utils.data.manifest import Manifest, Utterance
-from utils.errors import CloningError
+from utils.errors import CloningError, MissingError
 from utils.training.learner import freeze
 from utils.training.sampling import by_chance
 from utils.training.task import BatchT, Task
@@ -66,9 +66,10 @@ class SynthesizerTask(Task[BatchT]):
         self.held_out = SynthesisData(manifest, config.data, "validation", VALIDATION_SEED, labels)
         header, architecture = self.train.header, config.model.architecture
         if NETWORKS[architecture].needs_durations and not self.train.has_durations:
-            raise CloningError(
-                f"{manifest.root}: holds no durations, which the {architecture} synthesizer learns from: run "
-                "synthesizer_preprocess.py with --alignments, or set model.architecture to tacotron"
+            raise MissingError(
+                f"{manifest.root}: holds no durations, which the {architecture} synthesizer learns from: make the set "
+                "with phone times, or set model.architecture to tacotron",
+                "alignments",
             )
         self.model_config = described(config.model)
         self.mel = header["mel"]

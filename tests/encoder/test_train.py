@@ -248,13 +248,13 @@ def test_mistakes_get_one_line(data, tmp_path, capsys, more, message):
 def test_distillation_without_a_teacher_is_refused(tmp_path, capsys):
     write_set(tmp_path / "set")
     assert train(tmp_path / "set", tmp_path / "run", "--set", "loss.distill_weight=1") == 2
-    assert "encoder_preprocess.py with --teacher" in capsys.readouterr().err
+    assert "(here: encoder_preprocess.py --teacher CHECKPOINT)" in capsys.readouterr().err
 
 
 def test_speeds_that_nothing_learns_from_are_refused(data, tmp_path, capsys):
     more = [f"--set={s}" for s in ("augment.speed=0.5", "loss.distill_weight=1", "loss.ge2e_weight=0")]
     assert train(data, tmp_path, *more) == 2
-    assert "encoder_preprocess.py with --speeds" in capsys.readouterr().err
+    assert "(here: encoder_preprocess.py --teacher CHECKPOINT --speeds" in capsys.readouterr().err
 
 
 # -- preprocessing -----------------------------------------------------------------------------------------------------

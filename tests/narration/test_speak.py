@@ -125,7 +125,7 @@ def test_a_stopped_script_goes_on(run, monkeypatch):
         ("[eve] Hi.", [], "play.txt line 1: no voice 'eve' in"),
         ("[../ann] Hi.", [], "play.txt line 1: '../ann' cannot be a voice's name"),
         ("[ann] Hi.\n[ann|happy] Hi.", [], "line 2: emotion 'happy' of this synthesizer: it knows none: --synthesizer"),
-        ("Hi.", [], "line 1: nobody says it: begin it with [name]"),
+        ("Hi.", [], "line 1: no voice is named: begin it with [name]"),
         ("", [], "nothing is said in it"),
         ("[ann] Hi.\n[ann] ...", [], "line 2: the text holds nothing that can be spoken"),
         (PLAY, ["--only", "3"], "line 3: nothing is said in it; lines that are said: 1, 2, 4"),

@@ -212,11 +212,11 @@ def test_what_does_not_fit_is_one_line(made, tmp_path, capsys):
     model = Synthesizer.load(checkpoint).config.architecture
     encoder = load_weights(checkpoint).extra["encoder"]
     mute = make_set(tmp_path / "mute", source.parent / "corpus", model, encoder, keep_audio=False)
-    assert refused(capsys, mute, tmp_path / "x", checkpoint).endswith("--keep-audio --out ANOTHER_DIR")
+    assert refused(capsys, mute, tmp_path / "x", checkpoint).endswith("--keep-audio --out ANOTHER_DIR)")
     foreign = make_set(tmp_path / "foreign", source.parent / "corpus", model, "another")
     assert "holds those of another" in refused(capsys, foreign, tmp_path / "x", checkpoint)
     other = save_tiny_models(tmp_path / "models", MODELS[model == "parallel"]) / "synthesizer.safetensors"
-    assert "see --symbols" in refused(capsys, source, tmp_path / "x", other)
+    assert "(here: synthesizer_preprocess.py --symbols)" in refused(capsys, source, tmp_path / "x", other)
     assert "takes one set" in refused(capsys, source, tmp_path / "x", checkpoint, "--seed", "1", source)
     assert "no manifest.jsonl" in refused(capsys, tmp_path, tmp_path / "x", checkpoint)
     assert "expected 'synthesizer'" in refused(capsys, out, tmp_path / "x", checkpoint)

@@ -230,7 +230,7 @@ def test_warnings_say_in_words_what_is_wrong():
 def test_what_does_not_fit_is_one_line(toy, tmp_path, capsys):
     with pytest.raises(CloningError, match="set model.speaker_size to 6"):
         build_task(read_manifest(toy), config("parallel", "model.speaker_size=7"))
-    with pytest.raises(CloningError, match="with --alignments"):
+    with pytest.raises(CloningError, match="make the set with phone times"):
         build_task(read_manifest(make_set(tmp_path / "plain", durations=False)), config("parallel"))
     assert script(tmp_path / "nowhere", tmp_path / "out", "parallel") == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils.chain.config import KINDS, ChainConfig, StageConfig
 from utils.data.corpora import scan
-from utils.errors import CloningError
+from utils.errors import CloningError, MissingError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -95,11 +95,14 @@ def make_plan(config: ChainConfig, sources: Sources, choices: Choices) -> Plan:
     stages = [name for name in KINDS if name in choices.stages]
     speaking = [name for name in stages if KINDS[name] == "synthesizer"]
     if "encoder" not in stages and speaking and choices.encoder is None:
-        raise CloningError(f"{speaking[0]} needs a speaker encoder: train one (--stages encoder ...) or give --encoder")
+        raise MissingError(
+            f"{speaking[0]} needs a speaker encoder: train one too, or choose one", "encoder of the chain"
+        )
     if "synthesizer" in stages and not (sources.alignments or choices.align):
-        raise CloningError(
-            "the parallel synthesizer needs phone times, and no corpus has alignments/*.jsonl: give --alignments "
-            "FILES, --align (makes them; English, requirements/align.txt) or --stages without synthesizer"
+        raise MissingError(
+            "the parallel synthesizer needs phone times, and no corpus has alignments/*.jsonl: choose files of them, "
+            "have them made, or leave the synthesizer out",
+            "phone times of the chain",
         )
     hearing = [name for name in stages if KINDS[name] != "vocoder"]
     vocoding = [name for name in stages if KINDS[name] == "vocoder"]

@@ -74,7 +74,7 @@ def unpack(parts: Sequence[Path], into: Path) -> list[Path]:
             about = json.loads((into / name).read_text(encoding="utf-8"))
             found[about["part"]] = about
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CloningError(f"{part}: not a part that train_all.py pack made") from error
+            raise CloningError(f"{part}: not a part of packed corpora") from error
         if about["format"] > FORMAT:
             raise CloningError(f"{part}: format {about['format']}, this version reads up to {FORMAT}: update it")
     missing = sorted(set(range(max(found) + 1)) - found.keys())

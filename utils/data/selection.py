@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from utils.config import CONFIGS
 from utils.data.corpora import Clip, Scan, scan
+from utils.data.corpora.scanning import LEADS_OUT
 from utils.data.manifest import Skipped
 from utils.data.preprocess import Work
 from utils.errors import CloningError
@@ -113,6 +114,10 @@ class Selection(NamedTuple):
     clips: list[Clip]
     splits: Splits
     left_out: list[Skipped]
+
+    def report(self) -> str:
+        """That of the scan, with the flag by which links are followed."""
+        return self.scan.report().replace(LEADS_OUT, f"{LEADS_OUT} (here: --follow-links)")
 
 
 def select(

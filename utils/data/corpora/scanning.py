@@ -18,6 +18,7 @@ from utils.data.corpora.transcripts import LARGEST_TABLE, Transcripts
 from utils.errors import CloningError, printable
 
 # what utils.audio reads
+LEADS_OUT = "a link that leads out of the corpus"
 AUDIO = frozenset(
     ".wav .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .3gp .webm .mkv .wma .amr .aif .aiff .aifc .au .snd .caf "
     ".sph .nist .w64 .rf64".split()
@@ -286,4 +287,4 @@ class _Collector:
             return None
         if any(target.is_relative_to(root) for root in self._roots):
             return None
-        return "a link that leads out of the corpus; --follow-links follows it"
+        return LEADS_OUT
