@@ -15,7 +15,8 @@ from encoder.config import EncoderConfig, PartialConfig, Slices, partial_slices
 from encoder.model import load_network
 from encoder.network import EncoderNetwork
 from encoder.streaming import VoiceStream
-from utils.audio.io import Source, Waveform, dbfs, from_array, read, require_finite, resample
+from utils.audio.arrays import is_array, require_finite
+from utils.audio.io import Source, Waveform, dbfs, read, resample
 from utils.audio.mel import mel_spectrogram
 from utils.audio.pitch import pitch as pitch_track
 from utils.audio.reference import prepare_reference, raise_and_trim
@@ -39,8 +40,9 @@ class UtteranceEmbedding:
 class SpeakerEncoder:
     """A trained speaker encoder.
 
-    Arrays and `Waveform`s are embedded as they are (16 kHz, or resampled to it); paths, bytes and files are read,
-    raised to a common volume and freed of silence first, as `preprocess` does.
+    Arrays (16 kHz; floats or integers, mono or in channels, as `Waveform.from_array` takes them) and `Waveform`s
+    (resampled to 16 kHz) are embedded as they are, silence and offset too; paths, bytes and files are read, raised to a
+    common volume and freed of silence first, as `preprocess` does.
 
     >>> encoder = SpeakerEncoder.load("encoder.safetensors")
     >>> voice = encoder.embed(["a.wav", "b.flac"])          # one speaker, several clips -> (256,)
@@ -152,7 +154,7 @@ class SpeakerEncoder:
     def embed_batch(self, clips: Sequence[Source], *, partials: bool = True) -> np.ndarray:
         """(B, D): every clip by itself; the windows of all clips share passes through the network.
 
-        Raises CloningError when there is nothing to embed.
+        Raises CloningError when there is nothing to embed, and for samples that are not finite or of an odd type.
         """
         if len(clips) == 0:
             raise CloningError("no clip to embed: give at least one recording of the speaker")
@@ -225,11 +227,12 @@ class SpeakerEncoder:
 
     def _samples(self, clip: Source) -> np.ndarray:
         rate = self.config.mel.sample_rate
-        if isinstance(clip, np.ndarray):
-            clip = from_array(clip, rate)
-        if not isinstance(clip, Waveform):
+        if is_array(clip):
+            clip = Waveform.from_array(clip, rate)
+        elif isinstance(clip, Waveform):
+            require_finite(clip.samples, clip.sample_rate, "the waveform")
+        else:
             clip = self.preprocess(clip)
-        require_finite(clip, "the clip to embed")
         if len(clip) == 0:
             raise CloningError("nothing to embed: the clip holds no samples (after cutting silence)")
         return clip.samples if clip.sample_rate == rate else resample(clip.samples, clip.sample_rate, rate)

@@ -26,6 +26,7 @@ from typing import Protocol
 import numpy as np
 
 from encoder.config import EncoderConfig, partial_slices
+from utils.audio.arrays import to_floats
 from utils.audio.vad import VadConfig, new_detector, smooth
 from utils.errors import CloningError
 from utils.voice import unit
@@ -111,21 +112,21 @@ class VoiceStream:
         return min(max(1.0, wanted / (self._energy / self._heard) ** 0.5), MAX_GAIN)
 
     def feed(self, piece: np.ndarray) -> np.ndarray | None:
-        """Hear a piece (n,) of mono audio, any n: floats in [-1, 1] or 16-bit integers at the encoder's rate.
+        """Hear a piece (n,) of mono audio, any n: floats in [-1, 1] or integers of their full scale, at the encoder's
+        rate.
 
         Returns the embedding (D,) when there is a new one, else None; how the audio is cut into pieces changes
-        nothing. Raises ValueError for another shape, CloningError for samples that are not numbers.
+        nothing. Raises ValueError for another shape, CloningError for another type and for samples that are not finite.
         """
         if self._finished:
             raise ValueError("the stream is finished: start another with SpeakerEncoder.stream()")
         if piece.ndim != 1:
             raise ValueError(f"a piece is mono, (n,), not {piece.shape}")
-        if piece.dtype == np.int16:
-            piece = piece.astype(np.float32) / 32768  # as files are read (`utils.audio.io.PCM16`)
+        piece = to_floats(piece, "a piece of the stream")
         if not np.isfinite(piece).all():
             raise CloningError("a piece of the stream holds NaN or infinite samples: check what records it")
         before = self.embedding
-        samples = np.concatenate([self._rest, piece.astype(np.float32, copy=False)])
+        samples = np.concatenate([self._rest, piece])
         whole = len(samples) // self._window * self._window
         self._rest = samples[whole:].copy()
         for start in range(0, whole, self._window):

@@ -151,12 +151,18 @@ def test_how_audio_is_cut_into_pieces_changes_nothing(speech, cuts):
     np.testing.assert_array_equal(stream.mask, other.mask)
 
 
-def test_sixteen_bit_integers_are_taken(speech):
+@pytest.mark.parametrize(("kind", "full_scale"), [(np.int16, 2**15), (np.int32, 2**31)])
+def test_integers_of_full_scale_are_taken(speech, kind, full_scale):
     encoder = small("lstm")
-    pcm = np.round(speech * 32768).astype(np.int16)
+    pcm = np.round(speech.astype(np.float64) * full_scale).astype(kind)
     a, b = encoder.stream(), encoder.stream()
-    a.feed(pcm), b.feed(pcm.astype(np.float32) / 32768)
+    a.feed(pcm), b.feed(pcm.astype(np.float32) / full_scale)
     np.testing.assert_array_equal(a.finish(), b.finish())
+
+
+def test_integers_without_a_scale_are_refused():
+    with pytest.raises(CloningError, match="a piece of the stream is of type int64; give floats"):
+        small("lstm").stream().feed(np.zeros(RATE, np.int64))
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-4])

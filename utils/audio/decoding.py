@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -95,10 +96,10 @@ def _kind(file: BinaryIO, name: str) -> tuple[int, str]:
 
 
 def require_rate(rate: int, name: str) -> None:
-    """Raises CloningError for a sample rate (Hz) out of bounds, in the file `name`."""
+    """Raises CloningError for a sample rate (Hz) out of bounds, or no number, of what is called `name`."""
     low, high = RATES
-    if not low <= rate <= high:
-        raise CloningError(f"{name} has a sample rate of {rate} Hz; {low} to {high} Hz is understood")
+    if not (isinstance(rate, Real) and low <= rate <= high):
+        raise CloningError(f"{name} has a sample rate of {rate!r} Hz; {low} to {high} Hz is understood")
 
 
 def too_long(name: str, limit: float, seconds: float | None = None) -> CloningError:
@@ -316,6 +317,14 @@ def _average(
     if not found:
         raise CloningError(f"{name} is empty: it holds no samples; give a recording of speech")
     return [(np.concatenate(monos), rate) for monos, rate in found], powers
+
+
+def average_channels(block: np.ndarray) -> np.ndarray:
+    """Many channels (N, channels) to one (N,): their average, or where they cancel each other the loudest."""
+    mono = block.mean(axis=1)
+    powers = _Powers(block.shape[1])
+    powers.add(block, mono)
+    return block[:, powers.loudest] if powers.cancelled else mono
 
 
 def _seconds(pieces: list[Piece]) -> float:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 import numpy as np
 
+from utils.audio.arrays import is_array, mono_samples, require_finite, require_scale
 from utils.audio.decoding import decode, require_rate, too_long
 from utils.errors import CloningError
 from utils.files import atomic_path, user_path
@@ -32,7 +33,6 @@ SAMPLE_RATE = 16000
 # is read by 32768, as libsndfile has it: their lowest integer is -1.
 PCM16 = 32767
 _BLOCK = 1 << 18  # frames encoded at a time
-_MAX_FLOAT_PEAK = 16.0
 _DC = 0.01  # of the level, from which on a mean is an offset; a voice's own is 0.002 (0.0005 to 0.006 in ten corpora)
 _DRIFT = 0.3  # of the level, from which on what is slower than 20 Hz is taken out too
 _DC_SECONDS = 0.5  # in less, half a period of a voice may look like an offset
@@ -68,15 +68,19 @@ class Waveform:
 
     def __post_init__(self) -> None:
         samples = np.asarray(self.samples)
-        if samples.dtype.kind != "f":
-            raise ValueError(f"a waveform has floats in [-1, 1], not {samples.dtype}: `read` scales integers")
-        samples = samples.astype(np.float32, copy=False)
-        if samples.ndim != 1:
-            raise ValueError(f"a waveform is mono, (T,), not {samples.shape}")
+        if samples.ndim != 1 or samples.dtype.kind != "f":
+            raise ValueError(
+                f"a waveform is mono floats (T,), not {samples.dtype} {samples.shape}: Waveform.from_array takes others"
+            )
         if self.sample_rate < 1:
             raise ValueError(f"sample_rate is {self.sample_rate}; it must be at least 1 Hz")
-        object.__setattr__(self, "samples", samples)
+        object.__setattr__(self, "samples", samples.astype(np.float32, copy=False))
         object.__setattr__(self, "sample_rate", int(self.sample_rate))
+
+    @classmethod
+    def from_array(cls, array: Any, sample_rate: int, name: str = "the array") -> Waveform:
+        """Of floats or integers, mono or in channels: `utils.audio.arrays.mono_samples`, whose errors it raises."""
+        return cls(mono_samples(array, sample_rate, name), sample_rate)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -133,12 +137,14 @@ def read(
     (16 kHz when not told); files know their own rate. Channels are averaged, but the loudest is taken where they cancel
     each other; an offset (DC) is removed. What was odd about a file is in the `notes`, and logged as warnings.
     Raises CloningError, in one line, for what is missing, a directory, not audio, empty, truncated, not
-    finite, or longer than `max_seconds`.
+    finite, or longer than `max_seconds`, and for a rate that no recording has.
     """
+    if sample_rate is not None:
+        require_rate(sample_rate, "the result, by sample_rate,")
     if isinstance(source, Waveform):
         wav, name = source, "the waveform"
-    elif isinstance(source, np.ndarray) or (hasattr(source, "__array__") and not hasattr(source, "read")):
-        wav, name = from_array(np.asarray(source), SAMPLE_RATE if source_rate is None else source_rate), "the array"
+    elif is_array(source):
+        wav, name = Waveform.from_array(source, SAMPLE_RATE if source_rate is None else source_rate), "the array"
     else:
         wav, name = _from_file(source, max_seconds)
         for note in wav.notes:
@@ -147,9 +153,8 @@ def read(
         raise CloningError(f"{name} is empty: it holds no samples; give a recording of speech")
     if wav.seconds > max_seconds:
         raise too_long(name, max_seconds, wav.seconds)
-    require_finite(wav, name)
-    if sample_rate is not None:
-        require_rate(sample_rate, "the result")
+    require_finite(wav.samples, wav.sample_rate, name)
+    require_scale(wav.samples, name)
     samples = remove_offset(wav.samples, wav.sample_rate)
     rate = wav.sample_rate if sample_rate is None else sample_rate
     if samples is wav.samples and rate == wav.sample_rate:
@@ -268,7 +273,8 @@ def write(
     """
     path = user_path(path)
     require_format(path, bits, sample_rate)
-    require_finite(wav, f"what is to be written to {path}")
+    require_finite(wav.samples, wav.sample_rate, f"what is to be written to {path}")
+    require_scale(wav.samples, f"what is to be written to {path}")
     rate = sample_rate or writable_rate(path, wav.sample_rate)
     samples = resample(wav.samples, wav.sample_rate, rate)
     peak = float(np.abs(samples).max(initial=0.0))
@@ -318,24 +324,7 @@ def encode(
                 out.write(samples[start : start + _BLOCK])
 
 
-def from_array(array: np.ndarray, rate: int) -> Waveform:
-    """An array as `read` takes it, at `rate` Hz: made mono and scaled, no more. Raises CloningError as `read` does."""
-    if array.ndim == 2:
-        array = array.T if array.shape[0] < array.shape[1] else array
-    elif array.ndim != 1:
-        raise CloningError(f"the array has shape {array.shape}; audio is (T,) or (T, channels)")
-    if array.dtype == np.uint8:
-        array = (array.astype(np.float32) - 128) / 128
-    elif array.dtype in (np.int16, np.int32):
-        array = array.astype(np.float32) / -float(np.iinfo(array.dtype).min)
-    elif array.dtype.kind != "f":
-        raise CloningError(f"the array is of type {array.dtype}; give floats in [-1, 1], int16, int32 or uint8")
-    require_rate(rate, "the array")
-    samples = array.astype(np.float32)
-    return Waveform(samples if samples.ndim == 1 else samples.mean(axis=1), rate)
-
-
-def _from_file(source: str | os.PathLike | BinaryIO | bytes, max_seconds: float) -> tuple[Waveform, str]:
+def _from_file(source: Source, max_seconds: float) -> tuple[Waveform, str]:
     if isinstance(source, str | os.PathLike):
         name = str(source)
         file = _open(user_path(source))
@@ -377,19 +366,6 @@ def _moving_average(samples: np.ndarray, width: int) -> np.ndarray:
     places = np.arange(len(samples))
     first, last = np.maximum(places - width // 2, 0), np.minimum(places + width // 2 + 1, len(samples))
     return ((sums[last] - sums[first]) / (last - first)).astype(np.float32)
-
-
-def require_finite(wav: Waveform, name: str) -> None:
-    """Raises CloningError for samples that are NaN, infinite, or far outside [-1, 1]."""
-    finite = np.isfinite(wav.samples)
-    if not finite.all():
-        bad = np.flatnonzero(~finite)
-        raise CloningError(
-            f"{name} holds {len(bad)} samples that are NaN or infinite, the first at "
-            f"{bad[0] / wav.sample_rate:.2f} s; export it again"
-        )
-    if wav.peak > _MAX_FLOAT_PEAK:
-        raise CloningError(f"{name} has samples up to {wav.peak:.0f}; floats lie in [-1, 1]: scale them down")
 
 
 def _list(names: Any) -> str:

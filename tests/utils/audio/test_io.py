@@ -91,15 +91,29 @@ def test_arrays_of_every_type_and_shape():
     assert read(wave, source_rate=8000, sample_rate=None).sample_rate == 8000
 
 
-def test_a_waveform_of_integers_is_refused():
-    with pytest.raises(ValueError, match="not int16: `read` scales integers"):
-        Waveform(np.zeros(100, np.int16), 16000)
+def test_channels_of_an_array_that_cancel_are_not_averaged():
+    wave = tone(0.5)
+    out_of_phase = np.stack([0.5 * wave, -wave], axis=1)
+    np.testing.assert_array_equal(read(out_of_phase).samples, -wave)
+    np.testing.assert_allclose(read(encoded(out_of_phase, subtype="FLOAT")).samples, -wave, atol=1e-6)
 
 
-@pytest.mark.parametrize("rate", [0, -5])
-def test_a_rate_that_is_none_is_refused(rate):
-    with pytest.raises(CloningError, match=f"a sample rate of {rate} Hz"):
-        read(np.zeros(16000, np.float32), sample_rate=rate)
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.uint8, np.int64, bool])
+def test_a_waveform_takes_no_integers_for_floats(kind):
+    with pytest.raises(ValueError, match=rf"not {np.dtype(kind)} \(9,\): Waveform\.from_array"):
+        Waveform(np.zeros(9, kind), 16000)
+
+
+@pytest.mark.parametrize("rate", [0, -5, 999, 768_001, math.nan, True, "16000"])
+def test_no_rate_but_one_of_recordings_is_taken(speech, rate):
+    limits = "1000 to 768000 Hz is understood"
+    for source in (speech, speech.samples, SAMPLES / "goforward.wav"):
+        with pytest.raises(
+            CloningError, match=rf"^the result, by sample_rate, has a sample rate of {rate!r} Hz; {limits}$"
+        ):
+            read(source, sample_rate=rate)
+    with pytest.raises(CloningError, match=rf"^the array has a sample rate of {rate!r} Hz; {limits}$"):
+        read(speech.samples, source_rate=rate)
 
 
 def test_tensors_are_arrays():
@@ -136,10 +150,14 @@ def test_file_without_permission(tmp_path):
     ("array", "message"),
     [
         (np.zeros(0), "the array is empty"),
+        (np.zeros((0, 2)), "the array is empty"),
+        (np.zeros((2, 0), np.int16), "the array is empty"),
         (np.zeros((2, 3, 4)), r"the array has shape \(2, 3, 4\)"),
         (np.zeros(9, np.complex64), "the array is of type complex64"),
         (np.zeros(9, np.int64), "the array is of type int64; give floats in"),
         (np.full(9, np.nan), "the array holds 9 samples that are NaN"),
+        (np.full((9, 2), [0.0, np.inf]), "the array holds 9 samples that are NaN or infinite, the first at 0.00 s"),
+        (np.full(9, 32767.0), r"the array has samples up to 32767; floats lie in \[-1, 1\]: scale them down"),
         (tone(3), r"the array is 3 s long; at most 2 s is read"),
     ],
 )
