@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from encoder.config import EncoderConfig, TransformerConfig
 from encoder.network import EncoderNetwork, completed, full_lengths, normalized_log
 from utils.linear import Linear
 from utils.masks import length_mask
+from utils.operations import attention
 
 
 class TransformerEncoder(EncoderNetwork):
@@ -91,15 +90,9 @@ class TransformerBlock(nn.Module):
         q, k, v = self.qkv(self.norm_attention(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if valid is None else valid[:, None, None, :]
         rate = self.rate if self.training else 0.0
-        with _fit_for_training(self.training, x.device):
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate)
+        attended = attention(q, k, v, mask, rate, self.training)
         x = x + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
         return x + self.dropout(self.feedforward(self.norm_feedforward(x)))
-
-
-def _fit_for_training(training: bool, device: torch.device) -> AbstractContextManager:
-    """On a CPU the fused attention's backward pass in bfloat16 is ten times slower than the plain one (torch 2.13)."""
-    return sdpa_kernel(SDPBackend.MATH) if training and device.type == "cpu" else nullcontext()
 
 
 class AttentivePooling(nn.Module):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.linear import Linear
+from utils.operations import DepthwiseConv
 
 
 def resample(frames: Tensor, rate: float) -> Tensor:
@@ -84,13 +84,12 @@ class ConvBlock(nn.Module):
     """Depthwise convolution, layer norm shifted and scaled by a condition (FiLM), two pointwise layers, residual.
 
     After ConvNeXt (arXiv 2201.03545), with arXiv 1709.07871 for the condition.
-    x (B, F, C), condition (B, K), mask (B, F, 1) -> (B, F, C); what is masked has no influence.
+    x (B, F, C), condition (B, G), mask (B, F, 1) -> (B, F, C); what is masked has no influence.
     """
 
     def __init__(self, channels: int, condition: int, kernel: int, expansion: int, scale: float) -> None:
         super().__init__()
-        # As a 2-d convolution, since (B, F, C) is then a channels_last image: three times as fast on a CPU.
-        self.depthwise = nn.Conv2d(channels, channels, (1, kernel), padding=(0, kernel // 2), groups=channels)
+        self.depthwise = DepthwiseConv(channels, kernel)
         self.norm = nn.LayerNorm(channels, elementwise_affine=False)
         self.film = nn.Linear(condition, 2 * channels)
         self.up = Linear(channels, expansion * channels)
@@ -98,59 +97,11 @@ class ConvBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
-        """x (B, F, C), condition (B, K), mask (B, F, 1) -> (B, F, C)"""
-        y = self._depthwise(x * mask)
+        """x (B, F, C), condition (B, G), mask (B, F, 1) -> (B, F, C)"""
+        y = self.depthwise(x * mask)
         gain, shift = self.film(condition).unsqueeze(1).chunk(2, dim=-1)
         y = self.norm(y) * (1 + gain) + shift
         return x + self.scale * self.down(F.gelu(self.up(y)))
-
-    def _depthwise(self, x: Tensor) -> Tensor:
-        if x.is_cuda:
-            x = x.to(torch.get_autocast_dtype("cuda")) if torch.is_autocast_enabled("cuda") else x
-            weight = self.depthwise.weight[:, 0, 0].t().to(x.dtype)
-            assert self.depthwise.bias is not None
-            return Depthwise.apply(x.contiguous(), weight) + self.depthwise.bias.to(x.dtype)
-        return self.depthwise(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
-
-
-class Depthwise(torch.autograd.Function):
-    """Depthwise convolution along the frames as sums of shifted products: x (B, F, C), weight (K, C) -> (B, F, C).
-
-    On a GPU this is bound by memory alone, where the kernels of the libraries for odd shapes are not.
-    """
-
-    @staticmethod
-    def forward(context: Any, x: Tensor, weight: Tensor) -> Tensor:
-        """x (B, F, C), weight (K, C) -> (B, F, C)"""
-        context.save_for_backward(x, weight)
-        return _shifted(x, weight)
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """gradient (B, F, C) of the output -> of x (B, F, C) and of the weight (K, C)"""
-        x, weight = context.saved_tensors
-        gradient = gradient.contiguous()
-        of_weight = torch.empty_like(weight)
-        for k in range(len(weight)):
-            here, there = _overlap(x.shape[1], k - len(weight) // 2)
-            of_weight[k] = torch.sum(gradient[:, here] * x[:, there], dim=(0, 1), dtype=torch.float32)
-        return _shifted(gradient, weight.flip(0)), of_weight
-
-
-def _shifted(x: Tensor, weight: Tensor) -> Tensor:
-    """Sum over k of weight[k] * x moved by k - K // 2 frames, zeros from outside."""
-    out = torch.zeros_like(x)
-    for k in range(len(weight)):
-        here, there = _overlap(x.shape[1], k - len(weight) // 2)
-        out[:, here].addcmul_(x[:, there], weight[k])
-    return out
-
-
-def _overlap(size: int, shift: int) -> tuple[slice, slice]:
-    """Places t, and t + shift, where both are inside."""
-    inner = max(0, size - abs(shift))
-    first, second = max(0, -shift), max(0, shift)
-    return slice(first, first + inner), slice(second, second + inner)
 
 
 class ConvStack(nn.Module):
@@ -164,7 +115,7 @@ class ConvStack(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
-        """x (B, F, C), condition (B, K), mask (B, F, 1) -> (B, F, C), 0 where the mask is"""
+        """x (B, F, C), condition (B, G), mask (B, F, 1) -> (B, F, C), 0 where the mask is"""
         for block in self.blocks:
             x = block(x, condition, mask)
         return self.norm(x) * mask

@@ -15,7 +15,7 @@ from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.store import BatchVoices, Store, Voices, bands, plausible, statistics_of
 from synthesizer.models.base import GenerationSettings, ModelInput, Recording
 from synthesizer.models.frame_classifier import FrameClassifier
-from synthesizer.models.layers import Depthwise, HashedDropout
+from synthesizer.models.layers import HashedDropout
 from synthesizer.models.parallel import Parallel
 from synthesizer.models.prompt import Prompt
 from synthesizer.text.processor import TextProcessor
@@ -34,6 +34,7 @@ from tests.support.tiny import save_tiny_models
 from utils.audio.mel import SYNTHESIZER_MEL
 from utils.data.manifest import read_manifest
 from utils.errors import CloningError
+from utils.operations import ShiftedProducts
 from utils.training.sampling import rng
 from utils.voice import pitch_statistics
 from utils.weights.find import DEFAULT_MODELS
@@ -136,9 +137,9 @@ def test_shifted_products_are_the_convolution(frames):
     x = torch.randn(2, frames, 6, dtype=torch.double, requires_grad=True)
     weight = layer.weight[:, 0, 0].t().detach().clone().requires_grad_()
     torch.testing.assert_close(
-        Depthwise.apply(x, weight), layer(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
+        ShiftedProducts.apply(x, weight), layer(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
     )
-    assert torch.autograd.gradcheck(Depthwise.apply, (x, weight))
+    assert torch.autograd.gradcheck(ShiftedProducts.apply, (x, weight))
 
 
 def test_padding_of_a_reference_changes_nothing():

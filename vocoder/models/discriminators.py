@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from utils.adversarial import DiscriminatorOutput
 from utils.audio.mel import hann_window
+from utils.operations import image
 from vocoder.config import DiscriminatorConfig
 
 SLOPE = 0.1
@@ -126,8 +127,6 @@ def _features(layers: nn.ModuleList, score: nn.Module, x: Tensor) -> list[Tensor
     """Outputs of all layers, the score last."""
     features = []
     for layer in layers:
-        if x.is_cuda and x.ndim == 4:  # as the matrix units of a GPU want it
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = F.leaky_relu(layer(x), SLOPE)
+        x = F.leaky_relu(layer(image(x)), SLOPE)
         features.append(x)
     return [*features, score(x)]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from utils.audio.mel import MelConfig, hann_window, mel_filterbank
 from utils.audio.pitch import REFERENCE_HZ
+from utils.operations import double
 from vocoder.config import SourceFilterConfig
 from vocoder.models.vocos import ConvNeXt
 from vocoder.models.waveform import WaveformModel, WaveformOutput
@@ -141,9 +142,8 @@ class Sourced(WaveformModel):
 
     @staticmethod
     def _hz(pitch: Tensor) -> Tensor:
-        """In float64, since phases add up for minutes; MPS has none."""
-        pitch = pitch.cpu() if pitch.device.type == "mps" else pitch
-        return REFERENCE_HZ * torch.exp2(pitch.double())
+        """In float64, since phases add up for minutes."""
+        return REFERENCE_HZ * torch.exp2(double(pitch))
 
 
 class Envelope(nn.Module):
