@@ -27,7 +27,7 @@ class Sounds:
 
     other: Callable[[int, np.random.Generator], Tensor]  # speech of other utterances
     noise: Callable[[int, np.random.Generator], Tensor] | None = None  # recorded noise
-    rooms: Tensor | None = None  # impulse responses (R, L) of simulated rooms, the direct sound first
+    rooms: Tensor | None = None  # impulse responses (N, L) of simulated rooms, the direct sound first
 
 
 def augment(
@@ -144,7 +144,7 @@ def band_pass(wav: Tensor, low_hz: Tensor, high_hz: Tensor, rate: int) -> Tensor
 
 
 def equalize(wav: Tensor, gains_db: Tensor, rate: int) -> Tensor:
-    """A microphone's color: gains (B, P) at P frequencies from 60 Hz to half the rate, even in octaves."""
+    """A microphone's color: gains (B, K) at K frequencies from 60 Hz to half the rate, even in octaves."""
     octaves = np.log2(rate / 2 / 60) / (gains_db.size(1) - 1)
 
     def gain(frequency: Tensor) -> Tensor:

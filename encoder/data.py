@@ -152,7 +152,7 @@ class TrainingBatches:
         return self.recordings.crops(numbers, random.random(len(numbers)), np.zeros_like(numbers), samples)
 
     def prototypes(self) -> Tensor:
-        """Where to begin with the prototypes (V * S, D) of all speakers in all voices, length 1.
+        """Where to begin with the prototypes (V * I, D) of all speakers in all voices, length 1.
 
         The teacher's mean of whom it heard, so that the margin means something from the first step on; else at random.
         """

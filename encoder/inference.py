@@ -30,7 +30,7 @@ WINDOWS_AT_ONCE = 128  # bounds the memory of a pass, however many clips are ask
 
 @dataclasses.dataclass(frozen=True)
 class UtteranceEmbedding:
-    """One utterance: its embedding (D,), those of its windows (P, D), and where they lie in samples."""
+    """One utterance: its embedding (D,), those of its windows (N, D), and where they lie in samples."""
 
     embedding: np.ndarray
     partials: np.ndarray

@@ -1,6 +1,6 @@
 """Losses that pull a speaker's utterances together.
 
-E is embeddings (S, U, D): S speakers, U utterances each, length 1.
+E is embeddings (I, U, D): I speakers, U utterances each, length 1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GRADIENT_SHARE = 0.01  # of scale and bias (GE2E, arXiv 1710.10467, sec. 3.1)
 def similarity_matrix(embeddings: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Scaled similarity of every utterance to every speaker's centroid.
 
-    embeddings (S, U, D), weight and bias (1,) or () -> (S, U, S). The own speaker's centroid leaves the utterance
+    embeddings (I, U, D), weight and bias (1,) or () -> (I, U, I). The own speaker's centroid leaves the utterance
     itself out (GE2E, eq. 8 and 9), so U must be at least 2.
     """
     speakers, utterances, _ = embeddings.shape
@@ -33,7 +33,7 @@ def similarity_matrix(embeddings: Tensor, weight: Tensor, bias: Tensor) -> Tenso
 
 
 def ge2e_softmax(similarity: Tensor) -> Tensor:
-    """Cross entropy over speakers (GE2E, eq. 6), mean over utterances: (S, U, S) -> ()"""
+    """Cross entropy over speakers (GE2E, eq. 6), mean over utterances: (I, U, I) -> ()"""
     speakers, utterances, _ = similarity.shape
     target = torch.arange(speakers, device=similarity.device).repeat_interleave(utterances)
     return F.cross_entropy(similarity.flatten(0, 1), target)

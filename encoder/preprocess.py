@@ -74,7 +74,7 @@ def write_noise(folders: list[Path], out: Path) -> int:
 def write_rooms(count: int, out: Path, seed: int = 0) -> int:
     """Simulate `count` shoebox rooms and keep their impulse responses beside the shards (`room_name`).
 
-    Offices to halls, reverberation of 0.15 to 0.7 s; float16 (R,), the direct sound first and 1. Raises CloningError
+    Offices to halls, reverberation of 0.15 to 0.7 s; float16 (L,), the direct sound first and 1. Raises CloningError
     without pyroomacoustics.
     """
     try:

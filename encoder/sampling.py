@@ -32,7 +32,7 @@ class SpeakerCycler:
         self.places = np.concatenate(orders)
 
     def draw(self, step: int, speakers: int, per_speaker: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the speakers (S,) of a step, and of their utterances (S, U)."""
+        """Numbers of the speakers (I,) of a step, and of their utterances (I, U)."""
         chosen: dict[int, int] = {}  # speaker -> how often it has been drawn before
         position = step * speakers
         while len(chosen) < speakers:

@@ -185,7 +185,7 @@ class EncoderTask(Task[SpeakerBatch]):
 
 
 def ge2e_loss(embeddings: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, float]:
-    """GE2E softmax loss of a batch (S, U, D), and its EER."""
+    """GE2E softmax loss of a batch (I, U, D), and its EER."""
     similarity = similarity_matrix(embeddings, weight, bias)
     return ge2e_softmax(similarity), batch_error_rate(similarity)
 

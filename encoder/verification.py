@@ -11,7 +11,7 @@ def error_rates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """False alarm and miss rates at every threshold, from the strictest on, for a DET curve (Martin et al. 1997).
 
-    scores (P,) higher is more alike, targets (P,) true for pairs of one speaker, weights (P,) of the pairs (default:
+    scores (N,) higher is more alike, targets (N,) true for pairs of one speaker, weights (N,) of the pairs (default:
     one each) -> false alarms (K,) from 0 to 1, misses (K,) from 1 to 0. Equal scores fall together. Raises ValueError
     when one of the two kinds is missing or weighs nothing.
     """
@@ -43,7 +43,7 @@ def equal_error_rate(scores: np.ndarray, targets: np.ndarray) -> float:
 
 
 def batch_error_rate(similarity: Tensor) -> float:
-    """EER of every utterance against every speaker of a batch: similarity (S, U, S)"""
+    """EER of every utterance against every speaker of a batch: similarity (I, U, I)"""
     values = similarity.detach().float().cpu().numpy()
     same = np.broadcast_to(np.eye(len(values), dtype=bool)[:, None, :], values.shape)
     return equal_error_rate(values, same)

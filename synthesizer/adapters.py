@@ -27,7 +27,7 @@ _OFFSET = ("film", "down", "output_projection", "speaker")  # layers that get an
 
 
 class AdaptedLinear(nn.Module):
-    """A linear layer that stays as it is, and what is learned beside it: x (..., I) -> (..., O)."""
+    """A linear layer that stays as it is, and what is learned beside it: x (..., inputs) -> (..., outputs)."""
 
     def __init__(self, frozen: nn.Linear, rank: int, offset: bool, generator: torch.Generator) -> None:
         """`rank` 0: the offset alone."""
@@ -44,7 +44,7 @@ class AdaptedLinear(nn.Module):
             self.offset = nn.Parameter(torch.zeros(frozen.out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., I) -> (..., O)"""
+        """x (..., inputs) -> (..., outputs)"""
         bias = self.frozen.bias if self.offset is None else self.frozen.bias + self.offset
         y = F.linear(x, self.frozen.weight, bias)
         if self.inward is None or self.outward is None:

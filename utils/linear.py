@@ -15,7 +15,7 @@ class Linear(nn.Linear):
     """`nn.Linear` that is faster on CPUs without gradients: same weights, same result but for rounding."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """input (..., I) -> (..., O)"""
+        """input (..., inputs) -> (..., outputs)"""
         if _fits(input, self.weight):
             return torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
         return F.linear(input, self.weight, self.bias)

@@ -37,7 +37,7 @@ FORMER_FRAME_SECONDS = 0.0125
 class Voice:
     """What is known of a voice: all but the embedding may be missing.
 
-    embedding (D,) of length 1; prompt (K, T): tokens that the synthesizer that made it reads off the recordings.
+    embedding (D,) of length 1; prompt (Q, J): tokens that the synthesizer that made it reads off the recordings.
     """
 
     embedding: np.ndarray
@@ -144,5 +144,5 @@ def _embedding(checkpoint: Checkpoint) -> np.ndarray:
 def _prompt(checkpoint: Checkpoint) -> np.ndarray | None:
     found = checkpoint.state.get("prompt")
     if found is not None and (found.ndim != 2 or not len(found)):
-        raise CloningError(f"{checkpoint.path}: damaged: its prompt is of shape {tuple(found.shape)}, not (K, T)")
+        raise CloningError(f"{checkpoint.path}: damaged: its prompt is of shape {tuple(found.shape)}, not (Q, J)")
     return None if found is None else found.numpy()

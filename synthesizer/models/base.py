@@ -30,7 +30,7 @@ class ModelInput:
     voice_statistics: Tensor | None = (
         None  # (B, 3) pitch and spread (`utils.voice`), log frames a phone; NaN where not known
     )
-    prompt: Tensor | None = None  # (B, K, T) tokens that the network reads off the reference
+    prompt: Tensor | None = None  # (B, Q, J) tokens that the network reads off the reference
     style: Tensor | None = None  # (B, N, 3) of each token: `synthesizer.text.marks.Style`
 
 
@@ -98,11 +98,11 @@ class AcousticModel(nn.Module, ABC):
         raise NotImplementedError
 
     def frame_symbols(self, mel: Tensor) -> Tensor | None:
-        """Logits (B, F, S) of the symbol said in each frame of mel (B, M, F); None where not `finds_symbols`."""
+        """Logits (B, F, V) of the symbol said in each frame of mel (B, M, F); None where not `finds_symbols`."""
         return None
 
     def read_prompt(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Reference mels (B, M, R) of lengths (B,) in frames, 0 for none -> tokens (B, K, T) that stand for them in
+        """Reference mels (B, M, R) of lengths (B,) in frames, 0 for none -> tokens (B, Q, J) that stand for them in
         `ModelInput.prompt`, and which items have them (B,); None for a network without."""
         return None, None
 

@@ -77,7 +77,7 @@ class Predictor(nn.Module):
     def forward(
         self, x: Tensor, condition: Tensor, mask: Tensor, marks: Tensor | None = None, drop: Drop = lambda x: x
     ) -> Tensor:
-        """x (B, N, C), condition (B, K), mask (B, N, 1), marks (B, N) (see `clauses.ahead`) -> (B, N, outputs)
+        """x (B, N, C), condition (B, G), mask (B, N, 1), marks (B, N) (see `clauses.ahead`) -> (B, N, outputs)
 
         `drop` is applied to what is predicted from.
         """

@@ -26,7 +26,7 @@ class EmotionOutput(NamedTuple):
     embedding: Tensor  # (B, E) what the synthesizer is conditioned on
     table: Tensor  # (B, E) of the labels
     clip: Tensor  # (B, E) what the network finds in the mel
-    logits: Tensor  # (B, L) of the labels, from `clip`
+    logits: Tensor  # (B, V) of the labels, from `clip`
 
 
 class EmotionEncoder(nn.Module):

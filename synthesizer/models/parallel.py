@@ -43,7 +43,7 @@ STORED_NAMES = {
 
 class Conditioning(NamedTuple):
     """Who speaks: `vector` (B, C) conditions every block; voice_statistics (B, 3), where the model takes them; tokens
-    (B, K, T) of a prompt, where the model attends to one, and which items have it (B,).
+    (B, Q, J) of a prompt, where the model attends to one, and which items have it (B,).
     """
 
     vector: Tensor
@@ -201,7 +201,7 @@ class Parallel(AcousticModel):
         present: Tensor | None = None,
     ) -> Conditioning:
         """Who speaks, and how: speaker (B, D) of norm 1, emotion (B, E), voice_statistics (B, 3) as `utils.voice`
-        has them (NaN where one is not known: it is predicted from the embedding), prompt (B, K, T) of `read_prompt`,
+        has them (NaN where one is not known: it is predicted from the embedding), prompt (B, Q, J) of `read_prompt`,
         for the items that have one (B,): all, if not told.
         """
         embedding = speaker * math.sqrt(speaker.shape[1])
@@ -377,7 +377,7 @@ class Parallel(AcousticModel):
         return float(self.frame_classifier.pace(self.normalized(mel.transpose(1, 2)), mask))
 
     def frame_symbols(self, mel: Tensor) -> Tensor | None:
-        """Logits (B, F, S) of the symbol said in each frame of mel (B, M, F); None without a classifier."""
+        """Logits (B, F, V) of the symbol said in each frame of mel (B, M, F); None without a classifier."""
         if self.frame_classifier is None:
             return None
         mask = torch.ones_like(mel[:, :1].transpose(1, 2), dtype=torch.bool)

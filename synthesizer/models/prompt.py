@@ -17,7 +17,7 @@ HEADS = 4
 
 
 class Prompt(nn.Module):
-    """Normalized mel (B, R, M) of a reference, mask (B, R, 1) -> tokens (B, K, T)."""
+    """Normalized mel (B, R, M) of a reference, mask (B, R, 1) -> tokens (B, Q, J)."""
 
     def __init__(self, n_mels: int, channels: int, tokens: int, width: int, blocks: int = 3, kernel: int = 7) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Prompt(nn.Module):
         store_as(self, {"input_projection": "enter", "key_value": "attend", "output_projection": "leave"})
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
-        """mel (B, R, M), mask (B, R, 1) -> (B, K, T)"""
+        """mel (B, R, M), mask (B, R, 1) -> (B, Q, J)"""
         one = mel.new_ones(len(mel), 1)  # these blocks have no condition
         hidden = self.stack(self.input_projection(mel) * mask, one, mask)
         keys, values = self.key_value(hidden).chunk(2, dim=-1)
@@ -40,7 +40,7 @@ class Prompt(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """x (B, N, C) and what it reads in the tokens (B, K, T), nothing where `present` (B,) is false -> (B, N, C)"""
+    """x (B, N, C) and what it reads in the tokens (B, Q, J), nothing where `present` (B,) is false -> (B, N, C)"""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -52,13 +52,13 @@ class TokenAttention(nn.Module):
         store_as(self, {"query": "ask", "key_value": "read", "output": "leave"})
 
     def forward(self, x: Tensor, tokens: Tensor, present: Tensor) -> Tensor:
-        """x (B, N, C), tokens (B, K, T), present (B,) -> (B, N, C)"""
+        """x (B, N, C), tokens (B, Q, J), present (B,) -> (B, N, C)"""
         keys, values = self.key_value(tokens).chunk(2, dim=-1)
         found = self.output(attention(self.query(self.norm(x)), keys, values))
         return x + found * present[:, None, None].to(found.dtype)
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """In HEADS heads: queries (B, N, C), keys and values (B, K, C) -> (B, N, C); mask (B, 1, 1, K) true where seen."""
+    """In HEADS heads: queries (B, N, C), keys and values (B, Q, C) -> (B, N, C); mask (B, 1, 1, Q) true where seen."""
     query, key, value = (x.unflatten(-1, (HEADS, -1)).transpose(1, 2) for x in (queries, keys, values))
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)

@@ -28,7 +28,7 @@ class GRU(nn.GRU):
     def forward(  # type: ignore[override]  # no packed sequences
         self, input: Tensor, hx: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """input (B, T, I), first state (1, B, H) or zeros -> outputs (B, T, H), last state (1, B, H)"""
+        """input (B, T, C), first state (1, B, H) or zeros -> outputs (B, T, H), last state (1, B, H)"""
         if input.device.type != "cpu" or hx is not None or not torch.is_grad_enabled():
             return super().forward(input, hx)
         gates = F.linear(input.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0)  # (T, B, 3H), bf16 under autocast

@@ -30,12 +30,12 @@ def pruned_columns(config: WaveRNNConfig) -> dict[str, int]:
 
 
 def block_magnitudes(weight: Tensor, block: int) -> Tensor:
-    """weight (R, C) -> sums of absolute values (R / block, C) of `block` rows in one column"""
+    """weight (N, C) -> sums of absolute values (N / block, C) of `block` rows in one column"""
     return weight.abs().unflatten(0, (-1, block)).sum(dim=1)
 
 
 def smallest_blocks_out(weight: Tensor, block: int, sparsity: float) -> Tensor:
-    """The mask (R, C), 1 or 0, that leaves out the `sparsity` part of the blocks of the smallest magnitude."""
+    """The mask (N, C), 1 or 0, that leaves out the `sparsity` part of the blocks of the smallest magnitude."""
     magnitudes = block_magnitudes(weight, block)
     mask = torch.ones_like(magnitudes).flatten()
     gone = round(sparsity * mask.numel())
