@@ -84,7 +84,7 @@ def build_pack_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--part-mb", type=positive_number, default=40, metavar="N", help="largest part in MiB (default: 40)"
     )
-    about = "speakers that stay at home, one a line (default: evaluation/lists/set_aside.txt)"
+    about = "speakers that are not packed, one a line (default: evaluation/lists/set_aside.txt)"
     parser.add_argument("--set-aside", type=user_path, default=SET_ASIDE, metavar="FILE", help=about)
     about = "more speakers that do; * and ? are wildcards, such as 'ravdess-*'"
     parser.add_argument("--exclude", nargs="+", default=[], metavar="SPEAKER", help=about)

@@ -24,7 +24,7 @@ from cloning.cloner import VoiceCloner
 from cloning.references import Clips, ReferenceClip, read_clips
 from synthesizer.adaptation import Adaptation
 from synthesizer.aligned_clip import AlignedClip, clip_with_words, clip_without_words
-from synthesizer.speech import SpeechOptions, Synthesis
+from synthesizer.speech import SpeechOptions, SynthesizedSentence
 from utils.audio.io import read
 from utils.errors import CloningError
 from utils.voice import Voice
@@ -125,7 +125,7 @@ def rate_voice(cloner: VoiceCloner, voice: Voice) -> Rating:
     return Rating(similarity, float(np.mean([_phone_error(cloner, piece) for piece in pieces])))
 
 
-def _phone_error(cloner: VoiceCloner, piece: Synthesis) -> float:
+def _phone_error(cloner: VoiceCloner, piece: SynthesizedSentence) -> float:
     with torch.inference_mode():
         mel = torch.from_numpy(piece.mel).to(cloner.synthesizer.device)[None]
         logits = cloner.synthesizer.network.frame_symbols(mel)

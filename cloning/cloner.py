@@ -21,7 +21,7 @@ from cloning.references import MAX_SECONDS, Assessor, Clips, Reference, Referenc
 from cloning.results import Cloning, Speaking
 from encoder.inference import SpeakerEncoder
 from synthesizer.inference import Synthesizer
-from synthesizer.speech import Speech, SpeechArguments, SpeechOptions, Spoken, require_texts
+from synthesizer.speech import Speech, SpeechArguments, SpeechOptions, SpokenSentence, require_texts
 from synthesizer.text.sentences import Sentence
 from utils.audio.io import Source, Waveform, read
 from utils.audio.watermark import mark
@@ -256,7 +256,7 @@ class VoiceCloner:
         heard = time.perf_counter() - started
         sentences = self.synthesizer.follow(text, voice, options)
 
-        def done(audio: np.ndarray, spoken: Sequence[Spoken], seconds: dict[str, float]) -> Cloning:
+        def done(audio: np.ndarray, spoken: Sequence[SpokenSentence], seconds: dict[str, float]) -> Cloning:
             speech = self.synthesizer.join(spoken, options)
             wav = Waveform(audio, self.vocoder.mel.sample_rate)
             return self._cloning(wav, speech, voice, clips, options, {"encoder": heard, **seconds})

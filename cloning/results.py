@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from synthesizer.speech import Spoken, Synthesis
+from synthesizer.speech import SpokenSentence, SynthesizedSentence
 from utils.audio.io import Waveform
 from utils.errors import CloningError
 from utils.times import Times
@@ -24,7 +24,7 @@ class Cloning:
 
     audio: Waveform
     mel: np.ndarray = field(repr=False)  # (M, F), of all pieces with the pauses between them
-    pieces: list[Synthesis] = field(repr=False)  # one a sentence: mel, alignment, stop reason, text
+    pieces: list[SynthesizedSentence] = field(repr=False)  # one a sentence: mel, alignment, stop reason, text
     similarity: float  # cosine of the output's embedding with the reference's
     seconds: dict[str, float]  # wall time of each stage
     seed: int
@@ -36,7 +36,7 @@ class Cloning:
 
     @property
     def stop_reasons(self) -> list[str]:
-        """Why each sentence ends where it does (`Synthesis.stop_reason`)."""
+        """Why each sentence ends where it does (`SynthesizedSentence.stop_reason`)."""
         return [piece.stop_reason for piece in self.pieces]
 
     @property
@@ -74,12 +74,12 @@ class Speaking:
 
     def __init__(
         self,
-        sentences: Iterator[Spoken],
+        sentences: Iterator[SpokenSentence],
         vocode: Callable[[Iterable[np.ndarray]], Sounds],
         mark: Callable[[Iterable[np.ndarray]], Iterator[Waveform]],
-        finish: Callable[[np.ndarray, Sequence[Spoken], dict[str, float]], Cloning],
+        finish: Callable[[np.ndarray, Sequence[SpokenSentence], dict[str, float]], Cloning],
     ) -> None:
-        self._spoken: list[Spoken] = []
+        self._spoken: list[SpokenSentence] = []
         self._sounds: list[np.ndarray] = []
         self._finish = finish
         self._seconds = {"synthesizer": 0.0, "vocoder": 0.0}
@@ -108,7 +108,7 @@ class Speaking:
             raise CloningError("nothing has been said yet: take a piece of it first")
         return self._finish(np.concatenate(self._sounds), self._spoken, dict(self._seconds))
 
-    def _mels(self, sentences: Iterator[Spoken]) -> Iterator[np.ndarray]:
+    def _mels(self, sentences: Iterator[SpokenSentence]) -> Iterator[np.ndarray]:
         while True:
             started = time.perf_counter()
             spoken = next(sentences, None)

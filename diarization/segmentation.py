@@ -34,7 +34,7 @@ BATCH = 4  # windows in one pass: bounds its memory
 
 
 def silent(done: float, what: str) -> None:
-    """Progress that nobody looks at."""
+    """Progress that is not shown."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class LstmConfig:
 
     hidden: int = 256
     layers: int = 3
-    scale: Literal["power", "log"] = "power"  # of the mel that it hears; the published network hears power
+    scale: Literal["power", "log"] = "power"  # of the mel that it reads; the published network reads power
 
     def __post_init__(self) -> None:
         check_ranges(self, hidden=(1, 8192), layers=(1, 64))

@@ -33,7 +33,7 @@ class SpeakerBatch(TypedDict):
     speaker: Tensor  # (B,): a speaker in another voice has a number of its own
     perturbation: Tensor  # (B,): number of the voice that the speaker has been given, 0 its own
     mask: Tensor  # (B, 4): first channel, stop channel, first frame, stop frame to blank out
-    target: NotRequired[Tensor]  # (B, D): the teacher's embeddings, 0 where it has not heard the speaker so
+    target: NotRequired[Tensor]  # (B, D): the teacher's embeddings, 0 where it has not embedded the speaker so
 
 
 class TrainingBatches:
@@ -154,7 +154,8 @@ class TrainingBatches:
     def prototypes(self) -> Tensor:
         """Where to begin with the prototypes (V * I, D) of all speakers in all voices, length 1.
 
-        The teacher's mean of whom it heard, so that the margin means something from the first step on; else at random.
+        The teacher's mean of a speaker that it embedded, so that the margin has a meaning at the first step; else at
+        random.
         """
         size = self.config.model.embedding_size
         found = torch.randn(len(self.perturbations) * len(self.speakers), size)  # from the run's seed, which is set
@@ -176,7 +177,7 @@ class TrainingBatches:
         return 1 - self.config.augment.speed * unheard
 
     def _targets(self, rows: list[list[Utterance]], teacher: TeacherEmbeddings) -> Tensor:
-        """Of each utterance in each voice (V, U, D): between the teacher's word on it and its mean of the person."""
+        """Of each utterance in each voice (V, U, D): between the teacher's embedding of it and that of the speaker."""
         self.heard = set(teacher.embeddings)
         loss, row_of = self.config.loss, {id: row for row, id in enumerate(teacher.ids)}
         order = np.array([row_of[u.id] for u in self.utterances])

@@ -53,7 +53,7 @@ class LstmEncoder(EncoderNetwork):
         return self._project(state[0][-1])
 
     def _scaled(self, mel: Tensor, lengths: Tensor | None) -> Tensor:
-        """mel (B, M, F) -> what the LSTM hears (B, F, M)"""
+        """mel (B, M, F) -> input of the LSTM (B, F, M)"""
         if self.scale == "log":
             mel = normalized_log(mel, full_lengths(mel) if lengths is None else lengths, "level")
         return mel.transpose(1, 2)

@@ -27,7 +27,7 @@ class EncoderNetwork(nn.Module, ABC):
         """
 
     def in_steps(self, mel: Tensor) -> Generator[None, None, Tensor]:
-        """`forward` of full rows (B, M, F) in steps of a like cost, for who has little time at once; returns (B, D).
+        """`forward` of full rows (B, M, F) in steps of a like cost, so that none blocks long; returns (B, D).
 
         In one step, where a network has no others.
         """

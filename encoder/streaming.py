@@ -54,7 +54,7 @@ class StepwiseEncoder(Protocol):
 
 
 class VoiceStream:
-    """One speaker, heard piece by piece; made by `SpeakerEncoder.stream`.
+    """One speaker, from pieces of audio; made by `SpeakerEncoder.stream`.
 
     >>> stream = encoder.stream()
     >>> for piece in microphone:                   # 20 ms, or any length, of 16 kHz audio
@@ -93,7 +93,7 @@ class VoiceStream:
 
     @property
     def seconds(self) -> float:
-        """Voice heard so far: what the detector kept."""
+        """Seconds of voice so far: what the detector kept."""
         return self._kept / self.rate
 
     @property

@@ -68,7 +68,7 @@ class EncoderTask(Task[SpeakerBatch]):
             self.extra["teacher"] = {"fingerprint": teacher.fingerprint, "voices": list(teacher.embeddings)}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Loader processes only make batches: weights and validation crops stay at home
+        # Loader processes only make batches: they get neither weights nor validation crops
         return {**self.__dict__, "modules": {}, "crops": []}
 
     def resident(self, device: torch.device) -> bool:

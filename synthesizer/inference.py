@@ -17,19 +17,23 @@ from synthesizer.adapters import adapted
 from synthesizer.calibration import ProsodyCalibration, calibration_of
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
-from synthesizer.model_input import padded_input, speaker_embeddings, with_voice_statistics
+from synthesizer.model_input import (
+    padded_input,
+    prompt_of,
+    require_recording,
+    speaker_embeddings,
+    with_voice_statistics,
+)
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording
 from synthesizer.models.build import build_network
 from synthesizer.models.tacotron.published import published_config, published_state
-from synthesizer.recording import require_recording
-from synthesizer.reference import prompt_of
 from synthesizer.speech import (
     DEFAULT,
     EmotionInput,
     Speech,
     SpeechOptions,
-    Spoken,
-    Synthesis,
+    SpokenSentence,
+    SynthesizedSentence,
     complaint,
     require_texts,
     with_pauses,
@@ -179,7 +183,7 @@ class Synthesizer:
         paired = (zip(sentences, pieces, strict=False) for sentences in cut)  # takes as many as there are sentences
         return [self.join([*with_pauses(pairs, options, self.mel)], options) for pairs in paired]
 
-    def join(self, spoken: Sequence[Spoken], options: SpeechOptions) -> Speech:
+    def join(self, spoken: Sequence[SpokenSentence], options: SpeechOptions) -> Speech:
         """The sentences of `follow`, all or those so far, as `speak` gives them; `options` with the seed used."""
         pieces = [sentence.piece for sentence in spoken]
         notes = list(dict.fromkeys(note for sentence in spoken for note in sentence.sentence.notes))
@@ -202,7 +206,7 @@ class Synthesizer:
         """
         return (spoken.mel for spoken in self.follow(text, voice, options))
 
-    def follow(self, text: str, voice: AnyVoice, options: SpeechOptions = DEFAULT) -> Iterator[Spoken]:
+    def follow(self, text: str, voice: AnyVoice, options: SpeechOptions = DEFAULT) -> Iterator[SpokenSentence]:
         """As `stream`, with all that is known of each sentence; `join` makes of them what `speak` gives."""
         options = options.with_seed()
         sentences = self.sentences(text)
@@ -214,7 +218,7 @@ class Synthesizer:
         """The sentences of a text exactly as `speak` says them. Raises CloningError when nothing can be spoken."""
         return self.text.sentences(text, self.network.max_characters)
 
-    def _spoken(self, texts: list[str], voice: AnyVoice, options: SpeechOptions) -> list[Synthesis]:
+    def _spoken(self, texts: list[str], voice: AnyVoice, options: SpeechOptions) -> list[SynthesizedSentence]:
         """Each sentence, the failed ones tried again."""
         seed = options.seed or 0
         pieces = self.synthesize(texts, voice, options)
@@ -228,7 +232,9 @@ class Synthesizer:
                 pieces[i] = max(pieces[i], piece, key=lambda p: (p.stop_reason != "limit", p.quality.score))
         return pieces
 
-    def synthesize(self, texts: Sequence[str], voice: AnyVoice, options: SpeechOptions = DEFAULT) -> list[Synthesis]:
+    def synthesize(
+        self, texts: Sequence[str], voice: AnyVoice, options: SpeechOptions = DEFAULT
+    ) -> list[SynthesizedSentence]:
         """Each text, one sentence, in `voice`: a Voice, an embedding (D,), or one of each text's own (B, D).
 
         The same seed gives the same mels, whatever else is in the batch (but for rounding errors). Raises CloningError:
@@ -241,7 +247,7 @@ class Synthesizer:
         texts = [self.text.normalize(text) for text in texts]
         encoded = [self.encode(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda i: len(encoded[i].tokens))
-        results: dict[int, Synthesis] = {}
+        results: dict[int, SynthesizedSentence] = {}
         network.use_native_decoder()
         with torch.inference_mode():
             emotion = self._emotion(options.emotion)
@@ -253,7 +259,7 @@ class Synthesizer:
                 chosen = order[start : start + BATCH]
                 inputs = self._input([encoded[i] for i in chosen], speakers[chosen], options.seed or 0, emotion, voice)
                 for i, found in zip(chosen, _generated(network, inputs, settings), strict=True):
-                    results[i] = Synthesis(
+                    results[i] = SynthesizedSentence(
                         mel=found.mel.float().cpu().numpy(),
                         alignment=found.alignment.float().cpu().numpy(),
                         stop_reason=found.stop_reason,

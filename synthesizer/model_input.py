@@ -1,4 +1,4 @@
-"""Sentences and a voice as the tensors that a network reads."""
+"""Sentences and a voice as the tensors that a network reads, and what a recording must have to teacher-force it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from synthesizer.config import SynthesizerConfig
-from synthesizer.models.base import ModelInput
+from synthesizer.features import level, without_pauses
+from synthesizer.models.base import AcousticModel, ModelInput
 from synthesizer.text.encoding import EncodedText
 from synthesizer.text.marks import NEUTRAL
+from utils.audio.io import Waveform, resample
+from utils.audio.mel import MelConfig, mel_spectrogram
+from utils.audio.pitch import pitch
 from utils.errors import CloningError
 from utils.voice import Voice
 
@@ -72,3 +76,55 @@ def with_voice_statistics(
             f"the voice is damaged: its prompt is of shape {voice.prompt.shape}, not {wanted}: make it anew"
         )
     return dataclasses.replace(inputs, prompt=torch.from_numpy(voice.prompt).to(device).expand(count, -1, -1))
+
+
+def require_recording(
+    network: AcousticModel,
+    sizes: tuple[int, int],
+    tokens: np.ndarray,
+    mel: np.ndarray,
+    durations: np.ndarray | None,
+    prosody: np.ndarray | None,
+) -> None:
+    """`sizes`: how many symbols and mel channels the network has; the arrays are those of `Synthesizer.teacher_forced`.
+
+    Raises CloningError for arrays that do not fit the network or one another, and for those that it needs and lacks.
+    """
+    symbols, channels = sizes
+    if np.ndim(mel) != 2 or np.shape(mel)[0] != channels:
+        raise CloningError(f"the mel has the shape {np.shape(mel)}, ({channels}, F) is wanted")
+    ids = np.asarray(tokens)
+    if ids.ndim != 1 or not ids.size or not (0 <= ids.min() and ids.max() < symbols):
+        raise CloningError(f"tokens are ids from 0 to {symbols - 1} in one row (N,), at least one")
+    lacking = [
+        name
+        for name, needed, value in (
+            ("durations", network.needs_durations, durations),
+            ("prosody", network.needs_prosody, prosody),
+        )
+        if needed and value is None
+    ]
+    if lacking:
+        raise CloningError(f"this synthesizer needs {' and '.join(lacking)}: give what was measured in the recording")
+    for name, value, shape in (("durations", durations, ids.shape), ("prosody", prosody, (len(ids), 3))):
+        if value is not None and np.shape(value) != shape:
+            raise CloningError(f"{name} has the shape {np.shape(value)}, {shape} is wanted: a row for each token")
+    if durations is not None and np.min(durations) < 0:
+        raise CloningError(f"durations has {np.min(durations)} frames: none may be below 0")
+    frames = np.shape(mel)[1]
+    if network.needs_durations and durations is not None and (total := int(np.sum(durations))) != frames:
+        raise CloningError(f"durations sum to {total} frames, the mel has {frames}: they must be equal")
+
+
+def prompt_of(clips: Sequence[Waveform], config: MelConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Mel (F, M) and pitch (F,) of `utils.audio.pitch` of all clips of a voice, one after the other.
+
+    They are as a synthesizer learned them: at one level, silences cut.
+    """
+    mels, tracks = [], []
+    for clip in clips:
+        samples = resample(clip.samples, clip.sample_rate, config.sample_rate)
+        samples = without_pauses(level(samples, config.sample_rate), config.sample_rate)
+        mels.append(mel_spectrogram(torch.from_numpy(samples), config).T.numpy())
+        tracks.append(pitch(samples, config.sample_rate, config.hop_length))
+    return np.concatenate(mels), np.concatenate(tracks)

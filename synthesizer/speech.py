@@ -76,7 +76,7 @@ class SpeechArguments(TypedDict, total=False):
 
 
 @dataclasses.dataclass(frozen=True)
-class Synthesis:
+class SynthesizedSentence:
     """One sentence spoken."""
 
     mel: np.ndarray = dataclasses.field(repr=False)  # (M, F)
@@ -95,11 +95,11 @@ class Synthesis:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spoken:
+class SpokenSentence:
     """A sentence of a text, as it was cut and as it was said."""
 
     sentence: Sentence
-    piece: Synthesis = dataclasses.field(repr=False)
+    piece: SynthesizedSentence = dataclasses.field(repr=False)
     mel: np.ndarray = dataclasses.field(repr=False)  # (M, f), with the pause before it
 
 
@@ -108,12 +108,14 @@ class Speech:
     """A text spoken: the sentences, and their mels with the pauses between."""
 
     mel: np.ndarray = dataclasses.field(repr=False)  # (M, F)
-    pieces: list[Synthesis]
+    pieces: list[SynthesizedSentence]
     notes: list[str]  # what was left out of the text, what went wrong
     times: Times
 
 
-def after(before: Synthesis | None, seconds: float, piece: Synthesis, mel_config: MelConfig) -> np.ndarray:
+def after(
+    before: SynthesizedSentence | None, seconds: float, piece: SynthesizedSentence, mel_config: MelConfig
+) -> np.ndarray:
     """The mel (M, F) of a sentence with the pause before it, so that the total silence is `seconds`.
 
     Silence that both sentences hold counts. What is missing goes from the last frame to the next, but quiet; what is
@@ -131,12 +133,12 @@ def after(before: Synthesis | None, seconds: float, piece: Synthesis, mel_config
 
 
 def with_pauses(
-    pieces: Iterable[tuple[Sentence, Synthesis]], options: SpeechOptions, mel_config: MelConfig
-) -> Iterator[Spoken]:
+    pieces: Iterable[tuple[Sentence, SynthesizedSentence]], options: SpeechOptions, mel_config: MelConfig
+) -> Iterator[SpokenSentence]:
     """The sentences of a text, each with the pause before it."""
     before, silence = None, 0.0
     for sentence, piece in pieces:
-        yield Spoken(sentence, piece, after(before, silence, piece, mel_config))
+        yield SpokenSentence(sentence, piece, after(before, silence, piece, mel_config))
         before, silence = piece, silence_after(sentence, options)
 
 
@@ -145,14 +147,14 @@ def silence_after(sentence: Sentence, options: SpeechOptions) -> float:
     return sentence.pause_s * (1.0 if sentence.asked else options.pause / options.rate)
 
 
-def silent_ends(piece: Synthesis) -> tuple[int, int]:
+def silent_ends(piece: SynthesizedSentence) -> tuple[int, int]:
     """Frames of silence at the start and at the end of a sentence."""
     silent = np.array([token == SILENCE for token in piece.tokens])[piece.alignment.argmax(axis=1)]
     spoken = np.flatnonzero(~silent)
     return (int(spoken[0]), len(silent) - 1 - int(spoken[-1])) if len(spoken) else (0, 0)
 
 
-def complaint(piece: Synthesis) -> str:
+def complaint(piece: SynthesizedSentence) -> str:
     """Why a sentence is not good."""
     found = piece.quality
     if piece.stop_reason == "limit":

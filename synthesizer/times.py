@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from synthesizer.speech import Spoken
+from synthesizer.speech import SpokenSentence
 from synthesizer.text.symbols import SILENCE
 from utils.audio.mel import MelConfig
 from utils.times import Span, Times
 
 
-def times_of(spoken: Sequence[Spoken], mel: MelConfig) -> Times:
+def times_of(spoken: Sequence[SpokenSentence], mel: MelConfig) -> Times:
     """The times of the sentences of a text in its audio, a hop shorter than their joined mels.
 
     Frame k of a mel lies around sample k * hop, and belongs to the token there: a token begins half a hop before its

@@ -73,7 +73,7 @@ class WaveRNNConfig:
     mode: Literal["raw", "mol"] = "raw"  # labels by softmax, or a mixture of ten logistics, as in some published files
     preemphasis: float = 0.97  # of the modelled waveform
     mel_scale: float = 0.25  # the network sees mel * mel_scale: [-4, 4] -> [-1, 1]
-    guide_taps: int = 0  # samples that it hears of another vocoder's waveform, around the one to predict; 0: no guide
+    guide_taps: int = 0  # samples of another vocoder's waveform that it reads, around the one to predict; 0: no guide
     temperature: float = 1.0  # of the draws: logits are divided by it
 
     def __post_init__(self) -> None:
@@ -248,7 +248,7 @@ class DataConfig:
     min_bandwidth: float = 0.0  # Hz; utterances of narrower speech, such as low-passed MP3s, are left out
     min_gain_db: float = 0.0  # crops are played at a random level between this and 0 dB
     teacher_forced: bool = False  # mels that a synthesizer predicted, where the set holds them
-    guide: str = ""  # vocoder whose phases are learned by a WaveRNN with guide_taps, which hears it, and by a network
+    guide: str = ""  # vocoder whose phases are learned by a WaveRNN with guide_taps, which reads it, and by a network
     # with loss.phase: a file or a name; none: the one that ships
     validation_items: int = 16
     validation_seconds: float = 3.0

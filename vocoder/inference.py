@@ -154,7 +154,7 @@ class WaveformVocoder(Vocoder):
 
 
 class WaveRNNVocoder(Vocoder):
-    """A network that makes one sample after the other; `guide` is the vocoder that it hears, if it hears one."""
+    """A network that makes one sample after the other; `guide` is the vocoder whose waveform it reads, if any."""
 
     def __init__(
         self,
@@ -205,16 +205,16 @@ class GriffinLimVocoder(Vocoder):
 
 
 def _guide_of(checkpoint: Checkpoint, device: str | torch.device) -> WaveformVocoder:
-    """The vocoder that a WaveRNN hears: of the fingerprint that it names, beside it or among those that ship."""
+    """The vocoder that guides a WaveRNN: of the fingerprint that it names, beside it or among those that ship."""
     wanted = str(checkpoint.extra.get("guide"))
     path = with_fingerprint("vocoder", [checkpoint.path.parent, DEFAULT_MODELS], wanted)
     if path is None:
         raise CloningError(
-            f"{checkpoint.path}: hears vocoder {shown(wanted)}, which lies neither beside it nor in {DEFAULT_MODELS}: "
+            f"{checkpoint.path}: reads vocoder {shown(wanted)}, which lies neither beside it nor in {DEFAULT_MODELS}: "
             "put its file there"
         )
     if read_header(path)["config"].get("architecture") == "wavernn":
-        raise CloningError(f"{checkpoint.path}: hears {path}, a WaveRNN, which cannot guide another: train it again")
+        raise CloningError(f"{checkpoint.path}: reads {path}, a WaveRNN, which cannot guide another: train it again")
     vocoder = Vocoder.load(path, device)
     assert isinstance(vocoder, WaveformVocoder)
     return vocoder

@@ -53,7 +53,7 @@ def stream(chunks: Iterable[Tensor], lookahead: int, render: Render) -> Iterator
 class StreamedWaveRNN:
     """A WaveRNN's single, unfolded stream, hop by hop: `render` must be asked for all hops in order.
 
-    `guide`: lookahead and `render` of the vocoder that it hears, if it hears one.
+    `guide`: lookahead and `render` of the vocoder whose waveform it reads, if any.
     """
 
     def __init__(self, model: WaveRNN, seed: int, how: Generation, guide: tuple[int, Render] | None = None) -> None:

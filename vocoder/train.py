@@ -304,7 +304,7 @@ def discriminate(
 
 @torch.no_grad()
 def start_ordered(model: WaveRNN, sample_scale: float = 40.0, waves: int = 17) -> None:
-    """Give a fresh model, before training, to know that labels have an order; else it needs hundreds of steps to see.
+    """Initial weights by which labels have an order; a model without them needs hundreds of steps to learn that.
 
     The sample before, and the samples of a guide, weigh enough among their 100 fellow inputs to tell levels apart, and
     logits of neighboring labels begin alike: rows of the last layer are sums of slow cosines over the labels.

@@ -1,7 +1,7 @@
 """What judges the mels that a flow draws in its few steps, so that they come out as sharp and as alike as real ones.
 
 A mel that is drawn in two steps is a mean of mels: smooth. Discriminators over mels (as in RapFlow-TTS,
-arXiv 2506.16741) make it sharp. The speaker encoder, which hears it through the vocoder, makes it alike (speaker
+arXiv 2506.16741) make it sharp. The speaker encoder, which embeds what the vocoder makes of it, makes it alike (speaker
 consistency, YourTTS, arXiv 2112.02418, sec. 2.2), also for voices that have no text: both stay as they are, since a
 network that learns from real mels alone is soon fooled. A frame classifier holds it to its words (DMOSpeech, arXiv
 2410.11097).
@@ -113,11 +113,11 @@ def phone_loss(classifier: FrameClassifier, output: ParallelOutput) -> Tensor:
 def speaker_distance(
     embed: Embed, output: ParallelOutput, batch: ParallelBatch, model: Parallel, silence: float
 ) -> Tensor:
-    """1 - cosine of the speaker embedding heard in a drawn mel to the one wanted, mean of the batch.
+    """1 - cosine of the speaker embedding of a drawn mel and the one wanted, mean of the batch.
 
     silence: the value of a mel in which there is nothing.
     """
     assert output.drawn is not None
     mel = torch.where(output.mask, model.denormalized(output.drawn), silence)
-    heard = embed(mel.float().transpose(1, 2), batch["window_lengths"])
-    return (1 - (heard * batch["embed"]).sum(dim=1)).mean()
+    found = embed(mel.float().transpose(1, 2), batch["window_lengths"])
+    return (1 - (found * batch["embed"]).sum(dim=1)).mean()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synthesizer.models.alignment_quality import AlignmentQuality
-from synthesizer.speech import Spoken, Synthesis, after
+from synthesizer.speech import SpokenSentence, SynthesizedSentence, after
 from synthesizer.text.sentences import Sentence, SpokenText
 from synthesizer.times import times_of, token_path
 from tests.conftest import ROOT
@@ -19,11 +19,13 @@ FRAME = SYNTHESIZER_MEL.frame_seconds
 TEXT = "Hello there, old friend. {G UH D} morning!"
 
 
-def piece(tokens: list[str], counts: list[int], words: tuple[str, ...], level: float = 1.0) -> Synthesis:
+def piece(tokens: list[str], counts: list[int], words: tuple[str, ...], level: float = 1.0) -> SynthesizedSentence:
     alignment = np.repeat(np.eye(len(tokens), dtype=np.float32), counts, axis=0)
     mel = np.full((80, len(alignment)), level, np.float32)
     mel[:, np.isin(alignment.argmax(axis=1), [i for i, t in enumerate(tokens) if t == "SIL"])] = -4.0
-    return Synthesis(mel, alignment, "durations", " ".join(words), tokens, AlignmentQuality(1, 1, 0, 0, 1), 0, words)
+    return SynthesizedSentence(
+        mel, alignment, "durations", " ".join(words), tokens, AlignmentQuality(1, 1, 0, 0, 1), 0, words
+    )
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.1, 1.0])
@@ -32,7 +34,7 @@ def test_words_begin_where_their_frames_stand_in_the_whole(pause):
     pieces = [piece(tokens, [9, 4, 0, 6, 8, 0], ("a", "b"), 1.0), piece(tokens, [12, 3, 0, 7, 5, 0], ("c", "d"), 2.0)]
     mels = [after(None, 0, pieces[0], SYNTHESIZER_MEL), after(pieces[0], pause, pieces[1], SYNTHESIZER_MEL)]
     whole, said = np.concatenate(mels, axis=1), Sentence(SpokenText("a b"), 0.0)
-    times = times_of([Spoken(said, p, m) for p, m in zip(pieces, mels, strict=True)], SYNTHESIZER_MEL)
+    times = times_of([SpokenSentence(said, p, m) for p, m in zip(pieces, mels, strict=True)], SYNTHESIZER_MEL)
     assert [w.text for w in times.words] == ["a", "b", "c", "d"] and len(times.phones) == 4
     for level, sentence in zip((1.0, 2.0), times.sentences, strict=True):
         spoken = np.flatnonzero(whole[0] == level)

@@ -69,11 +69,11 @@ def test_the_guide_is_found_by_its_weights_beside_it_or_among_those_that_ship(tm
     assert np.array_equal(Vocoder.load(path).vocode(mel, seed=0).samples, first)
     (path.parent / "beside.safetensors").unlink()
     with pytest.raises(
-        CloningError, match=rf"hears vocoder '{mark}', which lies neither beside it nor in .*shipped: put"
+        CloningError, match=rf"reads vocoder '{mark}', which lies neither beside it nor in .*shipped: put"
     ):
         Vocoder.load(path)
     save(path, GUIDED)
-    with pytest.raises(CloningError, match="hears vocoder 'None'"):
+    with pytest.raises(CloningError, match="reads vocoder 'None'"):
         Vocoder.load(path)
 
 

@@ -2,7 +2,7 @@
 
 Windows are judged one by one, the flags are averaged, rounded and widened, and the samples of the windows that
 remain are joined with hard cuts. WebRTC's detector goes by levels and costs next to nothing; Silero's is a small
-recurrent network that adapts to what it hears, keeps faint speech that WebRTC's drops, and costs 0.5 ms a window.
+recurrent network with a memory of the recording, keeps faint speech that WebRTC's drops, and costs 0.5 ms a window.
 `webrtcvad` and `silero_vad` are imported where they are used: training needs neither.
 """
 
@@ -61,14 +61,14 @@ SILERO = VadConfig(detector="silero", average_width=1)  # its flags hardly flick
 
 
 class Detector(Protocol):
-    """Judges consecutive windows of one recording; it remembers what it heard before."""
+    """Judges consecutive windows of one recording; it remembers those before."""
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Whole windows (W * window_samples,) in [-1, 1] -> whether there is voice in each (W,), as bool."""
 
 
 def new_detector(sample_rate: int = 16000, config: VadConfig = DEFAULT) -> Detector:
-    """A detector that has heard nothing yet.
+    """A detector before the first window.
 
     Raises ValueError for a rate it does not take, CloningError when its package is not installed.
     """

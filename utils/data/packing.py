@@ -1,7 +1,7 @@
 """Corpora in a few archives of Opus and text, small enough to carry to a machine without a network, and back again.
 
 A part is a gzipped tar that any tar unpacks; its last member, `pack_N.json`, says what it is: which part, whether the
-last one, how many files. Speakers that are set aside, and sound of no known use, stay at home.
+last one, how many files. Speakers that are set aside, and sound of no known use, are left out.
 """
 
 from __future__ import annotations

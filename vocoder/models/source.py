@@ -21,7 +21,7 @@ from vocoder.config import SourceFilterConfig
 from vocoder.models.vocos import ConvNeXt
 from vocoder.models.waveform import WaveformModel, WaveformOutput
 
-LEVEL = 0.05  # root mean square of pulses and of noise: about that of speech, so that an untrained filter is no shock
+LEVEL = 0.05  # root mean square of pulses and of noise: about that of speech, at which an untrained filter begins
 NOISE_SAMPLES = 2**17  # of noise, played over and over: 8 s at 16 kHz
 BLUR_BINS = 1.0  # standard deviation of the target around the true pitch
 STEEPEST = 0.03  # least response of the mel's pre-emphasis that is divided by: that of 0.97 at 0 Hz
