@@ -27,6 +27,8 @@ from synthesizer.aligned_clip import AlignedClip, clip_with_words, clip_without_
 from synthesizer.speech import SpeechOptions, SynthesizedSentence
 from utils.audio.io import read
 from utils.errors import CloningError
+from utils.seeds import require_seed
+from utils.speech_bounds import require_count, require_number
 from utils.voice import Voice
 
 SECONDS = (5.0, 3600.0)
@@ -77,8 +79,9 @@ def adapt(
     number and how many are planned: where it returns False, no more are made. Raises CloningError as `embed_voice`
     does; for bounds, words that do not fit, a synthesizer that cannot be adapted.
     """
-    if not SECONDS[0] <= seconds <= SECONDS[1]:
-        raise CloningError(f"seconds is {seconds:g}; it must be {SECONDS[0]:g} to {SECONDS[1]:g}")
+    require_number("seconds", seconds, *SECONDS)
+    require_count("steps", 0 if steps is None else steps, least=0)
+    require_seed(seed)
     say = progress or (lambda line: None)
     started = time.perf_counter()
     clips = read_clips(reference)
@@ -139,6 +142,8 @@ def _phone_error(cloner: VoiceCloner, piece: SynthesizedSentence) -> float:
 def _aligned_clips(
     cloner: VoiceCloner, clips: Sequence[ReferenceClip], texts: Sequence[str | None]
 ) -> list[AlignedClip]:
+    if isinstance(texts, str):
+        raise TypeError(f"{texts[:40]!r} is one text, a list with one for each clip is wanted: put it into one")
     if texts and len(texts) != len(clips):
         raise CloningError(f"{len(texts)} texts for {len(clips)} clips: give one for each, in their order")
     found = []

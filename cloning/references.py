@@ -55,6 +55,8 @@ def read_clips(reference: Clips) -> list[ReferenceClip]:
 
 
 def _read(source: Source) -> ReferenceClip:
+    if isinstance(source, Voice):
+        raise CloningError("a voice stands where recordings are wanted: it goes alone, and is cloned, not embedded")
     name = str(source) if isinstance(source, str | Path) else "the reference"
     return ReferenceClip(name, read(source, sample_rate=None, max_seconds=MAX_SECONDS), source)
 

@@ -35,6 +35,7 @@ from synthesizer.speech import (
     SpokenSentence,
     SynthesizedSentence,
     complaint,
+    require_text,
     require_texts,
     with_pauses,
 )
@@ -216,6 +217,7 @@ class Synthesizer:
 
     def sentences(self, text: str) -> Iterator[Sentence]:
         """The sentences of a text exactly as `speak` says them. Raises CloningError when nothing can be spoken."""
+        require_text(text)
         return self.text.sentences(text, self.network.max_characters)
 
     def _spoken(self, texts: list[str], voice: AnyVoice, options: SpeechOptions) -> list[SynthesizedSentence]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral
 from typing import Any, TypedDict
 
 import numpy as np
@@ -17,7 +16,7 @@ from utils.audio.io import Waveform
 from utils.audio.mel import MelConfig
 from utils.errors import CloningError
 from utils.seeds import require_seed
-from utils.speech_bounds import require_speech_bounds
+from utils.speech_bounds import require_count, require_speech_bounds
 from utils.times import Times
 
 EmotionInput = str | Waveform | None  # a label, a recording that carries an emotion, or neutral
@@ -38,9 +37,12 @@ class SpeechOptions:
 
     def __post_init__(self) -> None:
         require_speech_bounds(self.rate, self.pause, self.pitch)
-        if not (isinstance(self.attempts, Integral) and self.attempts >= 1):
-            raise CloningError(f"attempts is {self.attempts}; it must be a whole number of at least 1")
+        require_count("attempts", self.attempts)
+        if not isinstance(self.monotonic, bool):
+            raise CloningError(f"monotonic is {self.monotonic!r}; it must be True or False")
         require_seed(self.seed)
+        if self.seed is not None:
+            object.__setattr__(self, "seed", int(self.seed))  # no generator takes numpy's
 
     def with_seed(self) -> SpeechOptions:
         """These options with a seed: a random one where none was given."""
@@ -51,14 +53,24 @@ DEFAULT = SpeechOptions()
 
 
 def require_texts(texts: Any) -> None:
-    """Raises TypeError for one text where several are wanted (its letters would be taken for texts), and for what is no
-    text: a str, or some of the sentences that `Synthesizer.sentences` cuts one into."""
+    """Raises TypeError for one text where several are wanted (its letters would be taken for texts), for what is no
+    list, and for what is no text: a str, or some of the sentences that `Synthesizer.sentences` cuts one into."""
     if isinstance(texts, str):
         raise TypeError(f"{texts[:40]!r} is one text, a list of texts is wanted: put it into one")
+    if isinstance(texts, bytes) or not isinstance(texts, Sequence):
+        raise TypeError(f"texts is of type {type(texts).__name__}; a list of texts is wanted")
     for text in texts:
-        if isinstance(text, str) or (isinstance(text, Sequence) and all(isinstance(s, Sentence) for s in text)):
+        if isinstance(text, str) or (
+            isinstance(text, Sequence) and text and all(isinstance(s, Sentence) for s in text)
+        ):
             continue
-        several = isinstance(text, Sequence) and all(isinstance(s, str) for s in text)
+        require_text(text)
+
+
+def require_text(text: Any) -> None:
+    """Raises TypeError for what is no str."""
+    if not isinstance(text, str):
+        several = isinstance(text, Sequence) and not isinstance(text, bytes)
         remedy = "; clone_many and speak_many take several texts" if several else ""
         raise TypeError(f"a text is a str, or a list of sentences, not {type(text).__name__}{remedy}")
 

@@ -99,6 +99,10 @@ def test_another_synthesizer_refuses_an_adapted_voice(cloner, tmp_path, untraine
     [
         ({"seconds": 1}, "seconds is 1; it must be 5"),
         ({"seconds": float("nan")}, "seconds is nan"),
+        ({"seconds": "60"}, "seconds is '60'; a number from 5 to 3600 is wanted"),
+        ({"steps": -1}, "steps is -1; it must be a whole number of at least 0"),
+        ({"steps": 2.5}, "steps is 2.5; it must be a whole number"),
+        ({"seed": True}, "seed True: a whole number from 0"),
         ({"texts": ["a", "b"]}, "2 texts for 1 clips"),
     ],
 )

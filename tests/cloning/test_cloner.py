@@ -19,6 +19,7 @@ from utils.audio.mel import SYNTHESIZER_MEL, SYNTHESIZER_MEL_22K
 from utils.audio.watermark import mark
 from utils.config import to_dict
 from utils.errors import CloningError, MismatchError
+from utils.voice import Voice
 from utils.weights.checkpoint import Header, load_weights, save_weights
 from web.work import explain
 
@@ -69,6 +70,19 @@ def test_one_text_is_not_taken_for_a_list_of_its_letters(cloner, monkeypatch):
     for text, message in ((["Hi.", "Ho."], "not list; clone_many"), (None, "not NoneType"), (7, "not int")):
         with pytest.raises(TypeError, match=f"a text is a str, or a list of sentences, {message}"):
             cloner.clone(CLIP, text)
+    for texts in (None, 7, {"a": 1}, (text for text in ["Hi."]), b"Hi."):
+        with pytest.raises(TypeError, match=f"texts is of type {type(texts).__name__}; a list of texts is wanted"):
+            cloner.clone_many(CLIP, texts)
+    with pytest.raises(TypeError, match="a text is a str, or a list of sentences, not list"):
+        cloner.clone(CLIP, [])
+
+
+@pytest.mark.parametrize("text", [["Hi."], None, 7, b"Hi."])
+def test_what_is_no_text_is_refused_by_all_ways_of_speaking(cloner, text):
+    voice = cloner.embed_voice(CLIP)
+    for speak in (cloner.clone, cloner.stream, cloner.follow):
+        with pytest.raises(TypeError, match=f"a text is a str, or a list of sentences, not {type(text).__name__}"):
+            speak(voice, text)
 
 
 def test_a_stream_is_the_cloning_in_pieces(models):
@@ -224,6 +238,7 @@ def test_a_synthesizer_that_uses_facts_of_a_voice_gets_them_from_a_saved_one(tmp
         (Waveform(np.zeros(16000, np.float32), 16000), "silence only"),
         (Waveform(read(CLIP).samples[:12000], 16000), r"found 0\.\d\d s .* at least 1\.00 s is wanted"),
         ([], "no reference clip given"),
+        ([Voice(np.eye(1, 256)[0].astype(np.float32), "x"), CLIP], "a voice stands where recordings are wanted"),
     ],
 )
 def test_a_bad_reference_is_refused_in_one_line(cloner, reference, message):

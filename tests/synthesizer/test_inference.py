@@ -267,6 +267,8 @@ def test_a_published_checkpoint(data_dir):
         ({"seed": True}, "seed True: a whole number from 0"),
         ({"rate": "2"}, "rate is '2'; a number from 0.25 to 4 is wanted"),
         ({"rate": None}, "rate is None; a number from"),
+        ({"attempts": True}, "attempts is True; it must be a whole number"),
+        ({"monotonic": "yes"}, "monotonic is 'yes'; it must be True or False"),
         ({"monotonic": True}, "parallel has no attention that could go back or skip: use a tacotron"),
         ({"speaker": np.ones(3, np.float32)}, "shape"),
         ({"speaker": np.zeros(SIZE, np.float32)}, "zero or not finite"),
@@ -279,6 +281,11 @@ def test_what_makes_no_sense_is_one_line(parallel, voice, change, message):
     with pytest.raises(CloningError, match=message) as error:
         parallel.synthesize(call["texts"], call["speaker"], SpeechOptions(**options))
     assert "\n" not in str(error.value)
+
+
+def test_a_seed_of_numpy_is_the_same_seed():
+    options = SpeechOptions(seed=np.int64(3))
+    assert options == SpeechOptions(seed=3) and type(options.seed) is int
 
 
 def test_weights_of_another_stage_are_refused(data_dir):
