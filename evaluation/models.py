@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import CloningError
+from utils.files import require_checkout
 from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, checkpoints, find_chosen, find_stage
 
 
@@ -96,6 +97,8 @@ def facts_of(args: argparse.Namespace, columns: list[Column]) -> dict[str, Any]:
 
 
 def _folders(folders: list[Path]) -> list[Path]:
+    if not folders:
+        require_checkout(DEFAULT_MODELS)
     folders = folders or [DEFAULT_MODELS]
     for folder in folders:
         if not folder.is_dir():

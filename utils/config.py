@@ -187,6 +187,8 @@ def presets(stage: str) -> dict[str, str]:
 
 def list_presets(stage: str) -> str:
     """The paragraph of a script's help on the presets in `configs/<stage>/`."""
+    if not CONFIGS.is_dir():
+        return f"\nno presets: {CONFIGS} is not there\n"
     found = presets(stage)
     width = max(map(len, found), default=0)
     lines = (

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from utils.files import require_checkout
 from utils.scripts import exit_code
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +25,7 @@ STAGES = ("encoder", "synthesizer", "vocoder")
 FORMATS = ("WAV", "FLAC", "OGG", "MP3")  # MP3 to write
 COMPILERS = ("cc", "gcc", "clang")
 FREE_GIB = 1.0
+CORE = "requirements/core.txt"  # requirements.txt brings what evaluation needs too
 # In a process of its own: whatever happens to it, the report goes on; and utils knows none of the stages.
 KERNEL = "from vocoder.wavernn.library import library; print(library().variant().decode())"
 OK, OPTIONAL, WRONG = "ok", "optional", "WRONG"
@@ -67,11 +69,11 @@ def python() -> Finding:
 
 
 def packages(root: Path) -> Iterator[Finding]:
-    """What requirements.txt asks for: one line when all is well, else one a package."""
-    path = root / "requirements.txt"
+    """What cloning and training need: one line when all is well, else one a package."""
+    path = root / CORE
     problems = problems_of(path)
     if not problems:
-        yield Finding(OK, "packages", f"{len(requirements(path))} of requirements.txt, all there")
+        yield Finding(OK, "packages", f"{len(requirements(path))} of {CORE}, all there")
     for problem in problems:
         yield Finding(WRONG, "packages", problem, "python -m pip install -r requirements.txt")
 
@@ -159,7 +161,7 @@ def _checkpoint(path: Path, name: str, restore: str) -> Finding:
 
 def extras(root: Path) -> Iterator[Finding]:
     """The other lists of packages: what each is for (its first line), and what it lacks."""
-    for path in sorted((root / "requirements").glob("*.txt")):
+    for path in sorted(set((root / "requirements").glob("*.txt")) - {root / CORE}):
         problems, name = problems_of(path), path.relative_to(root).as_posix()
         if not problems:
             yield Finding(OK, "extra", f"{name}: all there")
@@ -213,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run() -> int:
+    require_checkout(ROOT / "requirements")
     findings = examine(ROOT)
     print(*findings, sep="\n")
     wrong = sum(finding.state == WRONG for finding in findings)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import CloningError, printable
-from utils.files import cannot_write, user_path
+from utils.files import cannot_write, require_checkout, user_path
 from utils.voice import Voice, unit
 
 SUFFIX = ".safetensors"
@@ -62,6 +62,8 @@ class Library:
         """Its file. Raises CloningError: there is none."""
         if path := self._find(name, self._folders):
             return path
+        if SHIPPED in self._folders:
+            require_checkout(SHIPPED)
         raise CloningError(f"no voice {name!r} in {self.folder}; there are: {', '.join(self.names()) or 'none'}")
 
     def save(self, name: str, voice: Voice, *, note: str = "", consent: str = "", force: bool = False) -> Path:

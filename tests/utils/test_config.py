@@ -162,7 +162,7 @@ def test_every_training_script_takes_several_settings(script):
 def test_an_installation_without_its_checkout_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "CONFIGS", tmp_path / "configs")
     monkeypatch.setattr(find, "DEFAULT_MODELS", tmp_path / "saved_models")
-    assert config.list_presets("encoder").strip() == "presets in configs/encoder/:"
+    assert config.list_presets("encoder").strip() == f"no presets: {tmp_path / 'configs'} is not there"
     with pytest.raises(CloningError, match="configs: no such folder: the toolkit runs from a checkout: pip install -e"):
         load_config(Outer, "encoder", "debug")
     with pytest.raises(CloningError, match="saved_models: no such folder: the toolkit runs from a checkout"):

@@ -19,9 +19,9 @@ from utils import doctor
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A whole installation: one package asked for, one extra list, three tiny models."""
-    (tmp_path / "requirements.txt").write_text("# needed\nnumpy>=1.20  # arrays\n", encoding="utf-8")
     (tmp_path / "requirements").mkdir()
-    (tmp_path / "requirements/more.txt").write_text("# More: of it\n-r ../requirements.txt\npytest\n", encoding="utf-8")
+    (tmp_path / "requirements/core.txt").write_text("# needed\nnumpy>=1.20  # arrays\n", encoding="utf-8")
+    (tmp_path / "requirements/more.txt").write_text("# More: of it\n-r core.txt\npytest\n", encoding="utf-8")
     save_tiny_models(tmp_path / "saved_models" / "default")
     monkeypatch.setattr(doctor, "KERNEL", "print('plain C')")
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
@@ -56,8 +56,23 @@ def test_the_fingerprints_are_those_of_the_weights(root):
         assert load_weights(root / "saved_models" / "default" / f"{stage}.safetensors").fingerprint in lines
 
 
+def test_an_installation_without_its_checkout_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    assert doctor.main([]) == 2
+    line = (
+        f"error: {tmp_path / 'requirements'}: no such folder: the toolkit runs from a checkout: pip install -e . in it"
+    )
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
+def test_what_evaluation_alone_needs_is_no_fault():
+    needed = doctor.requirements(ROOT / doctor.CORE)
+    assert not [line for line in needed if line.startswith(("librosa", "umap-learn"))]
+    assert doctor.CORE not in {word for finding in doctor.extras(ROOT) for word in finding.what.split()}
+
+
 def test_a_missing_package_and_an_old_one(root, capsys):
-    (root / "requirements.txt").write_text("no-such-package-here>=1\nnumpy>=999\n", encoding="utf-8")
+    (root / "requirements/core.txt").write_text("no-such-package-here>=1\nnumpy>=999\n", encoding="utf-8")
     first, second = bad(root)[:2]
     assert first.state == second.state == doctor.WRONG and first.remedy.endswith("pip install -r requirements.txt")
     assert first.what == "no-such-package-here is missing" and second.what.endswith("wanted >=999")

@@ -46,6 +46,12 @@ def test_a_voice_is_written_over_only_by_force(library):
     np.testing.assert_array_equal(library.load("ann").embedding, voice(2).embedding)
 
 
+def test_an_installation_without_its_checkout_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.library.SHIPPED", tmp_path / "samples")
+    with pytest.raises(CloningError, match="samples: no such folder: the toolkit runs from a checkout"):
+        Library(tmp_path / "voices", tmp_path / "samples").load("lucy")
+
+
 def test_shipped_voices_are_read_and_never_changed(library, tmp_path):
     Library(tmp_path / "shipped", None).save("bob", voice(3))
     library.save("ann", voice(1))
