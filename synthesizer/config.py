@@ -61,17 +61,31 @@ class FlowConfig:
     channels: int = 256
     kernel: int = 7  # frames
     expansion: int = 4
-    steps: int = 4  # Euler steps at inference: 8 measured no better
-    temperature: float = 0.5  # of the noise at inference: 1 as in training, lower is calmer
     sigma_min: float = 1e-4
 
     def __post_init__(self) -> None:
-        check_ranges(
-            self, blocks=(0, 128), channels=(1, 8192), kernel=(1, 255), expansion=(1, 32), steps=(1, 1000),
-            temperature=(0, 100), sigma_min=(0, 1),
-        )  # fmt: skip
+        check_ranges(self, blocks=(0, 128), channels=(1, 8192), kernel=(1, 255), expansion=(1, 32), sigma_min=(0, 1))
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel {self.kernel} must be odd")
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How a flow draws at inference."""
+
+    steps: int = 4  # of Euler: 8 measured no better
+    temperature: float = 0.5  # of the noise: 1 as in training, lower is calmer
+    guidance: float = 0.0  # classifier-free guidance scale (arXiv 2207.12598) of a parallel one; 0 disables it
+
+    def __post_init__(self) -> None:
+        check_ranges(self, steps=(1, 1000), temperature=(0, 100), guidance=(0, 100))
+
+
+# Where those settings were before they had a group of their own
+_FORMER_SAMPLING = {
+    "parallel": {"flow_steps": "steps", "temperature": "temperature", "guidance": "guidance"},
+    "flow": {"steps": "steps", "temperature": "temperature"},
+}
 
 
 @dataclass(frozen=True)
@@ -91,10 +105,7 @@ class ParallelConfig:
     predictor_dropout: float = 0.0  # of what durations and prosody are predicted from; the frames see all of it
     clauses: bool = False  # the predictor gets the mark that ends each clause, so that questions rise
     speaker_dropout: float = 0.0  # part of the items that are learned without a voice, for classifier-free guidance
-    guidance: float = 0.0  # classifier-free guidance scale (arXiv 2207.12598); 0 disables it
     decoder: Literal["flow", "l1"] = "flow"  # l1: the mean mel, over-smooth but quick
-    flow_steps: int = 4
-    temperature: float = 0.5
     sigma_min: float = 1e-4
     voice_statistics: bool = False  # pitch and durations are relative to the voice's own pitch and pace (utils.voice)
     prompt_tokens: int = 0  # learned tokens over frames of the reference; 0: only its embedding is used
@@ -105,21 +116,19 @@ class ParallelConfig:
     def flow(self) -> FlowConfig:
         """The sizes of its flow."""
         sizes = (self.flow_blocks, self.flow_channels, self.kernel, self.expansion)
-        return FlowConfig(*sizes, self.flow_steps, self.temperature, self.sigma_min)
+        return FlowConfig(*sizes, self.sigma_min)
 
     def __post_init__(self) -> None:
         check_ranges(
             self, channels=(1, 8192), encoder_blocks=(0, 128), decoder_blocks=(0, 128), flow_blocks=(0, 128),
-            flow_channels=(1, 8192), flow_steps=(1, 1000), prompt_tokens=(0, 4096), prompt_width=(1, 8192),
-            prompt_dropout=(0, 1), guidance=(0, 100), dropout=(0, 1), predictor_dropout=(0, 1), speaker_dropout=(0, 1),
+            flow_channels=(1, 8192), prompt_tokens=(0, 4096), prompt_width=(1, 8192),
+            prompt_dropout=(0, 1), dropout=(0, 1), predictor_dropout=(0, 1), speaker_dropout=(0, 1),
         )  # fmt: skip
         _ = self.flow  # which refuses sizes that make no sense
         rates = (self.dropout, self.predictor_dropout, self.speaker_dropout, self.prompt_dropout)
         if not all(0 <= p < 1 for p in rates):
             names = "dropout, predictor_dropout, speaker_dropout and prompt_dropout"
             raise ValueError(f"{names} are {', '.join(map(str, rates))}; each must be in [0, 1)")
-        if self.guidance and not (self.speaker_dropout and self.decoder == "flow"):
-            raise ValueError(f'guidance {self.guidance} needs decoder "flow" and training with speaker_dropout')
 
 
 @dataclass(frozen=True)
@@ -178,6 +187,18 @@ class SynthesizerConfig:
 
     RENAMED: ClassVar[dict[str, str]] = {"model": "architecture"}
 
+    @staticmethod
+    def upgraded(data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`data` with the settings of sampling in their group; older ones have them among the sizes of the network."""
+        own = "parallel" if data.get("architecture", data.get("model")) == "parallel" else "flow"
+        former: dict[str, Any] = {}
+        for group, names in _FORMER_SAMPLING.items():
+            if isinstance(found := data.get(group), Mapping) and names.keys() & found.keys():
+                former |= {new: found[old] for old, new in names.items() if old in found and group == own}
+                data = {**data, group: {name: value for name, value in found.items() if name not in names}}
+        sampling = data.get("sampling", {})
+        return {**data, "sampling": {**sampling, **former}} if former and isinstance(sampling, Mapping) else data
+
     # non_attentive_tacotron: `tacotron`, but that what its decoder sees of the text follows predicted durations
     architecture: Literal["tacotron", "non_attentive_tacotron", "parallel", "transformer"] = "tacotron"
     speaker_size: int = 256  # numbers in a speaker embedding
@@ -186,9 +207,16 @@ class SynthesizerConfig:
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     emotion: EmotionConfig = field(default_factory=EmotionConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)  # in place of the postnet of tacotron or transformer
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
         check_ranges(self, speaker_size=(1, 8192))
+        sizes, guidance = self.parallel, self.sampling.guidance
+        if guidance and not (self.architecture == "parallel" and sizes.speaker_dropout and sizes.decoder == "flow"):
+            raise ValueError(
+                f'sampling.guidance {guidance:g} needs the parallel architecture, decoder "flow" and training with '
+                "speaker_dropout"
+            )
         if "tacotron" in self.architecture and self.emotion.labels:
             raise ValueError(
                 f"{self.architecture} has no emotion conditioning: architecture must be parallel or transformer, or "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from synthesizer.config import FlowConfig
+from synthesizer.config import FlowConfig, SamplingConfig
 from synthesizer.models.layers import ConvStack, resample
 from utils.masks import length_mask
 from utils.weights.stored_names import store_as
@@ -19,14 +19,13 @@ from utils.weights.stored_names import store_as
 class FlowDecoder(nn.Module):
     """Predicts the velocity of a noisy mel at a time in [0, 1], given the mean mel, hidden frames and the speaker.
 
-    hidden, condition: channels of the hidden frames and of what says who speaks. guidance: see `sample`.
+    hidden, condition: channels of the hidden frames and of what says who speaks. `sampling` may be replaced.
     """
 
-    def __init__(self, config: FlowConfig, n_mels: int, hidden: int, condition: int, guidance: float = 0.0) -> None:
+    def __init__(self, config: FlowConfig, sampling: SamplingConfig, n_mels: int, hidden: int, condition: int) -> None:
         super().__init__()
         channels = config.channels
-        self.steps, self.temperature, self.sigma_min = config.steps, config.temperature, config.sigma_min
-        self.guidance = guidance
+        self.sigma_min, self.sampling = config.sigma_min, sampling
         self.input_projection = nn.Linear(2 * n_mels + hidden, channels)
         self.time = nn.Sequential(nn.Linear(TIME_SIZE, channels), nn.SiLU(), nn.Linear(channels, channels))
         self.speaker = nn.Linear(condition, channels)
@@ -49,17 +48,17 @@ class FlowDecoder(nn.Module):
         mask: Tensor,
         unconditional: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Follow the velocity from noise (B, F, M) at time 0 to a mel (B, F, M) at time 1 in `steps` Euler steps.
+        """Follow the velocity from noise (B, F, M) at time 0 to a mel (B, F, M) at time 1, as `sampling` says.
 
         unconditional: mean, hidden and speaker without a voice, for classifier-free guidance (arXiv 2207.12598).
         """
-        x = noise * self.temperature
-        for step in range(self.steps):
-            time = x.new_full((len(x),), step / self.steps)
+        x, steps = noise * self.sampling.temperature, self.sampling.steps
+        for step in range(steps):
+            time = x.new_full((len(x),), step / steps)
             velocity = self.velocity(x, time, mean, hidden, speaker, mask)
             if unconditional is not None:
-                velocity = velocity + self.guidance * (velocity - self.velocity(x, time, *unconditional, mask))
-            x = x + velocity / self.steps
+                velocity = velocity + self.sampling.guidance * (velocity - self.velocity(x, time, *unconditional, mask))
+            x = x + velocity / steps
         return x
 
     def path(self, mel: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,8 +109,10 @@ class FlowPostnet(FlowDecoder):
     mel_std: Tensor
     WINDOW = 128  # frames of each item that it learns from in a step
 
-    def __init__(self, config: FlowConfig, n_mels: int, context: int, speaker_size: int) -> None:
-        super().__init__(config, n_mels, config.channels, config.channels)
+    def __init__(
+        self, config: FlowConfig, sampling: SamplingConfig, n_mels: int, context: int, speaker_size: int
+    ) -> None:
+        super().__init__(config, sampling, n_mels, config.channels, config.channels)
         self.context_projection = nn.Linear(context, config.channels, bias=False)
         nn.init.zeros_(self.context_projection.weight)  # so that it begins as the flow that it takes
         self.speaker_projection = nn.Linear(speaker_size, config.channels)

@@ -121,7 +121,7 @@ class Parallel(AcousticModel):
         self.mean = nn.Linear(channels, n_mels)
         self.flow = None
         if self.config.decoder == "flow":
-            self.flow = FlowDecoder(self.config.flow, n_mels, channels, channels, self.config.guidance)
+            self.flow = FlowDecoder(self.config.flow, config.sampling, n_mels, channels, channels)
         self.statistics_projection: nn.Linear | None = None
         self.facts_predictor: nn.Sequential | None = None
         self.frame_classifier: FrameClassifier | None = None
@@ -335,12 +335,17 @@ class Parallel(AcousticModel):
             mel = self.flow.sample(noise, mel, hidden, conditioning.vector, mask, without)
         return self.denormalized(mel).transpose(1, 2), lengths
 
+    def _unconditional(self, tokens: Tensor, lengths: Tensor, conditioning: Conditioning) -> Encoding | None:
+        """The text (B, N) encoded without a voice, for classifier-free guidance; None where there is no guidance."""
+        guided = self.flow is not None and self.flow.sampling.guidance
+        return self.encode(tokens, lengths, conditioning.unconditional()) if guided else None
+
     def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
         """The mel of each sentence (see `AcousticModel.generate`)."""
         tokens, lengths, max_abs = inputs.tokens, inputs.token_lengths, settings.mel.max_abs
         conditioning = self.condition(inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt)
         encoding = self.encode(tokens, lengths, conditioning, marks=inputs.marks)
-        unconditional = self.encode(tokens, lengths, conditioning.unconditional()) if self.config.guidance else None
+        unconditional = self._unconditional(tokens, lengths, conditioning)
         require_finite(encoding.durations_log, "durations")
         durations = planned_durations(
             style.scale_durations(encoding.durations_log, inputs.style), tokens, lengths, settings
@@ -364,9 +369,7 @@ class Parallel(AcousticModel):
         assert recording.durations is not None and recording.prosody is not None
         conditioning = self.condition(inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt)
         encoding = self.encode(inputs.tokens, inputs.token_lengths, conditioning)
-        unconditional = None
-        if self.config.guidance:
-            unconditional = self.encode(inputs.tokens, inputs.token_lengths, conditioning.unconditional())
+        unconditional = self._unconditional(inputs.tokens, inputs.token_lengths, conditioning)
         prosody = self.filled(recording.prosody, conditioning)
         return self.mels(encoding, recording.durations, prosody, conditioning, inputs.seeds, unconditional)[0]
 

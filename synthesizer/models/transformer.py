@@ -146,7 +146,11 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         self.decoder_norm = nn.LayerNorm(width)
         self.mel = nn.Linear(width, n_mels * sizes.reduction)
         self.stop = nn.Linear(width, 1)
-        self.flow = FlowPostnet(config.flow, n_mels, width, config.speaker_size) if config.flow.blocks else None
+        self.flow = (
+            FlowPostnet(config.flow, config.sampling, n_mels, width, config.speaker_size)
+            if config.flow.blocks
+            else None
+        )
         if self.flow is None:
             self.postnet_input = nn.Linear(n_mels, sizes.postnet)
             self.postnet = ConvStack(3, sizes.postnet, width, kernel=5, expansion=2)

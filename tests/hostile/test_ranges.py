@@ -42,7 +42,12 @@ def test_every_number_has_a_range(cls, place, listed):
 
 def test_the_fields_are_found():
     places = {".".join(place) for _, place, _ in FIELDS}
-    assert {"model.transformer.blocks", "model.mel.n_fft", "model.source_filter.blocks", "model.flow.steps"} <= places
+    assert {
+        "model.transformer.blocks",
+        "model.mel.n_fft",
+        "model.source_filter.blocks",
+        "model.sampling.steps",
+    } <= places
     assert len(FIELDS) > 200
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import torch
 
-from synthesizer.config import ParallelConfig, SynthesizerConfig
+from synthesizer.config import ParallelConfig, SamplingConfig, SynthesizerConfig
 from synthesizer.data.preprocess import write_speaker_means
 from synthesizer.models.parallel import Parallel
 from synthesizer.text.processor import TextProcessor
@@ -91,11 +91,12 @@ def make_corpus(root: Path) -> Path:
     return root / "corpus"
 
 
-def small(**changes) -> Parallel:
+def small(sampling: SamplingConfig | None = None, **changes) -> Parallel:
     """A parallel synthesizer of 50 symbols and 20 channels."""
     torch.manual_seed(0)
     config = ParallelConfig(**{**SIZES, **changes})
-    return Parallel(SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=config), 50, 20)
+    whole = SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=config, sampling=sampling or SamplingConfig())
+    return Parallel(whole, 50, 20)
 
 
 def hear(mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from synthesizer.config import DataConfig, ParallelConfig
+from synthesizer.config import DataConfig, ParallelConfig, SamplingConfig, SynthesizerConfig
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.text.clauses import UNKNOWN, ahead, mark_ids, marks_of_recording, marks_of_words
 from synthesizer.text.processor import TextProcessor
 from tests.support.synthesizer_set import SPEAKER_SIZE, make_set, small
+from utils.config import from_dict, to_dict
 from utils.data.manifest import read_manifest
 from utils.training.sampling import rng
 from utils.weights.networks import warm_start
@@ -126,7 +127,7 @@ def test_guidance_goes_on_in_the_direction_from_unconditional_to_the_voice():
     durations = torch.full((2, 9), 2)
 
     def speak(guidance: float, guided: bool, voice: float = 1.0) -> torch.Tensor:
-        model = small(speaker_dropout=0.1, guidance=guidance, flow_steps=1).eval()
+        model = small(SamplingConfig(steps=1, guidance=guidance), speaker_dropout=0.1).eval()
         with torch.inference_mode():
             speaker = model.condition(voices)
             encoding = model.encode(tokens, lengths, speaker)
@@ -143,9 +144,23 @@ def test_guidance_goes_on_in_the_direction_from_unconditional_to_the_voice():
     torch.testing.assert_close(speak(2.0, True) - plain, 2 * step, atol=1e-4, rtol=1e-4)
 
 
+def test_settings_of_sampling_are_read_where_older_files_have_them():
+    sizes = {"speaker_dropout": 0.1, "guidance": 0.7, "flow_steps": 2, "temperature": 0.4}
+    found = from_dict(SynthesizerConfig, {"architecture": "parallel", "parallel": sizes, "flow": {"steps": 9}})
+    assert found.sampling == SamplingConfig(2, 0.4, 0.7) and found.parallel == ParallelConfig(speaker_dropout=0.1)
+    postnet = {
+        "model": "transformer",
+        "flow": {"blocks": 2, "steps": 3},
+        "parallel": {"flow_steps": 4, "guidance": 0.0},
+    }
+    found = from_dict(SynthesizerConfig, postnet)
+    assert found.sampling == SamplingConfig(steps=3) and found.flow.blocks == 2
+    assert from_dict(SynthesizerConfig, to_dict(found)) == found
+
+
 def test_guidance_without_training_for_it_is_refused():
-    for settings in ({"guidance": 1.0}, {"guidance": 1.0, "speaker_dropout": 0.1, "decoder": "l1"}):
-        with pytest.raises(ValueError, match="guidance"):
-            ParallelConfig(**settings)
+    for changes in ({}, {"speaker_dropout": 0.1, "decoder": "l1"}):
+        with pytest.raises(ValueError, match="guidance 1 needs"):
+            small(SamplingConfig(guidance=1.0), **changes)
     with pytest.raises(ValueError, match="dropout"):
         ParallelConfig(predictor_dropout=1.0)

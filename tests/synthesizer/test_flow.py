@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from synthesizer.config import FlowConfig, RunConfig
+from synthesizer.config import FlowConfig, RunConfig, SamplingConfig
 from synthesizer.models.base import GenerationSettings
 from synthesizer.models.flow import FlowConditioning, FlowPostnet
 from synthesizer.models.layers import resample
@@ -29,7 +29,7 @@ MELS, CONTEXT = 20, 12
 def small(**changes) -> FlowPostnet:
     torch.manual_seed(0)
     config = FlowConfig(**{"blocks": 1, "channels": 16, "kernel": 5, **changes})
-    flow = FlowPostnet(config, MELS, CONTEXT, SPEAKER_SIZE)
+    flow = FlowPostnet(config, SamplingConfig(), MELS, CONTEXT, SPEAKER_SIZE)
     torch.nn.init.normal_(flow.context_projection.weight)  # zero before training: the text would do nothing
     return flow
 
@@ -81,7 +81,7 @@ def test_what_made_the_smooth_mel_learns_nothing_of_the_flow():
 
 def test_it_begins_as_the_flow_of_a_parallel_model_that_has_no_hidden_frames():
     parallel = small_parallel(channels=16)
-    flow = FlowPostnet(FlowConfig(blocks=1, channels=16, kernel=5), MELS, CONTEXT, SPEAKER_SIZE)
+    flow = FlowPostnet(FlowConfig(blocks=1, channels=16, kernel=5), SamplingConfig(), MELS, CONTEXT, SPEAKER_SIZE)
     take_flow(flow, parallel.state_dict())
     torch.manual_seed(2)
     x, mean, time, mask = torch.randn(2, 9, MELS), torch.randn(2, 9, MELS), torch.rand(2), torch.ones(2, 9, 1)

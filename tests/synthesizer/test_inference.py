@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthesizer.config import FlowConfig, ParallelConfig, SynthesizerConfig, TacotronConfig
+from synthesizer.config import FlowConfig, ParallelConfig, SamplingConfig, SynthesizerConfig, TacotronConfig
 from synthesizer.inference import Synthesizer
 from synthesizer.models.alignment_quality import MAX_FORWARD, AlignmentQuality
 from synthesizer.models.build import build_network
@@ -28,15 +28,14 @@ SIZE = 8
 TACOTRON = TacotronConfig(
     embedding=8, encoder=8, decoder=8, lstm=12, postnet=8, prenet=8, max_reduction=4, norm="layer", highways=1
 )
-PARALLEL = ParallelConfig(
-    channels=16, encoder_blocks=1, decoder_blocks=1, flow_blocks=1, flow_channels=16, flow_steps=2
-)
+PARALLEL = ParallelConfig(channels=16, encoder_blocks=1, decoder_blocks=1, flow_blocks=1, flow_channels=16)
 
 
 def save(path: Path, model: str, marks: str = "pauses", flow_blocks: int = 0) -> Path:
     torch.manual_seed(0)
     text = TextProcessor("phonemes")
-    config = SynthesizerConfig(model, SIZE, TACOTRON, PARALLEL, flow=FlowConfig(blocks=flow_blocks, channels=16))
+    flow, sampling = FlowConfig(blocks=flow_blocks, channels=16), SamplingConfig(steps=2)
+    config = SynthesizerConfig(model, SIZE, TACOTRON, PARALLEL, flow=flow, sampling=sampling)
     network = build_network(config, len(text), 80)
     if isinstance(network, Tacotron):
         network.set_reduction(3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthesizer.config import FlowConfig, LossConfig, SynthesizerConfig, TacotronConfig
+from synthesizer.config import FlowConfig, LossConfig, SamplingConfig, SynthesizerConfig, TacotronConfig
 from synthesizer.inference import Synthesizer
 from synthesizer.models.base import GenerationSettings, ModelInput, Recording
 from synthesizer.models.tacotron import native
@@ -28,7 +28,7 @@ LENGTHS = torch.tensor([7, 5])
 
 def network(architecture: str = "non_attentive_tacotron") -> NonAttentiveTacotron | Tacotron:
     torch.manual_seed(3)
-    config = SynthesizerConfig(architecture, 4, SIZES, flow=FlowConfig(blocks=1, channels=16, steps=2))
+    config = SynthesizerConfig(architecture, 4, SIZES, flow=FlowConfig(1, 16), sampling=SamplingConfig(2))
     kind = Tacotron if architecture == "tacotron" else NonAttentiveTacotron
     model = kind(config, len(TEXT), 80).eval().requires_grad_(False)
     for parameter in model.parameters():
@@ -115,7 +115,7 @@ def test_teacher_forcing_follows_the_recording(model):
 
 
 def test_it_is_teacher_forced_without_prosody_which_it_does_not_read(model):
-    sizes = SynthesizerConfig("non_attentive_tacotron", 4, SIZES, flow=FlowConfig(blocks=1, channels=16, steps=2))
+    sizes = SynthesizerConfig("non_attentive_tacotron", 4, SIZES, flow=FlowConfig(1, 16), sampling=SamplingConfig(2))
     speaker, mel, durations = np.full(4, 0.5, np.float32), np.zeros((80, 9), np.float32), np.array([3, 3, 3])
     synthesizer = Synthesizer(model, sizes, TEXT)
     assert synthesizer.teacher_forced(np.array([12, 13, 14]), mel, speaker, durations=durations).shape == mel.shape

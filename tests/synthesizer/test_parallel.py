@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from synthesizer.config import LossConfig, ParallelConfig
+from synthesizer.config import LossConfig, ParallelConfig, SamplingConfig
 from synthesizer.data.dataset import DataConfig, SynthesisData
 from synthesizer.models.durations import upsampling, whole_durations
 from synthesizer.models.flow import FlowDecoder
@@ -78,7 +78,7 @@ def test_gradient_reaches_every_parameter(data, decoder):
 
 @pytest.mark.slow
 def test_one_batch_is_learned(data):
-    model = small(dropout=0.0, temperature=0.0).train()
+    model = small(SamplingConfig(temperature=0.0), dropout=0.0).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     batch = data.windows(data.choose(1), rng(1), 60)
     first = None
@@ -103,7 +103,7 @@ def test_training_depends_on_the_items_seeds_alone(data):
 
 
 def test_the_flow_follows_a_straight_path_to_its_end():
-    flow = FlowDecoder(ParallelConfig(**SIZES, flow_steps=4, temperature=1.0).flow, 20, 24, 24)
+    flow = FlowDecoder(ParallelConfig(**SIZES).flow, SamplingConfig(4, 1.0), 20, 24, 24)
     mel, noise = torch.randn(2, 5, 20), torch.randn(2, 5, 20)
     start, velocity = flow.path(mel, noise, torch.zeros(2))
     end, _ = flow.path(mel, noise, torch.ones(2))

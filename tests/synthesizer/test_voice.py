@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import synthesizer_preprocess
-from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SynthesizerConfig
+from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SamplingConfig, SynthesizerConfig
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.store import BatchVoices, Store, Voices, bands, plausible, statistics_of
 from synthesizer.models.base import GenerationSettings, ModelInput, Recording
@@ -42,10 +42,11 @@ from utils.weights.find import DEFAULT_MODELS
 pytestmark = pytest.mark.slow
 
 
-def told(**changes) -> Parallel:
+def told(guidance: float = 0.0, **changes) -> Parallel:
     torch.manual_seed(0)
     config = ParallelConfig(**{**VOICE, **changes})
-    return Parallel(SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=config), 97, 20)
+    sampling = SamplingConfig(guidance=guidance)
+    return Parallel(SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=config, sampling=sampling), 97, 20)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from utils.config import SettingsParser, assign
 from utils.errors import CloningError
@@ -22,7 +23,7 @@ def export(
     """Copy one of our checkpoints with its floating point stored as float16; returns its fingerprint.
 
     `int8` stores matrices in 8 bits, which halves the file and moves every weight a little: measure what it does.
-    `settings` (`a.b=value`) change what its config says of inference, such as parallel.temperature=0.5. With `base`,
+    `settings` (`a.b=value`) change what its config says of inference, such as sampling.temperature=0.5. With `base`,
     only what differs from that checkpoint is stored: it must stay where it is. Tensors that only training needs
     (`training_only` of its header) are left out.
     """
@@ -31,6 +32,7 @@ def export(
         raise CloningError(f"{source}: a published checkpoint; only ours are exported")
     config = copy.deepcopy(found.config)
     for setting in settings:
+        _require_known(config, setting)
         assign(config, setting)
     training_only = found.extra.get("training_only", ())
     return save_weights(
@@ -42,12 +44,21 @@ def export(
     )
 
 
+def _require_known(config: Mapping[str, Any], setting: str) -> None:
+    """Raises CloningError for a setting that the checkpoint's config has not: an older one may have another name."""
+    name, group = setting.partition("=")[0].strip(), config
+    for part in name.split("."):
+        if not isinstance(group, Mapping) or part not in group:
+            raise CloningError(f"the checkpoint's config has no setting {name}: give one that is in it")
+        group = group[part]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run this script; returns its exit code."""
     parser = SettingsParser(prog="python -m utils.weights.export", description=__doc__)
     parser.add_argument("source", type=user_path, help="best.safetensors or last.safetensors of a run")
     parser.add_argument("target", type=user_path, help="such as saved_models/mine/synthesizer.safetensors")
-    parser.add_settings("change settings of inference that the checkpoint carries, such as parallel.temperature=0.5")
+    parser.add_settings("change settings of inference that the checkpoint carries, such as sampling.temperature=0.5")
     parser.add_argument("--base", type=user_path, metavar="FILE", help="store only what differs from this checkpoint")
     parser.add_argument(
         "--int8", action="store_true",

@@ -89,7 +89,7 @@ class Tacotron(AutoregressiveModel[TacotronMemory]):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
         if config.flow.blocks:  # last: it has initial values of its own
-            self.flow = FlowPostnet(config.flow, n_mels, memory, config.speaker_size)
+            self.flow = FlowPostnet(config.flow, config.sampling, n_mels, memory, config.speaker_size)
 
     @property
     def reduction(self) -> int:

@@ -64,7 +64,7 @@ class NonAttentiveTacotron(AcousticModel):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
         nn.init.zeros_(self.position.weight)  # so that it begins as a Tacotron that it goes on from
-        self.flow = FlowPostnet(config.flow, n_mels, memory, config.speaker_size)
+        self.flow = FlowPostnet(config.flow, config.sampling, n_mels, memory, config.speaker_size)
 
     @property
     def reduction(self) -> int:
