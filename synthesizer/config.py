@@ -81,6 +81,7 @@ class SamplingConfig:
         check_ranges(self, steps=(1, 1000), temperature=(0, 100), guidance=(0, 100))
 
 
+WITH_POSTNET = ("tacotron", "non_attentive_tacotron", "transformer")  # architectures whose flow stands in its place
 # Where those settings were before they had a group of their own
 _FORMER_SAMPLING = {
     "parallel": {"flow_steps": "steps", "temperature": "temperature", "guidance": "guidance"},
@@ -190,7 +191,7 @@ class SynthesizerConfig:
     @staticmethod
     def upgraded(data: Mapping[str, Any]) -> Mapping[str, Any]:
         """`data` with the settings of sampling in their group; older ones have them among the sizes of the network."""
-        own = "parallel" if data.get("architecture", data.get("model")) == "parallel" else "flow"
+        own = "flow" if data.get("architecture", data.get("model", "tacotron")) in WITH_POSTNET else "parallel"
         former: dict[str, Any] = {}
         for group, names in _FORMER_SAMPLING.items():
             if isinstance(found := data.get(group), Mapping) and names.keys() & found.keys():
@@ -212,7 +213,9 @@ class SynthesizerConfig:
     def __post_init__(self) -> None:
         check_ranges(self, speaker_size=(1, 8192))
         sizes, guidance = self.parallel, self.sampling.guidance
-        if guidance and not (self.architecture == "parallel" and sizes.speaker_dropout and sizes.decoder == "flow"):
+        if guidance and not (
+            self.architecture not in WITH_POSTNET and sizes.speaker_dropout and sizes.decoder == "flow"
+        ):
             raise ValueError(
                 f'sampling.guidance {guidance:g} needs the parallel architecture, decoder "flow" and training with '
                 "speaker_dropout"
