@@ -25,7 +25,7 @@ sys.path.insert(0, str(HERE.parent))
 from utils.audio.codecs import opus_bytes  # noqa: E402
 from utils.audio.io import read  # noqa: E402
 
-COLORS = 64  # of a picture
+COLORS = 32  # of a picture
 TEMPORARY = re.compile(re.escape(os.path.join(tempfile.gettempdir(), "tmp")) + r"\w+")
 WAV = re.compile(r"data:audio/wav;base64,([A-Za-z0-9+/=]+)")
 
