@@ -169,7 +169,7 @@ def _shares(text: str) -> dict[str, float]:
 
 
 def _recipes(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Of a file of JSON lines: name, clips (below --root, or beside the file), consent and note."""
+    """The rows of a file of JSON lines: name, clips (below --root, or beside the file), consent and note."""
     lines = read_text(args.recipes, f"--recipes {args.recipes}").splitlines()
     places = (args.root, args.recipes.parent)
     return [_recipe(line, f"{args.recipes} line {i}", places) for i, line in enumerate(lines, 1) if line.strip()]

@@ -41,7 +41,7 @@ class Embedder:
 
     @property
     def encoder(self) -> SpeakerEncoder:
-        """Of this process."""
+        """The encoder of this process."""
         self._encoder = self._encoder or SpeakerEncoder.load(self.path)
         return self._encoder
 

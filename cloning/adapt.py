@@ -47,7 +47,7 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class Rating:
-    """Of the test sentences: cosine with the voice, and the share of frames taken for another phone (NaN: unknown)."""
+    """The test sentences' cosine with the voice, and the share of frames taken for another phone (NaN: unknown)."""
 
     similarity: float
     phone_error: float

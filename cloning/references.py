@@ -34,7 +34,7 @@ class ReferenceClip:
     source: Source | None = field(default=None, repr=False)
 
     def sha256(self) -> str:
-        """Of the bytes of its file; of its samples, where it was no file, or one that can be read only once."""
+        """The hash of its file's bytes; of its samples, where it was no file, or one that can be read only once."""
         source = self.source
         if isinstance(source, str | Path) and user_path(source).is_file():
             with user_path(source).open("rb") as file:

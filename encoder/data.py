@@ -177,7 +177,7 @@ class TrainingBatches:
         return 1 - self.config.augment.speed * unheard
 
     def _targets(self, rows: list[list[Utterance]], teacher: TeacherEmbeddings) -> Tensor:
-        """Of each utterance in each voice (V, U, D): between the teacher's embedding of it and that of the speaker."""
+        """Targets (V, U, D) of utterances in each voice: between the teacher's embedding of it and of the speaker."""
         self.heard = set(teacher.embeddings)
         loss, row_of = self.config.loss, {id: row for row, id in enumerate(teacher.ids)}
         order = np.array([row_of[u.id] for u in self.utterances])

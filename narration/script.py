@@ -63,7 +63,7 @@ def parse(text: str, name: str = "the script") -> list[Line]:
 
 
 def _seconds(text: str, where: str) -> float:
-    """Of a pause, such as "0.8" or "1 s"."""
+    """The seconds of a pause, such as "0.8" or "1 s"."""
     try:
         seconds = float(re.sub(r"\s*s$", "", text.strip(), flags=re.IGNORECASE))
     except ValueError:

@@ -100,7 +100,7 @@ class Adaptation:
         return numbers_of(self.network)
 
     def _windows(self) -> tuple[_Frames, Tensor]:
-        """Of random clips, random windows (B, W, ...), padded, and their mask (B, W, 1)."""
+        """Random windows of random clips, (B, W, ...), padded, and their mask (B, W, 1)."""
         chosen = torch.multinomial(self._weights, WINDOWS, replacement=True, generator=self._generator)
         places = torch.rand(WINDOWS, generator=self._generator).tolist()
         cut = []
@@ -112,7 +112,7 @@ class Adaptation:
         return _Frames(*padded), length_mask(lengths)[..., None]
 
     def _loss(self, windows: _Frames, mask: Tensor) -> Tensor:
-        """Of the flow, as in training."""
+        """The loss of the flow, as in training."""
         flow = self.network.flow
         assert flow is not None
         hidden, mean, mel, aligned = windows

@@ -139,12 +139,12 @@ class Synthesizer:
 
     @property
     def encoder_fingerprint(self) -> str:
-        """Of the encoder whose embeddings it was trained with; "" for published checkpoints."""
+        """The encoder whose embeddings it was trained with; "" for published checkpoints."""
         return self.metadata.encoder_fingerprint
 
     @property
     def mel(self) -> MelConfig:
-        """Of the mels that it makes."""
+        """The settings of the mels that it makes."""
         return self.metadata.mel
 
     @property

@@ -38,12 +38,12 @@ class TeacherForcing:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """Of the set."""
+        """The manifest of the set."""
         return read_manifest(self.root, KIND)
 
     @cached_property
     def synthesizer(self) -> Synthesizer:
-        """Of the checkpoint, on the CPU."""
+        """The synthesizer of the checkpoint, on the CPU."""
         return Synthesizer.load(self.checkpoint)
 
     @cached_property

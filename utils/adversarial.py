@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Of a batch of B items."""
+    """What a discriminator makes of a batch of B items."""
 
     scores: list[Tensor]  # one a discriminator, (B, ...)
     features: list[list[Tensor]]  # one list a discriminator, of (B, ...)

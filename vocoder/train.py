@@ -293,7 +293,7 @@ def inputs_and_target(batch: CropBatch, config: MelConfig) -> tuple[Tensor, Tens
 def discriminate(
     discriminators: nn.Module, real: Tensor, made: Tensor
 ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-    """Of real and of made waveforms (B, T), in one pass: one call a step is what distributed training allows."""
+    """What discriminators make of real and made waveforms (B, T), in one pass: distributed training allows one."""
     both = discriminators(torch.cat([real, made]))
     n = real.size(0)
     return (

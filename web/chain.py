@@ -26,7 +26,7 @@ class Chain:
 
     @classmethod
     def default(cls) -> Chain:
-        """Of the weights that stand first."""
+        """The chain of the weights that stand first."""
         return cls(weights.default("encoder"), weights.default("synthesizer"), weights.default("vocoder"))
 
     @property

@@ -41,7 +41,7 @@ class JobProgress:
 
 @dataclass(frozen=True)
 class JobResult:
-    """Of a job that has ended: `wav`, the bytes of a file, and what a take tells of it."""
+    """The result of a job that has ended: `wav`, the bytes of a file, and what a take tells of it."""
 
     wav: bytes = field(repr=False)
     seed: int

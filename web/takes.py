@@ -69,7 +69,7 @@ class Take:
 
     @property
     def bytes(self) -> bytes:
-        """Of the wav file. Raises CloningError where it was kept on disk and is gone."""
+        """The bytes of the wav file. Raises CloningError where it was kept on disk and is gone."""
         if isinstance(self.wav, bytes):
             return self.wav
         try:
@@ -84,7 +84,7 @@ class Take:
 
     @property
     def file_name(self) -> str:
-        """Of voice and words: `austen_0870_the-quick-brown-fox.wav`."""
+        """A file name of voice and words: `austen_0870_the-quick-brown-fox.wav`."""
         return self.file_as("wav")
 
     def file_as(self, suffix: str) -> str:

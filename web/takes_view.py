@@ -72,7 +72,7 @@ def _stage(stale: str) -> None:
 
 
 def _line_anew(take: Take) -> None:
-    """Of a script that was made here: one line again, and no other."""
+    """A button for a script that was made here: says one line again, and no other."""
     made: PendingClone | None = st.session_state.get("script_made")
     if made is None or made.take != take.id or not isinstance(made.job, ScriptJob):
         return

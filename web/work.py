@@ -56,7 +56,7 @@ class Settings:
 
 
 def megabytes(seconds: float) -> int:
-    """Of a file that long: stereo, 24 bits, 48 kHz, uncompressed."""
+    """The megabytes of a file that long: stereo, 24 bits, 48 kHz, uncompressed."""
     return math.ceil(seconds * 48000 * 2 * 3 / 2**20)
 
 

@@ -124,7 +124,7 @@ def make_calibration(encoder: SpeakerEncoder, clips: Iterable[Clip], set_aside: 
 def errors(
     reference: Sequence[Turn], found: Sequence[Turn], seconds: float, collar: float = 0.0, skip_overlap: bool = False
 ) -> Errors:
-    """Of one recording, scored from 0 to `seconds`, with the best pairing of speakers (pyannote.metrics).
+    """The errors in one recording, scored from 0 to `seconds`, with the best pairing of speakers (pyannote.metrics).
 
     `collar`: seconds that are not scored on either side of every boundary of the reference.
     """

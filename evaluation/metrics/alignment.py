@@ -16,7 +16,7 @@ END_TOKENS = 2  # the end is reached when the path comes to the last two spoken 
 
 
 class AlignmentErrors(NamedTuple):
-    """Of one alignment, or of all pieces of a text (`combine`)."""
+    """The measures of one alignment, or of all pieces of a text (`combine`)."""
 
     coverage: float  # share of the tokens that were attended to
     skips: int  # tokens that steps forward left out
@@ -53,7 +53,7 @@ def alignment_errors(alignment: np.ndarray, spoken: np.ndarray | None = None) ->
 
 
 def combine(pieces: list[AlignmentErrors]) -> AlignmentErrors:
-    """Of a text that was spoken in several pieces: mean coverage, sums of the rest."""
+    """The measures of a text that was spoken in several pieces: mean coverage, sums of the rest."""
     return AlignmentErrors(
         coverage=float(np.mean([h.coverage for h in pieces])),
         skips=sum(h.skips for h in pieces),

@@ -21,7 +21,7 @@ class Interval(NamedTuple):
 
 
 class WordErrors(NamedTuple):
-    """Of one transcript: edits and reference lengths, so that sets of transcripts can be pooled."""
+    """The errors of one transcript: edits and reference lengths, so that sets of transcripts can be pooled."""
 
     word_edits: int
     words: int

@@ -235,7 +235,7 @@ class SynthesisData:
         return (curves * (draw.random((size, 1)) < 0.5)).astype(np.float32)
 
     def _own(self, draw: np.random.Generator, size: int, learning: bool) -> np.ndarray:
-        """Of which clip each embedding is: OWN, OTHER (that of the prompt) or MEAN."""
+        """The clip that each embedding is of: OWN, OTHER (that of the prompt) or MEAN."""
         shares = EMBEDDINGS[self.config.embedding]
         return draw.choice(3, size, p=shares) if learning else np.full(size, self._usual_embedding)
 

@@ -109,7 +109,7 @@ class Aligner:
 
 
 def score(lengths: Sequence[int]) -> float:
-    """Of phones of so many frames: 1 when all are plausible, 0 when half of them or more are not."""
+    """A score of phones of so many frames: 1 when all are plausible, 0 when half of them or more are not."""
     low, high = PLAUSIBLE
     odd = np.mean([not low <= n <= high for n in lengths])
     return max(0.0, 1 - 2 * float(odd))

@@ -65,7 +65,7 @@ class Preprocessor:
 
     @property
     def processor(self) -> TextProcessor:
-        """Of this process."""
+        """The text processor of this process."""
         if self._processor is None:
             self._processor = TextProcessor(self.text)
         return self._processor

@@ -57,7 +57,7 @@ def alignment_quality(attention: Tensor) -> AlignmentQuality:
 
 
 def planned_quality(alignment: Tensor, tokens: Sequence[int], table: SymbolTable) -> AlignmentQuality:
-    """Of alignment (F, N) by planned durations, which cannot skip; symbols that take no time are not missed."""
+    """The quality of (F, N) by planned durations, which cannot skip; symbols that take no time are not missed."""
     said = alignment.any(dim=0).tolist()
     wanted = [table.symbols[t] not in (SILENCE, END, WORD_BOUNDARY, *PAUSES) for t in tokens]
     covered = [a for a, w in zip(said, wanted, strict=True) if w]

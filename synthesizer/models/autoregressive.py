@@ -36,7 +36,7 @@ MemoryT = TypeVar("MemoryT", bound=Memory)
 
 
 class AutoregressiveOutput(NamedTuple):
-    """Of a training pass; shapes as in `DecoderOutput`."""
+    """What a training pass makes; shapes as in `DecoderOutput`."""
 
     mel: Tensor
     attention: Tensor

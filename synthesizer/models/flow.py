@@ -69,7 +69,7 @@ class FlowDecoder(nn.Module):
 
 
 class FlowOutput(NamedTuple):
-    """Of a training pass: velocity and what it should be (B, W, M), and which frames count (B, W, 1)."""
+    """What a training pass makes: velocity and what it should be (B, W, M), and which frames count (B, W, 1)."""
 
     velocity: Tensor
     target: Tensor
@@ -95,7 +95,7 @@ class FlowConditioning(NamedTuple):
         return FlowConditioning(self.context[row : row + 1, :frames], self.speaker[row : row + 1], [self.seeds[row]])
 
     def resampled(self, rate: float) -> FlowConditioning:
-        """Of one item, `rate` times faster."""
+        """The conditioning of one item, `rate` times faster."""
         return self._replace(context=resample(self.context[0].t(), rate).t()[None])
 
 

@@ -18,7 +18,7 @@ from utils.weights.stored_names import store_as
 
 
 class FrameClasses(NamedTuple):
-    """Of each frame: logits (B, F, V) of symbols, phones a frame (B, F), 0 in silence, logits (B, F) of speech."""
+    """In each frame: logits (B, F, V) of symbols, phones a frame (B, F), 0 in silence, logits (B, F) of speech."""
 
     symbols: Tensor
     density: Tensor

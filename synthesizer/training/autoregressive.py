@@ -46,7 +46,7 @@ class AutoregressiveTask(SynthesizerTask[AutoregressiveBatch]):
     def all_losses(
         self, output: AutoregressiveOutput, batch: AutoregressiveBatch, config: LossConfig, position: float, mean: Mean
     ) -> dict[str, Tensor]:
-        """Of what the network makes of a batch, with teacher forcing, at a position in the training (`Task`)."""
+        """Losses of what the network makes of a batch, with teacher forcing, at a position in the training (`Task`)."""
         reduction = cast(AutoregressiveModel, self.modules["synthesizer"]).reduction
         return autoregressive_losses(output, batch, config, reduction, position, mean)
 

@@ -37,7 +37,7 @@ def local_mean(values: Tensor, mask: Tensor) -> Tensor:
 def parallel_losses(
     output: ParallelOutput, batch: ParallelBatch, config: LossConfig, mean: Mean = masked_mean
 ) -> dict[str, Tensor]:
-    """Of the parallel network: duration and prosody over tokens, mean and flow over frames of the window."""
+    """The losses of the parallel network: duration and prosody over tokens, mean and flow over frames of the window."""
     tokens = length_mask(batch["token_lengths"], batch["tokens"].shape[1])
     if "paired" in batch:
         tokens = tokens & batch["paired"][:, None]
@@ -182,7 +182,8 @@ def non_attentive_losses(
 def attention_loss(
     attention: Tensor, batch: AutoregressiveBatch, steps: Tensor, config: LossConfig, mean: Mean = masked_mean
 ) -> Tensor:
-    """Of attention (B, S, N), steps (B,): supervised where it is known what is spoken, else a pull to the diagonal."""
+    """The loss of attention (B, S, N), steps (B,): supervised
+    where it is known what is spoken, else a pull to the diagonal."""
     values, known = supervised_attention(attention, batch["targets"])
     supervised = mean(values, known)
     penalty = diagonal_penalty(

@@ -56,7 +56,7 @@ class NonAttentiveTask(SynthesizerTask[AutoregressiveBatch]):
     def losses(
         self, modules: Mapping[str, nn.Module], batch: AutoregressiveBatch, phase: str, step: int
     ) -> dict[str, Tensor]:
-        """Of a batch with teacher forcing."""
+        """The losses of a batch with teacher forcing."""
         return non_attentive_losses(modules[phase](batch), batch, self.config.loss, masked_mean)
 
     def validate(self, modules: Mapping[str, nn.Module]) -> Validation:

@@ -181,7 +181,7 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
     def losses(
         self, modules: Mapping[str, nn.Module], batch: ParallelBatch, phase: str, step: int
     ) -> dict[str, Tensor]:
-        """Of the discriminators, or of the synthesizer."""
+        """The losses of the discriminators, or of the synthesizer."""
         if phase == "discriminators":
             with torch.no_grad():
                 output = self.model(batch)

@@ -44,7 +44,7 @@ class TacotronTask(AutoregressiveTask):
     def losses(
         self, modules: Mapping[str, nn.Module], batch: AutoregressiveBatch, phase: str, step: int
     ) -> dict[str, Tensor]:
-        """Of a batch with teacher forcing, at first with a forced alignment too."""
+        """The losses of a batch with teacher forcing, at first with a forced alignment too."""
         forced = self.train.has_durations and self.position <= self.config.forced_alignment_steps
         return self.all_losses(
             modules[phase](batch, forced_alignment=forced), batch, self.config.loss, self.position, masked_mean

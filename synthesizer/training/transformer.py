@@ -37,5 +37,5 @@ class TransformerTask(AutoregressiveTask):
     def losses(
         self, modules: Mapping[str, nn.Module], batch: AutoregressiveBatch, phase: str, step: int
     ) -> dict[str, Tensor]:
-        """Of a batch with teacher forcing."""
+        """The losses of a batch with teacher forcing."""
         return self.all_losses(modules[phase](batch), batch, self.config.loss, self.position, masked_mean)

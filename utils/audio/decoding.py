@@ -126,7 +126,7 @@ def _open(part: BinaryIO, kind: str, name: str) -> _Stream:
 
 
 def _told(part: BinaryIO, kind: str, name: str) -> _Stream:
-    """Of kinds whose header says how many bytes of samples follow."""
+    """The stream of kinds whose header says how many bytes of samples follow."""
     layout = containers.layout(part, kind)
     if layout is None:
         if kind == "nistsphere":  # the count may be left out

@@ -31,7 +31,7 @@ _PEAK = 0.97  # of the largest samples: what a limit cuts off lies above
 
 @dataclass(frozen=True)
 class Quality:
-    """Of one recording. Levels in dB of full scale, ratios in dB."""
+    """The measures of one recording. Levels in dB of full scale, ratios in dB."""
 
     level: float  # of the voice
     clipped: float  # share of the samples at the positive or the negative peak

@@ -74,7 +74,7 @@ def library(source: Path, tuning: tuple[str, ...] | None = None) -> ctypes.CDLL:
 
 
 def cache_folder() -> Path:
-    """Of this user."""
+    """The folder of this user in which kernels are kept."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":

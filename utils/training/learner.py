@@ -131,7 +131,7 @@ class Learner:
     # -- what it has learned -------------------------------------------------------------------------------------------
 
     def weights(self) -> dict[str, Tensor]:
-        """Of the first module: the moving average where there is one."""
+        """The weights of the first module: the moving average where there is one."""
         return self.average.weights or self._learned.state_dict()
 
     @contextmanager

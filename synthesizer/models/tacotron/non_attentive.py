@@ -37,7 +37,7 @@ class TimedMemory(Memory):
 
 
 class NonAttentiveOutput(NamedTuple):
-    """Of a training pass."""
+    """What a training pass makes."""
 
     mel: Tensor  # (B, M, F) before the flow
     durations_log: Tensor  # (B, N)
@@ -106,7 +106,7 @@ class NonAttentiveTacotron(AcousticModel):
         return self.decoder(self._of_steps(seen), prenet)
 
     def _of_steps(self, seen: Tensor) -> Tensor:
-        """Of frames (B, F, E), F a multiple of the reduction -> of decoder steps (B, S, E)"""
+        """Means over the frames of each step: (B, F, E), F a multiple of the reduction -> (B, S, E)"""
         return seen.unflatten(1, (-1, self.reduction)).mean(dim=2)
 
     def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:
@@ -149,5 +149,5 @@ class NonAttentiveTacotron(AcousticModel):
         return self.flow.draw(smooth, FlowConditioning(seen[:, :frames], inputs.speaker, inputs.seeds), lengths)
 
     def alignment_quality(self, alignment: Tensor, tokens: Sequence[int], table: SymbolTable) -> AlignmentQuality:
-        """Of planned durations."""
+        """The quality of planned durations."""
         return planned_quality(alignment, tokens, table)
