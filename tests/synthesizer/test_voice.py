@@ -34,7 +34,6 @@ from tests.support.tiny import save_tiny_models
 from utils.audio.mel import SYNTHESIZER_MEL
 from utils.data.manifest import read_manifest
 from utils.errors import CloningError
-from utils.operations import ShiftedProducts
 from utils.training.sampling import rng
 from utils.voice import pitch_statistics
 from utils.weights.find import DEFAULT_MODELS
@@ -130,17 +129,6 @@ def test_hashed_dropout_depends_on_seed_call_and_place_alone():
     alone = HashedDropout(torch.tensor([2]))
     torch.testing.assert_close(alone(x[1:2, :20], 0.3), first[1:2, :20], rtol=0, atol=0)  # padding changes nothing
     assert not torch.equal(first[0], first[1])
-
-
-@pytest.mark.parametrize("frames", [1, 2, 3, 12])
-def test_shifted_products_are_the_convolution(frames):
-    layer = torch.nn.Conv2d(6, 6, (1, 7), padding=(0, 3), groups=6, bias=False).double()
-    x = torch.randn(2, frames, 6, dtype=torch.double, requires_grad=True)
-    weight = layer.weight[:, 0, 0].t().detach().clone().requires_grad_()
-    torch.testing.assert_close(
-        ShiftedProducts.apply(x, weight), layer(x.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
-    )
-    assert torch.autograd.gradcheck(ShiftedProducts.apply, (x, weight))
 
 
 def test_padding_of_a_reference_changes_nothing():
