@@ -8,19 +8,19 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from narration.script import LONG
 from utils.errors import CloningError, MismatchError
-from utils.files import user_path
+from utils.files import read_text, user_path
 from utils.scripts import add_device, add_threads, add_voices, exit_code, log_warnings, positive, use_threads
 
 if TYPE_CHECKING:
     from cloning.results import Cloning
+    from narration.deliver import Delivery
     from voice_cloner import VoiceCloner
 
 EXAMPLE = 'example: python demo_cli.py --reference samples/austen_0870.wav --text "Hello there." --output out/hello.wav'
-
 LOUDEST = 60.0  # dB
 
 
@@ -74,12 +74,8 @@ def _add_text(group: argparse._ArgumentGroup) -> None:
         help="CSV with a header, or JSON lines: text, and name, voice, reference, emotion, seed, rate, pause; "
         "finished files are kept",
     )
-    group.add_argument(
-        "--lexicon", type=user_path, metavar="FILE", help="pronunciations of your own: lines of 'word  PH PH PH'"
-    )
-    group.add_argument(
-        "--show-text", action="store_true", help="print what will be spoken, a line a sentence, and stop"
-    )
+    group.add_argument("--lexicon", type=user_path, metavar="FILE", help="pronunciations: lines of 'word  PH PH PH'")
+    group.add_argument("--show-text", action="store_true", help="print what will be spoken, a line a sentence")
 
 
 def _add_speech(group: argparse._ArgumentGroup) -> None:
@@ -90,11 +86,7 @@ def _add_speech(group: argparse._ArgumentGroup) -> None:
         "--volume", type=float, default=0.0, metavar="DB", help="dB louder; what would clip is scaled down (default 0)"
     )
     group.add_argument("--pause", type=float, default=1.0, help="factor of the silences between sentences (default 1)")
-    group.add_argument(
-        "--monotonic",
-        action="store_true",
-        help="hold the attention of a Tacotron that has one to the order of the text",
-    )
+    group.add_argument("--monotonic", action="store_true", help="hold a Tacotron's attention to the order of the text")
     group.add_argument("--emotion", help="such as happy; an unknown one is refused with the list")
     group.add_argument(
         "--emotion-reference", type=user_path, metavar="CLIP", help="a recording, of anybody, whose emotion is taken"
@@ -112,7 +104,7 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--sample-rate", type=int, metavar="HZ", help="of the output (default: that of the vocoder)")
     group.add_argument("--plot", type=user_path, metavar="PNG", help="also draw the mel and the alignment")
     group.add_argument(
-        "--json", type=user_path, metavar="FILE", help="also write a report: timings, similarity, seed, models"
+        "--json", type=user_path, metavar="FILE", help="also a report: seconds, similarity, seed, models"
     )
     group.add_argument(
         "--times",
@@ -188,9 +180,9 @@ def run(args: argparse.Namespace) -> int | None:
     elif text is None:
         _loop(cloner, args)
     elif len(text) > LONG and not _reports(args):
-        from narration.command import speak_long
+        from narration.deliver import speak_long
 
-        speak_long(cloner, args, text)
+        speak_long(cloner, _delivery(args), text)
     else:
         _clone(cloner, args, args.reference, text)
     return None
@@ -212,39 +204,54 @@ def _reports(args: argparse.Namespace) -> list[Path]:
     return [path for path in (args.json, args.plot, args.times) if path]
 
 
-def _narrate(args: argparse.Namespace) -> int | None:
-    from narration import batch, command
+def _narrate(args: argparse.Namespace) -> int:
+    from narration import batch, deliver
+    from utils.library import Library
 
     if args.script:
-        lines = command.read_script(args)
+        lines = deliver.read_script(args.script, Library(args.voices), args.reference or [])
         _check(args)
-        command.speak_script(_load(args), args, lines)
-        return None
+        deliver.speak_script(_load(args), _delivery(args), lines, str(args.script), args.only)
+        return 0
     if args.output.is_file():
         raise CloningError(f"--output {args.output} is a file: --batch wants a folder")
-    table = batch.read_rows(args.batch)
+    rows, bad = batch.read_rows(args.batch)
     _check(args)
-    return command.speak_batch(_load(args), args, table)
+    failed = bad + deliver.speak_table(_load(args), _delivery(args), rows, args.batch.parent)
+    for line in failed:
+        print(f"error: {args.batch} {line}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _delivery(args: argparse.Namespace) -> Delivery:
+    from narration.deliver import Delivery
+    from utils.library import Library
+
+    tell = (lambda line: None) if args.quiet else (lambda line: print(line, flush=True))
+    return Delivery(
+        args.output, Library(args.voices), args.reference or [], args.seed, _speech_arguments(args),
+        args.volume, args.bits, args.sample_rate, tell,
+    )  # fmt: skip
+
+
+def _speech_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of `VoiceCloner.clone` but for the seed."""
+    from cloning.references import MAX_SECONDS
+    from utils.audio import io as audio
+
+    how = {name: getattr(args, name) for name in ("rate", "pause", "pitch", "monotonic", "emotion")}
+    if args.emotion_reference:
+        how["emotion_reference"] = audio.read(args.emotion_reference, sample_rate=None, max_seconds=MAX_SECONDS)
+    return how
 
 
 def _text(args: argparse.Namespace) -> str | None:
     """The text to say; None means: ask for it."""
     if args.text_file is not None:
-        return _read_text(args.text_file)
+        return read_text(args.text_file, f"--text-file {args.text_file}")
     if args.text is None and (args.reference or args.show_text) and not sys.stdin.isatty():
         return sys.stdin.read()
     return args.text
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise CloningError(f"--text-file: no such file: {path}") from error
-    except OSError as error:
-        raise CloningError(f"--text-file {path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CloningError(f"--text-file {path}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from error
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -307,16 +314,14 @@ def _clone(
     cloner: VoiceCloner, args: argparse.Namespace, reference: list[str], text: str, number: int | None = None
 ) -> None:
     """`number`: of this clone among several, in the names of its files."""
-    from narration.command import speech_arguments
     from utils.audio import io as audio
     from utils.files import write_text
 
     output = _numbered(args.output, number)
     report_to, plot_to, times_to = (path and _numbered(path, number) for path in (args.json, args.plot, args.times))
-
     tell = None if args.quiet else (lambda stage: print(f"{stage} ...", end=" ", flush=True))
     try:
-        cloning = cloner.clone(reference, text, seed=args.seed, progress=tell, **speech_arguments(args))
+        cloning = cloner.clone(reference, text, seed=args.seed, progress=tell, **_speech_arguments(args))
     finally:
         if tell:
             print(flush=True)

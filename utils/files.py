@@ -136,5 +136,9 @@ def read_text(path: Path, name: str) -> str:
     """A text of the user's, a byte order mark left out. CloningError, which calls it by `name`: it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CloningError(f"{name}: cannot be read as UTF-8 text: {error}") from error
+    except FileNotFoundError as error:
+        raise CloningError(f"{name}: no such file") from error
+    except OSError as error:
+        raise CloningError(f"{name}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CloningError(f"{name}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from error

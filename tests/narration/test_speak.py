@@ -124,8 +124,8 @@ def test_a_stopped_script_goes_on(run, monkeypatch):
     [
         ("[eve] Hi.", [], "play.txt line 1: no voice 'eve' in"),
         ("[../ann] Hi.", [], "play.txt line 1: '../ann' cannot be a voice's name"),
-        ("[ann] Hi.\n[ann|happy] Hi.", [], "line 2: emotion 'happy' of this synthesizer: it knows none: --synthesizer"),
-        ("Hi.", [], "line 1: no voice is named: begin it with [name]"),
+        ("[ann] Hi.\n[ann|happy] Hi.", [], "(here: demo_cli.py --synthesizer parallel)"),
+        ("Hi.", [], "line 1: no voice is named: begin it with [name], or choose one for such lines (here: demo_"),
         ("", [], "nothing is said in it"),
         ("[ann] Hi.\n[ann] ...", [], "line 2: the text holds nothing that can be spoken"),
         (PLAY, ["--only", "3"], "line 3: nothing is said in it; lines that are said: 1, 2, 4"),
@@ -269,4 +269,4 @@ def test_the_emotional_synthesizer_speaks_emotional_lines(run, tmp_path, monkeyp
     assert run(*shared, "--emotion", "happy")[0] == 0
     assert len(kept()) == 3
     Path("play.txt").write_text("[ann|cross] Hello.", encoding="utf-8")
-    assert "it knows neutral, happy, sad" in run(*shared)[2]
+    assert "this synthesizer knows neutral, happy, sad" in run(*shared)[2]

@@ -131,7 +131,7 @@ def test_show_text_tells_what_will_be_read(run, tmp_path):
         (["--reference", CLIP, "--text", "..."], "nothing that can be spoken"),
         (["--reference", CLIP, "--text", "Hi.", "--monotonic"], "parallel has no attention that could go back"),
         (["--reference", CLIP, "--text", "a", "--text-file", "b"], "exclude each other"),
-        (["--reference", CLIP, "--text-file", "b"], "no such file: b"),
+        (["--reference", CLIP, "--text-file", "b"], "--text-file b: no such file"),
         (["--reference", CLIP, "--text-file", str(ROOT)], "cannot be read: "),
         (["--reference", CLIP, "--text-file", CLIP], "not UTF-8 at byte"),
         (["--reference", CLIP, "--text", "Hi.", "--models", "nowhere"], "no encoder.safetensors or .pt"),
