@@ -73,6 +73,13 @@ def non_negative(text: str) -> int:
     return number
 
 
+def fraction(text: str) -> float:
+    """An argparse type: a part of a whole, from 0 to under 1."""
+    if not 0 <= (number := _read(float, text, "a number")) < 1:
+        raise argparse.ArgumentTypeError(f"{number:g}: it must be from 0 to under 1")
+    return number
+
+
 def speed_factor(text: str) -> float:
     """An argparse type: a factor by which clips are changed to make other voices of them, 0.5 to 2 and not 1."""
     if not 0.5 <= (factor := _read(float, text, "a number")) <= 2 or factor == 1:

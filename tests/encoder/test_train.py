@@ -360,7 +360,13 @@ def test_preprocessing_refuses_what_cannot_work(corpus, tmp_path, capsys):
         with pytest.raises(SystemExit, match="2"):
             preprocess(corpus, tmp_path / "s", name, "1", "--teacher", "x.pt")
         assert f"{name}: 1: factors lie in 0.5 .. 2 and are not 1" in capsys.readouterr().err
-    for name, value in (("--min-seconds", "nan"), ("--min-seconds", "-1"), ("--rooms", "-3"), ("--seed", "-1")):
+    for name, value in (
+        ("--min-seconds", "nan"),
+        ("--min-seconds", "-1"),
+        ("--rooms", "-3"),
+        ("--seed", "-1"),
+        ("--validation", "nan"),
+    ):
         with pytest.raises(SystemExit, match="2"):
             preprocess(corpus, tmp_path / "s", name, value)
         assert f"argument {name}: {value}: it must be" in capsys.readouterr().err

@@ -172,6 +172,18 @@ def test_the_lists_of_packages_agree():
     assert whole == core | analysis and core & analysis == {""}
 
 
+@pytest.mark.slow
+def test_cloning_needs_the_core_alone():
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(("librosa", "numba", "sklearn", "umap", "pocketsphinx", "streamlit", "fastapi")))
+from voice_cloner import VoiceCloner
+print(VoiceCloner.load(device="cpu").clone({str(ROOT / "samples" / "austen_0870.wav")!r}, "Hi.", seed=1).similarity)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and float(done.stdout) > 0, done.stderr
+
+
 def test_packages_bring_all_their_files():
     told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     patterns = ["*.py", *told["setuptools"]["package-data"]["*"]]

@@ -79,7 +79,8 @@ def test_preprocessing_into_what_is_no_folder_or_no_such_set(refused, data_dir, 
     (tmp_path / "file").write_text("x", encoding="utf-8")
     assert "its folder is a file" in refused(script, corpus, "--out", tmp_path / "file", *flags)
     assert "its folder is a file" in refused(script, corpus, "--out", tmp_path / "file" / "below", *flags)
-    assert "validation is 3" in refused(script, corpus, "--out", tmp_path / "new", *flags, "--validation", 3)
+    with pytest.raises(SystemExit, match="2"):
+        refused(script, corpus, "--out", tmp_path / "new", *flags, "--validation", 3)
     assert not (tmp_path / "new").exists()
 
 

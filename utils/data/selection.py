@@ -17,7 +17,7 @@ from utils.data.manifest import Skipped
 from utils.data.preprocess import Work
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.scripts import non_negative, positive
+from utils.scripts import fraction, non_negative, positive
 
 SET_ASIDE = CONFIGS.parent / "evaluation" / "lists" / "set_aside.txt"
 
@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "speakers that become the split 'test', one a line (default: evaluation/lists/set_aside.txt)"
     parser.add_argument("--set-aside", type=user_path, default=SET_ASIDE, metavar="FILE", help=about)
     about = "part of the other speakers held out for validation (default: 0.05)"
-    parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help=about)
+    parser.add_argument("--validation", type=fraction, default=0.05, metavar="FRACTION", help=about)
     parser.add_argument(
         "--seed", type=non_negative, default=0, help="of the choice of validation speakers (default: 0)"
     )
