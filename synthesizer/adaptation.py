@@ -20,7 +20,8 @@ from synthesizer.adapters import RANK, numbers_of, with_adapters
 from synthesizer.aligned_clip import AlignedClip
 from synthesizer.inference import Synthesizer
 from synthesizer.models.durations import upsampling
-from synthesizer.models.parallel import Conditioning, Parallel
+from synthesizer.models.parallel import Parallel
+from synthesizer.models.parallel_output import Conditioning
 from utils.errors import CloningError
 from utils.masks import length_mask
 from utils.precision import resolve
@@ -142,4 +143,5 @@ def _frames(network: Parallel, clip: AlignedClip, conditioning: Conditioning) ->
         prosody = network.filled(one(clip.prosody), conditioning)
         hidden = network.frames(encoding.hidden, prosody, index, position, conditioning, mask)
         mel = network.normalized(one(clip.mel))
-        return _Frames(hidden[0], network.mean(hidden)[0], mel[0], one(clip.aligned)[0, :, None].float())
+        smooth = network.smooth_mel(hidden, conditioning.vector, mask)
+        return _Frames(hidden[0], smooth[0], mel[0], one(clip.aligned)[0, :, None].float())

@@ -150,12 +150,13 @@ class TransformerConfig:
     dropout: float = 0.1
     prenet_dropout: float = 0.5  # always on, as in Tacotron 2: the last frame must not be copied
     max_attention_step: int = 4  # tokens forward that the attention may move in one step
+    own_frames: float = 0.0  # part of the items that a non-attentive one learns from frames which it has made itself
 
     def __post_init__(self) -> None:
         check_ranges(
             self, width=(2, 8192), heads=(1, 256), encoder_layers=(1, 128), decoder_layers=(1, 128),
             feedforward=(1, 65_536), prenet=(1, 8192), postnet=(1, 8192), reduction=(1, 100), guided_heads=(1, 256),
-            dropout=(0, 1), prenet_dropout=(0, 1), max_attention_step=(1, 1000),
+            dropout=(0, 1), prenet_dropout=(0, 1), max_attention_step=(1, 1000), own_frames=(0, 1),
         )  # fmt: skip
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be a multiple of twice the heads {self.heads}")
@@ -200,8 +201,11 @@ class SynthesizerConfig:
         sampling = data.get("sampling", {})
         return {**data, "sampling": {**sampling, **former}} if former and isinstance(sampling, Mapping) else data
 
-    # non_attentive_tacotron: `tacotron`, but that what its decoder sees of the text follows predicted durations
-    architecture: Literal["tacotron", "non_attentive_tacotron", "parallel", "transformer"] = "tacotron"
+    # non_attentive_*: what the decoder sees of the text follows predicted durations. That of the Transformer shares all
+    # but the text encoder and the smooth mel with the parallel one, and has the sizes of both.
+    architecture: Literal[
+        "tacotron", "non_attentive_tacotron", "parallel", "transformer", "non_attentive_transformer"
+    ] = "tacotron"
     speaker_size: int = 256  # numbers in a speaker embedding
     tacotron: TacotronConfig = field(default_factory=TacotronConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
@@ -222,7 +226,7 @@ class SynthesizerConfig:
             )
         if "tacotron" in self.architecture and self.emotion.labels:
             raise ValueError(
-                f"{self.architecture} has no emotion conditioning: architecture must be parallel or transformer, or "
+                f"{self.architecture} has no emotion conditioning: architecture must be parallel or a transformer, or "
                 "emotion.labels []"
             )
         if self.architecture == "non_attentive_tacotron" and (
@@ -292,6 +296,7 @@ class LossConfig:
     emotion: float = 0.3  # of the network that finds an emotion in a clip
     frame_classifier: float = 0.5  # of the frame classifier, which finds phones and pace in a mel
     voice_statistics: float = 1.0  # of a voice's pitch and pace as predicted from its embedding
+    text: float = 0.0  # of what a non-attentive transformer reads in a text against what the weights of flow_from do
     # Sharpening: losses on mels that are drawn in the few steps of inference (all 0: no sharpening)
     adversarial: float = 0.0  # by mel discriminators
     feature_matching: float = 2.0  # by their inner features, times `adversarial`
@@ -307,7 +312,7 @@ class LossConfig:
         check_ranges(
             self, duration=weight, prosody=weight, mean=weight, flow=weight, stop=weight, stop_positive=weight,
             attention=weight, attention_floor=(0, 1), attention_steps=(0, 10**9), emotion=weight,
-            frame_classifier=weight, voice_statistics=weight, adversarial=weight, feature_matching=weight,
+            frame_classifier=weight, voice_statistics=weight, text=weight, adversarial=weight, feature_matching=weight,
             speaker=weight, phone_classification=weight, sharpen_from=(0, 1), guide_width=(0.001, 10),
         )  # fmt: skip
 
@@ -317,6 +322,7 @@ class LossConfig:
         return max(self.adversarial, self.speaker, self.phone_classification) > 0
 
 
+WINDOWED = ("parallel", "non_attentive_transformer")  # architectures that learn from windows, and plan prosody
 CONDITIONING_ONLY = "conditioning_only"  # as training.frozen
 CONVOLUTIONS = ("depthwise", "up", "down")  # of a block, beside what conditions it
 
@@ -365,7 +371,8 @@ class RunConfig:
     # What picks the best weights: the losses on held-out utterances, or how much what the parallel model draws is like
     # the voice (our encoder) and understood (the frame classifier), with durations and pitch.
     score: Literal["losses", "speech"] = "losses"
-    flow_from: str = ""  # weights of a parallel model whose flow a new one begins as
+    # weights of a parallel model whose flow a new one begins as; a non-attentive transformer takes all that fits
+    flow_from: str = ""
     # until which Tacotron's attention is given by the durations, in sets that have them
     forced_alignment_steps: int = 0
 
@@ -379,12 +386,13 @@ class RunConfig:
         return next((r for r, until in self.reduction if step <= until), self.reduction[-1][0])
 
     def __post_init__(self) -> None:
-        if self.flow_from and (self.model.architecture == "parallel" or not self.model.flow.blocks):
+        windowed = self.model.architecture in WINDOWED
+        if self.flow_from and (self.model.architecture == "parallel" or not (windowed or self.model.flow.blocks)):
             raise ValueError(
                 f"flow_from is {self.flow_from!r}, but only a tacotron or transformer with model.flow.blocks takes one"
             )
-        if self.model.architecture != "parallel" and (self.score == "speech" or self.data.replay):
-            raise ValueError('score "speech" and data.replay are for the parallel architecture')
+        if not windowed and (self.score == "speech" or self.data.replay):
+            raise ValueError(f'score "speech" and data.replay are for the architectures {" and ".join(WINDOWED)}')
         check_ranges(self, forced_alignment_steps=(0, 10**9))
         highest = self.model.tacotron.max_reduction
         if not self.reduction or any(not 1 <= r <= highest for r, _ in self.reduction):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from synthesizer.config import RunConfig
 from synthesizer.training.non_attentive import NonAttentiveTask
+from synthesizer.training.non_attentive_transformer import NonAttentiveTransformerTask
 from synthesizer.training.parallel import ParallelTask
 from synthesizer.training.tacotron import TacotronTask
 from synthesizer.training.task import Embed, SynthesizerTask, Vocode
@@ -12,6 +13,7 @@ from utils.data.manifest import Manifest
 
 TASKS: dict[str, type[SynthesizerTask]] = {
     "non_attentive_tacotron": NonAttentiveTask,
+    "non_attentive_transformer": NonAttentiveTransformerTask,
     "parallel": ParallelTask,
     "tacotron": TacotronTask,
     "transformer": TransformerTask,

@@ -14,6 +14,7 @@ NAMES = {
     "lstm": "LSTM",
     "transformer": "Transformer",
     "non_attentive_tacotron": "Non-Attentive Tacotron",
+    "non_attentive_transformer": "Non-Attentive Transformer",
     "wavernn": "WaveRNN",
     "hifigan": "HiFi-GAN",
     "vocos": "Vocos",

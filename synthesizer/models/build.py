@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from synthesizer.config import SynthesizerConfig
 from synthesizer.models.base import AcousticModel
+from synthesizer.models.non_attentive_transformer import NonAttentiveTransformer
 from synthesizer.models.parallel import Parallel
 from synthesizer.models.tacotron.network import Tacotron
 from synthesizer.models.tacotron.non_attentive import NonAttentiveTacotron
@@ -14,6 +15,7 @@ from synthesizer.models.transformer import Transformer
 NETWORKS: Mapping[str, type[Tacotron] | type[NonAttentiveTacotron] | type[Parallel] | type[Transformer]] = {
     "tacotron": Tacotron,
     "non_attentive_tacotron": NonAttentiveTacotron,
+    "non_attentive_transformer": NonAttentiveTransformer,
     "parallel": Parallel,
     "transformer": Transformer,
 }

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +21,11 @@ from synthesizer.models import style
 from synthesizer.models.alignment_quality import AlignmentQuality, planned_quality
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording, require_finite
 from synthesizer.models.durations import Predictor, planned_durations, upsampled, upsampling
-from synthesizer.models.emotion import EmotionEncoder, EmotionOutput
+from synthesizer.models.emotion import EmotionEncoder
 from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
-from synthesizer.models.frame_classifier import FrameClasses, FrameClassifier
+from synthesizer.models.frame_classifier import FrameClassifier
 from synthesizer.models.layers import ConvStack, HashedDropout
+from synthesizer.models.parallel_output import Conditioning, Encoding, FrameTargets, ParallelOutput
 from synthesizer.models.prompt import Prompt, TokenAttention
 from synthesizer.text.symbols import SymbolTable
 from utils.masks import length_mask
@@ -41,59 +40,6 @@ STORED_NAMES = {
 }  # fmt: skip
 
 
-class Conditioning(NamedTuple):
-    """Who speaks: `vector` (B, C) conditions every block; voice_statistics (B, 3), where the model takes them; tokens
-    (B, Q, J) of a prompt, where the model attends to one, and which items have it (B,).
-    """
-
-    vector: Tensor
-    voice_statistics: Tensor | None = None
-    tokens: Tensor | None = None
-    present: Tensor | None = None
-    predicted: Tensor | None = None  # voice_statistics (B, 3) as predicted from the embedding
-
-    def unconditional(self) -> Conditioning:
-        """No voice, for classifier-free guidance."""
-        present = None if self.present is None else torch.zeros_like(self.present)
-        return self._replace(vector=torch.zeros_like(self.vector), present=present)
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What the text side knows: hidden (B, N, C), durations_log (B, N) = log(1 + frames), prosody (B, N, 3)."""
-
-    hidden: Tensor
-    durations_log: Tensor
-    prosody: Tensor
-    mask: Tensor  # (B, N, 1)
-    relative: Tensor  # prosody with its pitch against the voice's own
-
-
-class FrameTargets(NamedTuple):
-    """Of each frame of a window (B, W): its symbol, whether that is no phone, and how many frames it takes."""
-
-    symbols: Tensor
-    silent: Tensor
-    durations: Tensor
-
-
-class ParallelOutput(NamedTuple):
-    """Of a training pass, over N tokens and windows of W frames."""
-
-    durations_log: Tensor  # (B, N)
-    prosody: Tensor  # (B, N, 3)
-    prosody_target: Tensor  # (B, N, 3)
-    mean: Tensor  # (B, W, M) the mean mel
-    mel: Tensor  # (B, W, M) the recording, normalized
-    mask: Tensor  # (B, W, 1)
-    flow: FlowOutput | None = None
-    drawn: Tensor | None = None  # (B, W, M) as at inference, where the batch has noise for it
-    voice_statistics: Tensor | None = None  # (B, 3) of the voice as predicted from its embedding
-    frame_classes: FrameClasses | None = None  # of `mel`, as classified
-    frame_targets: FrameTargets | None = None  # what it should find
-    emotion: EmotionOutput | None = None
-
-
 class Parallel(AcousticModel):
     """Parallel synthesizer. Mels are (B, F, M) in here, normalized by `mel_mean` and `mel_std`."""
 
@@ -106,19 +52,18 @@ class Parallel(AcousticModel):
         super().__init__()
         self.config = config.parallel
         channels = self.config.channels
-        sizes = (channels, channels, self.config.kernel, self.config.expansion)
-        self.embedding = nn.Embedding(n_symbols, channels)
+        self.embedding = nn.Embedding(n_symbols, self.text_width(config))
         self.speaker = nn.Linear(config.speaker_size, channels)
         self.emotion = EmotionEncoder(config.emotion, n_mels) if config.emotion.labels else None
         if self.emotion is not None:
             self.emotion_projection = nn.Linear(config.emotion.size, channels, bias=False)
             nn.init.zeros_(self.emotion_projection.weight)  # begins as the model without emotions
-        self.encoder = ConvStack(self.config.encoder_blocks, *sizes)
+        self.add_text_encoder(config)
         self.predictor = Predictor(channels, 1 + N_PROSODY, self.config.clauses)
         self.prosody = nn.Linear(N_PROSODY, channels)
         self.position = nn.Linear(N_POSITION, channels)
-        self.decoder = ConvStack(self.config.decoder_blocks, *sizes)
-        self.mean = nn.Linear(channels, n_mels)
+        self.decoder = ConvStack(self.config.decoder_blocks, *self._block_sizes)
+        self.add_smooth_mel(config, n_mels)
         self.flow = None
         if self.config.decoder == "flow":
             self.flow = FlowDecoder(self.config.flow, config.sampling, n_mels, channels, channels)
@@ -143,6 +88,41 @@ class Parallel(AcousticModel):
         self.register_buffer("mel_std", torch.ones(n_mels))
         store_as(self, STORED_NAMES)
 
+    @property
+    def _block_sizes(self) -> tuple[int, int, int, int]:
+        sizes = self.config
+        return sizes.channels, sizes.channels, sizes.kernel, sizes.expansion
+
+    def text_width(self, config: SynthesizerConfig) -> int:
+        """Channels of a symbol."""
+        return config.parallel.channels
+
+    def add_text_encoder(self, config: SynthesizerConfig) -> None:
+        """What `read_text` needs beside the symbols; first values are drawn in that order."""
+        self.encoder = ConvStack(self.config.encoder_blocks, *self._block_sizes)
+
+    def read_text(self, tokens: Tensor, vector: Tensor, mask: Tensor) -> Tensor:
+        """tokens (B, N), vector (B, C) of the voice, mask (B, N, 1) -> (B, N, C)"""
+        return self.encoder(self.embedding(tokens), vector, mask)
+
+    def add_smooth_mel(self, config: SynthesizerConfig, n_mels: int) -> None:
+        """What `smooth_mel` needs."""
+        self.mean = nn.Linear(self.config.channels, n_mels)
+
+    def smooth_mel(
+        self,
+        hidden: Tensor,
+        vector: Tensor,
+        mask: Tensor,
+        recorded: Tensor | None = None,
+        dropout: HashedDropout | None = None,
+    ) -> Tensor:
+        """The mean mel (B, F, M) of hidden frames (B, F, C), of a voice vector (B, C), mask (B, F, 1).
+
+        recorded: the true one, for a network that needs it in training; dropout too.
+        """
+        return self.mean(hidden) * mask
+
     def forward(self, batch: ParallelBatch) -> ParallelOutput:
         """Training: everything the losses need, for a window of frames of each item; shapes as in `ParallelBatch`."""
         dropout = HashedDropout(batch["seeds"]) if self.training else None
@@ -161,7 +141,8 @@ class Parallel(AcousticModel):
         mel, mask = self.recorded(batch)
         prosody = self.filled(batch["prosody"], conditioning)
         hidden = self.frames(encoding.hidden, prosody, index, position, conditioning, mask)
-        mean = self.mean(hidden) * mask
+        recorded = mel if self.training else None  # a validation measures what is spoken
+        mean = self.smooth_mel(hidden, conditioning.vector, mask, recorded, dropout)
         flow = drawn = frame_classes = frame_targets = None
         if self.frame_classifier is not None:
             frame_classes = self.frame_classifier(mel, mask)
@@ -176,7 +157,8 @@ class Parallel(AcousticModel):
                 drawn = self.flow.sample(batch["draw"] * mask, mean, hidden, conditioning.vector, mask)
         return ParallelOutput(
             encoding.durations_log, encoding.relative, self._relative(batch["prosody"], conditioning), mean, mel, mask,
-            flow, drawn, conditioning.predicted, frame_classes, frame_targets, emotion,
+            flow, drawn, conditioning.predicted, frame_classes, frame_targets, emotion, encoding.text,
+            conditioning.vector,
         )  # fmt: skip
 
     def recorded(self, batch: ParallelBatch) -> tuple[Tensor, Tensor]:
@@ -255,7 +237,7 @@ class Parallel(AcousticModel):
         marks (B, N): ids of the marks at which clauses end (`synthesizer.text.clauses`).
         """
         mask = length_mask(lengths, tokens.shape[1])[..., None]
-        hidden = self.encoder(self.embedding(tokens), conditioning.vector, mask)
+        text = hidden = self.read_text(tokens, conditioning.vector, mask)
         if self.prompt is not None:
             hidden = self.text_prompt(hidden, conditioning.tokens, conditioning.present) * mask
         if dropout is not None:
@@ -267,7 +249,7 @@ class Parallel(AcousticModel):
         if conditioning.voice_statistics is not None:  # log(1 + frames) at a usual pace -> at the voice's own
             slower = (conditioning.voice_statistics[:, 2:] - USUAL_PACE).exp()
             durations = torch.log1p((torch.expm1(durations) * slower).clamp(min=-0.5))
-        return Encoding(hidden, durations, self._absolute(relative, conditioning), mask, relative)
+        return Encoding(hidden, durations, self._absolute(relative, conditioning), mask, relative, text)
 
     def _relative(self, prosody: Tensor, conditioning: Conditioning) -> Tensor:
         """Energy, pitch and voicing of tokens (B, N, 3), the pitch against the voice's own; 0 where it is unvoiced."""
@@ -315,22 +297,24 @@ class Parallel(AcousticModel):
         conditioning: Conditioning,
         seeds: Sequence[int],
         unconditional: Encoding | None = None,
+        recorded: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Inference: durations (B, N) in frames, prosody (B, N, 3), one seed an item -> mel (B, M, F), lengths (B,).
 
-        unconditional: the same text encoded without a voice, for classifier-free guidance.
+        unconditional: the same text encoded without a voice, for classifier-free guidance. recorded: see `smooth_mel`.
         """
         lengths = durations.sum(dim=1)
         index, position = upsampling(durations)
         mask = length_mask(lengths, index.shape[1])[..., None]
         hidden = self.frames(encoding.hidden, prosody, index, position, conditioning, mask)
-        mel = self.mean(hidden) * mask
+        mel = self.smooth_mel(hidden, conditioning.vector, mask, recorded)
         if self.flow is not None:
             without = None
             if unconditional is not None:
                 no_voice = conditioning.unconditional()
                 other = self.frames(unconditional.hidden, prosody, index, position, no_voice, mask)
-                without = (self.mean(other) * mask, other, no_voice.vector)
+                smooth = self.smooth_mel(other, no_voice.vector, mask, recorded)
+                without = (smooth, other, no_voice.vector)
             noise = normal_noise(lengths, mel, [torch.Generator().manual_seed(seed) for seed in seeds])
             mel = self.flow.sample(noise, mel, hidden, conditioning.vector, mask, without)
         return self.denormalized(mel).transpose(1, 2), lengths
@@ -371,7 +355,9 @@ class Parallel(AcousticModel):
         encoding = self.encode(inputs.tokens, inputs.token_lengths, conditioning)
         unconditional = self._unconditional(inputs.tokens, inputs.token_lengths, conditioning)
         prosody = self.filled(recording.prosody, conditioning)
-        return self.mels(encoding, recording.durations, prosody, conditioning, inputs.seeds, unconditional)[0]
+        recorded = self.normalized(recording.mel.transpose(1, 2))
+        given = (encoding, recording.durations, prosody, conditioning, inputs.seeds, unconditional, recorded)
+        return self.mels(*given)[0]
 
     def pace(self, mel: Tensor) -> float:
         """log of the mean frames that a phone takes in mel (1, M, F)."""

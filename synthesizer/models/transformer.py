@@ -25,10 +25,18 @@ from synthesizer.models.emotion import EmotionEncoder
 from synthesizer.models.flow import FlowConditioning, FlowPostnet
 from synthesizer.models.layers import ConvStack, ItemDropout
 from synthesizer.models.stopping import Stopper
+from synthesizer.models.transformer_layers import (
+    Attention,
+    Cache,
+    EncoderLayer,
+    angles,
+    earlier_steps,
+    read_text,
+    within_reach,
+)
 from utils.masks import length_mask
 from utils.weights.stored_names import store_as
 
-SPAN = 64  # places to either side, or steps back, that self-attention reaches
 BEHIND = 1  # tokens behind the place of the step before that the decoder still sees
 STORED_NAMES = {
     "emotion_projection": "feel",
@@ -37,7 +45,6 @@ STORED_NAMES = {
     "postnet_input": "enter_post",
     "postnet_output": "leave_post",
 }
-Cache = list[tuple[Tensor, Tensor]]  # of each layer: keys and values (B, H, S, C / H) of all steps so far
 
 
 @dataclass(frozen=True)
@@ -48,64 +55,6 @@ class TransformerMemory(Memory):
     """
 
     pairs: Cache  # keys and values of each decoder layer's cross-attention
-
-
-class Attention(nn.Module):
-    """Several heads; keys and values are made apart from queries, so that they can be kept."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.output = nn.Linear(width, width)
-        store_as(self, {"output": "leave"})
-
-    def queries(self, x: Tensor) -> Tensor:
-        """(B, S, C) -> (B, H, S, C / H)"""
-        return self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
-
-    def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of x (B, N, C)."""
-        key, value = self.key_value(x).unflatten(2, (2 * self.heads, -1)).transpose(1, 2).chunk(2, dim=1)
-        return key, value
-
-    def forward(self, query: Tensor, pairs: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
-        """query (B, H, S, C / H), mask of what may be seen -> (B, S, C), weights (B, H, S, N)"""
-        key, value = pairs
-        energy = (query @ key.transpose(2, 3)).float() / math.sqrt(key.shape[3])
-        weights = energy.masked_fill(~mask, -torch.inf).softmax(dim=3)
-        return self.output((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)), weights
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention and two linear layers, each after a norm, residual."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.self_norm, self.own = nn.LayerNorm(config.width), Attention(config.width, config.heads)
-        self.add_cross_attention(config)
-        self.last_norm = nn.LayerNorm(config.width)
-        self.up = nn.Linear(config.width, config.feedforward)
-        self.down = nn.Linear(config.feedforward, config.width)
-
-    def add_cross_attention(self, config: TransformerConfig) -> None:
-        """What a decoder layer has between self-attention and linear layers; first values are drawn in that order."""
-
-    def self_attention(
-        self, x: Tensor, angles: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Self-attention of x (B, S, C) at rotary `angles` (S, D); also keys and values, past ones first."""
-        y = self.self_norm(x)
-        key, value = self.own.pairs(y)
-        key = rotate(key, angles)
-        if past is not None:
-            key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        return x + self.own(rotate(self.own.queries(y), angles), (key, value), mask)[0], (key, value)
-
-    def feed_forward(self, x: Tensor) -> Tensor:
-        """(B, S, C) -> (B, S, C)"""
-        return x + self.down(F.gelu(self.up(self.last_norm(x))))
 
 
 class DecoderLayer(EncoderLayer):
@@ -178,12 +127,8 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
     ) -> TransformerMemory:
         """tokens (B, N), lengths (B,), condition (B, C) -> TransformerMemory; dropout in training only"""
         mask = length_mask(lengths, tokens.shape[1])
-        places = torch.arange(tokens.shape[1], device=tokens.device)
-        near = (places[:, None] - places).abs() <= SPAN
-        seen = (near & mask[:, None]) | torch.eye(len(places), dtype=torch.bool, device=tokens.device)
-        x, angles = self.embedding(tokens) + condition[:, None], self._angles(places)
-        for layer in cast(list[EncoderLayer], self.encoder):
-            x = layer.feed_forward(layer.self_attention(x, angles, seen[:, None])[0])
+        x = self.embedding(tokens) + condition[:, None]
+        x = read_text(cast(list[EncoderLayer], self.encoder), x, mask, self.config)
         x = self.encoder_norm(x) + condition[:, None]
         if dropout is not None:
             x = dropout(x, self.config.dropout, lengths)
@@ -236,16 +181,14 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         near = (ahead >= -BEHIND) & (ahead <= self.config.max_attention_step)
         window = ((near | ~known[..., None]) & memory.mask[:, None])[:, None]
         x = frames + self.position_projection(last) + memory.condition[:, None]
-        past = 0 if cache is None else cache[0][0].shape[2]
-        times = torch.arange(start - past, start + x.shape[1], device=x.device)
-        age = times[past:, None] - times
-        recent, angles = (age >= 0) & (age <= SPAN), self._angles(times[past:])
+        times, recent = earlier_steps(x.shape[1], start, cache, x.device)
+        turn = angles(times, self.config)
         kept, guided = [], []
         for number, layer in enumerate(cast(list[DecoderLayer], self.decoder)):
-            x, pairs = layer.self_attention(x, angles, recent, None if cache is None else cache[number])
+            x, pairs = layer.self_attention(x, turn, recent, None if cache is None else cache[number])
             x, weights = layer.cross_attention(x, memory.pairs[number], window)
             x = layer.feed_forward(x)
-            kept.append((pairs[0][:, :, -SPAN:], pairs[1][:, :, -SPAN:]))
+            kept.append(within_reach(pairs))
             guided.append(weights[:, : self.config.guided_heads])
         return self.decoder_norm(x), torch.cat(guided, dim=1).mean(dim=1), kept
 
@@ -287,16 +230,3 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         mask = length_mask(lengths.clamp(max=mel.shape[2]), mel.shape[2])[..., None]
         correction = self.postnet_output(self.postnet(self.postnet_input(mel.transpose(1, 2)) * mask, condition, mask))
         return mel + (correction * mask).transpose(1, 2)
-
-    def _angles(self, places: Tensor) -> Tensor:
-        """Rotary angles (S, C / H / 2) of places (S,)."""
-        half = self.config.width // self.config.heads // 2
-        rates = 1000 ** -(torch.arange(half, device=places.device) / half)
-        return places[:, None] * rates
-
-
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """x (B, H, S, D) turned by angles (S, D / 2): a product of two such depends on their distance alone."""
-    left, right = x.chunk(2, dim=3)
-    cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    return torch.cat([left * cosine - right * sine, left * sine + right * cosine], dim=3)

@@ -14,7 +14,7 @@ from synthesizer.models.autoregressive import AutoregressiveOutput
 from synthesizer.models.emotion import EmotionOutput
 from synthesizer.models.flow import FlowOutput
 from synthesizer.models.frame_classifier import frame_class_losses
-from synthesizer.models.parallel import ParallelOutput
+from synthesizer.models.parallel_output import ParallelOutput
 from synthesizer.models.tacotron.non_attentive import NonAttentiveOutput
 from utils.masks import length_mask
 from utils.training.distributed import masked_mean

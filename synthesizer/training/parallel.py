@@ -17,7 +17,8 @@ from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.store import BatchVoices, Store, Voices
 from synthesizer.models.durations import upsampling, whole_durations
 from synthesizer.models.flow import normal_noise
-from synthesizer.models.parallel import Parallel, ParallelOutput
+from synthesizer.models.parallel import Parallel
+from synthesizer.models.parallel_output import ParallelOutput
 from synthesizer.training.losses import (
     UNWEIGHTED,
     learned_mask,
@@ -57,12 +58,14 @@ RAMP = 0.05  # share of the training in which the weight of what judges drawn me
 class ParallelTask(SynthesizerTask[ParallelBatch]):
     """The parallel synthesizer."""
 
+    network: type[Parallel] = Parallel
+
     def __init__(
         self, manifest: Manifest, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
     ) -> None:
         super().__init__(manifest, config, vocode, embed if config.scores_speech else None)
         torch.manual_seed(config.training.seed)
-        model = self.model = Parallel(config.model, self.n_symbols, self.mel["n_mels"])
+        model = self.model = self.network(config.model, self.n_symbols, self.mel["n_mels"])
         mean, std = self.train.mel_statistics()
         model.mel_mean.copy_(mean)
         model.mel_std.copy_(std)
@@ -187,11 +190,15 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
                 output = self.model(batch)
             return {"discriminators": mel_discriminator_loss(cast(MelDiscriminators, modules[phase]), output, batch)}
         output = modules["synthesizer"](batch)
-        losses = parallel_losses(output, batch, self.config.loss)
+        losses = parallel_losses(output, batch, self.config.loss) | self.taught(output, batch)
         if output.drawn is not None:
             judged = self._judged(modules, output, batch)
             losses |= {name: self.sharpening() * value for name, value in judged.items()}
         return losses
+
+    def taught(self, output: ParallelOutput, batch: ParallelBatch) -> dict[str, Tensor]:
+        """Losses against another network."""
+        return {}
 
     def _judged(
         self, modules: Mapping[str, nn.Module], output: ParallelOutput, batch: ParallelBatch

@@ -18,7 +18,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from synthesizer.batches import ParallelBatch
 from synthesizer.config import LossConfig
 from synthesizer.models.frame_classifier import FrameClasses, FrameClassifier
-from synthesizer.models.parallel import Parallel, ParallelOutput
+from synthesizer.models.parallel import Parallel
+from synthesizer.models.parallel_output import ParallelOutput
 from synthesizer.training.task import Embed
 from utils.adversarial import DiscriminatorOutput, adversarial_loss, discriminator_loss, feature_loss
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from synthesizer.batches import TextBatch
-from synthesizer.config import CONVOLUTIONS, RunConfig, SynthesizerConfig
+from synthesizer.config import CONVOLUTIONS, WINDOWED, RunConfig, SynthesizerConfig
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.models.build import NETWORKS
 from synthesizer.models.emotion import EmotionOutput
@@ -35,11 +35,11 @@ Embed = Callable[[Tensor, Tensor], Tensor]  # mel (B, M, F), not normalized, len
 def described(model: SynthesizerConfig) -> dict[str, Any]:
     """What checkpoints and states say of a model: what it has no part in is left out, so that older runs go on."""
     config = to_dict(model)
-    if model.architecture != "transformer":
+    if "transformer" not in model.architecture:
         del config["transformer"]
     if not model.emotion.labels:
         del config["emotion"]
-    if model.architecture == "parallel" or not model.flow.blocks:
+    if model.architecture in WINDOWED or not model.flow.blocks:
         del config["flow"]
     return config
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from synthesizer.config import EmotionConfig, LossConfig, SynthesizerConfig, TransformerConfig
 from synthesizer.data.dataset import DataConfig, SynthesisData
 from synthesizer.models.layers import ItemDropout
-from synthesizer.models.transformer import SPAN, Transformer, rotate
+from synthesizer.models.transformer import Transformer
+from synthesizer.models.transformer_layers import SPAN, rotate
 from synthesizer.training.losses import autoregressive_losses, local_mean
 from tests.support.emotion_set import make_emotional_set
 from tests.support.synthesizer_set import SPEAKER_SIZE

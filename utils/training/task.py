@@ -112,6 +112,10 @@ class Task(ABC, Generic[BatchT]):
         With a budget of time it may look at `position` too.
         """
 
+    def taken_from(self, architecture: str | None, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What may be taken of another architecture's weights (None: not known), under the names that it has here."""
+        return state
+
     def resident(self, device: torch.device) -> bool:
         """Put the whole data on the device, if it suits. True: `batch` is called in the training process from then on,
         gives tensors there, and should not wait for the device.

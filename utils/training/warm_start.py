@@ -27,7 +27,8 @@ def begin_from(path: str | Path, task: Task, module: nn.Module) -> list[str]:
             f"{path}: its architecture is {theirs}, that of this run is {ours}: choose settings with "
             f"architecture {theirs}, or begin without it"
         )
-    fresh = warm_start(module, source.state)
+    state = source.state if theirs == ours else task.taken_from(theirs, source.state)
+    fresh = warm_start(module, state)
     if {name for name, value in module.state_dict().items() if value.ndim > 1} <= set(fresh):
         raise CloningError(
             f"{path}: none of its matrices fits this run's network: choose the settings that it was trained with, "

@@ -1,0 +1,124 @@
+"""A Transformer without attention over the text: what its decoder sees of it follows durations that are predicted.
+
+It is the parallel synthesizer (`synthesizer.models.parallel`: durations, prosody, the voice, the flow), but that a
+Transformer reads the text, and that an autoregressive one makes the smooth mel around which the flow draws. Each step
+of `reduction` frames sees what these say, so that no token is passed over, and the steps before it by causal
+self-attention. Layers are those of `synthesizer.models.transformer`.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from synthesizer.config import SynthesizerConfig
+from synthesizer.models.autoregressive import previous_frames
+from synthesizer.models.layers import HashedDropout
+from synthesizer.models.parallel import Parallel
+from synthesizer.models.transformer_layers import Cache, EncoderLayer, angles, earlier_steps, read_text, within_reach
+from utils.weights.stored_names import store_as
+
+STORED_NAMES = {"prenet_output": "hear", "step_frames": "mel"}  # as of the Transformer that it may begin with
+
+
+class NonAttentiveTransformer(Parallel):
+    """Tokens and a voice to a mel. Mels are (B, F, M) in here, normalized; S steps of `reduction` frames."""
+
+    def text_width(self, config: SynthesizerConfig) -> int:
+        """Channels of a symbol."""
+        return config.transformer.width
+
+    def add_text_encoder(self, config: SynthesizerConfig) -> None:
+        """What `read_text` needs."""
+        sizes = self.transformer = config.transformer
+        self.voice_input = nn.Linear(config.parallel.channels, sizes.width)
+        self.encoder = nn.ModuleList(EncoderLayer(sizes) for _ in range(sizes.encoder_layers))  # type: ignore[assignment]
+        self.encoder_norm = nn.LayerNorm(sizes.width)
+        self.text_output = nn.Linear(sizes.width, config.parallel.channels)
+        self.text_output_norm = nn.LayerNorm(config.parallel.channels)
+
+    def read_text(self, tokens: Tensor, vector: Tensor, mask: Tensor) -> Tensor:
+        """tokens (B, N), vector (B, C) of the voice, mask (B, N, 1) -> (B, N, C)"""
+        x = self.embedding(tokens) + self.voice_input(vector)[:, None]
+        x = read_text(cast(list[EncoderLayer], self.encoder), x, mask[..., 0], self.transformer)
+        return self.text_output_norm(self.text_output(self.encoder_norm(x))) * mask
+
+    def add_smooth_mel(self, config: SynthesizerConfig, n_mels: int) -> None:
+        """What `smooth_mel` needs."""
+        sizes, self.n_mels = config.transformer, n_mels
+        self.prenet = nn.ModuleList([nn.Linear(n_mels, sizes.prenet), nn.Linear(sizes.prenet, sizes.prenet)])
+        self.prenet_output = nn.Linear(sizes.prenet, sizes.width)
+        self.step_input = nn.Linear(sizes.reduction * config.parallel.channels, sizes.width)
+        self.step_voice = nn.Linear(config.parallel.channels, sizes.width)
+        self.steps = nn.ModuleList(EncoderLayer(sizes) for _ in range(sizes.decoder_layers))
+        self.step_norm = nn.LayerNorm(sizes.width)
+        self.step_frames = nn.Linear(sizes.width, n_mels * sizes.reduction)
+        store_as(self, STORED_NAMES)
+
+    def smooth_mel(
+        self,
+        hidden: Tensor,
+        vector: Tensor,
+        mask: Tensor,
+        recorded: Tensor | None = None,
+        dropout: HashedDropout | None = None,
+    ) -> Tensor:
+        """The smooth mel (B, F, M) of hidden frames (B, F, C), vector (B, C) of the voice, mask (B, F, 1).
+
+        Each step hears the last frame of the one before: of `recorded` (B, F, M), where that is given, else its own.
+        """
+        frames, missing = hidden.shape[1], -hidden.shape[1] % self.transformer.reduction
+        hidden = F.pad(hidden, (0, 0, 0, missing))
+        seen = self.step_input(hidden.unflatten(1, (-1, self.transformer.reduction)).flatten(2))
+        seen = seen + self.step_voice(vector)[:, None]
+        smooth = self.free_run(seen) if recorded is None else self.forced(seen, recorded, missing, dropout)
+        return self.normalized(smooth[:, :frames]) * mask
+
+    def forced(self, seen: Tensor, recorded: Tensor, missing: int, dropout: HashedDropout | None) -> Tensor:
+        """All steps at once: what each sees of the text (B, S, W), recorded (B, F, M) -> (B, F, M) not normalized.
+
+        missing: frames that the last step lacks.
+        """
+        frames = F.pad(self.denormalized(recorded).transpose(1, 2), (0, missing))
+        heard = previous_frames(frames, self.transformer.reduction)
+        if dropout is not None and self.transformer.own_frames:  # so that it goes on well from what is not perfect
+            with torch.no_grad():
+                made = self.decode(seen + self.prenet_projection(heard, dropout))[0]
+            others = dropout.keep(torch.Size((len(seen), 1, 1)), self.transformer.own_frames)
+            heard = torch.where(others, heard, previous_frames(made.transpose(1, 2), self.transformer.reduction))
+        return self.decode(seen + self.prenet_projection(heard, dropout))[0]
+
+    def free_run(self, seen: Tensor) -> Tensor:
+        """One step after another: what each sees of the text (B, S, W) -> (B, F, M) not normalized"""
+        frame, cache = seen.new_zeros(len(seen), self.n_mels), cast(Cache | None, None)
+        made = []
+        for step in range(seen.shape[1]):
+            x = seen[:, step : step + 1] + self.prenet_projection(frame)[:, None]
+            frames, cache = self.decode(x, cache, step)
+            made.append(frames)
+            frame = frames[:, -1]
+        return torch.cat(made, dim=1)
+
+    def decode(self, x: Tensor, cache: Cache | None = None, start: int = 0) -> tuple[Tensor, Cache]:
+        """Some steps at once: x (B, S, W), number `start` first -> frames (B, F, M), and the cache for the step after.
+
+        cache: of the steps before that are still seen.
+        """
+        times, recent = earlier_steps(x.shape[1], start, cache, x.device)
+        turn, kept = angles(times, self.transformer), []
+        for number, layer in enumerate(cast(list[EncoderLayer], self.steps)):
+            x, pairs = layer.self_attention(x, turn, recent, None if cache is None else cache[number])
+            x = layer.feed_forward(x)
+            kept.append(within_reach(pairs))
+        frames = self.step_frames(self.step_norm(x)).unflatten(2, (self.n_mels, self.transformer.reduction))
+        return frames.transpose(2, 3).flatten(1, 2), kept
+
+    def prenet_projection(self, frames: Tensor, dropout: HashedDropout | None = None) -> Tensor:
+        """The prenet: frames (B, S, M) or (B, M), not normalized -> (B, S, W) or (B, W)"""
+        for layer in self.prenet:
+            frames = F.relu(layer(frames))
+            frames = frames if dropout is None else dropout(frames, self.transformer.prenet_dropout)
+        return self.prenet_output(frames)
