@@ -45,7 +45,7 @@ class ParallelBatch(TextBatch):
     window_lengths: Tensor  # (B,)
     mel: Tensor  # (B, M, W) of the window
     bands: Tensor  # (B, M) the mel channels that the recording has
-    noise: Tensor  # (B, W, M)
-    time: Tensor  # (B,) 0 .. 1, of the flow
+    noise: NotRequired[Tensor]  # (B, W, M), where the flow learns
+    time: NotRequired[Tensor]  # (B,) 0 .. 1, of the flow
     draw: NotRequired[Tensor]  # (B, W, M) noise, where the flow draws a mel as at inference
     paired: NotRequired[Tensor]  # (B,) whether the text was spoken by this voice, where voices are exchanged

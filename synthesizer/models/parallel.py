@@ -148,7 +148,7 @@ class Parallel(AcousticModel):
             frame_classes = self.frame_classifier(mel, mask)
             of_each_token = (batch["tokens"], batch["silent"], batch["durations"])
             frame_targets = FrameTargets(*(of_tokens.gather(1, index) for of_tokens in of_each_token))
-        if self.flow is not None:
+        if self.flow is not None and "noise" in batch:
             point, target = self.flow.path(mel, batch["noise"], batch["time"])
             flow = FlowOutput(
                 self.flow.velocity(point, batch["time"], mean, hidden, conditioning.vector, mask), target, mask

@@ -149,6 +149,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
             self._exchange(batch, draw)
             generator = torch.Generator(batch["noise"].device).manual_seed(draws.seed + 1)
             batch["draw"] = torch.randn(batch["noise"].shape, generator=generator, device=batch["noise"].device)
+        elif not self.config.loss.flow:
+            del batch["noise"], batch["time"]  # no flow, of which nothing would be learned
         return batch
 
     def _chosen(self, step: int) -> tuple[str, list[Utterance]]:

@@ -23,7 +23,7 @@ from tests.conftest import DATA
 from tests.support.tiny import save_tiny_models
 
 STAGES = ("encoder", "synthesizer", "vocoder")
-OTHERS = ("tacotron", "non_attentive_tacotron", "transformer")  # synthesizers
+OTHERS = ("tacotron", "non_attentive_tacotron", "transformer", "non_attentive_transformer")  # synthesizers
 MARKS = {"encoder": "lstm.weight_ih_l0", "vocoder": "upsample.resnet.conv_in.weight"}
 NUMBERS = (0, -1, 10**9, 10**18, 1.5, "x", None, [], {}, True)
 

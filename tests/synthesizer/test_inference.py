@@ -52,7 +52,13 @@ def save(path: Path, model: str, marks: str = "pauses", flow_blocks: int = 0) ->
     return path
 
 
-SYNTHESIZERS = ["parallel", "tacotron", "tacotron with flow", "non_attentive_tacotron with flow"]
+SYNTHESIZERS = [
+    "parallel",
+    "tacotron",
+    "tacotron with flow",
+    "non_attentive_tacotron with flow",
+    "non_attentive_transformer",
+]
 
 
 @pytest.fixture(scope="module", params=SYNTHESIZERS)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from synthesizer.models.alignment_quality import AlignmentQuality
+from synthesizer.models.build import NETWORKS
 from synthesizer.speech import SpokenSentence, SynthesizedSentence, after
 from synthesizer.text.sentences import Sentence, SpokenText
 from synthesizer.times import times_of, token_path
@@ -50,7 +51,7 @@ def test_the_path_through_an_attention_never_goes_back_and_survives_a_glitch():
     np.testing.assert_array_equal(token_path(attention), np.repeat(np.arange(5), 4))
 
 
-@pytest.mark.parametrize("model", ["parallel", "transformer", "tacotron", "non_attentive_tacotron"])
+@pytest.mark.parametrize("model", NETWORKS)
 def test_times_of_every_synthesizer_lie_within_its_audio_in_order(tmp_path, model):
     cloning = VoiceCloner.load(save_tiny_models(tmp_path, model), device="cpu").clone(CLIP, TEXT, seed=1)
     times = cloning.times
