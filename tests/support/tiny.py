@@ -8,7 +8,14 @@ import torch
 
 from encoder.config import EncoderConfig, TransformerConfig
 from encoder.model import build_network
-from synthesizer.config import EmotionConfig, FlowConfig, ParallelConfig, SynthesizerConfig, TacotronConfig
+from synthesizer.config import (
+    WINDOWED,
+    EmotionConfig,
+    FlowConfig,
+    ParallelConfig,
+    SynthesizerConfig,
+    TacotronConfig,
+)
 from synthesizer.config import TransformerConfig as SpeechTransformerConfig
 from synthesizer.models.build import build_network as build_synthesizer
 from synthesizer.text.processor import TextProcessor
@@ -50,7 +57,7 @@ def save_tiny_models(
         flow=FlowConfig(blocks=int(model == "non_attentive_tacotron"), channels=16),
     )  # fmt: skip
     network = build_synthesizer(shape, len(text), SYNTHESIZER_MEL.n_mels)
-    if emotions and model == "parallel":
+    if emotions and model in WINDOWED:
         torch.nn.init.normal_(network.emotion_projection.weight)  # zero before training: emotions would do nothing
     save_weights(
         folder / "synthesizer.safetensors",
