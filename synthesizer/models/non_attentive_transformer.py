@@ -18,7 +18,7 @@ from synthesizer.config import SynthesizerConfig
 from synthesizer.models.autoregressive import previous_frames
 from synthesizer.models.layers import HashedDropout
 from synthesizer.models.parallel import Parallel
-from synthesizer.models.transformer_layers import Cache, EncoderLayer, angles, earlier_steps, read_text, within_reach
+from synthesizer.models.transformer_layers import Cache, EncoderLayer, earlier_steps, read_text, turns_at, within_reach
 from utils.weights.stored_names import store_as
 
 STORED_NAMES = {"prenet_output": "hear", "step_frames": "mel"}  # as of the Transformer that it may begin with
@@ -108,9 +108,9 @@ class NonAttentiveTransformer(Parallel):
         cache: of the steps before that are still seen.
         """
         times, recent = earlier_steps(x.shape[1], start, cache, x.device)
-        turn, kept = angles(times, self.transformer), []
+        turns, kept = turns_at(times, self.transformer), []
         for number, layer in enumerate(cast(list[EncoderLayer], self.steps)):
-            x, pairs = layer.self_attention(x, turn, recent, None if cache is None else cache[number])
+            x, pairs = layer.self_attention(x, turns, recent, None if cache is None else cache[number])
             x = layer.feed_forward(x)
             kept.append(within_reach(pairs))
         frames = self.step_frames(self.step_norm(x)).unflatten(2, (self.n_mels, self.transformer.reduction))

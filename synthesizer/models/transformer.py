@@ -29,9 +29,9 @@ from synthesizer.models.transformer_layers import (
     Attention,
     Cache,
     EncoderLayer,
-    angles,
     earlier_steps,
     read_text,
+    turns_at,
     within_reach,
 )
 from utils.masks import length_mask
@@ -182,10 +182,10 @@ class Transformer(AutoregressiveModel[TransformerMemory]):
         window = ((near | ~known[..., None]) & memory.mask[:, None])[:, None]
         x = frames + self.position_projection(last) + memory.condition[:, None]
         times, recent = earlier_steps(x.shape[1], start, cache, x.device)
-        turn = angles(times, self.config)
+        turns = turns_at(times, self.config)
         kept, guided = [], []
         for number, layer in enumerate(cast(list[DecoderLayer], self.decoder)):
-            x, pairs = layer.self_attention(x, turn, recent, None if cache is None else cache[number])
+            x, pairs = layer.self_attention(x, turns, recent, None if cache is None else cache[number])
             x, weights = layer.cross_attention(x, memory.pairs[number], window)
             x = layer.feed_forward(x)
             kept.append(within_reach(pairs))

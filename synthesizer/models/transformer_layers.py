@@ -32,16 +32,16 @@ class Attention(nn.Module):
         """(B, S, C) -> (B, H, S, C / H)"""
         return self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
 
-    def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def pairs(self, x: Tensor) -> Pairs:
         """Keys and values of x (B, N, C)."""
         key, value = self.key_value(x).unflatten(2, (2 * self.heads, -1)).transpose(1, 2).chunk(2, dim=1)
         return key, value
 
-    def forward(self, query: Tensor, pairs: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
-        """query (B, H, S, C / H), mask of what may be seen -> (B, S, C), weights (B, H, S, N)"""
+    def forward(self, query: Tensor, pairs: Pairs, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """query (B, H, S, C / H), mask of what may be seen (None: all) -> (B, S, C), weights (B, H, S, N)"""
         key, value = pairs
         energy = (query @ key.transpose(2, 3)).float() / math.sqrt(key.shape[3])
-        weights = energy.masked_fill(~mask, -torch.inf).softmax(dim=3)
+        weights = (energy if mask is None else energy.masked_fill(~mask, -torch.inf)).softmax(dim=3)
         return self.output((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)), weights
 
 
@@ -60,15 +60,15 @@ class EncoderLayer(nn.Module):
         """What a decoder layer has between self-attention and linear layers; first values are drawn in that order."""
 
     def self_attention(
-        self, x: Tensor, angles: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Self-attention of x (B, S, C) at rotary `angles` (S, D); also keys and values, past ones first."""
+        self, x: Tensor, turns: Tensor, mask: Tensor | None, past: Pairs | None = None
+    ) -> tuple[Tensor, Pairs]:
+        """Self-attention of x (B, S, C) at places with rotary `turns`; also keys and values, past ones first."""
         y = self.self_norm(x)
         key, value = self.own.pairs(y)
-        key = rotate(key, angles)
+        key = rotate(key, turns)
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        return x + self.own(rotate(self.own.queries(y), angles), (key, value), mask)[0], (key, value)
+        return x + self.own(rotate(self.own.queries(y), turns), (key, value), mask)[0], (key, value)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """(B, S, C) -> (B, S, C)"""
@@ -80,14 +80,19 @@ def read_text(layers: Iterable[EncoderLayer], x: Tensor, mask: Tensor, config: T
     places = torch.arange(x.shape[1], device=x.device)
     near = (places[:, None] - places).abs() <= SPAN
     seen = (near & mask[:, None]) | torch.eye(len(places), dtype=torch.bool, device=x.device)
-    turn = angles(places, config)
+    turns = turns_at(places, config)
     for layer in layers:
-        x = layer.feed_forward(layer.self_attention(x, turn, seen[:, None])[0])
+        x = layer.feed_forward(layer.self_attention(x, turns, seen[:, None])[0])
     return x
 
 
-def earlier_steps(steps: int, start: int, cache: Cache | None, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Decoder steps from `start` on: their numbers (S,), and which of the cache's and of their own they see (S, N)."""
+def earlier_steps(steps: int, start: int, cache: Cache | None, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Decoder steps from `start` on: their numbers (S,), and which of the cache's and of their own they see (S, N).
+
+    One alone sees all that the cache holds: None.
+    """
+    if steps == 1:
+        return torch.tensor([start], device=device), None
     past = 0 if cache is None else cache[0][0].shape[2]
     times = torch.arange(start - past, start + steps, device=device)
     age = times[past:, None] - times
@@ -99,15 +104,16 @@ def within_reach(pairs: Pairs) -> Pairs:
     return pairs[0][:, :, -SPAN:], pairs[1][:, :, -SPAN:]
 
 
-def angles(places: Tensor, config: TransformerConfig) -> Tensor:
-    """Rotary angles (S, C / H / 2) of places (S,)."""
+def turns_at(places: Tensor, config: TransformerConfig) -> Tensor:
+    """Cosines and sines (2, S, C / H / 2) of the rotary angles of places (S,)."""
     half = config.width // config.heads // 2
     rates = 1000 ** -(torch.arange(half, device=places.device) / half)
-    return places[:, None] * rates
+    angles = places[:, None] * rates
+    return torch.stack([angles.cos(), angles.sin()])
 
 
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """x (B, H, S, D) turned by angles (S, D / 2): a product of two such depends on their distance alone."""
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """x (B, H, S, D) by `turns` (2, S, D / 2): a product of two such depends on their distance alone."""
     left, right = x.chunk(2, dim=3)
-    cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    cosine, sine = turns.to(x.dtype).unbind()
     return torch.cat([left * cosine - right * sine, left * sine + right * cosine], dim=3)

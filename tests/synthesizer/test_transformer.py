@@ -152,7 +152,8 @@ def test_the_voice_never_goes_back_nor_jumps():
 def test_what_is_turned_depends_on_distance_alone():
     angles = torch.arange(20)[:, None] * torch.tensor([1.0, 0.3])
     q, k = torch.randn(1, 1, 1, 4).expand(1, 1, 20, 4), torch.randn(1, 1, 1, 4).expand(1, 1, 20, 4)
-    product = (rotate(q, angles) @ rotate(k, angles).transpose(2, 3))[0, 0]
+    turns = torch.stack([angles.cos(), angles.sin()])
+    product = (rotate(q, turns) @ rotate(k, turns).transpose(2, 3))[0, 0]
     for shift in (-7, 0, 3):
         diagonal = product.diagonal(shift)
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-5, rtol=1e-4)
