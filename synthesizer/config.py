@@ -322,7 +322,6 @@ class LossConfig:
         return max(self.adversarial, self.speaker, self.phone_classification) > 0
 
 
-WINDOWED = ("parallel", "non_attentive_transformer")  # architectures that learn from windows, and plan prosody
 CONDITIONING_ONLY = "conditioning_only"  # as training.frozen
 CONVOLUTIONS = ("depthwise", "up", "down")  # of a block, beside what conditions it
 
@@ -386,13 +385,13 @@ class RunConfig:
         return next((r for r, until in self.reduction if step <= until), self.reduction[-1][0])
 
     def __post_init__(self) -> None:
-        windowed = self.model.architecture in WINDOWED
-        if self.flow_from and (self.model.architecture == "parallel" or not (windowed or self.model.flow.blocks)):
+        parallel = self.model.architecture not in WITH_POSTNET
+        if self.flow_from and (self.model.architecture == "parallel" or not (parallel or self.model.flow.blocks)):
             raise ValueError(
                 f"flow_from is {self.flow_from!r}, but only a tacotron or transformer with model.flow.blocks takes one"
             )
-        if not windowed and (self.score == "speech" or self.data.replay):
-            raise ValueError(f'score "speech" and data.replay are for the architectures {" and ".join(WINDOWED)}')
+        if not parallel and (self.score == "speech" or self.data.replay):
+            raise ValueError('score "speech" and data.replay are for the parallel architecture')
         check_ranges(self, forced_alignment_steps=(0, 10**9))
         highest = self.model.tacotron.max_reduction
         if not self.reduction or any(not 1 <= r <= highest for r, _ in self.reduction):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from synthesizer.batches import TextBatch
-from synthesizer.config import CONVOLUTIONS, WINDOWED, RunConfig, SynthesizerConfig
+from synthesizer.config import CONVOLUTIONS, WITH_POSTNET, RunConfig, SynthesizerConfig
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.models.build import NETWORKS
 from synthesizer.models.emotion import EmotionOutput
@@ -39,7 +39,7 @@ def described(model: SynthesizerConfig) -> dict[str, Any]:
         del config["transformer"]
     if not model.emotion.labels:
         del config["emotion"]
-    if model.architecture in WINDOWED or not model.flow.blocks:
+    if model.architecture not in WITH_POSTNET or not model.flow.blocks:
         del config["flow"]
     return config
 

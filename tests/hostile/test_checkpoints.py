@@ -26,7 +26,7 @@ def look(outcomes: Sequence[limits.Outcome], given: Sequence[Path]) -> None:
 
 def test_whole_ones_are_taken(tmp_path):
     outcomes = limits.run(USE, list(checkpoints.whole(tmp_path).values()), MEGABYTES)
-    assert [o.kind for o in outcomes] == ["taken"] * 11, outcomes
+    assert [o.kind for o in outcomes] == ["taken"] * 12, outcomes
 
 
 def test_faults_made_by_hand(tmp_path, long):

@@ -31,7 +31,7 @@ SHIPPED = {
     "default/wavernn": "wavernn_guided",
     "default/hifigan": "hifigan_source_adversarial",
     "emotional/parallel": "parallel_emotional",
-    "emotional/transformer": "transformer_small",
+    "emotional/transformer": "non_attentive_transformer",
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from encoder.config import EncoderConfig, TransformerConfig
 from encoder.model import build_network
 from synthesizer.config import (
-    WINDOWED,
+    WITH_POSTNET,
     EmotionConfig,
     FlowConfig,
     ParallelConfig,
@@ -57,7 +57,7 @@ def save_tiny_models(
         flow=FlowConfig(blocks=int(model == "non_attentive_tacotron"), channels=16),
     )  # fmt: skip
     network = build_synthesizer(shape, len(text), SYNTHESIZER_MEL.n_mels)
-    if emotions and model in WINDOWED:
+    if emotions and model not in WITH_POSTNET:
         torch.nn.init.normal_(network.emotion_projection.weight)  # zero before training: emotions would do nothing
     save_weights(
         folder / "synthesizer.safetensors",
