@@ -136,7 +136,7 @@ class TrainingBatches:
         return int(min(high, max(low, round(seconds / LENGTHS) * LENGTHS)) * self.rate)
 
     def _perturbations(self, speakers: int, draws: np.random.Generator) -> np.ndarray:
-        """Numbers of voices (S,), 0 being the speaker's own: the same for all of a speaker's crops in a step."""
+        """Numbers of voices (I,), one a speaker, for all of its crops in a step; 0 is the speaker's own."""
         if len(self.perturbations) == 1:
             return np.zeros(speakers, np.int64)
         other = draws.integers(1, len(self.perturbations), speakers)

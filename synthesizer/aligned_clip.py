@@ -76,7 +76,7 @@ def clip_without_words(synthesizer: Synthesizer, samples: np.ndarray) -> Aligned
 
 
 def best_path(scores: np.ndarray, change_cost: float) -> np.ndarray:
-    """The symbol of each frame (F,) with the greatest sum of scores (F, S), less `change_cost` for each change."""
+    """The symbol of each frame (F,) with the greatest sum of scores (F, V), less `change_cost` for each change."""
     total, came_from = scores[0].copy(), np.zeros(scores.shape, dtype=np.int64)
     places = np.arange(scores.shape[1])
     for frame in range(1, len(scores)):

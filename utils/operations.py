@@ -81,7 +81,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dr
 
 
 def image(x: Tensor) -> Tensor:
-    """x (B, C, H, W), its values as a GPU's matrix units want them: channels last. Other x stay as they are."""
+    """x (B, C, height, width), its values as a GPU's matrix units want them: channels last. Others stay as they are."""
     return x.contiguous(memory_format=torch.channels_last) if x.is_cuda and x.ndim == 4 else x
 
 

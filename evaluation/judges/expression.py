@@ -116,7 +116,7 @@ class Classifier:
         return self
 
     def confusion(self, takes: Sequence[ActedUtterance]) -> np.ndarray:
-        """Confusion matrix: emotions (rows), predictions (columns): (L, L) counts."""
+        """Confusion matrix: emotions (rows), predictions (columns): (V, V) counts."""
         predicted = self.model.predict(_matrix(takes))
         counts = np.zeros((len(self.emotions), len(self.emotions)), dtype=int)
         for take, guess in zip(takes, predicted, strict=True):

@@ -25,7 +25,10 @@ STORED_NAMES = {"prenet_output": "hear", "step_frames": "mel"}  # as of the Tran
 
 
 class NonAttentiveTransformer(Parallel):
-    """Tokens and a voice to a mel. Mels are (B, F, M) in here, normalized; S steps of `reduction` frames."""
+    """Tokens and a voice to a mel. Mels are (B, F, M) in here, normalized; S steps of `reduction` frames.
+
+    width: the Transformer's channels, where C are those of the parallel synthesizer.
+    """
 
     def text_width(self, config: SynthesizerConfig) -> int:
         """Channels of a symbol."""
@@ -78,7 +81,7 @@ class NonAttentiveTransformer(Parallel):
         return self.normalized(smooth[:, :frames]) * mask
 
     def forced(self, seen: Tensor, recorded: Tensor, missing: int, dropout: HashedDropout | None) -> Tensor:
-        """All steps at once: what each sees of the text (B, S, W), recorded (B, F, M) -> (B, F, M) not normalized.
+        """All steps at once: what each sees of the text (B, S, width), recorded (B, F, M) -> (B, F, M) not normalized.
 
         missing: frames that the last step lacks.
         """
@@ -92,7 +95,7 @@ class NonAttentiveTransformer(Parallel):
         return self.decode(seen + self.prenet_projection(heard, dropout))[0]
 
     def free_run(self, seen: Tensor) -> Tensor:
-        """One step after another: what each sees of the text (B, S, W) -> (B, F, M) not normalized"""
+        """One step after another: what each sees of the text (B, S, width) -> (B, F, M) not normalized"""
         frame, cache = seen.new_zeros(len(seen), self.n_mels), cast(Cache | None, None)
         made = []
         for step in range(seen.shape[1]):
@@ -103,9 +106,9 @@ class NonAttentiveTransformer(Parallel):
         return torch.cat(made, dim=1)
 
     def decode(self, x: Tensor, cache: Cache | None = None, start: int = 0) -> tuple[Tensor, Cache]:
-        """Some steps at once: x (B, S, W), number `start` first -> frames (B, F, M), and the cache for the step after.
+        """Some steps at once: x (B, S, width) -> frames (B, F, M), and the cache for the step after.
 
-        cache: of the steps before that are still seen.
+        start: number of the first; cache: of the steps before that are still seen.
         """
         times, recent = earlier_steps(x.shape[1], start, cache, x.device)
         turns, kept = turns_at(times, self.transformer), []
@@ -117,7 +120,7 @@ class NonAttentiveTransformer(Parallel):
         return frames.transpose(2, 3).flatten(1, 2), kept
 
     def prenet_projection(self, frames: Tensor, dropout: HashedDropout | None = None) -> Tensor:
-        """The prenet: frames (B, S, M) or (B, M), not normalized -> (B, S, W) or (B, W)"""
+        """The prenet: frames (B, S, M) or (B, M), not normalized -> (B, S, width) or (B, width)"""
         for layer in self.prenet:
             frames = F.relu(layer(frames))
             frames = frames if dropout is None else dropout(frames, self.transformer.prenet_dropout)

@@ -54,7 +54,7 @@ class TransformerMemory(Memory):
     condition (B, C): speaker and emotion.
     """
 
-    pairs: Cache  # keys and values of each decoder layer's cross-attention
+    pairs: Cache  # (B, heads, N, C / heads): keys and values of each decoder layer's cross-attention
 
 
 class DecoderLayer(EncoderLayer):
@@ -66,7 +66,10 @@ class DecoderLayer(EncoderLayer):
         self.text = Attention(config.width, config.heads)
 
     def cross_attention(self, x: Tensor, pairs: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Attention over the text: x (B, S, C) -> (B, S, C), weights (B, H, S, N)"""
+        """Attention over the text: x (B, S, C) -> (B, S, C), weights (B, heads, S, N)
+
+        pairs: keys and values of the text, each (B, heads, N, C / heads); mask (B, 1, S, N): true for tokens to see.
+        """
         y, weights = self.text(self.text.queries(self.text_norm(x)), pairs, mask)
         return x + y, weights
 

@@ -13,7 +13,7 @@ from synthesizer.config import TransformerConfig
 from utils.weights.stored_names import store_as
 
 SPAN = 64  # places to either side, or steps back, that self-attention reaches
-Pairs = tuple[Tensor, Tensor]  # keys and values (B, H, S, C / H)
+Pairs = tuple[Tensor, Tensor]  # keys and values (B, heads, N, C / heads)
 Cache = list[Pairs]  # of each layer, those of all steps so far that are still seen
 
 
@@ -29,16 +29,19 @@ class Attention(nn.Module):
         store_as(self, {"output": "leave"})
 
     def queries(self, x: Tensor) -> Tensor:
-        """(B, S, C) -> (B, H, S, C / H)"""
+        """(B, S, C) -> (B, heads, S, C / heads)"""
         return self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def pairs(self, x: Tensor) -> Pairs:
-        """Keys and values of x (B, N, C)."""
+        """x (B, N, C) -> keys and values, each (B, heads, N, C / heads)"""
         key, value = self.key_value(x).unflatten(2, (2 * self.heads, -1)).transpose(1, 2).chunk(2, dim=1)
         return key, value
 
     def forward(self, query: Tensor, pairs: Pairs, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """query (B, H, S, C / H), mask of what may be seen (None: all) -> (B, S, C), weights (B, H, S, N)"""
+        """query (B, heads, S, C / heads), `pairs` each (B, heads, N, C / heads) -> (B, S, C), weights (B, heads, S, N)
+
+        mask (B, 1, S, N) or (S, N): true for what may be seen; None: all.
+        """
         key, value = pairs
         energy = (query @ key.transpose(2, 3)).float() / math.sqrt(key.shape[3])
         weights = (energy if mask is None else energy.masked_fill(~mask, -torch.inf)).softmax(dim=3)
@@ -62,7 +65,10 @@ class EncoderLayer(nn.Module):
     def self_attention(
         self, x: Tensor, turns: Tensor, mask: Tensor | None, past: Pairs | None = None
     ) -> tuple[Tensor, Pairs]:
-        """Self-attention of x (B, S, C) at places with rotary `turns`; also keys and values, past ones first."""
+        """x (B, S, C), `turns` (2, S, C / heads / 2) -> (B, S, C), keys and values each (B, heads, N, C / heads).
+
+        The first N - S of these are those of `past`, if any. mask: of `Attention.forward`.
+        """
         y = self.self_norm(x)
         key, value = self.own.pairs(y)
         key = rotate(key, turns)
@@ -100,12 +106,12 @@ def earlier_steps(steps: int, start: int, cache: Cache | None, device: torch.dev
 
 
 def within_reach(pairs: Pairs) -> Pairs:
-    """What the step after these still sees."""
+    """Of keys and values (B, heads, N, C / heads) those that the next step still sees: the last `SPAN`."""
     return pairs[0][:, :, -SPAN:], pairs[1][:, :, -SPAN:]
 
 
 def turns_at(places: Tensor, config: TransformerConfig) -> Tensor:
-    """Cosines and sines (2, S, C / H / 2) of the rotary angles of places (S,)."""
+    """Cosines and sines (2, S, C / heads / 2) of the rotary angles of places (S,)."""
     half = config.width // config.heads // 2
     rates = 1000 ** -(torch.arange(half, device=places.device) / half)
     angles = places[:, None] * rates
@@ -113,7 +119,10 @@ def turns_at(places: Tensor, config: TransformerConfig) -> Tensor:
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """x (B, H, S, D) by `turns` (2, S, D / 2): a product of two such depends on their distance alone."""
+    """x (B, heads, S, C / heads) turned by `turns` (2, S, C / heads / 2) -> the same shape.
+
+    A product of two such depends on their distance alone.
+    """
     left, right = x.chunk(2, dim=3)
     cosine, sine = turns.to(x.dtype).unbind()
     return torch.cat([left * cosine - right * sine, left * sine + right * cosine], dim=3)

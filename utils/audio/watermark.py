@@ -50,9 +50,7 @@ class Detection:
     score: float
     threshold: float
     chance: float  # upper bound of the probability of such a score in a recording without the mark
-    scores: (
-        np.ndarray
-    )  # (S,) of each stretch of two segments, one every STRIDE_SECONDS; of the only one if there is one
+    scores: np.ndarray  # (N,) of each stretch of two segments, one every STRIDE_SECONDS; of the only one, if so
 
 
 def mark(samples: np.ndarray, sample_rate: int, start: int = 0) -> np.ndarray:
@@ -92,7 +90,7 @@ def detect(samples: np.ndarray, sample_rate: int) -> Detection:
 
 
 def _fold(speech: np.ndarray) -> np.ndarray:
-    """speech (T,) at RATE -> (S, PERIOD): each segment's flattened waveform, its periods summed."""
+    """speech (T,) at RATE -> (N, PERIOD): each segment's flattened waveform, its periods summed."""
     rows = []
     for start in range(0, len(speech), _SEGMENT):
         before = min(start, _WINDOW)  # context, so that the borders of segments are like the rest

@@ -21,10 +21,10 @@ from vocoder.wavernn.quantize import label_to_float
 
 
 class Frames(NamedTuple):
-    """What the frames of an utterance add to each layer, biases included. H: rnn_size, D: fc_size."""
+    """What the frames of an utterance add to each layer, biases included. H: rnn_size."""
 
     mel: Tensor  # (F + 2 * half_kernel, H + 3H) to [input layer | gates of GRU 1], to be mixed by `upsample_kernel`
-    fixed: Tensor  # (F + 1, H + 3H + 3H + D + D) to [input | GRU 1 | GRU 2 | fc1 | fc2]; the last row: past the end
+    fixed: Tensor  # (F + 1, H + 3H + 3H + 2 * fc_size) to [input | GRU 1 | GRU 2 | fc1 | fc2]; last row: past the end
     guide: Tensor | None = None  # (F * hop + guide_taps,) of `vocoder.wavernn.guide.heard`, where there is a guide
 
 

@@ -105,7 +105,7 @@ class Decoder(DecoderCells):
         self.stop_proj = nn.Linear(config.lstm + memory, 1)
 
     def start(self, memory: TacotronMemory) -> DecoderState:
-        """The state before the first step: zeros."""
+        """values (B, N, E) of the text -> the state before the first step: zeros, of the shapes in `DecoderState`."""
         values = memory.values
         return DecoderState(self.first_cells(values), torch.zeros_like(values[:, 0]), torch.zeros_like(values[:, :, 0]))
 
