@@ -20,6 +20,7 @@ from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError
+from utils.seeds import require_seed
 from utils.weights.checkpoint import Checkpoint, load_weights, read_header
 from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, with_fingerprint
 from utils.weights.networks import rebuild
@@ -83,8 +84,10 @@ class Vocoder(ABC):
         """mel (M, F) in the units of `self.mel` -> waveform of (F - 1) * hop samples (of one hop where F is 1).
 
         `seed` decides what is drawn at random, if anything is; `progress(done, total)` is called now and then by
-        vocoders that take long. Raises CloningError for a mel of another shape or with values that are not finite.
+        vocoders that take long. Raises CloningError for a mel of another shape or with values that are not finite, and
+        for a seed that `require_seed` refuses.
         """
+        require_seed(seed)
         frames = self._checked(mel)
         if frames.size(1) == 1:
             frames = frames.expand(-1, 2)
@@ -100,6 +103,7 @@ class Vocoder(ABC):
         guide, alike: rounding of the guide moves single draws, and what is drawn after them). Raises CloningError for
         what `vocode` refuses, for no frames at all, and, at once, where a vocoder cannot stream.
         """
+        require_seed(seed)
         lookahead, render = self._streamed(secrets.randbelow(2**31) if seed is None else seed)
         return self._pieces(mels, lookahead, render)
 

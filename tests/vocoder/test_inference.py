@@ -89,6 +89,17 @@ def test_same_seed_same_samples(saved):
     vocoder.vocode(mel)  # without a seed too
 
 
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "x", 2**62])
+def test_a_wrong_seed_is_named(saved, seed):
+    path, config, _ = saved
+    mel = np.zeros((config.mel.n_mels, 4))
+    for vocoder in (Vocoder.load(path), Vocoder.load("griffin-lim", mel=config.mel)):
+        with pytest.raises(CloningError, match=f"seed {seed}: a whole number"):
+            vocoder.vocode(mel, seed=seed)
+        with pytest.raises(CloningError, match=f"seed {seed}: a whole number"):
+            vocoder.stream([mel], seed=seed)
+
+
 def test_levels_beyond_the_mel_are_cut_off(saved):
     path, config, _ = saved
     vocoder, mel = Vocoder.load(path), torch.full((config.mel.n_mels, 3), 3.9)
