@@ -10,7 +10,7 @@ from synthesizer.models.emotion import EmotionEncoder
 from synthesizer.speech import EmotionInput
 from utils.audio.io import Waveform, read
 from utils.audio.mel import MelConfig, mel_spectrogram
-from utils.errors import CloningError
+from utils.errors import CloningError, MissingError
 
 MIN_CLIP_SECONDS = 0.5  # of sound in such a recording
 
@@ -20,12 +20,14 @@ def embed_emotion(
 ) -> Tensor | None:
     """The embedding (1, E) of an emotion; None for a network without emotions of which none is asked.
 
-    Raises CloningError for an unknown label, an emotion asked of a network without, a recording that is too short.
+    Raises CloningError for an unknown label or a recording that is too short, MissingError for an emotion asked of a
+    network without.
     """
     if encoder is None:
         if emotion is not None:
-            raise CloningError(
-                "this synthesizer has no emotion conditioning: load one that has, such as parallel, or omit emotion"
+            raise MissingError(
+                "this synthesizer has no emotion conditioning: take one that has, or leave emotion out",
+                "synthesizer with emotions",
             )
         return None
     device = encoder.table.weight.device

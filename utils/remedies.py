@@ -12,7 +12,7 @@ REMEDIES = {
     "perturbed teacher": "encoder_preprocess.py --teacher CHECKPOINT --speeds FACTORS --formants FACTORS",
     "phone times of the chain": "train_all.py --alignments FILES, --align, or --stages",
     "symbols": "synthesizer_preprocess.py --symbols",
-    "synthesizer with emotions": "demo_cli.py --synthesizer parallel",
+    "synthesizer with emotions": "demo_cli.py --synthesizer parallel, of saved_models/emotional",
     "teacher": "encoder_preprocess.py --teacher CHECKPOINT",
     "teacher-forced mels": "vocoder_preprocess.py --synthesizer FILE",
     "validation speakers": "encoder_preprocess.py --validation 0.5 and the same --out",

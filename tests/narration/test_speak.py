@@ -124,7 +124,7 @@ def test_a_stopped_script_goes_on(run, monkeypatch):
     [
         ("[eve] Hi.", [], "play.txt line 1: no voice 'eve' in"),
         ("[../ann] Hi.", [], "play.txt line 1: '../ann' cannot be a voice's name"),
-        ("[ann] Hi.\n[ann|happy] Hi.", [], "(here: demo_cli.py --synthesizer parallel)"),
+        ("[ann] Hi.\n[ann|happy] Hi.", [], "(here: demo_cli.py --synthesizer parallel, of saved_models"),
         ("Hi.", [], "line 1: no voice is named: begin it with [name], or choose one for such lines (here: demo_"),
         ("", [], "nothing is said in it"),
         ("[ann] Hi.\n[ann] ...", [], "line 2: the text holds nothing that can be spoken"),

@@ -216,6 +216,7 @@ def test_an_unknown_emotion_is_refused_before_a_reference_is_read(run, monkeypat
     monkeypatch.setattr("voice_cloner.VoiceCloner.clone", clone)
     code, _, err = run("--reference", CLIP, "--text", "Hi.", "--emotion", "happy")
     assert code == 2 and "has no emotion conditioning" in err and err.count("\n") == 1
+    assert err.endswith("(here: demo_cli.py --synthesizer parallel, of saved_models/emotional)\n")
 
 
 def test_home_is_where_the_tilde_says(run, tmp_path, monkeypatch):

@@ -31,7 +31,8 @@ from utils.config import from_dict, load_config, to_dict
 from utils.data.corpora import EMOTIONS, Clip, emotion_of
 from utils.data.corpora.layouts import describe_labels
 from utils.data.manifest import read_manifest
-from utils.errors import CloningError
+from utils.errors import CloningError, MissingError
+from utils.remedies import REMEDIES
 from utils.weights.checkpoint import load_weights
 from utils.weights.export import export
 
@@ -286,8 +287,10 @@ def test_mistakes_are_one_line(spoken, tmp_path):
     assert "\n" not in str(error.value)
     plain = Synthesizer.load(save_tiny_models(tmp_path / "plain") / "synthesizer.safetensors")
     assert plain.emotions == ()
-    with pytest.raises(CloningError, match="has no emotion conditioning"):
+    with pytest.raises(MissingError, match="has no emotion conditioning") as missing:
         plain.speak("See it.", VOICE, SpeechOptions(emotion="happy"))
+    assert missing.value.what in REMEDIES
+    assert not any(word in str(missing.value) for word in ("parallel", "transformer"))
     with pytest.raises(ValueError, match="tacotron has no emotion conditioning"):
         SynthesizerConfig("tacotron", emotion=EmotionConfig(labels=EMOTIONS))
 
