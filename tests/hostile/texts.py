@@ -20,10 +20,10 @@ PIECES = (
 
 def use(path: str) -> None:
     """All that the front ends of our symbols and of the published ones make of a text file."""
-    import demo_cli
     from synthesizer.text.processor import PUBLISHED, TextProcessor
+    from utils.files import read_text
 
-    text = demo_cli._read_text(Path(path))
+    text = read_text(Path(path), path)
     for config in (PUBLISHED, "phonemes"):
         processor = TextProcessor(config)
         for sentence in processor.sentences(text):

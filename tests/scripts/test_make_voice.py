@@ -117,7 +117,7 @@ def test_a_recipe_that_is_none_is_one_line(run, tmp_path, line):
         (["--info", "nobody"], "there are: "),
         (["--remove", "henry"], "comes with the toolkit"),
         (["--list", "--face", "a.svg"], "give it with --info"),
-        (["--recipes", "nowhere.jsonl"], "cannot be read"),
+        (["--recipes", "nowhere.jsonl"], "no such file"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_made(run, tmp_path, arguments, message):
