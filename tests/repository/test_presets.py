@@ -172,3 +172,11 @@ def test_a_run_that_goes_on_under_newer_names_is_not_called_changed(stage, prese
     log.open({**settings, "score": "another"}, 3, Continued().renamed)  # which is seen
     log.close()
     assert caplog.text.count("settings changed") == 1 and "-> another" in caplog.text
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "ablations").glob("*.toml")), ids=lambda path: path.stem)
+def test_each_ablation_has_a_result_of_its_variants(path):
+    result = (path.parent / "results" / f"{path.stem}.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+?) \|", result, re.MULTILINE)
+    assert result.startswith(read_toml(path)["question"].split("?")[0])
+    assert set(rows) - {"---"} == set(read_toml(path)["variants"])
