@@ -348,7 +348,8 @@ class Synthesizer:
             )
         if options.monotonic and not self.network.moves_attention:
             raise CloningError(
-                f"{self.name} has no attention that could go back or skip: use a tacotron, or leave monotonic out"
+                f"{self.name} has no attention that could go back or skip: take a Tacotron with one, or leave monotonic"
+                " out"
             )
 
     def require_own(self, voice: Voice) -> None:

@@ -274,7 +274,7 @@ def test_a_published_checkpoint(data_dir):
         ({"rate": None}, "rate is None; a number from"),
         ({"attempts": True}, "attempts is True; it must be a whole number"),
         ({"monotonic": "yes"}, "monotonic is 'yes'; it must be True or False"),
-        ({"monotonic": True}, "parallel has no attention that could go back or skip: use a tacotron"),
+        ({"monotonic": True}, "parallel has no attention that could go back or skip: take a Tacotron with one"),
         ({"speaker": np.ones(3, np.float32)}, "shape"),
         ({"speaker": np.zeros(SIZE, np.float32)}, "zero or not finite"),
         ({"speaker": np.full(SIZE, np.nan, np.float32)}, "zero or not finite"),

@@ -87,6 +87,9 @@ def test_same_seed_same_samples(saved):
     assert np.array_equal(first, second)
     assert np.array_equal(first, other) == (config.architecture != "wavernn")
     vocoder.vocode(mel)  # without a seed too
+    for either in (vocoder, Vocoder.load("griffin-lim", mel=config.mel)):
+        of_numpy = either.vocode(mel, seed=np.int64(3))
+        assert np.array_equal(of_numpy.samples, either.vocode(mel, seed=3).samples)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "x", 2**62])

@@ -63,6 +63,6 @@ def griffin_lim(magnitude: Tensor, phase: Tensor, config: MelConfig, how: Griffi
 def mel_to_waveform(mel: Tensor, config: MelConfig, how: GriffinLimConfig, seed: int) -> Tensor:
     """mel (M, F), F >= 2 -> plain waveform ((F - 1) * hop,); the starting phases come from `seed`."""
     magnitude = linear_magnitude(mel, config) ** how.power
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     phase = 2 * torch.pi * torch.rand(magnitude.shape, generator=generator)
     return deemphasis(griffin_lim(magnitude, phase.to(magnitude), config, how), config.preemphasis)
