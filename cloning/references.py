@@ -43,6 +43,12 @@ class ReferenceClip:
         return hashlib.sha256(data).hexdigest()
 
 
+# One recording of a voice, or several
+Clips = Source | ReferenceClip | Sequence[Source | ReferenceClip]
+# ... or a Voice, or the file of one, in their place
+Reference = Clips | Voice | Sequence[Source | ReferenceClip | Voice]
+
+
 def read_clips(reference: Clips) -> list[ReferenceClip]:
     """One clip, or a list of them (paths, bytes, files, arrays, Waveforms, or Clips, which stay as they are).
 
@@ -59,12 +65,6 @@ def _read(source: Source) -> ReferenceClip:
         raise CloningError("a voice stands where recordings are wanted: it goes alone, and is cloned, not embedded")
     name = str(source) if isinstance(source, str | Path) else "the reference"
     return ReferenceClip(name, read(source, sample_rate=None, max_seconds=MAX_SECONDS), source)
-
-
-Clips = Source | ReferenceClip | Sequence[Source | ReferenceClip]  # one recording of a voice, or several
-Reference = (
-    Clips | Voice | Sequence[Source | ReferenceClip | Voice]
-)  # ... or a Voice, or the file of one, in their place
 
 
 class Assessor:

@@ -96,7 +96,8 @@ class NonAttentiveTransformer(Parallel):
 
     def free_run(self, seen: Tensor) -> Tensor:
         """One step after another: what each sees of the text (B, S, width) -> (B, F, M) not normalized"""
-        frame, cache = seen.new_zeros(len(seen), self.n_mels), cast(Cache | None, None)
+        frame = seen.new_zeros(len(seen), self.n_mels)
+        cache: Cache | None = None
         made = []
         for step in range(seen.shape[1]):
             x = seen[:, step : step + 1] + self.prenet_projection(frame)[:, None]

@@ -182,8 +182,8 @@ def non_attentive_losses(
 def attention_loss(
     attention: Tensor, batch: AutoregressiveBatch, steps: Tensor, config: LossConfig, mean: Mean = masked_mean
 ) -> Tensor:
-    """The loss of attention (B, S, N), steps (B,): supervised
-    where it is known what is spoken, else a pull to the diagonal."""
+    """The loss of attention (B, S, N), steps (B,): supervised where it is known what is spoken, else a pull to the
+    diagonal."""
     values, known = supervised_attention(attention, batch["targets"])
     supervised = mean(values, known)
     penalty = diagonal_penalty(
