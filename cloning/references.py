@@ -10,8 +10,8 @@ from typing import cast
 
 import numpy as np
 
+from diarization.normalization import Calibration
 from diarization.pipeline import Diarization, Diarizer
-from diarization.plda import Calibration
 from diarization.settings import DiarizationSettings
 from encoder.inference import SpeakerEncoder
 from utils.audio import quality
@@ -68,8 +68,8 @@ def _read(source: Source) -> ReferenceClip:
 
 
 class Assessor:
-    """Says what is wrong with references. How many speak is told where a folder knows the encoder's distances between
-    voices (`diarization.plda`)."""
+    """Says what is wrong with references. How many speak is told where a folder has the encoder's calibration
+    (`diarization.normalization`)."""
 
     def __init__(self, encoder: SpeakerEncoder, folders: Sequence[Path]) -> None:
         self._diarizer = None

@@ -1,9 +1,9 @@
-"""Measures an encoder's `Calibration` on single-speaker clips: the spread of short pieces, heard in rooms, noise and
-telephones, in voices and between them; and the cosine from which on two clips are one voice."""
+"""Measures an encoder's `Calibration`: on single-speaker clips the spread of short pieces, heard in rooms, noise and
+telephones, and the cosine from which on two clips are one voice; on talks how many speakers there are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,18 +11,24 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from diarization.plda import Calibration, fit, noise_of
+from diarization.counting import MAX_SPEAKERS, SpeakerCounter
+from diarization.normalization import Calibration, noise_of
+from diarization.pipeline import Diarizer
 from diarization.settings import DiarizationSettings
 from diarization.windows import PIECE, embed_speech
 from encoder.augment import Sounds, augment
 from encoder.config import AugmentConfig
 from encoder.inference import SpeakerEncoder
 from utils.audio.io import Waveform
+from utils.errors import CloningError
 from utils.voice import unit
 
 CLIPS_OF_A_VOICE = 4
 WINDOWS_OF_A_CLIP = 8
 LEAST_WINDOWS = 3  # of a clip, for its mean to be compared: the worth of a short reference
+LEAST_VOICES = 20
+HIDDEN = 32  # units of the network that counts ...
+STEPS, BATCH, RATE, DECAY, DROPOUT = 400, 256, 1e-2, 0.5, 0.3  # ... and how it learns; chosen on `choose`
 ROUGH = AugmentConfig(
     noise=0.8, noise_snr_db=(5.0, 20.0), babble=0, reverb=0.5, reverb_seconds=(0.2, 0.7), equalizer=0.3, band_limit=0.2,
     telephone=0.3, gain=0, mask=0,
@@ -30,11 +36,15 @@ ROUGH = AugmentConfig(
 
 
 def calibrate(
-    encoder: SpeakerEncoder, voices: Mapping[str, Sequence[Path]], settings: DiarizationSettings | None = None
+    encoder: SpeakerEncoder,
+    voices: Mapping[str, Sequence[Path]],
+    talks: Iterable[tuple[Waveform, int]] = (),
+    settings: DiarizationSettings | None = None,
 ) -> Calibration:
-    """From clips of each voice; of a voice with many, an even choice of the sorted ones, so that sessions differ.
+    """From clips of each voice, and from talks with the number of their speakers; without talks, all is one speaker.
 
-    Windows do not overlap. Raises CloningError when too few voices say enough.
+    Of a voice with many clips, an even choice of the sorted ones, so that sessions differ. Windows do not overlap.
+    Raises CloningError when too few voices say enough.
     """
     settings = settings or DiarizationSettings()
     apart = replace(settings, hop=settings.window)
@@ -51,7 +61,11 @@ def calibrate(
             first.append(means[0])
             last.append(means[-1])
     voiced = [np.concatenate(pieces) for pieces in rough]
-    mean, projection, between = fit(voiced)
+    means_of_voices = [rows.mean(axis=0) for rows in voiced if len(rows) > 1]
+    if len(means_of_voices) < LEAST_VOICES:
+        raise CloningError(
+            f"{len(means_of_voices)} voices with two pieces or more; at least {LEAST_VOICES} are wanted to calibrate"
+        )
     cosines = np.array(first) @ np.array(last).T
     others = ~np.eye(len(cosines), dtype=bool)
     same, different = np.diag(cosines), cosines[others]
@@ -66,7 +80,55 @@ def calibrate(
         "false alarms at the threshold": round(float((different >= threshold).mean()), 4),
     }
     noise = noise_of([rows for clips in rough for rows in clips])
-    return Calibration(encoder.fingerprint, mean, projection, between, noise, threshold, about)
+    mean = np.mean(means_of_voices, axis=0).astype(np.float32)
+    plain = Calibration(encoder.fingerprint, mean, noise, SpeakerCounter.untrained(), threshold, about)
+    return with_counter(Diarizer(encoder, plain, settings), talks)
+
+
+def with_counter(diarizer: Diarizer, talks: Iterable[tuple[Waveform, int]]) -> Calibration:
+    """The calibration of `diarizer` with a counter that learned from talks and their numbers of speakers."""
+    figures, numbers = [], []
+    for audio, number in tqdm(talks, desc="learning to count", unit="talk", disable=None):
+        found = diarizer.figures(diarizer.prepare(audio))
+        if len(found):
+            figures.append(found)
+            numbers.append(number)
+    about = {**diarizer.calibration.about, "talks": len(numbers)}
+    if not numbers:
+        return replace(diarizer.calibration, about=about)
+    return replace(diarizer.calibration, counter=train_counter(figures, numbers), about=about)
+
+
+def train_counter(figures: Sequence[np.ndarray], numbers: Sequence[int], seed: int = 0) -> SpeakerCounter:
+    """From the figures (K, F) of the steps of each talk, and how many speakers it has: the likelihood of these numbers
+    is made high."""
+    rows = torch.zeros(len(figures), MAX_SPEAKERS - 1, figures[0].shape[1])
+    real = torch.zeros(rows.shape[:2], dtype=torch.bool)
+    for i, found in enumerate(figures):
+        rows[i, : len(found)] = torch.from_numpy(found)
+        real[i, : len(found)] = True
+    wanted = torch.minimum(torch.tensor(numbers) - 1, real.sum(dim=1))
+    mean, scale = rows[real].mean(dim=0), rows[real].std(dim=0) + 1e-3
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        first, last = torch.nn.Linear(rows.size(2), HIDDEN), torch.nn.Linear(HIDDEN, 1)
+        network = torch.nn.Sequential(first, torch.nn.ReLU(), torch.nn.Dropout(DROPOUT), last)
+        optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / STEPS, STEPS)
+        for _ in range(STEPS):
+            batch = torch.randint(len(rows), (BATCH,), generator=generator)
+            odds = network((rows[batch] - mean) / scale)[..., 0].masked_fill(~real[batch], -30.0)
+            scores = torch.cat([torch.zeros(BATCH, 1), odds.cumsum(dim=1)], dim=1)
+            loss = torch.nn.functional.cross_entropy(scores, wanted[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    with torch.no_grad():
+        hidden = torch.cat([first.weight.T, first.bias[None]]).numpy()
+        output = torch.cat([last.weight[0], last.bias]).numpy()
+    return SpeakerCounter(mean.numpy(), scale.numpy(), hidden, output)
 
 
 def shortened(wav: Waveform, settings: DiarizationSettings) -> Waveform:

@@ -1,7 +1,7 @@
 """Voices found in a recording against named references, with an answer for "none of these".
 
 Windows of one recording are compared with each other much more surely than with a clip of another day, room and
-microphone. So voices are found first (`diarization.clustering`), and then each as a whole is named: by the reference
+microphone. So voices are found first (`diarization.spectral`), and then each as a whole is named: by the reference
 that its mean is most like, if it is more like it than `Calibration.threshold`. Two that get one name become one.
 """
 

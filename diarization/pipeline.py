@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from diarization import clustering, matching, spectral, voices
-from diarization.plda import Calibration
-from diarization.segmentation import FRAME, STEP, WINDOW, Progress, Segmenter, frame_count, frame_edges, silent
+from diarization import counting, matching, spectral, voices
+from diarization.normalization import Calibration
+from diarization.segmentation import Progress, Segmenter, frame_count, frame_edges, silent
 from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, from_activity, talk_time
 from diarization.windows import Pieces, SpeechWindows, embed_pieces, embed_speech
@@ -28,9 +28,8 @@ from utils.voice import unit
 
 log = logging.getLogger(__name__)
 UNKNOWN = "unknown"  # speaks, and is none of the references
-MIN_ALONE_TO_CLUSTER = 0.5  # seconds alone, for a piece or a voice of a window to be clustered; the others are assigned
+MIN_ALONE_TO_CLUSTER = 0.5  # seconds alone, for a piece to be clustered; the others are assigned
 MIN_WEIGHT = 0.05  # seconds that the shortest piece counts for
-MIN_ALONE_TO_COUNT = 1.5  # ... and for a voice to be counted as one of several of a window
 
 
 @dataclass(frozen=True)
@@ -212,44 +211,31 @@ class Diarizer:
             trim=False,
         )
 
+    def figures(self, audio: Waveform) -> np.ndarray:
+        """What the number of speakers of prepared audio is told by: `diarization.counting.steps`."""
+        pieces = embed_pieces(self.encoder, audio.samples, self.segmenter(audio.samples))
+        sure = _sure(pieces, 2)
+        return counting.steps(self.calibration.compare(pieces.embeddings[sure]), pieces.only(sure))
+
     def _speakers(
         self, windows: SpeechWindows, speakers: int | None = None, least: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
         """The speaker of each piece (P,), and the mean embedding of each, norm 1: (S, D). `speakers`: how many, if
         that is known; else they are counted, at least `least`."""
         pieces = windows.pieces
-        sure = pieces.alone >= MIN_ALONE_TO_CLUSTER
-        if sure.sum() < max(speakers or least, 2):
-            sure = np.ones(len(pieces), bool)
+        sure = _sure(pieces, max(speakers or least, 2))
         if speakers is not None and speakers > sure.sum():
             log.warning("only %d of %d voices can be told apart: too little is said", sure.sum(), speakers)
             speakers = int(sure.sum())
         seconds = np.maximum(pieces.alone, MIN_WEIGHT)
         units = self.calibration.compare(pieces.embeddings)
         if speakers is None:
-            speakers = min(self._count(pieces, units, least), int(sure.sum()))
+            figures = counting.steps(units[sure], pieces.only(sure))
+            speakers = min(self.calibration.counter.count(figures, least), int(sure.sum()))
         found = spectral.means(units[sure], seconds[sure], speakers)
         assigned = voices.assign(units @ found.T, pieces)
         weights = np.eye(len(found), dtype=np.float32)[assigned] * seconds[:, None]
         return assigned, unit(weights.T @ pieces.embeddings)
-
-    def _count(self, pieces: Pieces, units: np.ndarray, least: int) -> int:
-        """How many speakers there are, at least `least`: by what is said of each person of each window."""
-        person = voices.people(pieces, units)
-        seconds = np.bincount(person, pieces.alone)
-        window = np.zeros(len(seconds), int)
-        window[person] = pieces.window
-        weights = np.eye(len(seconds), dtype=np.float32)[person] * np.maximum(pieces.alone, MIN_WEIGHT)[:, None]
-        sure = seconds >= MIN_ALONE_TO_CLUSTER
-        if sure.sum() < max(least, 2):
-            sure[:] = True
-        points = self.calibration.project(unit(weights.T @ pieces.embeddings)[sure])
-        # so many voices are in at least two windows (or in the only one)
-        together = np.sort(np.bincount(window[seconds >= MIN_ALONE_TO_COUNT], minlength=1))[::-1]
-        least = max(least, int(together[min(1, len(together) - 1)]))
-        shares = np.maximum(seconds[sure], MIN_ALONE_TO_CLUSTER) * (STEP * FRAME / WINDOW)
-        between = self.calibration.between
-        return int(clustering.cluster(points, shares, between, least=min(least, len(points))).max()) + 1
 
     def _turns(
         self, audio: Waveform, windows: SpeechWindows, assigned: np.ndarray, labels: Sequence[str]
@@ -266,3 +252,9 @@ class Diarizer:
         cosines = windows.curves @ means.T
         settings, fingerprint = self.settings, self.encoder.fingerprint
         return Diarization(turns, names, windows.centers, cosines, audio, settings, fingerprint, windows.hop)
+
+
+def _sure(pieces: Pieces, least: int) -> np.ndarray:
+    """Which pieces say enough to be clustered (P,) bool: all of them where those are fewer than `least`."""
+    sure = pieces.alone >= MIN_ALONE_TO_CLUSTER
+    return sure if sure.sum() >= least else np.ones(len(pieces), bool)

@@ -1,4 +1,4 @@
-"""What diarization may be tuned by; the calibration of an encoder lies in a file of its own (`diarization.plda`)."""
+"""What diarization may be set; the calibration of an encoder lies in its own file (`diarization.normalization`)."""
 
 from __future__ import annotations
 

@@ -12,31 +12,6 @@ import numpy as np
 from diarization.segmentation import LocalVoices, overlap_add
 from diarization.windows import Pieces
 
-MIN_PERSON_SECONDS = 1.0  # seconds of a piece that tells one person from another; shorter ones go with the nearest such
-# Cosine of units below which two pieces of a local voice are two people; chosen on `choose`
-SPLIT_COSINE = 0.3
-
-
-def people(pieces: Pieces, units: np.ndarray) -> np.ndarray:
-    """Number, from 0, of the person whom each piece is of, as far as one window tells: (P,).
-
-    The pieces of a local voice are one person, or several where their `units` (P, D), of norm 1, differ.
-    """
-    from scipy.cluster.hierarchy import fcluster, linkage
-
-    found, count = np.zeros(len(pieces), int), 0
-    for w, v in np.unique(np.stack([pieces.window, pieces.voice], axis=1), axis=0):
-        own = np.flatnonzero((pieces.window == w) & (pieces.voice == v))
-        groups = np.zeros(len(own), int)
-        (sure,) = np.nonzero(pieces.alone[own] >= MIN_PERSON_SECONDS)
-        if len(sure) > 1:
-            tree = linkage(units[own[sure]], "average", "cosine")
-            nearest = np.abs(np.arange(len(own))[:, None] - sure).argmin(axis=1)
-            groups = fcluster(tree, 1 - SPLIT_COSINE, "distance")[nearest] - 1
-        found[own] = count + groups
-        count += groups.max() + 1
-    return found
-
 
 def assign(similarity: np.ndarray, pieces: Pieces) -> np.ndarray:
     """The speaker of each piece (P,), from its similarity (P, S) to each.

@@ -38,6 +38,10 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.window)
 
+    def only(self, rows: np.ndarray) -> Pieces:
+        """These pieces: indices (K,) or bool (P,)."""
+        return Pieces(*(values[rows] for values in (self.window, self.voice, self.frames, self.alone, self.embeddings)))
+
 
 @dataclass(frozen=True)
 class SpeechWindows:

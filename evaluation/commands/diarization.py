@@ -15,12 +15,19 @@ import numpy as np
 from tqdm import tqdm
 
 from diarization.calibration import calibrate
+from diarization.normalization import Calibration
 from diarization.pipeline import Diarization, Diarizer
-from diarization.plda import Calibration
 from diarization.plots import plot_diarization
 from diarization.turns import Turn
 from encoder.inference import SpeakerEncoder
-from evaluation.commands.diarization_items import MEETINGS, DiarizationItem, built, meetings, simulated
+from evaluation.commands.diarization_items import (
+    MEETINGS,
+    DiarizationItem,
+    built,
+    meetings,
+    simulated,
+    talks_to_count,
+)
 from evaluation.lists.simulated import PARTS, part_of
 from evaluation.models import encoder_columns, facts_of
 from evaluation.report import Cell, Report, Table
@@ -74,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="first measure how windows of the encoder spread, on speakers of --corpus that are not set aside, and "
-        "write diarization.json beside it: once for every new encoder",
+        help="first measure how pieces of the encoder spread, on speakers of --corpus that are not set aside, learn to "
+        "count speakers on simulated talks of theirs, and write diarization.json beside it: once for every new encoder",
     )
 
 
@@ -91,7 +98,7 @@ def run(args: argparse.Namespace) -> Report:
         encoder = SpeakerEncoder.load(column.path, args.device)
         place = column.path.with_name("diarization.json")
         if args.calibrate:
-            make_calibration(encoder, clips, set_aside).save(place)
+            make_calibration(encoder, clips, set_aside, args.corpus).save(place)
         diarizer = Diarizer(encoder, Calibration.load(place, encoder.fingerprint))
         _measure(report, column.name, diarizer, _items(args, clips, set_aside, report))
     report.facts |= {"settings": str(diarizer.settings), "calibration": str(diarizer.calibration.about)}
@@ -109,14 +116,15 @@ def _items(
         yield from simulated(args.corpus, clips, set_aside, args.list, args.quick, args.limit)
 
 
-def make_calibration(encoder: SpeakerEncoder, clips: Iterable[Clip], set_aside: set[str]) -> Calibration:
-    """On every speaker of the corpora of CALIBRATION_CORPORA neither set aside nor of another simulated list."""
+def make_calibration(encoder: SpeakerEncoder, clips: list[Clip], set_aside: set[str], corpus: Path) -> Calibration:
+    """On every speaker of the corpora of CALIBRATION_CORPORA neither set aside nor of another simulated list; the
+    number of speakers on talks of the list `calibrate`."""
     voices: dict[str, list[Path]] = defaultdict(list)
     for clip in clips:
         kept = clip.speaker not in set_aside and part_of(clip) == "calibrate"
         if kept and clip.speaker.partition("-")[0] in CALIBRATION_CORPORA:
             voices[clip.speaker].append(clip.path)
-    calibration = calibrate(encoder, voices)
+    calibration = calibrate(encoder, voices, talks_to_count(corpus, clips, set_aside))
     corpora = sorted({name.partition("-")[0] for name in voices})
     return dataclasses.replace(calibration, about={**calibration.about, "corpora": corpora})
 

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from diarization.turns import Turn, read_rttm
-from evaluation.lists.conversations import OVERLAP, Conversation, Shelf, build, read_word_times, recipes
-from evaluation.lists.simulated import TALKS, Part, build_talk, cast_of, talk_recipes
+from diarization.turns import Turn, read_rttm, talk_time
+from evaluation.lists.conversations import (
+    OVERLAP,
+    Conversation,
+    Recipe,
+    Shelf,
+    build,
+    excerpt,
+    read_word_times,
+    recipes,
+)
+from evaluation.lists.simulated import TALKS, Part, SimulatedCast, build_talk, cast_of, talk_recipes
 from evaluation.report import Report
 from utils.audio.io import Waveform, read
 from utils.data.corpora import Clip
@@ -19,6 +28,11 @@ from utils.errors import CloningError
 
 MINUTES, QUICK_MINUTES = (1.0, 4.0, 10.0), (1.0,)
 QUICK_TALKS = 6
+# To learn to count from, of the list `calibrate`: talks, without those that are longer; readers in turn
+COUNTED_TALKS, COUNTED_SECONDS, COUNTED_READERS = 575, 150.0, 150
+READERS_SECONDS = (10.0, 40.0)
+EXCERPT_SECONDS = ((3.0, 8.0), (6.0, 20.0))  # the second four times as often
+SOMEBODY, NOBODY = 0.5, 0.15  # seconds in an excerpt, from which and to which a speaker is one of it or is not
 MEETINGS, NOISES = "diarization_ami", "noise_esc10"
 
 
@@ -88,6 +102,38 @@ def _alone(speaker: str, turns: dict[str, list[Turn]], audio: dict[str, Waveform
     return [Waveform(np.concatenate(pieces), 16000)]
 
 
+def talks_to_count(corpus: Path, clips: Iterable[Clip], set_aside: set[str]) -> Iterator[tuple[Waveform, int]]:
+    """What counting is learned from, all of the list `calibrate`, and how many speak in each: talks that are not long,
+    an excerpt of each, and excerpts of readers in turn."""
+    cast = _cast(corpus, clips, set_aside, "calibrate")
+    for i, recipe in enumerate(talk_recipes("calibrate", COUNTED_TALKS)):
+        if recipe.seconds <= COUNTED_SECONDS:
+            talk = build_talk(recipe, cast)
+            yield talk.audio, len({turn.speaker for turn in talk.turns})
+            yield from countable(talk, np.random.default_rng([i, 9, 1]))
+    yield from _readers(cast)
+
+
+def _readers(cast: SimulatedCast) -> Iterator[tuple[Waveform, int]]:
+    """Two excerpts of each of some conversations of two or three readers."""
+    shelf = Shelf({name: paths for name, paths in cast.clips.items() if len(paths) > 3}, cast.word_times)
+    for i in range(COUNTED_READERS):
+        rng = np.random.default_rng([i, 8, 1])
+        seconds, overlap = float(rng.uniform(*READERS_SECONDS)), bool(rng.integers(2))
+        readers = build(Recipe("", int(rng.integers(2, 4)), seconds, overlap, 950_000 + i), shelf)
+        yield from countable(readers, rng)
+        yield from countable(readers, rng)
+
+
+def countable(talk: Conversation, rng: np.random.Generator) -> Iterator[tuple[Waveform, int]]:
+    """An excerpt with the number of its speakers, unless somebody says so little in it that the number is unclear."""
+    low, high = EXCERPT_SECONDS[int(rng.random() < 0.8)]
+    part = excerpt(talk, rng.uniform(low, high), rng)
+    seconds = [spoken for spoken, _ in talk_time(part.turns).values()]
+    if any(spoken >= SOMEBODY for spoken in seconds) and not any(NOBODY < spoken < SOMEBODY for spoken in seconds):
+        yield part.audio, sum(spoken >= SOMEBODY for spoken in seconds)
+
+
 def simulated(
     corpus: Path,
     clips: Iterable[Clip],
@@ -97,10 +143,15 @@ def simulated(
     limit: int | None = None,
 ) -> Iterator[DiarizationItem]:
     """Talks of one of the simulated lists. Raises CloningError where the corpus has too few of its speakers."""
+    cast = _cast(corpus, clips, set_aside, part)
+    for recipe in talk_recipes(part, QUICK_TALKS if quick else TALKS if limit is None else limit):
+        yield _made(recipe.name, f"simulated, {recipe.channel}", build_talk(recipe, cast))
+
+
+def _cast(corpus: Path, clips: Iterable[Clip], set_aside: set[str], part: Part) -> SimulatedCast:
     cast = cast_of(part, clips, read_word_times(corpus), set_aside, corpus / NOISES)
     if len(cast.clips) < 5:
         raise CloningError(
             f"{corpus}: {len(cast.clips)} speakers with word times for the simulated list {part}; 5 are wanted"
         )
-    for recipe in talk_recipes(part, QUICK_TALKS if quick else TALKS if limit is None else limit):
-        yield _made(recipe.name, f"simulated, {recipe.channel}", build_talk(recipe, cast))
+    return cast

@@ -128,6 +128,16 @@ def build(recipe: Recipe, shelf: Shelf) -> Conversation:
     return Conversation(Waveform(np.clip(samples, -1, 1), RATE), sorted(turns), references)
 
 
+def excerpt(conversation: Conversation, seconds: float, rng: np.random.Generator) -> Conversation:
+    """So many seconds of it from somewhere, or all of it if it is shorter, with what is said in them."""
+    start = float(rng.uniform(0, max(conversation.audio.seconds - seconds, 1e-3)))
+    stop = start + min(seconds, conversation.audio.seconds)
+    samples = conversation.audio.samples[round(start * RATE) : round(stop * RATE)]
+    heard = [turn for turn in conversation.turns if turn.stop > start and turn.start < stop]
+    turns = [Turn(max(turn.start, start) - start, min(turn.stop, stop) - start, turn.speaker) for turn in heard]
+    return Conversation(Waveform(samples, RATE), turns, conversation.references)
+
+
 def read_word_times(corpus: Path) -> dict[str, np.ndarray]:
     """Spans of words (K, 2) in seconds by utterance, from every `alignments/*.jsonl.gz` below the corpus."""
     found = {}

@@ -1,4 +1,4 @@
-"""Who speaks when: laws of windows, turns, the mixture of speakers and calibrations."""
+"""Who speaks when: laws of windows, turns, clustering and calibrations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diarization import clustering, matching, spectral
-from diarization.plda import Calibration, fit, noise_of
+from diarization import matching, spectral
+from diarization.counting import SpeakerCounter
+from diarization.normalization import Calibration, noise_of
 from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, from_activity, join, read_rttm, talk_time, to_rttm
 from diarization.windows import slide
@@ -70,67 +71,6 @@ def test_rttm_comes_back(tmp_path):
         read_rttm(path)
 
 
-BETWEEN = np.geomspace(60, 1.4, 64)  # like the default encoder
-
-
-def conversation(speakers: int, windows: int = 60, seed: int = 0):
-    """Points (W, L) of voices drawn as the model has it, in turns of ten windows; and who it was (W,)"""
-    rng = np.random.default_rng(seed)
-    voices = rng.standard_normal((speakers, len(BETWEEN))) * np.sqrt(BETWEEN)
-    who = (np.arange(speakers * windows) // 10) % speakers
-    return voices[who] + rng.standard_normal((len(who), len(BETWEEN))), who
-
-
-def found(points, least=1):
-    return clustering.cluster(points, np.full(len(points), 1.0), BETWEEN, least)
-
-
-def one_to_one(labels, who) -> bool:
-    pairs = set(zip(labels, who, strict=True))
-    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
-
-
-@pytest.mark.parametrize("speakers", [1, 2, 3, 5])
-def test_the_number_of_voices_is_found(speakers):
-    points, who = conversation(speakers)
-    assert one_to_one(found(points), who)
-
-
-def in_moods(seed: int):
-    """Three voices, each in two moods, and who it was."""
-    points, who = conversation(3, windows=40, seed=seed)
-    mood = np.arange(len(points)) // 20 % 2
-    return points + 0.8 * np.random.default_rng(seed).standard_normal((3, 2, len(BETWEEN)))[who, mood], who
-
-
-@pytest.mark.parametrize("times", [1, 8])
-@pytest.mark.parametrize("seed", range(3))
-def test_moods_are_not_voices_however_often_they_are_heard(seed, times):
-    """Variational Bayes alone ends with more, and so does evidence without end."""
-    points, who = in_moods(seed)
-    assert one_to_one(found(np.tile(points, (times, 1))), np.tile(who, times))
-
-
-def test_voices_are_not_joined_to_fewer_than_are_known_to_be_there():
-    points, who = in_moods(0)
-    labels = found(points, least=4)
-    assert labels.max() >= 3
-    halves = set(zip(labels, who, strict=True))
-    assert len(halves) == len({a for a, _ in halves})  # nobody shares a label
-
-
-def test_a_voice_counts_by_its_seconds():
-    """Every one twice, each for half the seconds: the same speakers at the same places."""
-    points, _ = conversation(2)
-    posterior, share = np.eye(2)[np.arange(len(points)) % 2], np.full(2, 0.5)
-    seconds = np.full(len(points), 0.4)
-    once = clustering.update_speakers(posterior, clustering.Points(points, seconds, BETWEEN), share)
-    halves = clustering.Points(np.repeat(points, 2, 0), np.repeat(seconds / 2, 2), BETWEEN)
-    twice = clustering.update_speakers(np.repeat(posterior, 2, 0), halves, share)
-    np.testing.assert_allclose(once.mean, twice.mean)
-    np.testing.assert_allclose(once.variance, twice.variance)
-
-
 @pytest.mark.parametrize("pieces", [60, 2000])  # 2000: more than the graph holds
 @pytest.mark.parametrize("speakers", [1, 2, 3, 5])
 def test_pieces_are_parted_by_voice_where_the_number_is_known(speakers, pieces, monkeypatch):
@@ -159,7 +99,7 @@ def test_what_pieces_of_a_clip_differ_in_does_not_part_voices():
     clips = list(voices + rng.standard_normal((60, 10, 8)) * [6, 4, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3])
     noise = noise_of(clips, directions=2)
     plain, cleared = (
-        Calibration("x", np.zeros(8), np.zeros((8, 1)), np.ones(1), n, 0.5) for n in (np.zeros((8, 2)), noise)
+        Calibration("x", np.zeros(8), n, SpeakerCounter.untrained(), 0.5) for n in (np.zeros((8, 2)), noise)
     )
     alike = [np.mean([(seen @ seen.T).mean() for seen in map(c.compare, clips)]) for c in (plain, cleared)]
     assert alike[0] < 0.5 < 0.7 < alike[1]
@@ -172,29 +112,21 @@ def test_names_need_likeness():
     assert named.tolist() == [0, matching.NONE, 0]
 
 
-def test_calibration_finds_the_spreads_it_was_drawn_from(tmp_path):
+def test_a_saved_calibration_is_read_as_it_was(tmp_path):
     rng = np.random.default_rng(1)
-    turn, _ = np.linalg.qr(rng.standard_normal((6, 6)))
-    spread = np.array([3.0, 2.0, 1.0, 0.5, 0.2, 0.1])  # of voices, in units of the windows' own
-    voices = [
-        (v + 0.3 * rng.standard_normal((20, 6))) @ turn for v in 0.3 * np.sqrt(spread) * rng.standard_normal((3000, 6))
-    ]
-    mean, projection, between = fit(voices)
-    np.testing.assert_allclose(between, spread[: len(between)], rtol=0.15)
-    within = np.mean([np.cov(((rows - mean) @ projection).T) for rows in voices], axis=0)
-    np.testing.assert_allclose(within, np.eye(len(between)), atol=0.05)
-    with pytest.raises(CloningError, match="at least 20"):
-        fit(voices[:19])
-    path = tmp_path / "diarization.json"
-    noise = noise_of(voices, directions=3)
-    Calibration("abc", mean, projection, between, noise, 0.5, {"voices": 3000}).save(path)
+    path, counter = tmp_path / "diarization.json", SpeakerCounter.untrained()
+    counter = SpeakerCounter(*(array + rng.standard_normal(array.shape) for array in vars(counter).values()))
+    mean, noise = rng.standard_normal(6), rng.standard_normal((6, 3))
+    Calibration("abc", mean, noise, counter, 0.5, {"voices": 3000}).save(path)
     again = Calibration.load(path, "abc")
     np.testing.assert_allclose(again.noise, noise, rtol=1e-3)
-    np.testing.assert_allclose(again.projection, projection, rtol=1e-3)
+    np.testing.assert_allclose(again.mean, mean, rtol=1e-3)
+    for name, array in vars(counter).items():
+        np.testing.assert_allclose(getattr(again.counter, name), array, rtol=1e-3)
     assert again.threshold == 0.5 and again.about == {"voices": 3000}
 
 
-@pytest.mark.parametrize("damage", ["", "[]", '{"format": 1}', "{}", '{"format": 2', "null"])
+@pytest.mark.parametrize("damage", ["", "[]", '{"format": 1}', "{}", '{"format": 3', "null"])
 def test_a_calibration_that_does_not_fit_is_refused_with_the_remedy(tmp_path, damage):
     path = tmp_path / "diarization.json"
     with pytest.raises(CloningError, match="no calibration .*; measure one"):
@@ -202,11 +134,11 @@ def test_a_calibration_that_does_not_fit_is_refused_with_the_remedy(tmp_path, da
     path.write_text(damage, encoding="utf-8")
     with pytest.raises(CloningError, match="; measure one for this encoder"):
         Calibration.load(path, "abc")
-    Calibration("abc", np.zeros(4), np.zeros((4, 2)), np.ones(2), np.zeros((4, 1)), 0.5).save(path)
+    Calibration("abc", np.zeros(4), np.zeros((4, 1)), SpeakerCounter.untrained(), 0.5).save(path)
     with pytest.raises(CloningError, match="measured on encoder abc, not on xyz"):
         Calibration.load(path, "xyz")
     content = json.loads(path.read_text(encoding="utf-8"))
-    for wrong in ({"between": [1, 2, 3]}, {"noise": [1, 2, 3, 4]}, {"format": 1}):
+    for wrong in ({"counter": {**content["counter"], "output": [1, 2, 3]}}, {"noise": [1, 2, 3, 4]}, {"format": 2}):
         path.write_text(json.dumps({**content, **wrong}), encoding="utf-8")
         with pytest.raises(CloningError, match="damaged"):
             Calibration.load(path, "abc")

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from diarization import voices, windows
+from diarization import windows
 from diarization.pipeline import Diarization
 from diarization.segmentation import FRAMES, LocalVoices
 from diarization.settings import DiarizationSettings
 from utils.audio.io import Waveform
-from utils.voice import unit
 
 RATE = 16000
 
@@ -45,10 +44,6 @@ def embedded(samples: np.ndarray, local: LocalVoices) -> windows.Pieces:
     return windows.embed_pieces(Signs(), samples, local)
 
 
-def persons(pieces: windows.Pieces) -> list[int]:
-    return voices.people(pieces, unit(pieces.embeddings - 0.5)).tolist()
-
-
 def test_what_a_voice_says_is_cut_into_pieces_of_about_a_second():
     local = voices_of((1, 3.5), (4, 4.3), (4.35, 4.6), second=(6, 9))
     pieces = embedded(np.ones(10 * RATE, np.float32), local)
@@ -58,22 +53,6 @@ def test_what_a_voice_says_is_cut_into_pieces_of_about_a_second():
     for voice, (start, stop) in zip(pieces.voice, pieces.frames, strict=True):
         covered[start:stop, voice] += 1
     assert covered.max() == 1 and (covered[local.chosen[0]] == 1).all()
-
-
-def test_two_people_in_one_voice_are_parted_and_one_is_not():
-    samples = np.ones(10 * RATE, np.float32)
-    local = voices_of((1, 3.4), (4, 4.3), (6, 9))
-    assert set(persons(embedded(samples, local))) == {0}
-    samples[5 * RATE :] *= -1
-    pieces = embedded(samples, local)
-    first, *_, last = persons(pieces)
-    assert persons(pieces) == [first if stop * 270 < 5 * RATE else last for _, stop in pieces.frames] and first != last
-
-
-def test_a_word_does_not_part_a_voice():
-    samples = np.ones(10 * RATE, np.float32)
-    samples[5 * RATE :] *= -1
-    assert set(persons(embedded(samples, voices_of((1, 2.2), (6, 6.8))))) == {0}
 
 
 def test_a_piece_is_embedded_where_it_is_alone():

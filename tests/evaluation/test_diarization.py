@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from diarization.turns import Turn
-from evaluation.lists.conversations import RATE, Recipe, Shelf, build, read_word_times, recipes
+from evaluation.commands.diarization_items import countable
+from evaluation.lists.conversations import (
+    RATE,
+    Conversation,
+    Recipe,
+    Shelf,
+    build,
+    excerpt,
+    read_word_times,
+    recipes,
+)
 from evaluation.models import encoder_columns
 from utils.audio.io import Waveform, write
 from utils.weights.find import DEFAULT_MODELS
@@ -58,6 +68,31 @@ def test_the_same_recipe_gives_the_same_conversation(shelf):
     assert first.turns == again.turns
     other = build(Recipe("x", 2, 20.0, True, 4), shelf)
     assert other.turns != first.turns
+
+
+def test_an_excerpt_has_what_is_heard_in_its_seconds(shelf):
+    talk = build(Recipe("x", 2, 30.0, True, 6), shelf)
+    part = excerpt(talk, 8.0, np.random.default_rng(0))
+    samples, size = talk.audio.samples, len(part.audio)
+    places = [
+        i
+        for i in np.flatnonzero(samples == part.audio.samples[0])
+        if (samples[i : i + size] == part.audio.samples).all()
+    ]
+    assert len(places) == 1 and abs(part.audio.seconds - 8) < 0.001
+    for t in np.arange(0.1, 7.9, 0.05):
+        assert active(part.turns, t) == active(talk.turns, places[0] / RATE + t)
+    assert min(turn.start for turn in part.turns) >= 0 and max(turn.stop for turn in part.turns) < 8.001
+    whole = excerpt(talk, 99.0, np.random.default_rng(0))
+    np.testing.assert_allclose(len(whole.audio), len(talk.audio), atol=0.002 * RATE)
+    assert [turn.speaker for turn in whole.turns] == [turn.speaker for turn in talk.turns]
+
+
+@pytest.mark.parametrize("seconds, number", [(0.1, 1), (0.3, None), (0.6, 2)])
+def test_who_says_too_little_to_be_counted_or_left_out_leaves_no_number(seconds, number):
+    turns = [Turn(0, 2, "Ann"), Turn(2, 2 + seconds, "Ben")]
+    talk = Conversation(Waveform(np.zeros(3 * RATE, np.float32), RATE), turns, {})
+    assert [n for _, n in countable(talk, np.random.default_rng(0))] == ([number] if number else [])
 
 
 def test_recipes_differ():
