@@ -131,7 +131,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     for stage in ("encoder", "synthesizer", "vocoder"):
         also = {
             "synthesizer": ", or tacotron, or transformer or parallel, which know emotions,",
-            "vocoder": ", or griffin-lim, or wavernn, or hifigan, which are rougher,",
+            "vocoder": ", or griffin-lim or wavernn, which are rougher, or hifigan, which is slower,",
         }
         what = f"checkpoint{also.get(stage, '')} in place of the folder's {stage} (ours or published)"
         group.add_argument(f"--{stage}", metavar="FILE", help=what)

@@ -4,7 +4,8 @@
     python vocoder_train.py data/vocoder --out runs/vocoder --config source_filter_adversarial \\
         --from runs/first/best.safetensors
     python vocoder_train.py data/vocoder --out runs/vocoder --config source_filter_gpu --minutes 8   # a GPU: in one go
-    python vocoder_train.py data/vocoder --out runs/hifigan --config hifigan_v2 --precision auto
+    python vocoder_train.py data/vocoder --out runs/hifigan --config hifigan_guided --minutes 30
+    python vocoder_train.py data/vocoder --out runs/hifigan_v2 --config hifigan_v2 --precision auto
 
 An interrupted run goes on with the same command. `best.safetensors` (written once the discriminators take part, where a
 preset has some) and `last.safetensors` are what `demo_cli.py --vocoder` takes.

@@ -102,20 +102,21 @@ class WaveRNNConfig:
 class HifiGanConfig:
     """HiFi-GAN's generator (arXiv 2010.05646, table 4); the defaults are V1 at a hop of 200."""
 
+    REMOVED: ClassVar[dict[str, tuple[int, ...]]] = {
+        "source": (False,), "source_blocks": (0,), "source_dim": (96,), "source_phase": (False,),
+    }  # fmt: skip
+
     channels: int = 512
     upsample_rates: tuple[int, ...] = (5, 5, 4, 2)
     upsample_kernels: tuple[int, ...] = (11, 11, 8, 4)
     resblock_kernels: tuple[int, ...] = (3, 7, 11)
     resblock_dilations: tuple[int, ...] = (1, 3, 5)
-    source: bool = False  # it gets pulses and noise beside the mel, made as `source_filter` says
-    source_blocks: int = 0  # of a network that shapes them, as `source_filter` has it; 0: one convolution
-    source_dim: int = 96  # of these blocks; twice that in their inner layers
-    source_phase: bool = False  # the phases of these pulses are turned by what the mel shows
+    guided: bool = False  # it hears the waveform that a source-filter inside it makes of the mel, and adds to it
 
     def __post_init__(self) -> None:
         check_ranges(
             self, channels=(1, 16_384), upsample_rates=(1, 1024), upsample_kernels=(1, 2048), resblock_kernels=(1, 255),
-            resblock_dilations=(1, 1024), source_blocks=(0, 128), source_dim=(1, 8192),
+            resblock_dilations=(1, 1024),
         )  # fmt: skip
         if len(self.upsample_rates) != len(self.upsample_kernels):
             raise ValueError(
@@ -144,7 +145,7 @@ class VocoderConfig:
     @property
     def sourced(self) -> bool:
         """Whether the network gets pulses and noise, and finds their pitch."""
-        return self.architecture == "source_filter" or (self.architecture == "hifigan" and self.hifigan.source)
+        return self.architecture == "source_filter" or (self.architecture == "hifigan" and self.hifigan.guided)
 
     def __post_init__(self) -> None:
         hop = self.mel.hop_length
@@ -152,8 +153,8 @@ class VocoderConfig:
             used = self.sourced if name == "source_filter" else self.architecture == name
             if used and sizes.n_fft < 2 * hop:
                 raise ValueError(f"{name}.n_fft {sizes.n_fft} must be at least two hops ({2 * hop})")
-        if (self.source_filter.mel_envelope or self.hifigan.source) and self.mel.scale != "db":
-            raise ValueError(f"source_filter.mel_envelope and hifigan.source need a mel in dB, not {self.mel.scale!r}")
+        if self.source_filter.mel_envelope and self.mel.scale != "db":
+            raise ValueError(f"source_filter.mel_envelope needs a mel in dB, not {self.mel.scale!r}")
         rates = {"wavernn": self.wavernn.upsample, "hifigan": self.hifigan.upsample_rates}.get(self.architecture)
         if rates and math.prod(rates) != hop:
             made = math.prod(rates)
@@ -223,8 +224,9 @@ class PruningConfig:
 class LossConfig:
     """Weights of the terms; one of 0 switches its term off."""
 
+    REMOVED: ClassVar[dict[str, tuple[float, ...]]] = {"phase": (0.0,)}
+
     stft: float = 1.0
-    phase: float = 0.0  # of the distance from the phases that `data.guide` has; for a network with its source
     mel: float = 5.0
     pitch: float = 1.0  # of the frames' pitch, for a model that finds it
     adversarial: float = 1.0
@@ -234,7 +236,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         check_ranges(
-            self, stft=(0, 1e6), phase=(0, 1e6), mel=(0, 1e6), pitch=(0, 1e6), adversarial=(0, 1e6),
+            self, stft=(0, 1e6), mel=(0, 1e6), pitch=(0, 1e6), adversarial=(0, 1e6),
             feature_matching=(0, 1e6), resolutions=(16, 16_384), stft_preemphasis=(0, 1),
         )  # fmt: skip
 
@@ -248,8 +250,8 @@ class DataConfig:
     min_bandwidth: float = 0.0  # Hz; utterances of narrower speech, such as low-passed MP3s, are left out
     min_gain_db: float = 0.0  # crops are played at a random level between this and 0 dB
     teacher_forced: bool = False  # mels that a synthesizer predicted, where the set holds them
-    guide: str = ""  # vocoder whose phases are learned by a WaveRNN with guide_taps, which reads it, and by a network
-    # with loss.phase: a file or a name; none: the one that ships
+    guide: str = ""  # vocoder that a WaveRNN with guide_taps reads, and that becomes part of a guided HiFi-GAN: a file
+    # or a name; none: the one that ships
     validation_items: int = 16
     validation_seconds: float = 3.0
 
@@ -283,8 +285,6 @@ class RunConfig:
                 f"data.validation_seconds is {self.data.validation_seconds:g}; this model needs {least} frames, "
                 f"{least * mel.frame_seconds:g} s"
             )
-        if self.loss.phase and not self.model.sourced:
-            raise ValueError(f"loss.phase is for a network with a source, not for {self.model.architecture!r}")
         if self.pruning.sparsity and not recurrent:
             raise ValueError(f"pruning is for architecture 'wavernn', not {self.model.architecture!r}")
         if self.pruning.sparsity and any(n % block for n in (sizes.rnn_size, sizes.fc_size, sizes.outputs)):

@@ -62,7 +62,7 @@ class Vocoder(ABC):
         if str(path) == GRIFFIN_LIM:
             return GriffinLimVocoder(mel, device=device)
         checkpoint = load_weights(path, "vocoder")
-        config = _published_config(checkpoint) if checkpoint.published else from_dict(VocoderConfig, checkpoint.config)
+        config = _config_of(checkpoint)
         model = rebuild(lambda: build_network(config), checkpoint, published_state(checkpoint.state))
         model.to(device).eval().requires_grad_(False)
         if isinstance(model, WaveRNN):
@@ -140,7 +140,7 @@ class WaveformVocoder(Vocoder):
         self, model: WaveformModel, config: VocoderConfig, fingerprint: str, device: str | torch.device
     ) -> None:
         super().__init__(config.architecture, config.mel, fingerprint, device)
-        self.model = model
+        self.model, self.config = model, config
 
     def _render(self, mel: Tensor, seed: int, progress: Progress | None) -> np.ndarray:
         return self.model(mel[None]).wav[0].float().cpu().numpy()
@@ -222,6 +222,16 @@ def _guide_of(checkpoint: Checkpoint, device: str | torch.device) -> WaveformVoc
     vocoder = Vocoder.load(path, device)
     assert isinstance(vocoder, WaveformVocoder)
     return vocoder
+
+
+def _config_of(checkpoint: Checkpoint) -> VocoderConfig:
+    """Raises CloningError where this version cannot build the network."""
+    if checkpoint.published:
+        return _published_config(checkpoint)
+    try:
+        return from_dict(VocoderConfig, checkpoint.config)
+    except CloningError as error:
+        raise CloningError(f"{checkpoint.path}: {error}: train it again") from error
 
 
 def _published_config(checkpoint: Checkpoint) -> VocoderConfig:

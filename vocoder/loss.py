@@ -18,7 +18,8 @@ QUIET = 0.05  # root mean square magnitude under which an item's error no longer
 
 def stft_magnitude(wav: Tensor, n_fft: int) -> Tensor:
     """wav (B, T) -> magnitudes (B, n_fft / 2 + 1, 1 + T // (n_fft / 4)), floored so that their log has a gradient"""
-    spectrum = _stft(wav, n_fft)
+    window = hann_window(n_fft, wav.device, torch.float32)
+    spectrum = torch.stft(wav.float(), n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True)
     return (spectrum.real.square() + spectrum.imag.square()).clamp_min(POWER_FLOOR).sqrt()
 
 
@@ -35,23 +36,6 @@ def stft_loss(output: Tensor, target: Tensor, resolutions: Sequence[int], preemp
         size = torch.linalg.vector_norm(theirs, dim=(1, 2)).clamp_min(QUIET * theirs[0].numel() ** 0.5)
         convergence = (torch.linalg.vector_norm(ours - theirs, dim=(1, 2)) / size).mean()
         terms.append(convergence + F.l1_loss(ours.log(), theirs.log()))
-    return torch.stack(terms).mean()
-
-
-def phase_loss(output: Tensor, target: Tensor, resolutions: Sequence[int], preemphasis: float = 0.0) -> Tensor:
-    """One less the cosine of what spectra differ by in phase, weighted by the target's magnitudes, over resolutions.
-
-    It says nothing of the output's magnitudes, so phases that cannot be known do not make it quieter.
-    output, target (B, T) -> () from 0 to 2
-    """
-    output, target = _preemphasized(output, preemphasis), _preemphasized(target, preemphasis)
-    terms = []
-    for n_fft in resolutions:
-        ours, theirs = _stft(output, n_fft), _stft(target, n_fft)
-        size = (ours.real.square() + ours.imag.square() + POWER_FLOOR).sqrt()
-        alike = (ours.real * theirs.real + ours.imag * theirs.imag) / size  # the target's magnitude times the cosine
-        weight = theirs.abs().sum(dim=(1, 2)).clamp_min(QUIET * theirs[0].numel())
-        terms.append((1 - alike.sum(dim=(1, 2)) / weight).mean())
     return torch.stack(terms).mean()
 
 
@@ -84,9 +68,3 @@ def mixture_loss(logits: Tensor, target: Tensor, levels: int = 65536, min_log_sc
 def _preemphasized(wav: Tensor, coefficient: float) -> Tensor:
     """wav (B, T) -> (B, T - 1), without the first sample, which has none before it; 0: as it is"""
     return wav[:, 1:] - coefficient * wav[:, :-1] if coefficient else wav
-
-
-def _stft(wav: Tensor, n_fft: int) -> Tensor:
-    """wav (B, T) -> (B, n_fft / 2 + 1, 1 + T // (n_fft / 4)) complex"""
-    window = hann_window(n_fft, wav.device, torch.float32)
-    return torch.stft(wav.float(), n_fft, n_fft // 4, window=window, pad_mode="constant", return_complex=True)

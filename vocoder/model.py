@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from vocoder.config import VocoderConfig
-from vocoder.models.hifigan import HifiGan, SourcedHifiGan
+from vocoder.models.hifigan import GuidedHifiGan, HifiGan
 from vocoder.models.source_filter import SourceFilter
 from vocoder.models.vocos import Vocos
 from vocoder.models.waveform import WaveformModel
@@ -13,8 +13,8 @@ from vocoder.wavernn.network import WaveRNN
 
 
 def _hifigan(config: VocoderConfig) -> WaveformModel:
-    if config.hifigan.source:
-        return SourcedHifiGan(config.hifigan, config.source_filter, config.mel)
+    if config.hifigan.guided:
+        return GuidedHifiGan(config.hifigan, config.source_filter, config.mel)
     return HifiGan(config.hifigan, config.mel.n_mels)
 
 

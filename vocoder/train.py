@@ -21,7 +21,7 @@ from utils.weights.find import DEFAULT_MODELS, find_chosen
 from vocoder.config import RunConfig
 from vocoder.data import CropBatch, Crops, check_set, crop_mel, edge_frames, held_out
 from vocoder.inference import Vocoder, WaveformVocoder
-from vocoder.loss import mel_loss, mixture_loss, phase_loss, stft_loss
+from vocoder.loss import mel_loss, mixture_loss, stft_loss
 from vocoder.model import build_network
 from vocoder.models.discriminators import Discriminators
 from vocoder.models.source import Sourced
@@ -59,8 +59,6 @@ class VocoderTask(Task[CropBatch]):
         self.held_out = held_out(manifest, self.mel_config, config.data)
         self.modules: dict[str, nn.Module] = {"generator": build_network(config.model)}
         self.extra = {"teacher_forced": config.data.teacher_forced, "hours_of_audio": manifest.header.get("hours")}
-        if self.guide is not None:
-            self.extra["guide"] = self.guide.fingerprint
 
     @property
     def margin(self) -> int:
@@ -98,8 +96,8 @@ class WaveformTask(VocoderTask):
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
         super().__init__(manifest, config)
-        if self.guide is not None:
-            take_pitch_finder(self.modules["generator"], self.guide.model)
+        if self.guide is not None:  # a part of the network from here on
+            self.modules["generator"].load_state_dict(self.guide.model.state_dict(), strict=False)
         if config.discriminator.start is not None:
             self.modules["discriminator"] = Discriminators(config.discriminator)
 
@@ -130,9 +128,6 @@ class WaveformTask(VocoderTask):
             losses["pitch"] = weights.pitch * network.pitch_finder.loss(output.pitch_logits, batch["pitch"])
         if weights.stft:
             losses["stft"] = weights.stft * stft_loss(made, target, weights.resolutions, weights.stft_preemphasis)
-        if self.guide is not None:
-            guide = guide_of(self.guide, mel, batch["start"])
-            losses["phase"] = weights.phase * phase_loss(made, guide, weights.resolutions, weights.stft_preemphasis)
         if weights.mel:
             losses["mel"] = weights.mel * mel_loss(made, target, self.mel_config)
         if self.adversarial:
@@ -145,22 +140,17 @@ class WaveformTask(VocoderTask):
         """score = distance of spectra (as `stft_loss`) + 0.1 * distance of mels in dB, whatever the loss is"""
         device = next(modules["generator"].parameters()).device
         to_db = -self.mel_config.min_db / (2 * self.mel_config.max_abs) if self.mel_config.scale == "db" else 1.0
-        spectra, mels, phases, audio = 0.0, 0.0, 0.0, {}
+        spectra, mels, audio = 0.0, 0.0, {}
         for i, item in enumerate(self.held_out):
             mel, target = item.tensors(self.mel_config, device)
             made = modules["generator"](mel).wav.float()
             spectra += float(stft_loss(made, target, VALIDATION_RESOLUTIONS, VALIDATION_PREEMPHASIS))
-            if self.guide is not None:
-                guide = guide_of(self.guide, mel)
-                phases += float(phase_loss(made, guide, VALIDATION_RESOLUTIONS, VALIDATION_PREEMPHASIS))
             mels += to_db * float(mel_loss(made, target, self.mel_config))
             if i < 2:
                 audio[f"held_out_{i}"] = (made[0].clamp(-1, 1).cpu().numpy(), self.mel_config.sample_rate)
         spectra, mels = spectra / len(self.held_out), mels / len(self.held_out)
         waits = self.config.discriminator.start is not None and not self.adversarial
         metrics = {"stft_distance": spectra, "mel_distance_db": mels}
-        if self.guide is not None:
-            metrics["phase_distance"] = phases / len(self.held_out)
         return Validation(spectra + 0.1 * mels, metrics, audio=audio, eligible=not waits)
 
 
@@ -175,6 +165,8 @@ class WaveRNNTask(VocoderTask):
         model = self.modules["generator"]
         assert isinstance(model, WaveRNN)
         start_ordered(model)
+        if self.guide is not None:
+            self.extra["guide"] = self.guide.fingerprint
         self.pruner = Pruner(config.pruning, config.model.wavernn, model) if config.pruning.sparsity else None
 
     @property
@@ -254,15 +246,19 @@ class WaveRNNTask(VocoderTask):
 
 
 def read_guide(config: RunConfig) -> WaveformVocoder | None:
-    """The vocoder whose phases a run learns, if it does. Raises CloningError for one that does not fit."""
-    if not (config.loss.phase if config.model.architecture != "wavernn" else config.model.wavernn.guide_taps):
+    """The vocoder that guides the network, if one does. Raises CloningError for one that does not fit."""
+    model = config.model
+    if not {"wavernn": model.wavernn.guide_taps, "hifigan": model.hifigan.guided}.get(model.architecture):
         return None
     path = find_chosen(DEFAULT_MODELS, "vocoder", config.data.guide or None)
     guide = Vocoder.load(path)
     if not isinstance(guide, WaveformVocoder):
         raise CloningError(f"data.guide {path}: is a {guide.name}; only a frame-rate vocoder guides")
-    if different := guide.mel.differences(config.model.mel):
+    if different := guide.mel.differences(model.mel):
         raise CloningError(f"data.guide {path}: reads another mel than this model: {', '.join(different)}")
+    part = ("source_filter", model.source_filter)
+    if model.architecture == "hifigan" and (guide.name, guide.config.source_filter) != part:
+        raise CloningError(f"data.guide {path}: is no source-filter of the sizes that model.source_filter has")
     return guide
 
 
@@ -270,17 +266,6 @@ def guide_of(guide: WaveformVocoder, mel: Tensor, start: Tensor | None = None) -
     """The waveform (B, (F - 1) * hop) that a guide makes of mel (B, M, F); start (B,) as `WaveformModel` has it."""
     with torch.no_grad():
         return guide.model.to(mel.device)(mel, start).wav.float()
-
-
-def take_pitch_finder(network: nn.Module, guide: nn.Module) -> None:
-    """Give a network the guide's pitch, and so its pulses. Raises CloningError where they are not of one size."""
-    assert isinstance(network, Sourced)
-    if not isinstance(guide, Sourced):
-        raise CloningError("loss.phase: data.guide has no source, so its phases cannot be known: choose one that has")
-    found, wanted = guide.pitch_finder.state_dict(), network.pitch_finder.state_dict()
-    if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in wanted.items()}:
-        raise CloningError("loss.phase: data.guide finds the pitch by a network of another size: set its pitch_*")
-    network.pitch_finder.load_state_dict(found)
 
 
 def inputs_and_target(batch: CropBatch, config: MelConfig) -> tuple[Tensor, Tensor]:

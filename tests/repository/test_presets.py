@@ -29,7 +29,7 @@ SHIPPED = {
     "default/vocoder": "source_filter_gpu",
     "default/tacotron": "non_attentive",
     "default/wavernn": "wavernn_guided",
-    "default/hifigan": "hifigan_source_adversarial",
+    "default/hifigan": "hifigan_guided",
     "emotional/parallel": "parallel_emotional",
     "emotional/transformer": "non_attentive_transformer",
 }

@@ -184,6 +184,19 @@ def test_the_whole_time_is_shared_out_in_every_lane(preset):
         assert any((CONFIGS / kind / f"{preset}.toml").is_file() for kind in ("encoder", "synthesizer", "vocoder"))
 
 
+@pytest.mark.parametrize(
+    ("preset", "stage", "setting", "other"),
+    [("gpu", "hifigan", "data.guide", "vocoder"), ("cpu", "tacotron", "flow_from", "synthesizer")],
+)
+def test_a_stage_takes_the_weights_that_the_chain_makes_of_another(preset, stage, setting, other):
+    config = load_config(ChainConfig, "chain", preset)
+    for stages in ((stage, other), (stage,)):
+        plan = make_plan(config, SOURCES, choices(stages=stages, encoder=Path("e.safetensors")))
+        words = next(step for step in plan.steps if step.name == f"{stage}: train").arguments
+        found = [word for word in words if word.startswith(f"{setting}=")]
+        assert found == ([f"{setting}={plan.weights[other]}"] if other in stages else [])
+
+
 def test_what_a_stage_lacks_is_said_before_anything_runs():
     with pytest.raises(CloningError, match="needs phone times"):
         make_plan(ChainConfig(), Sources((Path("corpus"),)), choices())

@@ -1,13 +1,17 @@
-"""A small preprocessed set of made-up voices, for the vocoder's tests."""
+"""A small preprocessed set of made-up voices, and fresh networks, for the vocoder's tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from utils.audio.pitch import pitch
 from utils.data.manifest import Manifest, Utterance, write_manifest, write_shard
+from vocoder.config import VocoderConfig
+from vocoder.model import build_network
+from vocoder.models.hifigan import GuidedHifiGan
 
 RATE, HOP = 16000, 200
 
@@ -20,6 +24,14 @@ def voice(seconds: float, seed: int) -> np.ndarray:
     wav = sum(np.sin(k * phase) / k for k in range(1, 12)) * (0.55 + 0.45 * np.sin(2 * np.pi * 3 * t + seed))
     wav = wav + 0.01 * rng.standard_normal(len(t))
     return (0.9 * wav / np.abs(wav).max()).astype(np.float32)
+
+
+def speaking_network(config: VocoderConfig) -> nn.Module:
+    """A fresh network; one that begins as a copy of its guide adds something to it."""
+    network = build_network(config)
+    if isinstance(network, GuidedHifiGan):
+        nn.init.constant_(network.generator.conv_out.parametrizations.weight.original0, 0.1)
+    return network
 
 
 def make_set(root: Path, *, mel: np.ndarray | None = None, seconds: tuple[float, ...] = (1.0, 1.6, 0.3)) -> Manifest:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.vocoder_set import speaking_network
 from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import to_dict
@@ -28,10 +29,10 @@ CONFIGS = {
         source_filter=SourceFilterConfig(dim=6, hidden=5, blocks=2, kernel=3, n_fft=90, pitch_dim=4, pitch_blocks=1),
     ),
     "hifigan": VocoderConfig("hifigan", hifigan=HifiGanConfig(channels=16, resblock_kernels=(3,))),
-    "hifigan, source": VocoderConfig(
+    "hifigan, guided": VocoderConfig(
         "hifigan",
-        hifigan=HifiGanConfig(channels=16, resblock_kernels=(3,), source=True),
-        source_filter=SourceFilterConfig(pitch_dim=4, pitch_blocks=1),
+        hifigan=HifiGanConfig(channels=16, resblock_kernels=(3,), guided=True),
+        source_filter=SourceFilterConfig(dim=6, hidden=5, blocks=2, pitch_dim=4, pitch_blocks=1),
     ),
     "wavernn, odd": VocoderConfig(
         "wavernn",
@@ -48,7 +49,7 @@ def saved(request, tmp_path_factory):
     """A fresh model of each kind, saved as training saves it: path, config, model."""
     config = CONFIGS[request.param]
     torch.manual_seed(1)
-    model = build_network(config).eval()
+    model = speaking_network(config).eval()
     path = tmp_path_factory.mktemp("model") / "vocoder.safetensors"
     mel = to_dict(config.mel)
     save_weights(path, Header("vocoder", to_dict(config), mel=mel, step=3), model.state_dict())

@@ -7,14 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.vocoder_set import voice
+from tests.support.vocoder_set import speaking_network, voice
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig, mel_spectrogram
 from utils.audio.pitch import REFERENCE_HZ, pitch
-from utils.config import from_dict
+from utils.config import from_dict, to_dict
+from utils.errors import CloningError
+from utils.weights.checkpoint import Header, save_weights
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig
-from vocoder.loss import mel_loss, phase_loss, stft_loss
+from vocoder.inference import Vocoder
+from vocoder.loss import mel_loss, stft_loss
 from vocoder.model import build_network
 from vocoder.models.source import FADE, LEVEL
+from vocoder.models.source_filter import SourceFilter
 
 HOP, RATE = 200, 16000
 ODD_MEL = MelConfig(n_fft=512, win_length=400, hop_length=120, n_mels=20, power=1.0, scale="db")
@@ -24,13 +28,8 @@ SMALL = {
     "all": VocoderConfig(
         "source_filter", source_filter=SourceFilterConfig(**SIZES, mel_envelope=True, residual_spectrum=True)
     ),
-    "hifigan": VocoderConfig(
-        "hifigan", hifigan=HifiGanConfig(channels=32, source=True), source_filter=SourceFilterConfig(**SIZES)
-    ),
-    "shaped": VocoderConfig(
-        "hifigan",
-        hifigan=HifiGanConfig(channels=32, source=True, source_phase=True, source_blocks=1, source_dim=8),
-        source_filter=SourceFilterConfig(**SIZES),
+    "guided": VocoderConfig(
+        "hifigan", hifigan=HifiGanConfig(channels=32, guided=True), source_filter=SourceFilterConfig(**SIZES)
     ),
     "odd": VocoderConfig("source_filter", mel=ODD_MEL, source_filter=SourceFilterConfig(**SIZES, kernel=3, n_fft=250)),
 }
@@ -43,7 +42,7 @@ def small_config(request):
 
 def usual():
     torch.manual_seed(0)
-    return build_network(SMALL["usual"]).eval().requires_grad_(False)
+    return speaking_network(SMALL["usual"]).eval().requires_grad_(False)
 
 
 def source(hz) -> np.ndarray:
@@ -103,14 +102,14 @@ def test_unvoiced_frames_teach_no_pitch():
 @pytest.mark.parametrize("frames", [2, 3, 17])
 def test_shape_is_whole_hops(config, frames):
     mel = config.mel
-    out = build_network(config)(torch.randn(3, mel.n_mels, frames)).wav
+    out = speaking_network(config)(torch.randn(3, mel.n_mels, frames)).wav
     assert out.shape == (3, (frames - 1) * mel.hop_length) and out.isfinite().all()
 
 
 def test_items_of_a_batch_do_not_mix(config):
     """The pitch but for rounding, whose order depends on the batch; the sound, for the same pitch."""
     torch.manual_seed(1)
-    model, mels = build_network(config).eval().requires_grad_(False), torch.randn(3, config.mel.n_mels, 9)
+    model, mels = speaking_network(config).eval().requires_grad_(False), torch.randn(3, config.mel.n_mels, 9)
     pitch, start = model.pitch(mels), torch.tensor([5, 6, 7])
     torch.testing.assert_close(pitch[1:2], model.pitch(mels[1:2]), atol=1e-5, rtol=0)  # octaves
     phase = model.phases(pitch)
@@ -135,7 +134,7 @@ def test_rounding_of_the_pitch_is_not_heard():
 
 def test_what_was_before_a_change_stays(config):
     """Phases go on from frame to frame, so a change is heard in all that comes after it, not before its lookahead."""
-    model, hop = build_network(config).eval(), config.mel.hop_length
+    model, hop = speaking_network(config).eval(), config.mel.hop_length
     mel = torch.randn(1, config.mel.n_mels, 61)
     changed = mel.clone()
     changed[:, :, 40] += 1
@@ -150,7 +149,7 @@ def test_the_same_mel_gives_the_same_audio_and_another_start_other_noise():
 
 
 def test_gradient_reaches_every_parameter(config):
-    model, mel = build_network(config), config.mel
+    model, mel = speaking_network(config), config.mel
     wav = torch.from_numpy(voice(0.6, 2))[None]
     wav = wav[:, : wav.size(1) // mel.hop_length * mel.hop_length]
     track = torch.from_numpy(pitch(wav[0].numpy(), RATE, mel.hop_length))[None]
@@ -169,7 +168,7 @@ def test_a_fresh_filter_over_the_mel_has_the_envelope_of_the_voice():
         config = VocoderConfig(
             "source_filter", source_filter=SourceFilterConfig(**SIZES, mel_envelope=base, residual_spectrum=True)
         )
-        model = build_network(config)
+        model = speaking_network(config)
         for head in (model.filter.head, model.free):
             nn.init.zeros_(head.weight)
         with torch.no_grad():
@@ -178,7 +177,7 @@ def test_a_fresh_filter_over_the_mel_has_the_envelope_of_the_voice():
 
 
 def test_the_free_spectrum_alone_can_speak():
-    model = build_network(SMALL["all"])
+    model = speaking_network(SMALL["all"])
     for head in (model.filter.head, model.free):
         nn.init.zeros_(head.weight)
     bins = model.n_fft // 2 + 1
@@ -192,16 +191,16 @@ def test_the_free_spectrum_alone_can_speak():
 def test_weights_from_before_the_free_spectrum_fit():
     """What is not said in a checkpoint is off: the same tensors as ever, and so the same sound."""
     config = from_dict(VocoderConfig, {"architecture": "source_filter", "source_filter": {"blocks": 1}})
-    names = set(build_network(config).state_dict())
+    names = set(speaking_network(config).state_dict())
     assert {name.split(".")[0] for name in names} == {"pitch_finder", "filter"}
     assert {"filter.head.weight", "filter.blocks.0.depthwise.weight", "pitch_finder.head.bias"} <= names
-    assert build_network(config).filter.head.weight.shape == (3 * 401, 256)
+    assert speaking_network(config).filter.head.weight.shape == (3 * 401, 256)
 
 
 def test_pitch_is_learned():
     """From the mels of a few made-up voices, to a tenth of a semitone in the median."""
     torch.manual_seed(0)
-    finder = build_network(SMALL["usual"]).pitch_finder
+    finder = speaking_network(SMALL["usual"]).pitch_finder
     wavs = [voice(1.5, seed) for seed in range(4)]
     mels = torch.cat([mel_spectrogram(torch.from_numpy(wav)[None], SYNTHESIZER_MEL) for wav in wavs])
     tracks = torch.from_numpy(np.stack([pitch(wav, RATE, HOP) for wav in wavs]))
@@ -214,26 +213,36 @@ def test_pitch_is_learned():
     assert off.median() < 0.1
 
 
-def test_phases_are_compared_whatever_the_magnitudes_are():
-    first, second = torch.randn(2, 3, 4000, generator=torch.Generator().manual_seed(0))
-    resolutions = (128, 512)
-    assert phase_loss(first, first, resolutions, 0.9) == pytest.approx(0, abs=1e-3)
-    assert phase_loss(0.1 * first, first, resolutions, 0.9) == pytest.approx(0, abs=1e-2)
-    assert phase_loss(-first, first, resolutions, 0.9) == pytest.approx(2, abs=1e-3)
-    assert phase_loss(second, first, resolutions, 0.9) == pytest.approx(1, abs=0.1)
-    silence = torch.zeros_like(first).requires_grad_()
-    loss = phase_loss(silence, first, resolutions, 0.9) + phase_loss(silence, torch.zeros_like(first), resolutions, 0.9)
-    loss.backward()
-    assert loss.isfinite() and silence.grad.isfinite().all()
+def test_an_untrained_hifigan_adds_nothing_to_its_guide():
+    network, mel = build_network(SMALL["guided"]), torch.randn(1, 80, 9)
+    guide = SourceFilter(SMALL["guided"].source_filter, SMALL["guided"].mel)
+    guide.load_state_dict({name: network.state_dict()[name] for name in guide.state_dict()})
+    assert torch.equal(network(mel).wav, guide(mel).wav)
 
 
-def test_an_untrained_shaper_changes_little():
+@pytest.mark.parametrize("stage", range(4))
+def test_a_guide_is_heard_at_its_place_at_every_stage(stage):
+    """A click in the guide changes what is added around it, as far on one side as on the other."""
     torch.manual_seed(0)
-    plain, shaped = build_network(SMALL["hifigan"]).eval(), build_network(SMALL["shaped"]).eval()
-    shaped.load_state_dict({k: v for k, v in plain.state_dict().items() if "gains" not in k}, strict=False)
-    mel = torch.randn(1, 80, 12)
-    with torch.inference_mode():
-        before = plain(mel).wav
-        assert (shaped(mel).wav - before).abs().max() < 0.05 * before.abs().max()
-        shaped.gains.bias[-shaped.bins :] = 3.0  # radians: the pulses are nearly upside down
-        assert (shaped(mel).wav - before).abs().max() > 0.5 * before.abs().max()
+    network = speaking_network(SMALL["guided"]).eval().double().requires_grad_(False)
+    for i, source in enumerate(network.sources):
+        source.parametrizations.weight.original0.mul_(i == stage)
+    mel, guide = torch.zeros(1, 80, 41, dtype=torch.float64), torch.zeros(1, 40 * HOP, dtype=torch.float64)
+    click = guide.clone()
+    click[0, 20 * HOP] = 1
+    touched = (network.refinement(mel, click) - network.refinement(mel, guide))[0].abs().gt(0).nonzero()
+    assert abs((touched.min() + touched.max()).item() / 2 - 20 * HOP) <= HOP / 10
+
+
+def test_a_hifigan_of_the_former_kind_is_refused_by_its_file(tmp_path):
+    """Those that got pulses and noise themselves."""
+    config = to_dict(SMALL["guided"])
+    del config["hifigan"]["guided"]
+    config["hifigan"] |= {"source": True, "source_blocks": 3, "source_dim": 96, "source_phase": True}
+    save_weights(tmp_path / "former.safetensors", Header("vocoder", config), {"x": torch.zeros(1)})
+    with pytest.raises(CloningError, match="former.safetensors: hifigan.source is True, which is no longer supported"):
+        Vocoder.load(tmp_path / "former.safetensors")
+    config["hifigan"] |= {"source": False, "source_blocks": 0, "source_phase": False}
+    assert from_dict(VocoderConfig, config) == VocoderConfig(
+        "hifigan", hifigan=HifiGanConfig(channels=32), source_filter=SMALL["guided"].source_filter
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.vocoder_set import speaking_network
 from utils.audio.mel import SYNTHESIZER_MEL
 from utils.errors import CloningError
 from vocoder.config import HifiGanConfig, SourceFilterConfig, VocoderConfig, VocosConfig, WaveRNNConfig
@@ -26,8 +27,8 @@ CONFIGS = {
     "source_filter, all": VocoderConfig(
         "source_filter", source_filter=SourceFilterConfig(**SIZES, mel_envelope=True, residual_spectrum=True)
     ),
-    "hifigan, source": VocoderConfig(
-        "hifigan", hifigan=HifiGanConfig(channels=32, source=True), source_filter=SourceFilterConfig(**SIZES)
+    "hifigan over a source_filter": VocoderConfig(
+        "hifigan", hifigan=HifiGanConfig(channels=32, guided=True), source_filter=SourceFilterConfig(**SIZES)
     ),
     "hifigan": VocoderConfig(architecture="hifigan", hifigan=HifiGanConfig(channels=32)),
     "hifigan, other rates": VocoderConfig(
@@ -46,7 +47,7 @@ SMALL = {"rnn_size": 16, "fc_size": 16, "compute_size": 8, "res_out_size": 8, "r
 
 def waveform_vocoder(name: str) -> WaveformVocoder:
     torch.manual_seed(3)
-    model = build_network(CONFIGS[name])
+    model = speaking_network(CONFIGS[name])
     for parameter in model.parameters():
         parameter.data *= 2 if parameter.dim() > 1 else 1  # a fresh network hardly looks beside its own frame
     return WaveformVocoder(model.eval().requires_grad_(False), CONFIGS[name], "", "cpu")

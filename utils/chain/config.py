@@ -20,7 +20,11 @@ ENOUGH_SPEAKERS = 50  # for an encoder to be worth training; fewer, and the one 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """How one stage is trained. In `settings`, {synthesizer} stands for the weights that this chain's has become."""
+    """How one stage is trained.
+
+    In `settings`, {vocoder} or another stage in braces stands for the weights that this chain's has become; settings
+    with a stage that the chain does not train are left out.
+    """
 
     RENAMED: ClassVar[dict[str, str]] = {"taught": "teacher_flags", "untaught": "no_teacher_settings"}
 
@@ -50,4 +54,4 @@ class ChainConfig:
     tacotron: StageConfig = field(default_factory=lambda: StageConfig("small"))
     transformer: StageConfig = field(default_factory=lambda: StageConfig("transformer_small"))
     wavernn: StageConfig = field(default_factory=lambda: StageConfig("wavernn_small"))
-    hifigan: StageConfig = field(default_factory=lambda: StageConfig("hifigan_small"))
+    hifigan: StageConfig = field(default_factory=lambda: StageConfig("hifigan_guided"))

@@ -161,10 +161,11 @@ class _Maker:
         flags += ["--minutes", f"{minutes:g}", "--device", choices.device, *choices.training]
         alone = name == "encoder" and choices.teacher is None
         settings = [*stage.settings, *(stage.no_teacher_settings if alone else ())]
-        if name != "synthesizer" and "synthesizer" not in self.weights:
-            settings = [setting for setting in settings if "{synthesizer}" not in setting]
         for setting in settings:
-            flags += ["--set", setting.replace("{synthesizer}", str(self.weights.get("synthesizer", "")))]
+            for other, weights in self.weights.items():
+                setting = setting.replace(f"{{{other}}}", str(weights))
+            if not any(f"{{{other}}}" in setting for other in KINDS):
+                flags += ["--set", setting]
         return Step(f"{name}: train", (f"{KINDS[name]}_train.py", *map(str, flags)), minutes, run)
 
 

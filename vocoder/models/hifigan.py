@@ -14,8 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from utils.audio.mel import MelConfig
 from vocoder.config import HifiGanConfig, SourceFilterConfig
-from vocoder.models.source import Envelope, Sourced
-from vocoder.models.vocos import MAX_LOG_MAGNITUDE, ConvNeXt, inverse_stft
+from vocoder.models.source_filter import SourceFilter
 from vocoder.models.waveform import WaveformModel, WaveformOutput
 
 SLOPE = 0.1  # of every leaky ReLU
@@ -78,61 +77,37 @@ class HifiGan(WaveformModel):
         return wav[:, start : start + (mel.size(2) - 1) * self.hop_length]
 
 
-class SourcedHifiGan(Sourced):
-    """HiFi-GAN that gets pulses and noise at every stage (as HiFTNet, arXiv 2309.09493), and adds to them.
+class GuidedHifiGan(SourceFilter):
+    """HiFi-GAN over the mel and over what a frame-rate vocoder, its guide, makes of it, and to which it adds.
 
-    They come under the envelope that the mel shows, times gains that a convolution finds (and `source_blocks` beside
-    it), so that an untrained network already has the level and the color of the voice. With `source_phase` the pulses'
-    phases are turned too: those of a minimum-phase filter are linear in its log magnitudes, so nearly in the mel.
+    The guide's waveform enters at every stage through a strided convolution, as the source of HiFTNet (arXiv
+    2309.09493). An untrained generator adds nothing. The guide's tensors have the names of a `SourceFilter`.
     """
 
-    def __init__(self, config: HifiGanConfig, source: SourceFilterConfig, mel: MelConfig) -> None:
-        super().__init__(source, mel)
-        self.filter = HifiGan(config, mel.n_mels)
-        self.envelope = Envelope(mel, source.n_fft)
-        self.bins = source.n_fft // 2 + 1
-        outputs = (3 if config.source_phase else 2) * self.bins  # log gains of pulses and of noise; radians of pulses
-        self.gains = nn.Conv1d(mel.n_mels, outputs, 1 if config.source_blocks else 3, padding="same")
-        nn.init.zeros_(self.gains.weight)
-        assert self.gains.bias is not None
-        nn.init.zeros_(self.gains.bias)
-        self.gains.bias.data[: 2 * self.bins] = -0.5 * math.log(2)  # both together are as loud as the voice
-        self.shaper = None
-        if config.source_blocks:
-            dim, kernel = config.source_dim, source.kernel
-            self.shaper = ConvNeXt(mel.n_mels, outputs, dim, 2 * dim, config.source_blocks, kernel)
-            nn.init.trunc_normal_(self.shaper.head.weight, std=1e-3)
+    def __init__(self, config: HifiGanConfig, guide: SourceFilterConfig, mel: MelConfig) -> None:
+        super().__init__(guide, mel)
+        self.generator = HifiGan(config, mel.n_mels)
+        for name in ("parametrizations.weight.original0", "bias"):  # the norm of the weight
+            nn.init.zeros_(self.generator.conv_out.get_parameter(name))
         self.sources = nn.ModuleList()
         channels, rate = config.channels, self.hop_length
         for factor in config.upsample_rates:
-            channels, rate = channels // 2, rate // factor  # samples of the source to one of this stage
+            channels, rate = channels // 2, rate // factor  # samples of the guide to one of this stage
             kernel = 2 * rate + rate % 2 if rate > 1 else 7  # an even number beyond the stride, so that stages align
-            self.sources.append(weight_norm(nn.Conv1d(2, channels, kernel, rate, padding=(kernel - rate) // 2)))
-        receptive_field = self.pitch_finder.receptive_field
-        if self.shaper is not None:
-            receptive_field = max(receptive_field, self.shaper.receptive_field)
-        after_source = receptive_field + _lookahead(config, source=True) + self.margin
-        self.lookahead = max(self.filter.lookahead, after_source)
+            self.sources.append(weight_norm(nn.Conv1d(1, channels, kernel, rate, padding=(kernel - rate) // 2)))
+        self.lookahead = max(self.generator.lookahead, self.lookahead + _lookahead(config, source=True))
 
     def render(self, mel: Tensor, pitch: Tensor, phase: Tensor, start: Tensor) -> Tensor:
         """mel (B, M, F), pitch and phase (B, F), start (B,) -> waveform (B, (F - 1) * hop)"""
-        base, window = self.envelope(mel), self.window.float()
-        sources = self.pulses(pitch, phase), self.noise_of(start, mel.size(2))
-        outputs = self.gains(mel).float().transpose(1, 2)
-        if self.shaper is not None:
-            outputs = outputs + self.shaper.head(self.shaper.features(mel)).float()
-        parts = outputs.split(self.bins, dim=2)
-        filters = [(base + log_gain).clamp(max=MAX_LOG_MAGNITUDE).exp() for log_gain in parts[:2]]
-        if len(parts) == 3:
-            filters[0] = torch.polar(filters[0], parts[2])
-        shaped = [
-            inverse_stft(filter_ * self.spectra(source), window, self.hop_length)
-            for filter_, source in zip(filters, sources, strict=True)
-        ]
+        guide = super().render(mel, pitch, phase, start)
+        return guide + self.refinement(mel, guide)
+
+    def refinement(self, mel: Tensor, guide: Tensor) -> Tensor:
+        """What is added: mel (B, M, F), guide (B, (F - 1) * hop) -> (B, (F - 1) * hop)"""
         # the generator's first sample is half a hop before the center of frame 0, and half a hop goes at the end too
         before = self.hop_length // 2
-        source = F.pad(torch.stack(shaped, dim=1), (before, self.hop_length - before)).to(mel.dtype)
-        return self.filter.upsampled(mel, [conv(source) for conv in self.sources]).float() + shaped[0] + shaped[1]
+        heard = F.pad(guide[:, None], (before, self.hop_length - before)).to(mel.dtype)
+        return self.generator.upsampled(mel, [conv(heard) for conv in self.sources]).float()
 
 
 def remove_weight_norm(model: nn.Module) -> None:

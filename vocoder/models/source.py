@@ -2,7 +2,7 @@
 
 Source-filter models (arXiv 1904.12088) get the pitch as a waveform, so the phase of a harmonic goes on from frame to
 frame by itself, which a network that must invent phases learns slowly; HiFTNet (arXiv 2309.09493) finds the pitch in
-the mel. Networks over such a source: `source_filter` and, with `hifigan.source`, `hifigan`.
+the mel. The network over such a source: `source_filter`.
 """
 
 from __future__ import annotations
