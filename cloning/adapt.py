@@ -23,7 +23,8 @@ import torch
 from cloning.cloner import VoiceCloner
 from cloning.references import Clips, ReferenceClip, read_clips
 from synthesizer.adaptation import Adaptation
-from synthesizer.aligned_clip import AlignedClip, clip_with_words, clip_without_words
+from synthesizer.aligned_clip import AlignedClip, clip_with_words, clip_without_words, recorded
+from synthesizer.inference import Synthesizer
 from synthesizer.speech import SpeechOptions, SynthesizedSentence
 from utils.audio.io import read
 from utils.errors import CloningError
@@ -98,7 +99,7 @@ def adapt(
             learner.learn()
             in_time = time.perf_counter() - started < RATING_SHARE * seconds
             go_on = (after is None or after(learner.step, steps)) and in_time
-        candidate = replace(voice, adapted=learner.numbers())
+        candidate = cloner.synthesizer.compensated(replace(voice, adapted=learner.numbers()), aligned)
         rating = rate_voice(cloner, candidate)
         say(f"step {learner.step} of {steps}: {_described(rating)}")
         if rating.acceptable(first):
@@ -146,23 +147,25 @@ def _aligned_clips(
         raise TypeError(f"{texts[:40]!r} is one text, a list with one for each clip is wanted: put it into one")
     if texts and len(texts) != len(clips):
         raise CloningError(f"{len(texts)} texts for {len(clips)} clips: give one for each, in their order")
-    found = []
+    found, synthesizer = [], cloner.synthesizer
     for clip, text in zip(clips, texts or [None] * len(clips), strict=True):
-        samples = read(clip.wav, sample_rate=cloner.synthesizer.mel.sample_rate).samples
         try:
-            found.append(
-                _aligned(cloner, clip, samples, text) if text else clip_without_words(cloner.synthesizer, samples)
-            )
+            found.append(_with_words(synthesizer, clip, text) if text else _without_words(synthesizer, clip))
         except CloningError as error:
             raise CloningError(f"{clip.name}: {error}") from error
     return found
 
 
-def _aligned(cloner: VoiceCloner, clip: ReferenceClip, samples: np.ndarray, text: str) -> AlignedClip:
+def _without_words(synthesizer: Synthesizer, clip: ReferenceClip) -> AlignedClip:
+    return clip_without_words(synthesizer.network, synthesizer.text.table, recorded(read(clip.wav), synthesizer.mel))
+
+
+def _with_words(synthesizer: Synthesizer, clip: ReferenceClip, text: str) -> AlignedClip:
     from synthesizer.data.forced_aligner import RATE, Aligner
 
-    row = Aligner()(read(clip.wav, sample_rate=RATE).samples, text)
-    return clip_with_words(cloner.synthesizer, samples, {"id": clip.name, **row})
+    row = {"id": clip.name, **Aligner()(read(clip.wav, sample_rate=RATE).samples, text)}
+    samples = read(clip.wav, sample_rate=synthesizer.mel.sample_rate).samples
+    return clip_with_words(synthesizer.text.table, synthesizer.mel, samples, row)
 
 
 def _described(rating: Rating) -> str:

@@ -153,7 +153,7 @@ class VoiceCloner:
         if voice.synthesizer != self.synthesizer.fingerprint:  # frames of another mel, pace by another measure
             if not self.allow_mismatch:
                 self.synthesizer.require_own(voice)
-            voice = replace(voice, prompt=None, pace=None, adapted=None)
+            voice = replace(voice, prompt=None, pace=None, compensation=None, adapted=None)
         return voice, []
 
     def _embed(self, clips: Sequence[ReferenceClip], pitch: bool = False) -> Voice:

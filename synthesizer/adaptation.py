@@ -19,7 +19,6 @@ from torch import Tensor
 from synthesizer.adapters import RANK, numbers_of, with_adapters
 from synthesizer.aligned_clip import AlignedClip
 from synthesizer.inference import Synthesizer
-from synthesizer.models.durations import upsampling
 from synthesizer.models.parallel import Parallel
 from synthesizer.models.parallel_output import Conditioning
 from utils.errors import CloningError
@@ -130,18 +129,9 @@ class Adaptation:
 
 
 def _frames(network: Parallel, clip: AlignedClip, conditioning: Conditioning) -> _Frames:
-    device = network.mel_mean.device
-
-    def one(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(device)[None]
-
-    tokens, durations = one(clip.tokens), one(clip.durations)
+    tokens, recording = clip.tensors(network.mel_mean.device)
     with torch.no_grad():
-        encoding = network.encode(tokens, torch.tensor([tokens.shape[1]], device=device), conditioning)
-        index, position = upsampling(durations)
-        mask = torch.ones(1, len(clip.mel), 1, dtype=torch.bool, device=device)
-        prosody = network.filled(one(clip.prosody), conditioning)
-        hidden = network.frames(encoding.hidden, prosody, index, position, conditioning, mask)
-        mel = network.normalized(one(clip.mel))
-        smooth = network.smooth_mel(hidden, conditioning.vector, mask)
-        return _Frames(hidden[0], smooth[0], mel[0], one(clip.aligned)[0, :, None].float())
+        hidden, smooth = network.spoken_again(tokens, recording, conditioning)
+        mel = network.normalized(recording.mel.transpose(1, 2))
+        aligned = torch.from_numpy(clip.aligned).to(mel)
+        return _Frames(hidden[0], smooth[0], mel[0], aligned[:, None])

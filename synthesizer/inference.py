@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from synthesizer.adapters import adapted
+from synthesizer.aligned_clip import AlignedClip, recorded
 from synthesizer.calibration import ProsodyCalibration, calibration_of
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
 from synthesizer.model_input import (
     padded_input,
-    prompt_of,
     require_recording,
     speaker_embeddings,
     with_voice_statistics,
 )
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording
 from synthesizer.models.build import build_network
+from synthesizer.models.parallel import Parallel
 from synthesizer.models.tacotron.published import published_config, published_state
 from synthesizer.speech import (
     DEFAULT,
@@ -44,17 +44,17 @@ from synthesizer.text.marks import NO_PROSODY, plain
 from synthesizer.text.processor import PUBLISHED, TextProcessor
 from synthesizer.text.sentences import Sentence
 from synthesizer.times import times_of
+from synthesizer.voice_description import compensation_of, facts_of, first_clips
 from utils.audio.io import Waveform
 from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError, MismatchError
 from utils.seeds import SEEDS
-from utils.voice import Voice, pitch_statistics
+from utils.voice import Voice
 from utils.weights.checkpoint import Checkpoint, load_weights
 from utils.weights.networks import rebuild
 
 BATCH = 8  # sentences at once
-PROMPT_SECONDS = 12.0  # of a reference, whose frames are read
 AnyVoice = np.ndarray | Voice  # an embedding (D,), of which no more is known, or a voice
 
 
@@ -312,23 +312,27 @@ class Synthesizer:
         return encode(text, self.text, pauses=self.metadata.marks == "pauses")
 
     def describe_voice(self, voice: Voice, clips: Sequence[Waveform]) -> Voice:
-        """`voice` with what this network uses beside the embedding: pitch, pace and frames, from clips of it.
+        """`voice` with what this network uses beside the embedding, from clips of it: pitch, pace, frames, and what the
+        network gets wrong of it.
 
         Each clip is brought to the level of the training. For a network that uses no more, `voice` as it is.
         """
         if not (self.network.uses_voice_statistics and clips):
             return voice
-        frames, track = prompt_of(clips, self.mel)
-        mel = torch.from_numpy(frames).to(self.device)[None].transpose(1, 2)
-        first = mel[:, :, : round(PROMPT_SECONDS / self.mel.frame_seconds)]
+        recordings = [recorded(clip, self.mel) for clip in clips]
         with torch.inference_mode():
-            pace = self.network.pace(mel) + math.log(self.mel.frame_seconds)
-            tokens, _ = self.network.read_prompt(first, torch.tensor([first.shape[2]], device=self.device))
-        prompt = None if tokens is None else tokens[0].cpu().numpy()
-        pitch, spread = pitch_statistics(track) or (None, None)
-        return dataclasses.replace(
-            voice, pitch=pitch, spread=spread, pace=pace, prompt=prompt, synthesizer=self.fingerprint
-        )
+            facts = facts_of(self.network, self.mel, recordings)
+            voice = dataclasses.replace(voice, **facts, synthesizer=self.fingerprint)
+            if not self.network.finds_symbols:
+                return voice
+            return self.compensated(voice, first_clips(self.network, self.text.table, self.mel, recordings))
+
+    def compensated(self, voice: Voice, clips: Sequence[AlignedClip]) -> Voice:
+        """`voice` with what its network, adapted or not, gets wrong of it (`synthesizer.models.compensation`)."""
+        network = cast(Parallel, self._network_of(voice))
+        with torch.inference_mode():
+            found = compensation_of(network, self.voice_input(voice), clips)
+        return dataclasses.replace(voice, compensation=found and found.arrays())
 
     def voice_input(self, voice: Voice) -> ModelInput:
         """A voice as the network reads it, beside no text. Raises CloningError for a voice that makes no sense."""
@@ -377,7 +381,7 @@ class Synthesizer:
         inputs = padded_input(encoded, speakers, seed, emotion, self.device)
         if not self.network.uses_voice_statistics or not isinstance(voice, Voice):
             return inputs
-        return with_voice_statistics(inputs, voice, self.config, self.mel.frame_seconds)
+        return with_voice_statistics(inputs, voice, self.config, self.mel)
 
     def _speakers(self, voice: AnyVoice, count: int) -> Tensor:
         return speaker_embeddings(voice, count, self.speaker_size)

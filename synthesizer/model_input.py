@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from synthesizer.config import SynthesizerConfig
-from synthesizer.features import level, without_pauses
 from synthesizer.models.base import AcousticModel, ModelInput
+from synthesizer.models.compensation import Compensation
 from synthesizer.text.encoding import EncodedText
 from synthesizer.text.marks import NEUTRAL
-from utils.audio.io import Waveform, resample
-from utils.audio.mel import MelConfig, mel_spectrogram
-from utils.audio.pitch import pitch
+from utils.audio.mel import MelConfig
 from utils.errors import CloningError
 from utils.voice import Voice
 
@@ -58,15 +56,15 @@ def padded_input(
     return dataclasses.replace(inputs, style=style.to(device))
 
 
-def with_voice_statistics(
-    inputs: ModelInput, voice: Voice, config: SynthesizerConfig, frame_seconds: float
-) -> ModelInput:
+def with_voice_statistics(inputs: ModelInput, voice: Voice, config: SynthesizerConfig, mel: MelConfig) -> ModelInput:
     """`inputs` with what is known of a voice beside its embedding, for a network that `uses_voice_statistics`.
 
-    Raises CloningError for a prompt that is none of this network.
+    Raises CloningError for a prompt or a compensation that is none of this network.
     """
     count, sizes, device = len(inputs.seeds), config.parallel, inputs.tokens.device
-    pace = None if voice.pace is None else voice.pace - math.log(frame_seconds)
+    if voice.compensation is not None:
+        inputs = dataclasses.replace(inputs, compensation=Compensation.of(voice.compensation, mel.n_mels, device))
+    pace = None if voice.pace is None else voice.pace - math.log(mel.frame_seconds)
     statistics = torch.tensor([math.nan if f is None else f for f in (voice.pitch, voice.spread, pace)])
     inputs = dataclasses.replace(inputs, voice_statistics=statistics.to(device).expand(count, -1))
     if voice.prompt is None:
@@ -114,17 +112,3 @@ def require_recording(
     frames = np.shape(mel)[1]
     if network.needs_durations and durations is not None and (total := int(np.sum(durations))) != frames:
         raise CloningError(f"durations sum to {total} frames, the mel has {frames}: they must be equal")
-
-
-def prompt_of(clips: Sequence[Waveform], config: MelConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Mel (F, M) and pitch (F,) of `utils.audio.pitch` of all clips of a voice, one after the other.
-
-    They are as a synthesizer learned them: at one level, silences cut.
-    """
-    mels, tracks = [], []
-    for clip in clips:
-        samples = resample(clip.samples, clip.sample_rate, config.sample_rate)
-        samples = without_pauses(level(samples, config.sample_rate), config.sample_rate)
-        mels.append(mel_spectrogram(torch.from_numpy(samples), config).T.numpy())
-        tracks.append(pitch(samples, config.sample_rate, config.hop_length))
-    return np.concatenate(mels), np.concatenate(tracks)

@@ -16,6 +16,7 @@ from utils.weights.checkpoint import Checkpoint, Header, load_weights, save_weig
 
 KIND = "voice"  # of a file
 ADAPTED = "adapted/"  # begins the names of changes of weights in it
+COMPENSATION = "compensation/"  # and of what is added to mels
 _TEXTS = ("encoder", "synthesizer", "made", "consent", "note")
 _NUMBERS = {
     "pitch": (-5, 5),
@@ -54,6 +55,7 @@ class Voice:
     made: str = ""  # day, as 2026-11-26
     consent: str = ""  # who agreed to the voice being cloned, and how, in the words of whoever made it
     note: str = ""  # whatever else its maker wants to be known
+    compensation: Mapping[str, np.ndarray] | None = None  # of what it gets wrong (`synthesizer.models.compensation`)
     adapted: Mapping[str, np.ndarray] | None = None  # changes of the synthesizer's weights (`synthesizer.adapters`)
 
     @property
@@ -73,6 +75,7 @@ class Voice:
         facts[PACE] = facts.pop("pace")
         arrays = {"embedding": self.embedding} | ({} if self.prompt is None else {"prompt": self.prompt})
         state = {name: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for name, array in arrays.items()}
+        state |= {COMPENSATION + name: torch.from_numpy(array) for name, array in (self.compensation or {}).items()}
         state |= {ADAPTED + name: torch.from_numpy(array).half() for name, array in (self.adapted or {}).items()}
         return save_weights(path, Header(KIND, facts), state)
 
@@ -81,9 +84,13 @@ class Voice:
         """What `save` wrote. Raises CloningError: missing, damaged, or a file of another kind."""
         checkpoint = load_weights(path, KIND)
         facts = _facts(checkpoint)
-        changes = {name.removeprefix(ADAPTED): x for name, x in checkpoint.state.items() if name.startswith(ADAPTED)}
-        adapted = {name: change.numpy() for name, change in changes.items()} or None
-        return Voice(_embedding(checkpoint), prompt=_prompt(checkpoint), adapted=adapted, **facts)
+        return Voice(
+            _embedding(checkpoint),
+            prompt=_prompt(checkpoint),
+            compensation=_arrays(checkpoint, COMPENSATION),
+            adapted=_arrays(checkpoint, ADAPTED),
+            **facts,
+        )
 
 
 def is_voice(source: Any) -> TypeGuard[Voice | str | Path]:
@@ -139,6 +146,11 @@ def _embedding(checkpoint: Checkpoint) -> np.ndarray:
     if found is None or found.ndim != 1 or not 0.99 < float(found.norm()) < 1.01:
         raise CloningError(f"{checkpoint.path}: damaged: it holds no embedding (D,) of length 1")
     return found.numpy()
+
+
+def _arrays(checkpoint: Checkpoint, prefix: str) -> dict[str, np.ndarray] | None:
+    named = {name.removeprefix(prefix): x for name, x in checkpoint.state.items() if name.startswith(prefix)}
+    return {name: x.numpy() for name, x in named.items()} or None
 
 
 def _prompt(checkpoint: Checkpoint) -> np.ndarray | None:

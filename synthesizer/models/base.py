@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from synthesizer.models.alignment_quality import AlignmentQuality, alignment_quality
+from synthesizer.models.compensation import Compensation
 from synthesizer.models.emotion import EmotionEncoder
 from synthesizer.text.symbols import SymbolTable
 from utils.audio.mel import MelConfig
@@ -31,6 +32,7 @@ class ModelInput:
         None  # (B, 3) pitch and spread (`utils.voice`), log frames a phone; NaN where not known
     )
     prompt: Tensor | None = None  # (B, Q, J) tokens that the network reads off the reference
+    compensation: Compensation | None = None  # of the voice of all sentences
     style: Tensor | None = None  # (B, N, 3) of each token: `synthesizer.text.marks.Style`
 
 

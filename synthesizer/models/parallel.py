@@ -342,6 +342,7 @@ class Parallel(AcousticModel):
         mels, frame_counts = self.mels(encoding, durations, prosody, conditioning, inputs.seeds, unconditional)
         index, _ = upsampling(durations)
         require_finite(mels, "mels")
+        mels = mels if inputs.compensation is None else inputs.compensation.applied(mels)
         mels = style.change_level(mels, index, inputs.style, settings.mel)
         return [
             Generated(mel[:, :n].clamp(-max_abs, max_abs), F.one_hot(places[:n], int(size)), "durations")
@@ -357,7 +358,19 @@ class Parallel(AcousticModel):
         prosody = self.filled(recording.prosody, conditioning)
         recorded = self.normalized(recording.mel.transpose(1, 2))
         given = (encoding, recording.durations, prosody, conditioning, inputs.seeds, unconditional, recorded)
-        return self.mels(*given)[0]
+        mels, _ = self.mels(*given)
+        return mels if inputs.compensation is None else inputs.compensation.applied(mels)
+
+    def spoken_again(self, tokens: Tensor, recording: Recording, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
+        """What the flow is given to draw a recording's tokens (1, N), with its durations and prosody: hidden (1, F, C)
+        and the smooth mel (1, F, M), normalized."""
+        assert recording.durations is not None and recording.prosody is not None
+        encoding = self.encode(tokens, torch.tensor([tokens.shape[1]], device=tokens.device), conditioning)
+        index, position = upsampling(recording.durations)
+        mask = torch.ones_like(recording.mel[:, :1].transpose(1, 2), dtype=torch.bool)
+        prosody = self.filled(recording.prosody, conditioning)
+        hidden = self.frames(encoding.hidden, prosody, index, position, conditioning, mask)
+        return hidden, self.smooth_mel(hidden, conditioning.vector, mask)
 
     def pace(self, mel: Tensor) -> float:
         """log of the mean frames that a phone takes in mel (1, M, F)."""

@@ -10,7 +10,7 @@ import torch
 
 from synthesizer.adaptation import Adaptation
 from synthesizer.adapters import PART, AdaptedLinear, adapted, numbers_of, with_adapters
-from synthesizer.aligned_clip import best_path, clip_with_words, clip_without_words
+from synthesizer.aligned_clip import AlignedClip, Recorded, best_path, clip_with_words, clip_without_words, recorded
 from synthesizer.inference import Synthesizer
 from synthesizer.speech import SpeechOptions
 from tests.conftest import SAMPLES
@@ -29,8 +29,8 @@ def synthesizer(tmp_path_factory) -> Synthesizer:
 
 
 @pytest.fixture(scope="module")
-def clip() -> np.ndarray:
-    return read(SAMPLES / "austen_0890.wav", sample_rate=16_000).samples
+def clip(synthesizer) -> Recorded:
+    return recorded(read(SAMPLES / "austen_0890.wav"), synthesizer.mel)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def learned(synthesizer, voice, clip) -> Adaptation:
     return learner
 
 
-def spoken(synthesizer, clip):
-    found = clip_without_words(synthesizer, clip)
+def spoken(synthesizer, clip) -> AlignedClip:
+    found = clip_without_words(synthesizer.network, synthesizer.text.table, clip)
     return dataclasses.replace(found, aligned=np.ones_like(found.aligned))  # of an untrained network
 
 
@@ -139,7 +139,7 @@ def test_a_network_of_another_kind_is_refused(tmp_path):
 def test_a_synthesizer_without_a_frame_classifier_asks_for_words(tmp_path, clip):
     plain = Synthesizer.load(save_tiny_models(tmp_path) / "synthesizer.safetensors")
     with pytest.raises(CloningError, match="give the words"):
-        clip_without_words(plain, clip)
+        clip_without_words(plain.network, plain.text.table, clip)
 
 
 def test_a_path_changes_only_for_more_than_it_costs():
@@ -150,12 +150,14 @@ def test_a_path_changes_only_for_more_than_it_costs():
 
 def test_clips_with_and_without_words_fill_their_frames(synthesizer, clip):
     row = {"id": "a", "words": [["one", 20, 30]], "phones": [["W", 20, 10], ["AH", 30, 10], ["N", 40, 10]]}
-    for found in (clip_with_words(synthesizer, clip, row), clip_without_words(synthesizer, clip)):
+    table, samples = synthesizer.text.table, read(SAMPLES / "austen_0890.wav", sample_rate=16_000).samples
+    told = clip_with_words(table, synthesizer.mel, samples, row)
+    for found in (told, clip_without_words(synthesizer.network, table, clip)):
         assert found.durations.sum() == len(found.mel) == len(found.aligned)
         assert len(found.tokens) == len(found.durations) == len(found.prosody)
         symbols = synthesizer.text.decode(found.tokens)
         assert symbols[-1] == "~" and (found.durations[:-1] >= 0).all()
-    assert synthesizer.text.decode(clip_with_words(synthesizer, clip, row).tokens)[:4] == ["SIL", "W", "AH", "N"]
+    assert synthesizer.text.decode(told.tokens)[:4] == ["SIL", "W", "AH", "N"]
 
 
 def test_adapters_begin_as_nothing(synthesizer):

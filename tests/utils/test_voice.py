@@ -38,18 +38,23 @@ def whole() -> Voice:
     prompt = np.random.default_rng(0).normal(size=(30, 80)).astype(np.float32)
     said = {"notes": ("clip: too quiet",), "sources": ("0" * 64,), "made": "2026-11-26", "consent": "Ann", "note": "x"}
     changes = {"mean.offset": np.array([0.5, -2], np.float32), "mean.inward": np.ones((4, 2), np.float32)}
-    return Voice(embedding, "abc", 0.3, 0.2, 1.9, prompt, "def", -21.5, 6.5, adapted=changes, **said)
+    wrong = {"centers": np.ones((3, 4), np.float32), "frames": np.array([2, 1, 9], np.float32)}
+    return Voice(
+        embedding, "abc", 0.3, 0.2, 1.9, prompt, "def", -21.5, 6.5, compensation=wrong, adapted=changes, **said
+    )
 
 
 @pytest.mark.parametrize("voice", [whole(), Voice(unit(np.ones(5, np.float32)))], ids=["whole", "embedding alone"])
 def test_a_voice_is_read_as_it_was_written(tmp_path, voice):
     voice.save(tmp_path / "ann.safetensors")
     again = Voice.load(tmp_path / "ann.safetensors")
-    again_changes, changes = again.adapted or {}, voice.adapted or {}
-    assert again_changes.keys() == changes.keys()
-    for name, values in changes.items():
-        np.testing.assert_array_equal(again_changes[name], values)
-    for field in [field for field in dataclasses.fields(Voice) if field.name != "adapted"]:
+    named = ("compensation", "adapted")
+    for field in named:
+        read_back, written = getattr(again, field) or {}, getattr(voice, field) or {}
+        assert read_back.keys() == written.keys()
+        for name, values in written.items():
+            np.testing.assert_array_equal(read_back[name], values)
+    for field in [field for field in dataclasses.fields(Voice) if field.name not in named]:
         np.testing.assert_array_equal(getattr(again, field.name), getattr(voice, field.name))
     assert again.embedding.dtype == np.float32 and isinstance(again.notes, tuple)
 

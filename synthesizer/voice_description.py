@@ -1,0 +1,77 @@
+"""What a synthesizer knows of a voice beside its embedding: measured on recordings of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from synthesizer.aligned_clip import AlignedClip, Recorded, clip_without_words
+from synthesizer.models.base import AcousticModel, ModelInput
+from synthesizer.models.compensation import Compensation
+from synthesizer.models.parallel import Parallel
+from synthesizer.text.symbols import SymbolTable
+from utils.audio.mel import MelConfig
+from utils.voice import pitch_statistics
+
+PROMPT_SECONDS = 12.0  # of a reference, whose frames are read
+COMPENSATED_CLIPS = 4  # and as many seconds of each, are spoken again
+NOISE_FLOOR = 5  # percentile of a channel's values in a recording
+ABOVE_NOISE = 1.5  # units of the mel (19 dB) up to which what is recorded may be noise
+
+
+def facts_of(network: AcousticModel, config: MelConfig, recordings: Sequence[Recorded]) -> dict[str, Any]:
+    """Pitch, spread, pace and prompt as `Voice` has them, of all recordings of a voice, one after the other."""
+    mel = _channels_first(network, np.concatenate([found.mel for found in recordings]))
+    first = mel[:, :, : round(PROMPT_SECONDS / config.frame_seconds)]
+    pace = network.pace(mel) + math.log(config.frame_seconds)
+    tokens, _ = network.read_prompt(first, torch.tensor([first.shape[2]], device=mel.device))
+    prompt = None if tokens is None else tokens[0].cpu().numpy()
+    pitch, spread = pitch_statistics(np.concatenate([found.pitch for found in recordings])) or (None, None)
+    return {"pitch": pitch, "spread": spread, "pace": pace, "prompt": prompt}
+
+
+def first_clips(
+    network: AcousticModel, table: SymbolTable, config: MelConfig, recordings: Sequence[Recorded]
+) -> list[AlignedClip]:
+    """The first seconds of the first recordings, with the symbols that the network finds in them."""
+    frames = round(PROMPT_SECONDS / config.frame_seconds)
+    cut = [Recorded(*(array[:frames] for array in found)) for found in recordings[:COMPENSATED_CLIPS]]
+    return [clip_without_words(network, table, found) for found in cut]
+
+
+def compensation_of(network: Parallel, inputs: ModelInput, clips: Sequence[AlignedClip]) -> Compensation | None:
+    """What is recorded less what the network says in the voice of `inputs`: a mean for each symbol of the clips.
+
+    In frames whose symbol is known. Where a channel is near its noise floor in the recording, it is made no louder.
+    None where no symbol is known.
+    """
+    conditioning = network.condition(inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt)
+    made, differences, symbols = [], [], []
+    for clip in clips:
+        tokens, recording = clip.tensors(inputs.speaker.device)
+        _, smooth = network.spoken_again(tokens, recording, conditioning)
+        generated = network.denormalized(smooth)[0].cpu().numpy()
+        difference = clip.mel - generated
+        noise = clip.mel < np.percentile(clip.mel, NOISE_FLOOR, axis=0) + ABOVE_NOISE
+        difference[noise] = np.minimum(difference[noise], 0)
+        made.append(generated[clip.aligned])
+        differences.append(difference[clip.aligned])
+        symbols.append(np.repeat(clip.tokens, clip.durations)[clip.aligned])
+    said, places, frames = np.unique(np.concatenate(symbols), return_inverse=True, return_counts=True)
+    if not len(said):
+        return None
+    counts = torch.from_numpy(frames.astype(np.float32))
+
+    def mean(arrays: list[np.ndarray]) -> torch.Tensor:
+        sums = torch.zeros(len(said), clips[0].mel.shape[1])
+        return sums.index_add_(0, torch.from_numpy(places), torch.from_numpy(np.concatenate(arrays))) / counts[:, None]
+
+    return Compensation(mean(made), mean(differences), counts)
+
+
+def _channels_first(network: AcousticModel, frames: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(frames).to(next(network.parameters()).device)[None].transpose(1, 2)

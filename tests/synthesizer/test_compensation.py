@@ -1,0 +1,152 @@
+"""What a network gets wrong of a voice: measured where it says what was recorded, made good near by."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from synthesizer.aligned_clip import AlignedClip, clip_without_words, recorded
+from synthesizer.inference import Synthesizer
+from synthesizer.models.compensation import MEAN_PRIOR_FRAMES, PRIOR_FRAMES, WIDTH, Compensation
+from synthesizer.speech import SpeechOptions
+from synthesizer.voice_description import ABOVE_NOISE, COMPENSATED_CLIPS, PROMPT_SECONDS, compensation_of, first_clips
+from tests.conftest import SAMPLES
+from tests.support.tiny import TINY_PARALLEL, save_tiny_models
+from utils.audio.io import Waveform, read
+from utils.errors import CloningError
+from utils.voice import Voice
+
+TOLD = dataclasses.replace(TINY_PARALLEL, voice_statistics=True, prompt_tokens=4, prompt_width=8)
+M = 80
+
+
+@pytest.fixture(scope="module")
+def synthesizer(tmp_path_factory) -> Synthesizer:
+    return Synthesizer.load(save_tiny_models(tmp_path_factory.mktemp("m"), parallel=TOLD) / "synthesizer.safetensors")
+
+
+@pytest.fixture(scope="module")
+def wav() -> Waveform:
+    return read(SAMPLES / "austen_0890.wav")
+
+
+@pytest.fixture(scope="module")
+def voice(synthesizer, wav) -> Voice:
+    found = synthesizer.describe_voice(Voice(np.eye(256, dtype=np.float32)[0]), [wav])
+    return dataclasses.replace(found, compensation=None)
+
+
+@pytest.fixture(scope="module")
+def clip(synthesizer, wav) -> AlignedClip:
+    found = clip_without_words(synthesizer.network, synthesizer.text.table, recorded(wav, synthesizer.mel))
+    return dataclasses.replace(found, aligned=np.ones_like(found.aligned))  # of an untrained network
+
+
+@pytest.fixture(scope="module")
+def said(synthesizer, voice, clip) -> np.ndarray:
+    """What the network makes of the clip, (F, M)."""
+    network, inputs = synthesizer.network, synthesizer.voice_input(voice)
+    with torch.no_grad():
+        who = network.condition(inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt)
+        return network.denormalized(network.spoken_again(*clip.tensors(torch.device("cpu")), who)[1])[0].numpy()
+
+
+def measured(synthesizer, voice, *clips: AlignedClip) -> Compensation | None:
+    with torch.no_grad():
+        return compensation_of(synthesizer.network, synthesizer.voice_input(voice), clips)
+
+
+def some(count: int = 3) -> Compensation:
+    numbers = torch.Generator().manual_seed(1)
+    centers, differences = torch.randn(2, count, M, generator=numbers)
+    return Compensation(centers, differences, torch.tensor([400.0, 20.0, 5.0])[:count])
+
+
+def test_each_frame_gets_the_weighted_mean_of_the_differences():
+    wrong, mel = some(), torch.randn(2, M, 7, generator=torch.Generator().manual_seed(2))
+    made = wrong.applied(mel)
+    mean = sum(n * d for n, d in zip(wrong.frames, wrong.differences, strict=True))
+    mean = mean / (wrong.frames.sum() + MEAN_PRIOR_FRAMES)
+    for item in range(2):
+        for frame in range(7):
+            x, above, below = mel[item, :, frame], PRIOR_FRAMES * mean, PRIOR_FRAMES
+            for center, difference, frames in zip(*wrong, strict=True):
+                weight = frames * torch.exp(-((x - center) ** 2).mean() / (2 * WIDTH**2))
+                above, below = above + weight * difference, below + weight
+            torch.testing.assert_close(made[item, :, frame], x + above / below)
+
+
+def test_near_a_center_its_own_difference_counts():
+    wrong = some()
+    wrong = wrong._replace(frames=torch.tensor([1e6, 1e6, 1e6]))
+    torch.testing.assert_close(
+        wrong.applied(wrong.centers.T[None])[0].T, wrong.centers + wrong.differences, rtol=0, atol=0.1
+    )
+
+
+def test_what_is_said_as_recorded_stays(synthesizer, voice, clip, said):
+    found = measured(synthesizer, voice, dataclasses.replace(clip, mel=said))
+    assert found is not None and float(found.differences.abs().max()) < 1e-5
+    assert int(found.frames.sum()) == len(clip.mel) and len(found.frames) == len(set(clip.tokens[clip.durations > 0]))
+
+
+def test_what_was_recorded_softer_is_made_softer_and_noise_is_not_added(synthesizer, voice, clip, said):
+    quieter = measured(synthesizer, voice, dataclasses.replace(clip, mel=said - 0.5))
+    torch.testing.assert_close(quieter.differences, torch.full_like(quieter.differences, -0.5))
+    steps = np.where(np.arange(len(said)) % 2, ABOVE_NOISE + 0.5, 0.0).astype(np.float32)[:, None]
+    noisy = np.broadcast_to(said.max(axis=0) + 0.1 + steps, said.shape).copy()  # its soft frames may be noise
+    louder = measured(synthesizer, voice, dataclasses.replace(clip, mel=noisy))
+    alone = measured(synthesizer, voice, dataclasses.replace(clip, mel=noisy, aligned=steps[:, 0] == 0))
+    assert (louder.differences > 0).any() and not alone.differences.any()
+
+
+def test_frames_whose_symbol_is_not_known_do_not_count(synthesizer, voice, clip):
+    half = dataclasses.replace(clip, aligned=np.arange(len(clip.mel)) < len(clip.mel) // 2)
+    assert int(measured(synthesizer, voice, half).frames.sum()) == len(clip.mel) // 2
+    unknown = dataclasses.replace(clip, aligned=np.zeros_like(clip.aligned))
+    assert measured(synthesizer, voice, unknown) is None
+    assert synthesizer.compensated(voice, [unknown]).compensation is None
+    both = measured(synthesizer, voice, clip, half)
+    assert int(both.frames.sum()) == len(clip.mel) + len(clip.mel) // 2
+
+
+def test_what_is_measured_is_added_to_all_that_is_said(synthesizer, voice, clip):
+    own = synthesizer.compensated(voice, [clip])
+    plain, made = (synthesizer.synthesize(["One two.", "Three."], v, SpeechOptions(seed=1)) for v in (voice, own))
+    for before, after in zip(plain, made, strict=True):
+        wanted = measured(synthesizer, voice, clip).applied(torch.from_numpy(before.mel)[None])[0]
+        np.testing.assert_allclose(after.mel, wanted.clamp(-4, 4), atol=1e-5)
+        assert np.abs(after.mel - before.mel).max() > 0.1
+    given = (clip.tokens, clip.mel.T)
+    forced = [
+        synthesizer.teacher_forced(*given, v, durations=clip.durations, prosody=clip.prosody) for v in (voice, own)
+    ]
+    assert np.abs(forced[0] - forced[1]).max() > 0.1
+
+
+def test_a_few_seconds_of_a_few_clips_are_enough(synthesizer, wav):
+    long = Waveform(np.tile(wav.samples, 4), wav.sample_rate)
+    found = [recorded(long, synthesizer.mel)] * (COMPENSATED_CLIPS + 1)
+    clips = first_clips(synthesizer.network, synthesizer.text.table, synthesizer.mel, found)
+    assert [len(c.mel) for c in clips] == [round(PROMPT_SECONDS / synthesizer.mel.frame_seconds)] * COMPENSATED_CLIPS
+
+
+@pytest.mark.parametrize("damage", ["missing", "channels", "count", "frames", "none"])
+def test_a_damaged_compensation_is_refused(synthesizer, voice, damage):
+    arrays = some().arrays()
+    if damage == "missing":
+        del arrays["centers"]
+    elif damage == "channels":
+        arrays["differences"] = arrays["differences"][:, 1:]
+    elif damage == "count":
+        arrays["centers"] = arrays["centers"][1:]
+    elif damage == "frames":
+        arrays["frames"] = -arrays["frames"]
+    else:
+        arrays = {name: values[:0] for name, values in arrays.items()}
+    with pytest.raises(CloningError, match="the voice is damaged: its compensation") as caught:
+        synthesizer.synthesize(["One."], dataclasses.replace(voice, compensation=arrays))
+    assert "\n" not in str(caught.value)
