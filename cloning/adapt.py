@@ -99,7 +99,7 @@ def adapt(
             learner.learn()
             in_time = time.perf_counter() - started < RATING_SHARE * seconds
             go_on = (after is None or after(learner.step, steps)) and in_time
-        candidate = cloner.synthesizer.compensated(replace(voice, adapted=learner.numbers()), aligned)
+        candidate = replace(voice, adapted=learner.numbers(), compensation=None)  # learned instead
         rating = rate_voice(cloner, candidate)
         say(f"step {learner.step} of {steps}: {_described(rating)}")
         if rating.acceptable(first):

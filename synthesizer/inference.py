@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from synthesizer.adapters import adapted
-from synthesizer.aligned_clip import AlignedClip, recorded
+from synthesizer.aligned_clip import recorded
 from synthesizer.calibration import ProsodyCalibration, calibration_of
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
@@ -325,14 +325,9 @@ class Synthesizer:
             voice = dataclasses.replace(voice, **facts, synthesizer=self.fingerprint)
             if not self.network.finds_symbols:
                 return voice
-            return self.compensated(voice, first_clips(self.network, self.text.table, self.mel, recordings))
-
-    def compensated(self, voice: Voice, clips: Sequence[AlignedClip]) -> Voice:
-        """`voice` with what its network, adapted or not, gets wrong of it (`synthesizer.models.compensation`)."""
-        network = cast(Parallel, self._network_of(voice))
-        with torch.inference_mode():
-            found = compensation_of(network, self.voice_input(voice), clips)
-        return dataclasses.replace(voice, compensation=found and found.arrays())
+            aligned = first_clips(self.network, self.text.table, self.mel, recordings)
+            wrong = compensation_of(cast(Parallel, self.network), self.voice_input(voice), aligned)
+        return dataclasses.replace(voice, compensation=wrong and wrong.arrays())
 
     def voice_input(self, voice: Voice) -> ModelInput:
         """A voice as the network reads it, beside no text. Raises CloningError for a voice that makes no sense."""

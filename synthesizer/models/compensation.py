@@ -1,7 +1,7 @@
 """What a network gets wrong of a voice, added to the mels that it makes: SPLICE (Deng et al. 2000, ICSLP).
 
 A frame gets the mean of differences that were measured on a recording, weighted by how near it is to the mel that each
-of them belongs to.
+of them belongs to. Letters: K symbols.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ class Compensation(NamedTuple):
                 f"the voice is damaged: its compensation has the shapes {shapes}, {wanted} are wanted, with frames "
                 "above 0: make it anew"
             )
-        return cls(*(torch.from_numpy(arrays[name]).to(device) for name in cls._fields))
+        return cls(*(torch.from_numpy(arrays[name]).float().to(device) for name in cls._fields))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """As `Voice.compensation` holds it."""
-        return {name: values.cpu().numpy() for name, values in self._asdict().items()}
+        """As `Voice.compensation` holds it, mels in 16 bits."""
+        kept = self._replace(centers=self.centers.half(), differences=self.differences.half())
+        return {name: values.cpu().numpy() for name, values in kept._asdict().items()}
 
     def applied(self, mel: Tensor) -> Tensor:
         """mel (B, M, F) -> (B, M, F)"""

@@ -50,6 +50,7 @@ def test_the_last_state_that_is_more_like_the_voice_is_kept(cloner, untrained, m
     assert voice.synthesizer == cloner.synthesizer.fingerprint and voice.sources
     clone = cloner.clone(voice, "Hello.", seed=1).audio.samples
     assert (clone != cloner.clone(dataclasses.replace(voice, adapted=None), "Hello.", seed=1).audio.samples).any()
+    assert cloner.embed_voice(CLIP).compensation and voice.compensation is None  # was learned instead
 
 
 @pytest.mark.parametrize(

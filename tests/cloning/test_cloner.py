@@ -207,9 +207,15 @@ def test_a_voice_of_another_encoder_is_refused_and_frames_of_another_synthesizer
     assert "\n" not in str(error.value)
     lenient = VoiceCloner.load(models, device="cpu", allow_mismatch=True)
     assert lenient.clone(dataclasses.replace(voice, encoder="feedbeef"), TEXT, seed=1).audio.seconds > 0
-    other = dataclasses.replace(voice, prompt=np.zeros((9, 7), np.float32), pace=1.9, synthesizer="feedbeef")
-    found, clips = cloner._voice(other)
-    assert found.prompt is None and found.pace is None and found.pitch == voice.pitch and clips == []
+    facts = {"prompt": np.zeros((9, 7), np.float32), "pace": 1.9, "compensation": {"frames": np.ones(2, np.float32)}}
+    found, clips = cloner._voice(dataclasses.replace(voice, **facts, synthesizer="feedbeef"))
+    assert (
+        found.prompt is None
+        and found.pace is None
+        and found.compensation is None
+        and found.pitch == voice.pitch
+        and clips == []
+    )
 
 
 def test_a_synthesizer_that_uses_facts_of_a_voice_gets_them_from_a_saved_one(tmp_path, monkeypatch):

@@ -108,17 +108,16 @@ def test_frames_whose_symbol_is_not_known_do_not_count(synthesizer, voice, clip)
     assert int(measured(synthesizer, voice, half).frames.sum()) == len(clip.mel) // 2
     unknown = dataclasses.replace(clip, aligned=np.zeros_like(clip.aligned))
     assert measured(synthesizer, voice, unknown) is None
-    assert synthesizer.compensated(voice, [unknown]).compensation is None
     both = measured(synthesizer, voice, clip, half)
     assert int(both.frames.sum()) == len(clip.mel) + len(clip.mel) // 2
 
 
 def test_what_is_measured_is_added_to_all_that_is_said(synthesizer, voice, clip):
-    own = synthesizer.compensated(voice, [clip])
+    own = dataclasses.replace(voice, compensation=measured(synthesizer, voice, clip).arrays())
     plain, made = (synthesizer.synthesize(["One two.", "Three."], v, SpeechOptions(seed=1)) for v in (voice, own))
     for before, after in zip(plain, made, strict=True):
         wanted = measured(synthesizer, voice, clip).applied(torch.from_numpy(before.mel)[None])[0]
-        np.testing.assert_allclose(after.mel, wanted.clamp(-4, 4), atol=1e-5)
+        np.testing.assert_allclose(after.mel, wanted.clamp(-4, 4), atol=0.01)  # kept in 16 bits
         assert np.abs(after.mel - before.mel).max() > 0.1
     given = (clip.tokens, clip.mel.T)
     forced = [
@@ -127,11 +126,30 @@ def test_what_is_measured_is_added_to_all_that_is_said(synthesizer, voice, clip)
     assert np.abs(forced[0] - forced[1]).max() > 0.1
 
 
+def test_a_voice_is_described_with_it(synthesizer, voice, wav, monkeypatch):
+    assert synthesizer.describe_voice(voice, [wav]).compensation is None  # an untrained classifier is sure of nothing
+    monkeypatch.setattr("synthesizer.aligned_clip.SURE", 0.0)
+    again, both = synthesizer.describe_voice(voice, [wav]), synthesizer.describe_voice(voice, [wav, wav])
+    wanted = first_clips(synthesizer.network, synthesizer.text.table, synthesizer.mel, [recorded(wav, synthesizer.mel)])
+    for name, values in measured(synthesizer, again, *wanted).arrays().items():
+        np.testing.assert_array_equal(again.compensation[name], values)
+    np.testing.assert_array_equal(both.compensation["frames"], 2 * again.compensation["frames"])
+
+
 def test_a_few_seconds_of_a_few_clips_are_enough(synthesizer, wav):
     long = Waveform(np.tile(wav.samples, 4), wav.sample_rate)
     found = [recorded(long, synthesizer.mel)] * (COMPENSATED_CLIPS + 1)
     clips = first_clips(synthesizer.network, synthesizer.text.table, synthesizer.mel, found)
     assert [len(c.mel) for c in clips] == [round(PROMPT_SECONDS / synthesizer.mel.frame_seconds)] * COMPENSATED_CLIPS
+
+
+def test_a_saved_voice_speaks_as_it_did(synthesizer, voice, clip, tmp_path):
+    own = dataclasses.replace(voice, compensation=measured(synthesizer, voice, clip).arrays())
+    own.save(tmp_path / "own.safetensors")
+    options, again = SpeechOptions(seed=1), Voice.load(tmp_path / "own.safetensors")
+    said, said_again = (synthesizer.synthesize(["One two."], who, options)[0].mel for who in (own, again))
+    np.testing.assert_array_equal(said, said_again)
+    assert (said != synthesizer.synthesize(["One two."], voice, options)[0].mel).any()
 
 
 @pytest.mark.parametrize("damage", ["missing", "channels", "count", "frames", "none"])

@@ -38,7 +38,7 @@ def whole() -> Voice:
     prompt = np.random.default_rng(0).normal(size=(30, 80)).astype(np.float32)
     said = {"notes": ("clip: too quiet",), "sources": ("0" * 64,), "made": "2026-11-26", "consent": "Ann", "note": "x"}
     changes = {"mean.offset": np.array([0.5, -2], np.float32), "mean.inward": np.ones((4, 2), np.float32)}
-    wrong = {"centers": np.ones((3, 4), np.float32), "frames": np.array([2, 1, 9], np.float32)}
+    wrong = {"centers": np.ones((3, 4), np.float16), "frames": np.array([2, 1, 9], np.float32)}
     return Voice(
         embedding, "abc", 0.3, 0.2, 1.9, prompt, "def", -21.5, 6.5, compensation=wrong, adapted=changes, **said
     )
