@@ -11,6 +11,7 @@ decides how far the schedules are, it does not). On a GPU no step waits for the 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -34,6 +35,7 @@ from utils.training.task import Batch, Task, TrainingConfig
 from utils.training.validation import Validator
 from utils.training.warm_start import begin_from
 
+SIGNAL_SECONDS = 0.5  # in which the signal of a process that ended arrives
 log = logging.getLogger(__name__)
 
 
@@ -170,9 +172,11 @@ class Run:
             try:
                 with self.progress.waiting():
                     batch = next(batches)
-            except (RuntimeError, OSError, EOFError):
+            except (RuntimeError, OSError, EOFError) as error:
                 if self.stop.requested:  # a signal to the whole group has ended the loaders too
                     return
+                if isinstance(error, ConnectionError | EOFError):  # a loader died: let its signal raise here
+                    time.sleep(SIGNAL_SECONDS)
                 raise
             self.state.step += 1
             self.clock.tick()

@@ -113,6 +113,27 @@ def test_a_killed_loader_is_one_line_and_the_run_goes_on(tmp_path):
     assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "starved"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_the_signal_of_a_dead_loader_may_come_after_its_batch_broke_off(tmp_path, monkeypatch):
+    def says_which(signum, frame):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    def broken(self, workers, device):
+        yield self[0]
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr("utils.training.loop.Batches.loaded", broken)
+    former = signal.signal(signal.SIGALRM, says_which)
+    try:
+        with pytest.raises(CloningError, match="a process that prepares batches died"):
+            train(Toy(), settings_for(12, workers=1), tmp_path, device="cpu")
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+
+
 def test_an_error_of_the_loader_itself_stays_what_it_is(tmp_path):
     class Broken(Toy):
         def batch(self, step):
