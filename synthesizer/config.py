@@ -18,6 +18,8 @@ from utils.training.task import TrainingConfig
 class TacotronConfig:
     """Sizes of the published network; smaller ones are presets. Sizes are channels unless said otherwise."""
 
+    REMOVED: ClassVar[dict[str, tuple[int, ...]]] = {"durations": (64,)}  # see SynthesizerConfig.upgraded
+
     embedding: int = 512
     encoder: int = 256
     decoder: int = 128  # attention GRU, and the space in which query and memory are compared
@@ -36,14 +38,14 @@ class TacotronConfig:
     # before the softmax and convolutions and GRUs run over it, as in the published checkpoints.
     padding: Literal["masked", "published"] = "masked"
     norm: Literal["batch", "layer"] = "batch"  # layer: the same whatever else is in the batch, or in other processes
-    durations: int = 64  # of what predicts durations, in a non-attentive one
+    own_frames: float = 0.0  # part of the items that a non-attentive one learns from frames which it has made itself
 
     def __post_init__(self) -> None:
         check_ranges(
             self, embedding=(1, 8192), encoder=(2, 8192), decoder=(1, 8192), lstm=(1, 16_384), postnet=(2, 8192),
             encoder_banks=(1, 64), postnet_banks=(1, 64), highways=(0, 64), prenet=(1, 8192), max_reduction=(1, 100),
             dropout=(0, 1), zoneout=(0, 1), attention_filters=(1, 1024), attention_kernel=(1, 511),
-            durations=(1, 8192),
+            own_frames=(0, 1),
         )  # fmt: skip
         if self.encoder % 2 or self.postnet % 2:
             raise ValueError(f"encoder {self.encoder} and postnet {self.postnet} must be even (two directions)")
@@ -81,7 +83,7 @@ class SamplingConfig:
         check_ranges(self, steps=(1, 1000), temperature=(0, 100), guidance=(0, 100))
 
 
-WITH_POSTNET = ("tacotron", "non_attentive_tacotron", "transformer")  # architectures whose flow stands in its place
+WITH_POSTNET = ("tacotron", "transformer")  # architectures whose flow stands in its place
 # Where those settings were before they had a group of their own
 _FORMER_SAMPLING = {
     "parallel": {"flow_steps": "steps", "temperature": "temperature", "guidance": "guidance"},
@@ -191,7 +193,12 @@ class SynthesizerConfig:
 
     @staticmethod
     def upgraded(data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`data` with the settings of sampling in their group; older ones have them among the sizes of the network."""
+        """`data` with the settings of sampling in their group; older ones have them among the sizes of the network.
+
+        Raises CloningError for a non-attentive Tacotron of before, which was another network by the same name.
+        """
+        if data.get("architecture") == "non_attentive_tacotron" and "durations" in (data.get("tacotron") or {}):
+            raise CloningError("a non-attentive Tacotron of an earlier state is no longer read: train it anew")
         own = "flow" if data.get("architecture", data.get("model", "tacotron")) in WITH_POSTNET else "parallel"
         former: dict[str, Any] = {}
         for group, names in _FORMER_SAMPLING.items():
@@ -201,8 +208,7 @@ class SynthesizerConfig:
         sampling = data.get("sampling", {})
         return {**data, "sampling": {**sampling, **former}} if former and isinstance(sampling, Mapping) else data
 
-    # non_attentive_*: what the decoder sees of the text follows predicted durations. That of the Transformer shares all
-    # but the text encoder and the smooth mel with the parallel one, and has the sizes of both.
+    # non_attentive_*: a parallel one whose smooth mel another makes (and whose text it reads, the transformer)
     architecture: Literal[
         "tacotron", "non_attentive_tacotron", "parallel", "transformer", "non_attentive_transformer"
     ] = "tacotron"
@@ -217,22 +223,13 @@ class SynthesizerConfig:
     def __post_init__(self) -> None:
         check_ranges(self, speaker_size=(1, 8192))
         sizes, guidance = self.parallel, self.sampling.guidance
-        if guidance and not (
-            self.architecture not in WITH_POSTNET and sizes.speaker_dropout and sizes.decoder == "flow"
-        ):
+        if guidance and (self.architecture in WITH_POSTNET or not sizes.speaker_dropout or sizes.decoder != "flow"):
             raise ValueError(
                 f'sampling.guidance {guidance:g} needs the parallel architecture, decoder "flow" and training with '
                 "speaker_dropout"
             )
-        if "tacotron" in self.architecture and self.emotion.labels:
-            raise ValueError(
-                f"{self.architecture} has no emotion conditioning: architecture must be parallel or a transformer, or "
-                "emotion.labels []"
-            )
-        if self.architecture == "non_attentive_tacotron" and (
-            not self.flow.blocks or self.tacotron.padding == "published"
-        ):
-            raise ValueError('non_attentive_tacotron needs flow.blocks above 0 and tacotron.padding "masked"')
+        if self.architecture == "tacotron" and self.emotion.labels:
+            raise ValueError("tacotron has no emotion conditioning: architecture must be another, or emotion.labels []")
 
 
 @dataclass(frozen=True)
@@ -370,7 +367,7 @@ class RunConfig:
     # What picks the best weights: the losses on held-out utterances, or how much what the parallel model draws is like
     # the voice (our encoder) and understood (the frame classifier), with durations and pitch.
     score: Literal["losses", "speech"] = "losses"
-    # weights of a parallel model whose flow a new one begins as; a non-attentive transformer takes all that fits
+    # weights of a parallel model whose flow a new one begins as; a non-attentive network takes all that fits
     flow_from: str = ""
     # until which Tacotron's attention is given by the durations, in sets that have them
     forced_alignment_steps: int = 0
@@ -390,6 +387,8 @@ class RunConfig:
             raise ValueError(
                 f"flow_from is {self.flow_from!r}, but only a tacotron or transformer with model.flow.blocks takes one"
             )
+        if self.loss.text and self.model.architecture != "non_attentive_transformer":
+            raise ValueError(f"loss.text is {self.loss.text:g}, but only a non-attentive transformer learns by it")
         if not parallel and (self.score == "speech" or self.data.replay):
             raise ValueError('score "speech" and data.replay are for the parallel architecture')
         check_ranges(self, forced_alignment_steps=(0, 10**9))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from synthesizer.config import RunConfig
-from synthesizer.training.non_attentive import NonAttentiveTask
-from synthesizer.training.non_attentive_transformer import NonAttentiveTransformerTask
+from synthesizer.training.non_attentive import NonAttentiveTacotronTask, NonAttentiveTransformerTask
 from synthesizer.training.parallel import ParallelTask
 from synthesizer.training.tacotron import TacotronTask
 from synthesizer.training.task import Embed, SynthesizerTask, Vocode
@@ -12,7 +11,7 @@ from synthesizer.training.transformer import TransformerTask
 from utils.data.manifest import Manifest
 
 TASKS: dict[str, type[SynthesizerTask]] = {
-    "non_attentive_tacotron": NonAttentiveTask,
+    "non_attentive_tacotron": NonAttentiveTacotronTask,
     "non_attentive_transformer": NonAttentiveTransformerTask,
     "parallel": ParallelTask,
     "tacotron": TacotronTask,

@@ -1,9 +1,7 @@
 """A Transformer without attention over the text: what its decoder sees of it follows durations that are predicted.
 
-It is the parallel synthesizer (`synthesizer.models.parallel`: durations, prosody, the voice, the flow), but that a
-Transformer reads the text, and that an autoregressive one makes the smooth mel around which the flow draws. Each step
-of `reduction` frames sees what these say, so that no token is passed over, and the steps before it by causal
-self-attention. Layers are those of `synthesizer.models.transformer`.
+A Transformer reads the text, and another makes the smooth mel (`synthesizer.models.non_attentive`): its steps see those
+before them by causal self-attention. Layers are those of `synthesizer.models.transformer`.
 """
 
 from __future__ import annotations
@@ -15,24 +13,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from synthesizer.config import SynthesizerConfig
-from synthesizer.models.autoregressive import previous_frames
 from synthesizer.models.layers import HashedDropout
-from synthesizer.models.parallel import Parallel
+from synthesizer.models.non_attentive import NonAttentive, StepSizes
 from synthesizer.models.transformer_layers import Cache, EncoderLayer, earlier_steps, read_text, turns_at, within_reach
 from utils.weights.stored_names import store_as
 
 STORED_NAMES = {"prenet_output": "hear", "step_frames": "mel"}  # as of the Transformer that it may begin with
 
 
-class NonAttentiveTransformer(Parallel):
-    """Tokens and a voice to a mel. Mels are (B, F, M) in here, normalized; S steps of `reduction` frames.
-
-    width: the Transformer's channels, where C are those of the parallel synthesizer.
-    """
+class NonAttentiveTransformer(NonAttentive):
+    """Tokens and a voice to a mel. Mels are (B, F, M) in here; width: the Transformer's channels."""
 
     def text_width(self, config: SynthesizerConfig) -> int:
         """Channels of a symbol."""
         return config.transformer.width
+
+    def step_sizes(self, config: SynthesizerConfig) -> StepSizes:
+        """Sizes of the steps."""
+        sizes = config.transformer
+        return StepSizes(sizes.width, sizes.reduction, sizes.own_frames)
 
     def add_text_encoder(self, config: SynthesizerConfig) -> None:
         """What `read_text` needs."""
@@ -49,53 +48,22 @@ class NonAttentiveTransformer(Parallel):
         x = read_text(cast(list[EncoderLayer], self.encoder), x, mask[..., 0], self.transformer)
         return self.text_output_norm(self.text_output(self.encoder_norm(x))) * mask
 
-    def add_smooth_mel(self, config: SynthesizerConfig, n_mels: int) -> None:
-        """What `smooth_mel` needs."""
+    def add_steps(self, config: SynthesizerConfig, width: int, n_mels: int) -> None:
+        """What `decode` needs."""
         sizes, self.n_mels = config.transformer, n_mels
         self.prenet = nn.ModuleList([nn.Linear(n_mels, sizes.prenet), nn.Linear(sizes.prenet, sizes.prenet)])
-        self.prenet_output = nn.Linear(sizes.prenet, sizes.width)
-        self.step_input = nn.Linear(sizes.reduction * config.parallel.channels, sizes.width)
-        self.step_voice = nn.Linear(config.parallel.channels, sizes.width)
+        self.prenet_output = nn.Linear(sizes.prenet, width)
         self.steps = nn.ModuleList(EncoderLayer(sizes) for _ in range(sizes.decoder_layers))
-        self.step_norm = nn.LayerNorm(sizes.width)
-        self.step_frames = nn.Linear(sizes.width, n_mels * sizes.reduction)
+        self.step_norm = nn.LayerNorm(width)
+        self.step_frames = nn.Linear(width, n_mels * sizes.reduction)
         store_as(self, STORED_NAMES)
 
-    def smooth_mel(
-        self,
-        hidden: Tensor,
-        vector: Tensor,
-        mask: Tensor,
-        recorded: Tensor | None = None,
-        dropout: HashedDropout | None = None,
-    ) -> Tensor:
-        """The smooth mel (B, F, M) of hidden frames (B, F, C), vector (B, C) of the voice, mask (B, F, 1).
-
-        Each step hears the last frame of the one before: of `recorded` (B, F, M), where that is given, else its own.
-        """
-        frames, missing = hidden.shape[1], -hidden.shape[1] % self.transformer.reduction
-        hidden = F.pad(hidden, (0, 0, 0, missing))
-        seen = self.step_input(hidden.unflatten(1, (-1, self.transformer.reduction)).flatten(2))
-        seen = seen + self.step_voice(vector)[:, None]
-        smooth = self.free_run(seen) if recorded is None else self.forced(seen, recorded, missing, dropout)
-        return self.normalized(smooth[:, :frames]) * mask
-
-    def forced(self, seen: Tensor, recorded: Tensor, missing: int, dropout: HashedDropout | None) -> Tensor:
-        """All steps at once: what each sees of the text (B, S, width), recorded (B, F, M) -> (B, F, M) not normalized.
-
-        missing: frames that the last step lacks.
-        """
-        frames = F.pad(self.denormalized(recorded).transpose(1, 2), (0, missing))
-        heard = previous_frames(frames, self.transformer.reduction)
-        if dropout is not None and self.transformer.own_frames:  # so that it goes on well from what is not perfect
-            with torch.no_grad():
-                made = self.decode(seen + self.prenet_projection(heard, dropout))[0]
-            others = dropout.keep(torch.Size((len(seen), 1, 1)), self.transformer.own_frames)
-            heard = torch.where(others, heard, previous_frames(made.transpose(1, 2), self.transformer.reduction))
+    def steps_at_once(self, seen: Tensor, heard: Tensor, dropout: HashedDropout | None) -> Tensor:
+        """Training: seen (B, S, width), heard (B, S, M) -> (B, F, M) (see `NonAttentive.steps_at_once`)"""
         return self.decode(seen + self.prenet_projection(heard, dropout))[0]
 
     def free_run(self, seen: Tensor) -> Tensor:
-        """One step after another: what each sees of the text (B, S, width) -> (B, F, M) not normalized"""
+        """One step after another: seen (B, S, width) -> (B, F, M) (see `NonAttentive.free_run`)"""
         frame = seen.new_zeros(len(seen), self.n_mels)
         cache: Cache | None = None
         made = []
@@ -117,7 +85,7 @@ class NonAttentiveTransformer(Parallel):
             x, pairs = layer.self_attention(x, turns, recent, None if cache is None else cache[number])
             x = layer.feed_forward(x)
             kept.append(within_reach(pairs))
-        frames = self.step_frames(self.step_norm(x)).unflatten(2, (self.n_mels, self.transformer.reduction))
+        frames = self.step_frames(self.step_norm(x)).unflatten(2, (self.n_mels, self.reduction))
         return frames.transpose(2, 3).flatten(1, 2), kept
 
     def prenet_projection(self, frames: Tensor, dropout: HashedDropout | None = None) -> Tensor:

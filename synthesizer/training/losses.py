@@ -15,7 +15,6 @@ from synthesizer.models.emotion import EmotionOutput
 from synthesizer.models.flow import FlowOutput
 from synthesizer.models.frame_classifier import frame_class_losses
 from synthesizer.models.parallel_output import ParallelOutput
-from synthesizer.models.tacotron.non_attentive import NonAttentiveOutput
 from utils.masks import length_mask
 from utils.training.distributed import masked_mean
 
@@ -162,21 +161,6 @@ def autoregressive_losses(
     attention = attention_loss(output.attention, batch, steps, config, mean)
     losses["attention"] = attention_weight(config, position) * attention
     return losses | emotion_losses(output.emotion, batch, config, mean)
-
-
-def non_attentive_losses(
-    output: NonAttentiveOutput, batch: AutoregressiveBatch, config: LossConfig, mean: Mean = masked_mean
-) -> dict[str, Tensor]:
-    """Log durations, the mel before the flow (L1 and L2), and the flow."""
-    tokens = length_mask(batch["token_lengths"], batch["tokens"].shape[1])
-    wanted = torch.log1p(batch["durations"].float())
-    frames = length_mask(batch["mel_lengths"], batch["mel"].shape[2])[:, None, :]
-    error = output.mel.float() - batch["mel"]
-    return {
-        "duration": config.duration * mean((output.durations_log.float() - wanted).square(), tokens),
-        "mel": mean(error.square() + error.abs(), frames),
-        "flow": config.flow * flow_loss(output.flow, mean),
-    }
 
 
 def attention_loss(

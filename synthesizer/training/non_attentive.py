@@ -1,93 +1,102 @@
-"""Training of the non-attentive Tacotron: all steps at once, since the durations of recordings are known."""
+"""Training of the non-attentive networks: that of the parallel synthesizer, on the same windows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from synthesizer.batches import AutoregressiveBatch
-from synthesizer.config import RunConfig
-from synthesizer.models.durations import whole_durations
+from synthesizer.batches import ParallelBatch
+from synthesizer.config import RunConfig, SynthesizerConfig
+from synthesizer.models.non_attentive_transformer import NonAttentiveTransformer
+from synthesizer.models.parallel import Parallel
+from synthesizer.models.parallel_output import ParallelOutput
 from synthesizer.models.tacotron.non_attentive import NonAttentiveTacotron
-from synthesizer.training.losses import UNWEIGHTED, local_mean, non_attentive_losses
-from synthesizer.training.task import (
-    VALIDATION_SEED,
-    Embed,
-    SynthesizerTask,
-    Vocode,
-    add_frames,
-    device_of,
-    duration_scale,
-    planned_pictures,
-)
-from utils.data.manifest import Manifest, Utterance
-from utils.training.batches import to_device
+from synthesizer.training.parallel import ParallelTask
+from synthesizer.training.task import Embed, Vocode
+from utils.config import from_dict
+from utils.data.manifest import Manifest
+from utils.errors import CloningError
+from utils.masks import length_mask
 from utils.training.distributed import masked_mean
-from utils.training.sampling import rng
-from utils.training.task import Validation
-
-LONGEST = 100  # frames of a token in the example: durations of an untrained network mean nothing
+from utils.weights import checkpoint
+from utils.weights.networks import rebuild, warm_start
 
 
-class NonAttentiveTask(SynthesizerTask[AutoregressiveBatch]):
-    """Its score for the best checkpoint: the unweighted losses on held-out utterances."""
+class NonAttentiveTask(ParallelTask):
+    """Begins with all that fits of a parallel model (`flow_from`), then of a network with attention."""
 
-    score_constants = {**SynthesizerTask.score_constants, "loss.duration": 1.0, "loss.flow": 1.0}
-    begins_as = ("tacotron",)  # of which all but the attention fits
+    own_names: ClassVar[
+        Mapping[str, str]
+    ]  # of what fits of that, but what speaks to the attention: prefix there -> here
 
     def __init__(
         self, manifest: Manifest, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
     ) -> None:
         super().__init__(manifest, config, vocode, embed)
-        torch.manual_seed(config.training.seed)
-        self.model = NonAttentiveTacotron(config.model, self.n_symbols, self.mel["n_mels"])
-        self.begin_flow(self.model.flow)
-        self.modules = {"synthesizer": self.model}
+        self.source = checkpoint.load_weights(config.flow_from, self.kind) if config.flow_from else None
+        if self.source is not None:
+            warm_start(self.model, self.source.state)
 
-    def batch(self, step: int) -> AutoregressiveBatch:
-        """The whole batch of a step, over all processes."""
-        draw = rng(self.config.training.seed, step, 2)
-        return self.train.whole(self.train.choose(step), draw, self.model.reduction)
+    def taken_from(self, architecture: str | None, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The parts of a network with attention, whose other ones are named as those of a parallel one."""
+        return {
+            here + name.removeprefix(there): value
+            for name, value in state.items()
+            for there, here in self.own_names.items()
+            if name.startswith(there)
+        }
 
-    def losses(
-        self, modules: Mapping[str, nn.Module], batch: AutoregressiveBatch, phase: str, step: int
-    ) -> dict[str, Tensor]:
-        """The losses of a batch with teacher forcing."""
-        return non_attentive_losses(modules[phase](batch), batch, self.config.loss, masked_mean)
 
-    def validate(self, modules: Mapping[str, nn.Module]) -> Validation:
-        """The unweighted losses on held-out utterances, one as it would be spoken, and the scale of durations."""
-        model = cast(NonAttentiveTacotron, modules["synthesizer"])
-        sums: dict[str, float] = {}
-        frames: dict[str, list[Tensor]] = {}
-        batches = self.validation_batches()
-        for chosen in batches:
-            batch = self._held_out(chosen, model)
-            output = model(batch)
-            for name, value in non_attentive_losses(output, batch, UNWEIGHTED, local_mean).items():
-                sums[name] = sums.get(name, 0.0) + float(value) * len(chosen)
-            add_frames(frames, chosen, batch["durations"], output.durations_log)
-        count = sum(map(len, batches))
-        metrics = {name: value / count for name, value in sums.items()}
-        mel, alignment = self._example(model, batches[0][0])
-        pictures = planned_pictures(mel, alignment)
-        calibration = {"duration_scale": duration_scale(frames)}  # a mean of log durations is too short
-        return Validation(sum(metrics.values()), metrics, calibration, pictures, self.sample(mel))
+class NonAttentiveTacotronTask(NonAttentiveTask):
+    """Begins with the decoder of a Tacotron."""
 
-    def _held_out(self, chosen: list[Utterance], model: NonAttentiveTacotron) -> AutoregressiveBatch:
-        """Stretches of held-out utterances, the same each time, where the model is."""
-        draw = rng(VALIDATION_SEED, 0, 3)
-        batch = self.held_out.whole(chosen, draw, model.reduction)
-        return cast(AutoregressiveBatch, to_device(dict(batch), device_of(model)))
+    network = NonAttentiveTacotron
+    begins_as = ("tacotron",)
+    own_names = {"decoder.": "steps."}
 
-    def _example(self, model: NonAttentiveTacotron, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
-        """One held-out utterance as it would be spoken: mel (M, F) and alignment (F, N)."""
-        batch = cast(AutoregressiveBatch, to_device(dict(self.held_out.common([utterance], None)), device_of(model)))
-        memory = model.encode(batch["tokens"], batch["token_lengths"], batch["speaker"])
-        durations = whole_durations(torch.expm1(memory.durations_log), batch["token_lengths"]).clamp(max=LONGEST)
-        mels, alignment, _ = model.spoken(memory, durations, batch["speaker"], [0])
-        return mels[0].float().cpu().numpy(), alignment[0].float().cpu().numpy()
+
+class NonAttentiveTransformerTask(NonAttentiveTask):
+    """Begins with text encoder and decoder of a Transformer; learns to read a text from the parallel model too."""
+
+    network = NonAttentiveTransformer
+    begins_as = ("transformer",)
+    own_names = {
+        "embedding.": "embedding.",
+        "encoder.": "encoder.",
+        "encoder_norm.": "encoder_norm.",
+        "prenet.": "prenet.",
+        "hear.": "hear.",
+        "decoder.": "steps.",
+        "decoder_norm.": "step_norm.",
+        "mel.": "mel.",
+    }
+
+    def __init__(
+        self, manifest: Manifest, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
+    ) -> None:
+        super().__init__(manifest, config, vocode, embed)
+        self.teacher: Parallel | None = None
+        if not config.loss.text:
+            return
+        if self.source is None:
+            raise CloningError(
+                f"loss.text is {config.loss.text:g}, but there is nothing that it is measured against: give "
+                "flow_from=WEIGHTS of a parallel synthesizer, or loss.text=0"
+            )
+        sizes = from_dict(SynthesizerConfig, self.source.config, "synthesizer")
+        self.teacher = rebuild(lambda: Parallel(sizes, self.n_symbols, self.mel["n_mels"]), self.source)
+        self.teacher.eval().requires_grad_(False)
+
+    def taught(self, output: ParallelOutput, batch: ParallelBatch) -> dict[str, Tensor]:
+        """How far the text as read (B, N, C) is from what `flow_from` reads in it, for the same voice."""
+        if self.teacher is None:
+            return {}
+        assert output.text is not None and output.vector is not None
+        mask = length_mask(batch["token_lengths"], batch["tokens"].shape[1])[..., None]
+        self.teacher.to(output.text.device)
+        with torch.no_grad():
+            wanted = self.teacher.read_text(batch["tokens"], output.vector, mask)
+        return {"text": self.config.loss.text * masked_mean((output.text.float() - wanted).square(), mask)}

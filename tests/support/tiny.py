@@ -11,7 +11,6 @@ from encoder.model import build_network
 from synthesizer.config import (
     WITH_POSTNET,
     EmotionConfig,
-    FlowConfig,
     ParallelConfig,
     SynthesizerConfig,
     TacotronConfig,
@@ -54,7 +53,6 @@ def save_tiny_models(
     shape = SynthesizerConfig(
         architecture=model, tacotron=TINY_TACOTRON, parallel=parallel, transformer=TINY_TRANSFORMER,
         emotion=EmotionConfig(labels=emotions, channels=16),
-        flow=FlowConfig(blocks=int(model == "non_attentive_tacotron"), channels=16),
     )  # fmt: skip
     network = build_synthesizer(shape, len(text), SYNTHESIZER_MEL.n_mels)
     if emotions and model not in WITH_POSTNET:

@@ -38,7 +38,7 @@ from utils.weights.export import export
 
 pytestmark = pytest.mark.slow
 
-MODELS = ["parallel", "transformer", "non_attentive_transformer"]
+MODELS = ["parallel", "transformer", "non_attentive_tacotron", "non_attentive_transformer"]
 LABELS = "model.emotion.labels=" + str(list(EMOTIONS)).replace("'", '"')
 SETTINGS = [f"model.speaker_size={SPEAKER_SIZE}", "data.batch_size=4", "data.min_frames=1", "data.embedding=other"]
 VOICE = np.full(256, 1 / 16, np.float32)

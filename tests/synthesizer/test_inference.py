@@ -40,9 +40,9 @@ def save(path: Path, model: str, marks: str = "pauses", flow_blocks: int = 0) ->
     if isinstance(network, Tacotron):
         network.set_reduction(3)
     else:
-        predictor = network.predictor if isinstance(network, Parallel) else network.durations
-        predictor.output.weight.data[0] *= 0.1
-        predictor.output.bias.data[0] = 2.0  # some 6 frames a token
+        assert isinstance(network, Parallel)
+        network.predictor.output.weight.data[0] *= 0.1
+        network.predictor.output.bias.data[0] = 2.0  # some 6 frames a token
     extra = {"text": text.describe(), "marks": marks, "encoder": "abc"}
     save_weights(
         path,
@@ -56,7 +56,7 @@ SYNTHESIZERS = [
     "parallel",
     "tacotron",
     "tacotron with flow",
-    "non_attentive_tacotron with flow",
+    "non_attentive_tacotron",
     "non_attentive_transformer",
 ]
 

@@ -176,6 +176,10 @@ class NativePlannedDecoder(_Cells):
     def __init__(self, decoder: PlannedDecoder, loaded: ctypes.CDLL) -> None:
         super().__init__(decoder, decoder.max_reduction, loaded)
 
+    def __deepcopy__(self, memo: object) -> NativePlannedDecoder:
+        """Itself: an adapted network is a copy in which the decoder is the same, and nothing of this one changes."""
+        return self
+
     def free_run(self, seen: Tensor) -> Tensor:
         """As `PlannedDecoder.free_run`, to whose result it is close: seen (B, S, E) -> mel (B, M, F)"""
         items, steps = seen.shape[:2]
