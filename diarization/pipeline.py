@@ -233,7 +233,7 @@ class Diarizer:
             figures = counting.steps(units[sure], pieces.only(sure))
             speakers = min(self.calibration.counter.count(figures, least), int(sure.sum()))
         found = spectral.means(units[sure], seconds[sure], speakers)
-        assigned = voices.assign(units @ found.T, pieces)
+        assigned = voices.assign(voices.shared(units @ found.T, seconds, pieces), pieces)
         weights = np.eye(len(found), dtype=np.float32)[assigned] * seconds[:, None]
         return assigned, unit(weights.T @ pieces.embeddings)
 

@@ -101,6 +101,18 @@ def pieces_of(window, voice, frames) -> Pieces:
     return Pieces(np.array(window), np.array(voice), np.array(frames), np.ones(count), np.zeros((count, 2), np.float32))
 
 
+def test_a_piece_goes_with_its_local_voice_where_it_is_in_doubt():
+    """Of a voice that is mostly the first speaker, a piece in doubt is too, and a clear one is not; a voice that is one
+    piece, or the same voice number of another window, changes nothing."""
+    pieces = pieces_of([0, 0, 0, 0, 1], [0, 0, 0, 1, 0], [[0, 80], [80, 160], [160, 240], [240, 320], [0, 80]])
+    likeness = np.array([[0.9, 0.1], [0.5, 0.55], [0.1, 0.9], [0.4, 0.6], [0.45, 0.55]])
+    found = voices.shared(likeness, np.array([4.0, 1.0, 1.0, 1.0, 1.0]), pieces)
+    assert found.argmax(axis=1).tolist() == [0, 0, 1, 1, 1]
+    np.testing.assert_allclose(found[3:], likeness[3:])
+    evenly = voices.shared(likeness, np.ones(5), pieces)
+    np.testing.assert_allclose(evenly[:3].sum(axis=0), likeness[:3].sum(axis=0))
+
+
 def test_pieces_of_one_window_at_one_time_are_different_speakers():
     pieces = pieces_of([0, 0, 0, 1], [0, 1, 1, 0], [[0, 80], [20, 90], [90, 160], [30, 80]])
     likeness = np.array([[0.9, 0.1], [0.8, 0.7], [0.9, 0.1], [0.9, 0.1]])
