@@ -21,6 +21,7 @@ PROMPT_SECONDS = 12.0  # of a reference, whose frames are read
 COMPENSATED_CLIPS = 4  # and as many seconds of each, are spoken again
 NOISE_FLOOR = 5  # percentile of a channel's values in a recording
 ABOVE_NOISE = 1.5  # units of the mel (19 dB) up to which what is recorded may be noise
+NO_SPEECH = 0.95  # part of the frames with noise at most from which a channel is taken for one that was not recorded
 
 
 def facts_of(network: AcousticModel, config: MelConfig, recordings: Sequence[Recorded]) -> dict[str, Any]:
@@ -46,8 +47,8 @@ def first_clips(
 def compensation_of(network: Parallel, inputs: ModelInput, clips: Sequence[AlignedClip]) -> Compensation | None:
     """What is recorded less what the network says in the voice of `inputs`: a mean for each symbol of the clips.
 
-    In frames whose symbol is known. Where a channel is near its noise floor in the recording, it is made no louder.
-    None where no symbol is known.
+    In frames whose symbol is known. Where a channel is near its noise floor in the recording, it is made no louder, and a
+    channel that is always there (beyond the band of a telephone) stays as it is. None where no symbol is known.
     """
     conditioning = network.condition(inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt)
     made, differences, symbols = [], [], []
@@ -58,6 +59,7 @@ def compensation_of(network: Parallel, inputs: ModelInput, clips: Sequence[Align
         difference = clip.mel - generated
         noise = clip.mel < np.percentile(clip.mel, NOISE_FLOOR, axis=0) + ABOVE_NOISE
         difference[noise] = np.minimum(difference[noise], 0)
+        difference[:, noise.mean(axis=0) > NO_SPEECH] = 0
         made.append(generated[clip.aligned])
         differences.append(difference[clip.aligned])
         symbols.append(np.repeat(clip.tokens, clip.durations)[clip.aligned])

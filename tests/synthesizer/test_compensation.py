@@ -65,6 +65,12 @@ def some(count: int = 3) -> Compensation:
     return Compensation(centers, differences, torch.tensor([400.0, 20.0, 5.0])[:count])
 
 
+def with_peaks(clip: AlignedClip, mel: np.ndarray) -> AlignedClip:
+    """Recorded as `mel`, and now and then far louder, in frames that do not count: so that each channel has speech."""
+    loud = np.arange(len(mel)) % 8 == 0
+    return dataclasses.replace(clip, mel=mel + np.float32(4) * loud[:, None], aligned=~loud)
+
+
 def test_each_frame_gets_the_weighted_mean_of_the_differences():
     wrong, mel = some(), torch.randn(2, M, 7, generator=torch.Generator().manual_seed(2))
     made = wrong.applied(mel)
@@ -94,13 +100,21 @@ def test_what_is_said_as_recorded_stays(synthesizer, voice, clip, said):
 
 
 def test_what_was_recorded_softer_is_made_softer_and_noise_is_not_added(synthesizer, voice, clip, said):
-    quieter = measured(synthesizer, voice, dataclasses.replace(clip, mel=said - 0.5))
+    quieter = measured(synthesizer, voice, with_peaks(clip, said - 0.5))
     torch.testing.assert_close(quieter.differences, torch.full_like(quieter.differences, -0.5))
     steps = np.where(np.arange(len(said)) % 2, ABOVE_NOISE + 0.5, 0.0).astype(np.float32)[:, None]
     noisy = np.broadcast_to(said.max(axis=0) + 0.1 + steps, said.shape).copy()  # its soft frames may be noise
     louder = measured(synthesizer, voice, dataclasses.replace(clip, mel=noisy))
     alone = measured(synthesizer, voice, dataclasses.replace(clip, mel=noisy, aligned=steps[:, 0] == 0))
     assert (louder.differences > 0).any() and not alone.differences.any()
+
+
+def test_a_channel_that_was_not_recorded_stays_as_it_is(synthesizer, voice, clip, said):
+    telephone = with_peaks(clip, said - 0.5)
+    telephone.mel[:, 60:] = -4.0
+    found = measured(synthesizer, voice, telephone)
+    torch.testing.assert_close(found.differences[:, :60], torch.full_like(found.differences[:, :60], -0.5))
+    assert not found.differences[:, 60:].any()
 
 
 def test_frames_whose_symbol_is_not_known_do_not_count(synthesizer, voice, clip):
