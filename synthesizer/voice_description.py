@@ -47,8 +47,8 @@ def first_clips(
 def compensation_of(network: Parallel, inputs: ModelInput, clips: Sequence[AlignedClip]) -> Compensation | None:
     """What is recorded less what the network says in the voice of `inputs`: a mean for each symbol of the clips.
 
-    In frames whose symbol is known. Where a channel is near its noise floor in the recording, it is made no louder, and a
-    channel that is always there (beyond the band of a telephone) stays as it is. None where no symbol is known.
+    In frames whose symbol is known. Where a channel is near its noise floor in the recording, it is made no louder, and
+    a channel that is always there (beyond the band of a telephone) stays as it is. None where no symbol is known.
     """
     conditioning = network.condition(inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt)
     made, differences, symbols = [], [], []
