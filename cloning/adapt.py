@@ -157,7 +157,7 @@ def _aligned_clips(
 
 
 def _without_words(synthesizer: Synthesizer, clip: ReferenceClip) -> AlignedClip:
-    return clip_without_words(synthesizer.network, synthesizer.text.table, recorded(read(clip.wav), synthesizer.mel))
+    return clip_without_words(synthesizer.network, synthesizer.text.table, recorded(clip.wav, synthesizer.mel))
 
 
 def _with_words(synthesizer: Synthesizer, clip: ReferenceClip, text: str) -> AlignedClip:

@@ -119,10 +119,8 @@ def relations(pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def most_at_once(pieces: Pieces) -> int:
     """How many local voices a window has that say enough, in the window but one that has most of them (or the only)."""
-    voice = pieces.window * (pieces.voice.max(initial=0) + 1) + pieces.voice
-    places, where = np.unique(voice, return_inverse=True)
-    window = places // (pieces.voice.max(initial=0) + 1)
-    sure = np.bincount(where, pieces.alone) >= MIN_ALONE_IN_WINDOW
+    window, owner = pieces.local_voices()
+    sure = np.bincount(owner, pieces.alone) >= MIN_ALONE_IN_WINDOW
     counts = np.sort(np.bincount(window[sure], minlength=1))[::-1]
     return int(counts[min(1, len(counts) - 1)])
 

@@ -18,9 +18,8 @@ COMMON = 0.3  # how much the likeness of a piece is that of all pieces of its lo
 def shared(similarity: np.ndarray, seconds: np.ndarray, pieces: Pieces) -> np.ndarray:
     """Similarity (P, S) of pieces, mixed with the mean of their local voice, which is mostly one speaker; each weighs
     by its seconds (P,)."""
-    voice = pieces.window * (pieces.voice.max(initial=0) + 1) + pieces.voice
-    owner = np.unique(voice, return_inverse=True)[1]
-    total = np.zeros((owner.max(initial=0) + 1, similarity.shape[1]), similarity.dtype)
+    window, owner = pieces.local_voices()
+    total = np.zeros((len(window), similarity.shape[1]), similarity.dtype)
     np.add.at(total, owner, similarity * seconds[:, None])
     mean = total / np.bincount(owner, seconds)[:, None]
     return (1 - COMMON) * similarity + COMMON * mean[owner]

@@ -38,6 +38,12 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.window)
 
+    def local_voices(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each local voice of each window (K,), its window; and which of them each piece is of (P,), from 0."""
+        per_window = self.voice.max(initial=0) + 1
+        found, owner = np.unique(self.window * per_window + self.voice, return_inverse=True)
+        return found // per_window, owner
+
     def only(self, rows: np.ndarray) -> Pieces:
         """These pieces: indices (K,) or bool (P,)."""
         return Pieces(*(values[rows] for values in (self.window, self.voice, self.frames, self.alone, self.embeddings)))

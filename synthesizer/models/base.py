@@ -35,6 +35,10 @@ class ModelInput:
     compensation: Compensation | None = None  # of the voice of all sentences
     style: Tensor | None = None  # (B, N, 3) of each token: `synthesizer.text.marks.Style`
 
+    def compensated(self, mels: Tensor) -> Tensor:
+        """Generated mels (B, M, F) with what is known to be wrong of the voice made good."""
+        return mels if self.compensation is None else self.compensation.applied(mels)
+
 
 class Recording(NamedTuple):
     """What a network is teacher-forced by: one utterance."""

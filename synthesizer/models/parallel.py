@@ -304,20 +304,33 @@ class Parallel(AcousticModel):
         unconditional: the same text encoded without a voice, for classifier-free guidance. recorded: see `smooth_mel`.
         """
         lengths = durations.sum(dim=1)
-        index, position = upsampling(durations)
-        mask = length_mask(lengths, index.shape[1])[..., None]
-        hidden = self.frames(encoding.hidden, prosody, index, position, conditioning, mask)
-        mel = self.smooth_mel(hidden, conditioning.vector, mask, recorded)
+        hidden, mel, mask = self._smooth(encoding, durations, prosody, conditioning, recorded)
         if self.flow is not None:
             without = None
             if unconditional is not None:
                 no_voice = conditioning.unconditional()
-                other = self.frames(unconditional.hidden, prosody, index, position, no_voice, mask)
-                smooth = self.smooth_mel(other, no_voice.vector, mask, recorded)
+                other, smooth, _ = self._smooth(unconditional, durations, prosody, no_voice, recorded)
                 without = (smooth, other, no_voice.vector)
             noise = normal_noise(lengths, mel, [torch.Generator().manual_seed(seed) for seed in seeds])
             mel = self.flow.sample(noise, mel, hidden, conditioning.vector, mask, without)
         return self.denormalized(mel).transpose(1, 2), lengths
+
+    def _smooth(
+        self,
+        encoding: Encoding,
+        durations: Tensor,
+        prosody: Tensor,
+        conditioning: Conditioning,
+        recorded: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the flow is given: hidden (B, F, C), the smooth mel (B, F, M), normalized, and their mask (B, F, 1).
+
+        Arguments are those of `mels`.
+        """
+        index, position = upsampling(durations)
+        mask = length_mask(durations.sum(dim=1), index.shape[1])[..., None]
+        hidden = self.frames(encoding.hidden, prosody, index, position, conditioning, mask)
+        return hidden, self.smooth_mel(hidden, conditioning.vector, mask, recorded), mask
 
     def _unconditional(self, tokens: Tensor, lengths: Tensor, conditioning: Conditioning) -> Encoding | None:
         """The text (B, N) encoded without a voice, for classifier-free guidance; None where there is no guidance."""
@@ -342,8 +355,7 @@ class Parallel(AcousticModel):
         mels, frame_counts = self.mels(encoding, durations, prosody, conditioning, inputs.seeds, unconditional)
         index, _ = upsampling(durations)
         require_finite(mels, "mels")
-        mels = mels if inputs.compensation is None else inputs.compensation.applied(mels)
-        mels = style.change_level(mels, index, inputs.style, settings.mel)
+        mels = style.change_level(inputs.compensated(mels), index, inputs.style, settings.mel)
         return [
             Generated(mel[:, :n].clamp(-max_abs, max_abs), F.one_hot(places[:n], int(size)), "durations")
             for mel, places, n, size in zip(mels, index, frame_counts.tolist(), lengths, strict=True)
@@ -359,18 +371,15 @@ class Parallel(AcousticModel):
         recorded = self.normalized(recording.mel.transpose(1, 2))
         given = (encoding, recording.durations, prosody, conditioning, inputs.seeds, unconditional, recorded)
         mels, _ = self.mels(*given)
-        return mels if inputs.compensation is None else inputs.compensation.applied(mels)
+        return inputs.compensated(mels)
 
     def spoken_again(self, tokens: Tensor, recording: Recording, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
         """What the flow is given to draw a recording's tokens (1, N), with its durations and prosody: hidden (1, F, C)
         and the smooth mel (1, F, M), normalized."""
         assert recording.durations is not None and recording.prosody is not None
         encoding = self.encode(tokens, torch.tensor([tokens.shape[1]], device=tokens.device), conditioning)
-        index, position = upsampling(recording.durations)
-        mask = torch.ones_like(recording.mel[:, :1].transpose(1, 2), dtype=torch.bool)
         prosody = self.filled(recording.prosody, conditioning)
-        hidden = self.frames(encoding.hidden, prosody, index, position, conditioning, mask)
-        return hidden, self.smooth_mel(hidden, conditioning.vector, mask)
+        return self._smooth(encoding, recording.durations, prosody, conditioning)[:2]
 
     def pace(self, mel: Tensor) -> float:
         """log of the mean frames that a phone takes in mel (1, M, F)."""
