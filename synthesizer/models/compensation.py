@@ -47,9 +47,9 @@ class Compensation(NamedTuple):
 
     def applied(self, mel: Tensor) -> Tensor:
         """mel (B, M, F) -> (B, M, F)"""
-        frames = mel.transpose(1, 2)
+        frames = mel.transpose(1, 2).contiguous()
         mean = (self.frames @ self.differences) / (self.frames.sum() + MEAN_PRIOR_FRAMES)
-        squared = (frames[:, :, None] - self.centers).square().mean(dim=3)  # (B, F, K)
-        weights = (squared / (-2 * WIDTH**2)).exp() * self.frames
+        distances = torch.cdist(frames, self.centers, compute_mode="donot_use_mm_for_euclid_dist")  # (B, F, K)
+        weights = (distances.square() / (-2 * WIDTH**2 * mel.shape[1])).exp() * self.frames
         total = weights.sum(dim=2, keepdim=True) + PRIOR_FRAMES
         return mel + ((weights @ self.differences + PRIOR_FRAMES * mean) / total).transpose(1, 2)
