@@ -47,12 +47,13 @@ class SourceFilterConfig(VocosConfig):
     bins_per_octave: int = 48
     mel_envelope: bool = False  # gains are relative to the envelope that the mel shows
     residual_spectrum: bool = False  # a third spectrum beside those of pulses and noise
+    subframes: int = 1  # spectra to a frame of the mel, where its hop is too long for one
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ranges(
             self, pitch_dim=(1, 8192), pitch_blocks=(1, 128), lowest_hz=(10, 1000), octaves=(0.1, 10),
-            bins_per_octave=(1, 1000),
+            bins_per_octave=(1, 1000), subframes=(1, 64),
         )  # fmt: skip
         if round(self.octaves * self.bins_per_octave) < 1:
             raise ValueError(f"octaves {self.octaves:g} of {self.bins_per_octave} bins are less than one bin")
@@ -148,11 +149,15 @@ class VocoderConfig:
         return self.architecture == "source_filter" or (self.architecture == "hifigan" and self.hifigan.guided)
 
     def __post_init__(self) -> None:
-        hop = self.mel.hop_length
-        for name, sizes in (("vocos", self.vocos), ("source_filter", self.source_filter)):
+        hop, parts = self.mel.hop_length, self.source_filter.subframes
+        if self.sourced and hop % parts:
+            raise ValueError(f"source_filter.subframes {parts} must divide the mel's hop {hop}")
+        for name, sizes, step in (
+            ("vocos", self.vocos, hop), ("source_filter", self.source_filter, hop // parts),
+        ):  # fmt: skip
             used = self.sourced if name == "source_filter" else self.architecture == name
-            if used and sizes.n_fft < 2 * hop:
-                raise ValueError(f"{name}.n_fft {sizes.n_fft} must be at least two hops ({2 * hop})")
+            if used and sizes.n_fft < 2 * step:
+                raise ValueError(f"{name}.n_fft {sizes.n_fft} must be at least two hops ({2 * step})")
         if self.source_filter.mel_envelope and self.mel.scale != "db":
             raise ValueError(f"source_filter.mel_envelope needs a mel in dB, not {self.mel.scale!r}")
         rates = {"wavernn": self.wavernn.upsample, "hifigan": self.hifigan.upsample_rates}.get(self.architecture)
@@ -233,6 +238,7 @@ class LossConfig:
     feature_matching: float = 2.0
     resolutions: tuple[int, ...] = (256, 512, 1024, 2048)  # window lengths in samples, hop a quarter
     stft_preemphasis: float = 0.9  # applied before the STFT term, so that treble counts
+    within_band: bool = False  # losses and discriminators hear nothing above the band that the set says a clip has
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -249,6 +255,7 @@ class DataConfig:
     crop_frames: int = 64  # 0.8 s at a hop of 12.5 ms
     min_bandwidth: float = 0.0  # Hz; utterances of narrower speech, such as low-passed MP3s, are left out
     min_gain_db: float = 0.0  # crops are played at a random level between this and 0 dB
+    narrow_hz: float = 0.0  # half of the crops, by chance, show in their mel what lies below this alone; 0: none do
     teacher_forced: bool = False  # mels that a synthesizer predicted, where the set holds them
     guide: str = ""  # vocoder that a WaveRNN with guide_taps reads, and that becomes part of a guided HiFi-GAN: a file
     # or a name; none: the one that ships
@@ -258,7 +265,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_ranges(
             self, batch_size=(1, 100_000), crop_frames=(1, 100_000), min_gain_db=(-100, 0),  # above 0, crops would clip
-            min_bandwidth=(0, 192_000), validation_items=(1, 100_000), validation_seconds=(0.01, 600),
+            min_bandwidth=(0, 192_000), narrow_hz=(0, 192_000), validation_items=(1, 100_000), validation_seconds=(0.01, 600),
         )  # fmt: skip
 
 
@@ -285,6 +292,10 @@ class RunConfig:
                 f"data.validation_seconds is {self.data.validation_seconds:g}; this model needs {least} frames, "
                 f"{least * mel.frame_seconds:g} s"
             )
+        if recurrent and (self.loss.within_band or self.data.narrow_hz):
+            raise ValueError("loss.within_band and data.narrow_hz are not for architecture 'wavernn'")
+        if self.data.teacher_forced and self.data.narrow_hz:
+            raise ValueError("data.narrow_hz is for mels of recordings: set it or data.teacher_forced, not both")
         if self.pruning.sparsity and not recurrent:
             raise ValueError(f"pruning is for architecture 'wavernn', not {self.model.architecture!r}")
         if self.pruning.sparsity and any(n % block for n in (sizes.rnn_size, sizes.fc_size, sizes.outputs)):

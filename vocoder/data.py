@@ -51,7 +51,10 @@ class CropBatch(TypedDict):
     wav: Tensor  # (B, (crop_frames + 2 * margin) * hop), zeros beyond an utterance's ends
     pitch: NotRequired[Tensor]  # (B, crop_frames + 1), see `read_pitch`
     mel: NotRequired[Tensor]  # (B, M, crop_frames + 1 + 2 * mel_margin), teacher-forced, see `read_mel`
-    start: NotRequired[Tensor]  # (B,): see `WaveformModel.forward`; not in what `Crops` makes
+    # The others are not in what `Crops` makes.
+    start: NotRequired[Tensor]  # (B,): see `WaveformModel.forward`
+    band: NotRequired[Tensor]  # (B,) Hz: of the speech in the recordings
+    shown: NotRequired[Tensor]  # (B,) Hz: of the mel
 
 
 class Crops:
@@ -74,6 +77,7 @@ class Crops:
         self.arrays = Arrays(manifest.root)
         self.utterances = _usable(manifest, "train", mel, config)
         self.frames = np.array([u.frames for u in self.utterances])
+        self.bands = np.array([band_of(u) for u in self.utterances], np.float32)  # Hz
         length = config.crop_frames * mel.hop_length / mel.sample_rate  # seconds
         counts = [max(1, int(u.seconds / length)) for u in self.utterances]
         self.stretches = np.repeat(np.arange(len(counts)), counts)  # stretch -> utterance
@@ -205,6 +209,7 @@ class HeldOut:
 
     wav: np.ndarray
     mel: np.ndarray | None = None
+    band: float = math.inf  # Hz, of its speech
 
     def tensors(self, config: MelConfig, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """mel (1, M, F), the teacher-forced one or that of the recording, and wav (1, T)."""
@@ -230,7 +235,8 @@ def held_out(manifest: Manifest, mel: MelConfig, config: DataConfig) -> list[Hel
         frames, start = min(whole, most), max(0, (whole - most) // 2)
         crop = Crop(u, start)
         wav = read_wav(arrays, crop, frames, 0, mel)
-        items.append(HeldOut(wav, read_mel(arrays, crop, frames, 0, mel) if config.teacher_forced else None))
+        forced = read_mel(arrays, crop, frames, 0, mel) if config.teacher_forced else None
+        items.append(HeldOut(wav, forced, band_of(u)))
     return items
 
 
@@ -249,9 +255,13 @@ def _shortest(mel: MelConfig, config: DataConfig) -> float:
     return (config.crop_frames + 1) * mel.hop_length / mel.sample_rate
 
 
+def band_of(utterance: Utterance) -> float:
+    """Up to which frequency there is speech, in Hz; sets from before this was measured do not say."""
+    return float(utterance.extra.get("bandwidth", math.inf))
+
+
 def _narrow(utterance: Utterance, config: DataConfig) -> bool:
-    """Sets from before bands were measured have none."""
-    return utterance.extra.get("bandwidth", math.inf) < config.min_bandwidth
+    return band_of(utterance) < config.min_bandwidth
 
 
 def _usable(manifest: Manifest, split: str, mel: MelConfig, config: DataConfig) -> list[Utterance]:

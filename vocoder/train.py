@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ from utils.errors import CloningError
 from utils.training.sampling import rng
 from utils.training.task import Task, Validation
 from utils.weights.find import DEFAULT_MODELS, find_chosen
+from vocoder.band import below
 from vocoder.config import RunConfig
 from vocoder.data import CropBatch, Crops, check_set, crop_mel, edge_frames, held_out
 from vocoder.inference import Vocoder, WaveformVocoder
@@ -48,6 +50,7 @@ class VocoderTask(Task[CropBatch]):
     kind = "vocoder"
     scored_by = (
         "data.validation_*", "data.teacher_forced", "data.guide", "data.min_bandwidth", "data.crop_frames",
+        "loss.within_band",
     )  # fmt: skip
 
     def __init__(self, manifest: Manifest, config: RunConfig) -> None:
@@ -66,10 +69,16 @@ class VocoderTask(Task[CropBatch]):
         return edge_frames(self.mel_config)
 
     def batch(self, step: int) -> CropBatch:
-        """The crops of a step, and the place in a source's noise at which each begins."""
-        batch = self.crops.batch(step)
-        start = rng(self.config.training.seed, step, 1).integers(2**31, size=len(batch["wav"]))
-        batch["start"] = torch.from_numpy(start).to(batch["wav"].device, non_blocking=True)
+        """The crops of a step, the place in a source's noise at which each begins, and their bands."""
+        batch, seed, narrow = self.crops.batch(step), self.config.training.seed, self.config.data.narrow_hz
+        size, device = len(batch["wav"]), batch["wav"].device
+        start = rng(seed, step, 1).integers(2**31, size=size)
+        batch["start"] = torch.from_numpy(start).to(device, non_blocking=True)
+        if self.config.loss.within_band:
+            batch["band"] = torch.from_numpy(self.crops.bands[self.crops.places(step)[0]]).to(device, non_blocking=True)
+        if narrow:
+            shown = np.where(rng(seed, step, 2).random(size) < 0.5, narrow, np.inf).astype(np.float32)
+            batch["shown"] = torch.from_numpy(shown).to(device, non_blocking=True)
         return batch
 
     def resident(self, device: torch.device) -> bool:
@@ -118,6 +127,8 @@ class WaveformTask(VocoderTask):
         with torch.no_grad() if phase == "discriminator" else nullcontext():
             output = modules["generator"](mel, batch["start"])
         made = output.wav.float()
+        if "band" in batch:
+            made, target = (below(wav, batch["band"], self.mel_config.sample_rate) for wav in (made, target))
         if phase == "discriminator":
             of_real, of_made = discriminate(modules["discriminator"], target, made)
             return {"discriminator": discriminator_loss(of_real.scores, of_made.scores, objective)}
@@ -144,6 +155,9 @@ class WaveformTask(VocoderTask):
         for i, item in enumerate(self.held_out):
             mel, target = item.tensors(self.mel_config, device)
             made = modules["generator"](mel).wav.float()
+            if self.config.loss.within_band:
+                band = torch.tensor([item.band], device=device)
+                made, target = (below(wav, band, self.mel_config.sample_rate) for wav in (made, target))
             spectra += float(stft_loss(made, target, VALIDATION_RESOLUTIONS, VALIDATION_PREEMPHASIS))
             mels += to_db * float(mel_loss(made, target, self.mel_config))
             if i < 2:
@@ -271,7 +285,8 @@ def guide_of(guide: WaveformVocoder, mel: Tensor, start: Tensor | None = None) -
 def inputs_and_target(batch: CropBatch, config: MelConfig) -> tuple[Tensor, Tensor]:
     """Batch of `Crops` with a margin of `edge_frames` -> mel (B, M, F) and its waveform (B, (F - 1) * hop)."""
     wav, edge = batch["wav"], edge_frames(config) * config.hop_length
-    mel = batch["mel"] if "mel" in batch else crop_mel(wav, config)
+    heard = below(wav, batch["shown"], config.sample_rate) if "shown" in batch else wav
+    mel = batch["mel"] if "mel" in batch else crop_mel(heard, config)
     return mel, wav[:, edge:-edge]
 
 

@@ -71,6 +71,7 @@ class Sourced(WaveformModel):
     def __init__(self, config: SourceFilterConfig, mel: MelConfig) -> None:
         super().__init__()
         self.hop_length, self.sample_rate, self.n_fft = mel.hop_length, mel.sample_rate, config.n_fft
+        self.subframes, self.subhop = config.subframes, mel.hop_length // config.subframes
         self.margin = math.ceil(config.n_fft / 2 / mel.hop_length)  # frames whose source a window reaches into
         self.pitch_finder = PitchFinder(config, mel.n_mels)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
@@ -131,12 +132,14 @@ class Sourced(WaveformModel):
         return LEVEL * self.noise[(start[:, None] - self.margin * self.hop_length + samples) % NOISE_SAMPLES]
 
     def spectra(self, source: Tensor) -> Tensor:
-        """(B, (F - 1 + 2 * margin) * hop) -> (B, F, n_fft / 2 + 1) complex, frame f centered on (margin + f) * hop"""
-        inner = source[:, self.margin * self.hop_length - self.n_fft // 2 :].float()
-        n_frames = source.size(1) // self.hop_length + 1 - 2 * self.margin
-        inner = inner[:, : (n_frames - 1) * self.hop_length + self.n_fft]
+        """(B, (F - 1 + 2 * margin) * hop) -> (B, (F - 1) * subframes + 1, n_fft / 2 + 1) complex
+
+        Spectrum j is centered on sample margin * hop + j * hop / subframes.
+        """
+        before = self.margin * self.hop_length - self.n_fft // 2
+        inner = source[:, before : source.size(1) - before].float()
         spectra = torch.stft(
-            inner, self.n_fft, self.hop_length, window=self.window.float(), center=False, return_complex=True
+            inner, self.n_fft, self.subhop, window=self.window.float(), center=False, return_complex=True
         )
         return spectra.transpose(1, 2)
 
