@@ -1,4 +1,4 @@
-"""Bands: recordings of a low sampling rate have nothing above theirs, which a network of a higher rate must not learn."""
+"""Bands: what lies above that of a recording is nothing that a network may learn from it."""
 
 from __future__ import annotations
 

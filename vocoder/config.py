@@ -265,7 +265,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_ranges(
             self, batch_size=(1, 100_000), crop_frames=(1, 100_000), min_gain_db=(-100, 0),  # above 0, crops would clip
-            min_bandwidth=(0, 192_000), narrow_hz=(0, 192_000), validation_items=(1, 100_000), validation_seconds=(0.01, 600),
+            min_bandwidth=(0, 192_000), narrow_hz=(0, 192_000), validation_items=(1, 100_000),
+            validation_seconds=(0.01, 600),
         )  # fmt: skip
 
 

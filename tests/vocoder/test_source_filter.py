@@ -18,7 +18,7 @@ from vocoder.inference import Vocoder
 from vocoder.loss import mel_loss, stft_loss
 from vocoder.model import build_network
 from vocoder.models.source import FADE, LEVEL
-from vocoder.models.source_filter import SourceFilter
+from vocoder.models.source_filter import SourceFilter, subframes
 
 HOP, RATE = 200, 16000
 ODD_MEL = MelConfig(n_fft=512, win_length=400, hop_length=120, n_mels=20, power=1.0, scale="db")
@@ -30,6 +30,14 @@ SMALL = {
     ),
     "guided": VocoderConfig(
         "hifigan", hifigan=HifiGanConfig(channels=32, guided=True), source_filter=SourceFilterConfig(**SIZES)
+    ),
+    "subframes": VocoderConfig(
+        "source_filter", source_filter=SourceFilterConfig(**SIZES, subframes=4, n_fft=120, mel_envelope=True)
+    ),
+    "guided by subframes": VocoderConfig(
+        "hifigan",
+        hifigan=HifiGanConfig(channels=32, guided=True),
+        source_filter=SourceFilterConfig(**SIZES, subframes=5, n_fft=128, residual_spectrum=True),
     ),
     "odd": VocoderConfig("source_filter", mel=ODD_MEL, source_filter=SourceFilterConfig(**SIZES, kernel=3, n_fft=250)),
 }
@@ -174,6 +182,41 @@ def test_a_fresh_filter_over_the_mel_has_the_envelope_of_the_voice():
         with torch.no_grad():
             distances[base] = 12.5 * mel_loss(model(mel).wav, wav[:, : 80 * HOP], SYNTHESIZER_MEL).item()
     assert distances[True] < 7 and distances[False] > 3 * distances[True], distances
+
+
+def test_subframes_lie_on_straight_lines_between_frames_and_end_with_the_last():
+    mel = torch.randn(2, 3, 7)
+    assert torch.equal(subframes(mel, 1), mel)
+    finer = subframes(mel, 4)
+    assert finer.shape == (2, 3, 25) and torch.equal(finer[:, :, ::4], mel)
+    torch.testing.assert_close(finer[:, :, 1:24:4], 0.75 * mel[:, :, :-1] + 0.25 * mel[:, :, 1:])
+    torch.testing.assert_close(finer[:, :, 8:17], subframes(mel[:, :, 2:5], 4))
+
+
+def test_a_subframe_is_heard_at_its_place():
+    """With one of four spectra alone, a frame's sound lies within half a window of that spectrum's center."""
+    model = speaking_network(SMALL["subframes"]).double().eval().requires_grad_(False)
+    hop, mel = model.subhop, torch.zeros(1, 80, 9, dtype=torch.float64)
+    pitch, start = torch.zeros(1, 9), torch.zeros(1, dtype=torch.long)
+    for place in range(4):
+        head = model.filter.head.forward
+
+        def lone(x, place=place, head=head):
+            y = head(x)
+            y[:, [j for j in range(y.size(1)) if j != 16 + place], : 2 * y.size(2) // 3] = -30
+            return y
+
+        model.filter.head.forward = lone
+        heard = model.render(mel, pitch, model.phases(pitch), start)[0].abs().gt(1e-9).nonzero()
+        model.filter.head.forward = head
+        center = (16 + place) * hop
+        assert center - 60 <= heard.min() < center < heard.max() < center + 60
+
+
+@pytest.mark.parametrize("parts, message", [(3, "subframes 3 must divide the mel's hop 200"), (1, "two hops .400")])
+def test_subframes_must_fit_the_hop_and_the_window(parts, message):
+    with pytest.raises(ValueError, match=message):
+        VocoderConfig("source_filter", source_filter=SourceFilterConfig(subframes=parts, n_fft=256))
 
 
 def test_the_free_spectrum_alone_can_speak():

@@ -27,6 +27,14 @@ CONFIGS = {
     "source_filter, all": VocoderConfig(
         "source_filter", source_filter=SourceFilterConfig(**SIZES, mel_envelope=True, residual_spectrum=True)
     ),
+    "source_filter, subframes": VocoderConfig(
+        "source_filter", source_filter=SourceFilterConfig(**SIZES, subframes=4, n_fft=128)
+    ),
+    "hifigan over a source_filter of subframes": VocoderConfig(
+        "hifigan",
+        hifigan=HifiGanConfig(channels=32, guided=True),
+        source_filter=SourceFilterConfig(**SIZES, subframes=4, n_fft=128, mel_envelope=True),
+    ),
     "hifigan over a source_filter": VocoderConfig(
         "hifigan", hifigan=HifiGanConfig(channels=32, guided=True), source_filter=SourceFilterConfig(**SIZES)
     ),

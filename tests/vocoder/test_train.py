@@ -23,8 +23,9 @@ from utils.weights.find import DEFAULT_MODELS
 from vocoder.config import DataConfig, RunConfig
 from vocoder.data import crop_mel, edge_frames
 from vocoder.inference import Vocoder
+from vocoder.models.waveform import WaveformOutput
 from vocoder.preprocess import Preprocessor
-from vocoder.train import build_task
+from vocoder.train import build_task, inputs_and_target
 from vocoder.wavernn.guide import emphasized
 from vocoder.wavernn.quantize import decode_mu_law, encode_mu_law, label_to_float
 
@@ -244,6 +245,86 @@ def test_a_guide_that_cannot_be_a_part_of_the_network_is_refused(data, tmp_path,
     assert run(data, "--out", tmp_path / "a", "--config", "hifigan_guided", "--steps", 2, "--set", *more) == 2
     assert "is no source-filter of the sizes that model.source_filter has" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+class Said(torch.nn.Module):
+    """A generator that says what it is told."""
+
+    def __init__(self, wav: torch.Tensor) -> None:
+        super().__init__()
+        self.wav = torch.nn.Parameter(wav)
+
+    def forward(self, mel: torch.Tensor, start: torch.Tensor | None = None) -> WaveformOutput:
+        return WaveformOutput(self.wav)
+
+
+def test_no_loss_and_no_discriminator_hears_what_lies_above_a_clips_band(data):
+    manifest = read_manifest(data)
+    for utterance in manifest.utterances:
+        utterance.extra["bandwidth"] = 3000.0 if utterance.speaker == "a" else 6000.0
+    settings, heard = ["discriminator.start=0", "data.batch_size=4"], {True: [], False: []}
+    for within in (True, False):
+        config = load_config(RunConfig, "vocoder", "debug", [*settings, f"loss.within_band={str(within).lower()}"])
+        task = build_task(manifest, config)
+        task.position = 1
+        batch = task.batch(1)
+        target = inputs_and_target(batch, task.mel_config)[1]
+        said, bands = 0.7 * target, torch.from_numpy(task.crops.bands[task.crops.places(1)[0]])
+        assert set(bands.tolist()) == {3000.0, 6000.0} and ("band" in batch) == within
+        tone = 0.1 * torch.sin(2 * math.pi * (bands[:, None] + 700) * torch.arange(said.size(1)) / 16000)
+        tone = tone * torch.hann_window(said.size(1))  # without an end that is heard
+        for phase in ("generator", "discriminator"):
+            plain, with_tone = (
+                task.losses(task.modules | {"generator": Said(wav)}, batch, phase, 1) for wav in (said, said + tone)
+            )
+            heard[within] += [abs(plain[name] - with_tone[name]).item() for name in plain]
+        heard[within].append(abs(score_with_tone(task, 0.1) - score_with_tone(task, 0.0)))
+    assert len(heard[True]) == 6 and all(a < 0.02 * b for a, b in zip(heard[True], heard[False], strict=True)), heard
+
+
+def score_with_tone(task, height: float) -> float:
+    """The score of a generator that says the recording and a tone of 7.5 kHz."""
+    items = iter([item.tensors(task.mel_config)[1] for item in task.held_out])
+
+    def say(mel, start=None):
+        wav = next(items)
+        tone = torch.sin(2 * math.pi * 7500 * torch.arange(wav.size(1)) / 16000) * torch.hann_window(wav.size(1))
+        return WaveformOutput(0.7 * wav + height * tone)
+
+    generator = Said(torch.zeros(1))
+    generator.forward = say
+    with torch.inference_mode():
+        return task.validate({"generator": generator}).score
+
+
+def test_half_of_the_mels_show_a_narrow_band_and_the_recordings_stay_wide(data):
+    config = load_config(RunConfig, "vocoder", "debug", ["data.narrow_hz=3000", "data.batch_size=16"])
+    task = build_task(read_manifest(data), config)
+    plain = build_task(read_manifest(data), load_config(RunConfig, "vocoder", "debug", ["data.batch_size=16"]))
+    batch, other = task.batch(7), plain.batch(7)
+    mel, target = inputs_and_target(batch, task.mel_config)
+    whole, wanted = inputs_and_target(other, task.mel_config)
+    assert torch.equal(target, wanted)
+    narrow = batch["shown"] == 3000
+    assert 3 <= narrow.sum() <= 13 and torch.equal(task.batch(7)["shown"], batch["shown"])
+    assert not torch.equal(task.batch(8)["shown"], batch["shown"])
+    torch.testing.assert_close(mel[~narrow], whole[~narrow], atol=1e-4, rtol=0)
+    hissed = whole[narrow][:, 60:].mean()  # above 4 kHz
+    assert mel[narrow][:, 60:].mean() < hissed - 0.5
+    torch.testing.assert_close(mel[narrow][:, 2:30], whole[narrow][:, 2:30], atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "preset, settings, message",
+    [
+        ("debug_wavernn", ["loss.within_band=true"], "not for architecture 'wavernn'"),
+        ("debug_wavernn", ["data.narrow_hz=5000"], "not for architecture 'wavernn'"),
+        ("debug", ["data.narrow_hz=5000", "data.teacher_forced=true"], "data.narrow_hz is for mels of recordings"),
+    ],
+)
+def test_bands_are_for_waveforms_and_mels_of_recordings(preset, settings, message):
+    with pytest.raises(CloningError, match=message):
+        load_config(RunConfig, "vocoder", preset, settings)
 
 
 @pytest.mark.parametrize("preset", ["debug", "debug_wavernn", "debug_wavernn_guided"])
