@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--mel", default="16k", choices=sorted(SYNTHESIZER_MELS),
-        help="sample rate of the waveforms: 22k is 22.05 kHz, as the preset hifigan_22k wants",
+        help="sample rate of the waveforms: 22k is 22.05 kHz, as the presets hifigan_22k and source_filter_22k want",
     )  # fmt: skip
     return parser
 

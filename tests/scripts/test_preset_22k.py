@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from utils.audio.mel import SYNTHESIZER_MEL_22K
 from utils.config import load_config
 from utils.data.manifest import read_manifest
 from vocoder.config import RunConfig
+from vocoder.inference import Vocoder
 from voice_cloner import VoiceCloner
 
 pytestmark = pytest.mark.slow
@@ -45,8 +47,18 @@ def root(tmp_path_factory) -> Path:
     return root
 
 
-def test_the_vocoders_preset_has_the_same_mel():
-    assert load_config(RunConfig, "vocoder", "hifigan_22k").model.mel == SYNTHESIZER_MEL_22K
+VOCODERS = ("hifigan_22k", "source_filter_22k", "hifigan_guided_22k")
+
+
+@pytest.mark.parametrize("preset", VOCODERS)
+def test_the_vocoders_presets_have_the_same_mel(preset):
+    assert load_config(RunConfig, "vocoder", preset).model.mel == SYNTHESIZER_MEL_22K
+
+
+def test_the_guided_generator_has_the_rates_of_the_described_one_and_the_guide_of_its_preset():
+    described, guide, guided = (load_config(RunConfig, "vocoder", preset).model for preset in VOCODERS)
+    assert guided.source_filter == guide.source_filter and guided.hifigan.guided
+    assert dataclasses.replace(guided.hifigan, channels=512, guided=False) == described.hifigan
 
 
 def test_from_a_corpus_to_a_chain_that_speaks(root, capsys):
@@ -72,6 +84,19 @@ def test_from_a_corpus_to_a_chain_that_speaks(root, capsys):
         "--set", "model.hifigan.channels=32", "--set", "discriminator.channels=4", "--set", "data.batch_size=2",
         "--set", "discriminator.multi_scale=false",
     ]) == 0  # fmt: skip
+    small = ["--set", "discriminator.channels=4", "data.batch_size=2", "discriminator.start=0"]
+    for preset, more in (
+        ("source_filter_22k", []),
+        ("hifigan_guided_22k", [f"data.guide={root / 'source_filter_22k'}"]),
+    ):
+        more = [f"{setting}/last.safetensors" for setting in more]
+        assert vocoder_train.main([
+            str(root / "v"), "--out", str(root / preset), "--config", preset, *run, *small, *more,
+        ]) == 0  # fmt: skip
+    guided, mel = Vocoder.load(root / "hifigan_guided_22k" / "last.safetensors"), np.zeros((80, 60), np.float32)
+    whole, streamed = guided.vocode(mel).samples, np.concatenate(list(guided.stream([mel[:, :40], mel[:, 40:]])))
+    assert len(whole) == 59 * 512 and np.abs(streamed - whole).max() < 5e-3 * np.abs(whole).max()
+
     cloner = VoiceCloner.load(
         root / "models", synthesizer=chain / "rs" / "last.safetensors", vocoder=chain / "rv" / "last.safetensors",
         device="cpu",

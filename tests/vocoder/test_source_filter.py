@@ -193,6 +193,16 @@ def test_subframes_lie_on_straight_lines_between_frames_and_end_with_the_last():
     torch.testing.assert_close(finer[:, :, 8:17], subframes(mel[:, :, 2:5], 4))
 
 
+def test_a_spectrum_of_the_source_is_centered_on_its_subframe():
+    model = speaking_network(SMALL["subframes"])
+    for place in range(5 * 4 + 1):
+        click = torch.zeros(1, (5 + 2 * model.margin) * HOP)
+        click[0, model.margin * HOP + place * model.subhop] = 1
+        spectra = model.spectra(click)[0]
+        assert spectra.shape == (21, 61)
+        torch.testing.assert_close(spectra[place].abs(), torch.ones(61))  # the middle of a window
+
+
 def test_a_subframe_is_heard_at_its_place():
     """With one of four spectra alone, a frame's sound lies within half a window of that spectrum's center."""
     model = speaking_network(SMALL["subframes"]).double().eval().requires_grad_(False)
