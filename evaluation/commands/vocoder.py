@@ -131,13 +131,14 @@ def real_waveform(path: Path, sample_rate: int) -> Waveform:
 
 
 def compare(original: Waveform, made: Waveform) -> Numbers:
-    """Distances of a resynthesis from its original; both are cut to the shorter."""
-    samples = made.samples
-    if made.sample_rate != original.sample_rate:
-        samples = resample(samples, made.sample_rate, original.sample_rate)
-    length = min(len(samples), len(original))
-    a, b = original.samples[:length], samples[:length]
-    rate = original.sample_rate
+    """Distances of a resynthesis from its original at the judges' rate; both are cut to the shorter.
+
+    A vocoder of a higher rate may add what the recording does not have above that.
+    """
+    rate = RATE
+    a, b = (resample(wav.samples, wav.sample_rate, rate) for wav in (original, made))
+    length = min(len(a), len(b))
+    a, b = a[:length], b[:length]
     pitch = signals.pitch_error(signals.pitch(a, rate), signals.pitch(b, rate))
     return {
         "stft": signals.stft_distance(a, b),

@@ -13,7 +13,8 @@ from evaluation.commands import vocoder as resynthesis
 from evaluation.measure import Panel
 from evaluation.models import Column
 from tests.conftest import ROOT
-from utils.audio.io import Waveform
+from tests.support.vocoder_set import voice
+from utils.audio.io import Waveform, resample
 
 pytestmark = pytest.mark.slow
 
@@ -71,3 +72,13 @@ def test_the_report_has_a_table_of_every_vocoder(tmp_path, monkeypatch):
     assert (
         lines[2].startswith("| real | 1 | ") and lines[3].startswith("| griffin-lim | 1 | ") and "| 1.250 |" in lines[3]
     )
+
+
+def test_what_a_wider_vocoder_adds_above_the_judges_band_is_no_distance():
+    rate, rng = 22050, np.random.default_rng(0)
+    original = Waveform(resample(voice(1.0, 3), 16000, rate), rate)
+    hiss = np.fft.rfft(0.05 * rng.standard_normal(len(original)))
+    hiss[: int(8500 * len(original) / rate)] = 0
+    wider = Waveform((original.samples + np.fft.irfft(hiss, len(original))).astype(np.float32), rate)
+    duller = Waveform(original.samples - np.pad(original.samples, (4, 0))[:-4] / 2, rate)
+    assert resynthesis.compare(original, wider)["stft"] < 0.05 < 0.3 < resynthesis.compare(original, duller)["stft"]
