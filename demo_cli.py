@@ -126,7 +126,8 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         "--models",
         default="default",
         metavar="DIR",
-        help="folder of checkpoints; 'default': ours; 'published': the SV2TTS weights, fetched at first use",
+        help="folder of checkpoints, or its name in saved_models: 'default', ours; 'published': the SV2TTS weights, "
+        "fetched at first use",
     )
     for stage in ("encoder", "synthesizer", "vocoder"):
         also = {
@@ -284,13 +285,11 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> VoiceCloner:
-    from utils.weights.find import DEFAULT_MODELS
+    from utils.weights.find import DEFAULT_MODELS, models_folder
     from voice_cloner import VoiceCloner
 
     use_threads(args.threads)
-    folder = {"default": DEFAULT_MODELS, "published": DEFAULT_MODELS.parent / "published"}.get(
-        args.models, user_path(args.models)
-    )
+    folder = DEFAULT_MODELS.parent / "published" if args.models == "published" else models_folder(args.models)
     if args.models == "published" and not (args.encoder and args.synthesizer and args.vocoder):
         from utils.weights.published import ensure_published
 

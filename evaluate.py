@@ -42,11 +42,17 @@ def build_parser(chosen: str = "") -> argparse.ArgumentParser:
     return parser
 
 
+def _folder(name: str) -> Path:
+    from utils.weights.find import models_folder
+
+    return models_folder(name)
+
+
 def _add_choices(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
     """The flags `names` of what to measure, and how much of it; the others have their defaults."""
     parser.set_defaults(models=[], corpus=None, quick=False, limit=None)
     flags: dict[str, dict[str, Any]] = {
-        "models": {"type": user_path, "nargs": "+", "metavar": "DIR", "help": "one column a folder"},
+        "models": {"type": _folder, "nargs": "+", "metavar": "DIR", "help": "a column a folder, by path or name"},
         "corpus": {"type": user_path, "metavar": "DIR", "help": "folder of corpora (default: the bundled clips)"},
         "quick": {"action": "store_true", "help": "a few minutes, wider intervals"},
         "limit": {"type": positive, "metavar": "N", "help": "at most about N items of each kind"},

@@ -62,9 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--models",
-        type=user_path,
         metavar="DIR",
-        help="folder of encoder and synthesizer that are to read the voice (default: ours)",
+        help="folder of encoder and synthesizer that are to read the voice, or its name there (default: ours)",
     )
     add_device(parser)
     return parser

@@ -38,7 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a file with the token that clients must send; needed for any address but this machine's own",
     )
-    parser.add_argument("--models", default="default", metavar="DIR", help="folder of checkpoints; 'default': ours")
+    parser.add_argument(
+        "--models", default="default", metavar="DIR", help="folder of checkpoints, or its name in saved_models"
+    )
     add_voices(parser)
     parser.add_argument(
         "--alias",
@@ -140,10 +142,10 @@ def _server(args: argparse.Namespace, token: str) -> Any:
     from server.limits import Limits
     from server.state import Server
     from utils.library import Library
-    from utils.weights.find import DEFAULT_MODELS
+    from utils.weights.find import models_folder
     from voice_cloner import VoiceCloner
 
-    models = DEFAULT_MODELS if args.models == "default" else user_path(args.models)
+    models = models_folder(args.models)
     library, aliases = Library(args.voices), {}
     for item in args.alias:
         name, _, voice = item.partition("=")

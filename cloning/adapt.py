@@ -86,7 +86,7 @@ def adapt(
     say = progress or (lambda line: None)
     started = time.perf_counter()
     clips = read_clips(reference)
-    voice = replace(cloner.embed_voice(clips), synthesizer=cloner.synthesizer.fingerprint)
+    voice = replace(cloner.embed_voice(clips), synthesizer=cloner.synthesizer.voice_fingerprint)
     aligned = _aligned_clips(cloner, clips, texts)
     steps = planned_steps(sum(clip.wav.seconds for clip in clips)) if steps is None else steps
     learner = Adaptation(cloner.synthesizer, voice, aligned, steps, seed)
@@ -157,15 +157,15 @@ def _aligned_clips(
 
 
 def _without_words(synthesizer: Synthesizer, clip: ReferenceClip) -> AlignedClip:
-    return clip_without_words(synthesizer.network, synthesizer.text.table, recorded(clip.wav, synthesizer.mel))
+    return clip_without_words(synthesizer.network, synthesizer.text.table, recorded(clip.wav, synthesizer.network_mel))
 
 
 def _with_words(synthesizer: Synthesizer, clip: ReferenceClip, text: str) -> AlignedClip:
     from synthesizer.data.forced_aligner import RATE, Aligner
 
     row = {"id": clip.name, **Aligner()(read(clip.wav, sample_rate=RATE).samples, text)}
-    samples = read(clip.wav, sample_rate=synthesizer.mel.sample_rate).samples
-    return clip_with_words(synthesizer.text.table, synthesizer.mel, samples, row)
+    samples = read(clip.wav, sample_rate=synthesizer.network_mel.sample_rate).samples
+    return clip_with_words(synthesizer.text.table, synthesizer.network_mel, samples, row)
 
 
 def _described(rating: Rating) -> str:

@@ -30,7 +30,7 @@ from utils.errors import MismatchError
 from utils.files import user_path
 from utils.speech_bounds import require_one_emotion
 from utils.voice import Voice, is_voice
-from utils.weights.find import DEFAULT_MODELS, find_chosen
+from utils.weights.find import DEFAULT_MODELS, find_chosen, models_folder
 from vocoder.inference import Vocoder
 
 utils.bound_kernels()
@@ -94,6 +94,9 @@ class VoiceCloner:
     ) -> VoiceCloner:
         """Load `encoder`, `synthesizer` and `vocoder` from a folder, each replaceable by a path of its own.
 
+        `models`: its path, or its name in saved_models. Without an encoder of its own it is spoken with the one of ours
+        that its synthesizer was trained with.
+
         `synthesizer` and `vocoder` may also be named by their file's name in that folder, in ours, or among those with
         emotions: "tacotron", "parallel"; the vocoder "griffin-lim" needs no weights. `lexicon`: pronunciations, a file;
         `device`: auto, cpu, cuda or mps; `watermark`: whether cloned speech is marked, inaudibly, as such
@@ -101,7 +104,7 @@ class VoiceCloner:
         Raises CloningError: a file is missing or is not a checkpoint; MismatchError: stages that do not fit together
         (unless `allow_mismatch`).
         """
-        models, target = user_path(models), pick_device(device)
+        models, target = models_folder(models), pick_device(device)
         encoder, synthesizer, vocoder, lexicon = (
             path and os.path.expanduser(path) for path in (encoder, synthesizer, vocoder, lexicon)
         )
@@ -150,7 +153,7 @@ class VoiceCloner:
                 f"the voice was made by encoder {voice.encoder or 'unknown'}, this one is {self.encoder.fingerprint}: "
                 "make it anew from its recordings"
             )
-        if voice.synthesizer != self.synthesizer.fingerprint:  # frames of another mel, pace by another measure
+        if voice.synthesizer != self.synthesizer.voice_fingerprint:  # frames of another mel, pace by another measure
             if not self.allow_mismatch:
                 self.synthesizer.require_own(voice)
             voice = replace(voice, prompt=None, pace=None, compensation=None, adapted=None)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from synthesizer.conversion import ConversionConfig
 from utils.config import check_ranges, check_rising, from_dict
 from utils.errors import CloningError
 from utils.training.task import TrainingConfig
@@ -219,6 +220,7 @@ class SynthesizerConfig:
     emotion: EmotionConfig = field(default_factory=EmotionConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)  # in place of the postnet of tacotron or transformer
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    conversion: ConversionConfig = field(default_factory=ConversionConfig)  # of its mels to those of another front end
 
     def __post_init__(self) -> None:
         check_ranges(self, speaker_size=(1, 8192))
@@ -369,6 +371,7 @@ class RunConfig:
     score: Literal["losses", "speech"] = "losses"
     # weights of a parallel model whose flow a new one begins as; a non-attentive network takes all that fits
     flow_from: str = ""
+    conversion_of: str = ""  # weights of the synthesizer whose mels model.conversion learns to convert
     # until which Tacotron's attention is given by the durations, in sets that have them
     forced_alignment_steps: int = 0
 

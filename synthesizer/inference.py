@@ -14,9 +14,9 @@ from torch import Tensor
 
 from synthesizer.adapters import adapted
 from synthesizer.aligned_clip import recorded
-from synthesizer.calibration import ProsodyCalibration, calibration_of
 from synthesizer.config import SynthesizerConfig
 from synthesizer.emotion_input import embed_emotion
+from synthesizer.metadata import SynthesizerMetadata
 from synthesizer.model_input import (
     padded_input,
     require_recording,
@@ -58,18 +58,6 @@ BATCH = 8  # sentences at once
 AnyVoice = np.ndarray | Voice  # an embedding (D,), of which no more is known, or a voice
 
 
-@dataclasses.dataclass(frozen=True)
-class SynthesizerMetadata:
-    """What a checkpoint says beside its network."""
-
-    mel: MelConfig = SYNTHESIZER_MEL
-    marks: str = "all"  # "pauses": learned from alignments, where only the place of a pause is known
-    encoder_fingerprint: str = ""
-    fingerprint: str = ""
-    name: str = "tacotron"
-    calibration: ProsodyCalibration = ProsodyCalibration()
-
-
 class Synthesizer:
     """A trained synthesizer.
 
@@ -101,16 +89,8 @@ class Synthesizer:
             return cls._published(checkpoint, device, lexicon)
         config = from_dict(SynthesizerConfig, checkpoint.config, "synthesizer")
         text = TextProcessor.from_description(checkpoint.extra.get("text"), lexicon=lexicon)
-        mel = from_dict(MelConfig, checkpoint.mel, "mel")
-        network = rebuild(lambda: build_network(config, len(text), mel.n_mels), checkpoint)
-        metadata = SynthesizerMetadata(
-            mel=mel,
-            marks="pauses" if checkpoint.extra.get("marks") == "pauses" else "all",
-            encoder_fingerprint=str(checkpoint.extra.get("encoder") or ""),
-            fingerprint=checkpoint.fingerprint,
-            name=config.architecture,
-            calibration=calibration_of(checkpoint),
-        )
+        metadata = SynthesizerMetadata.of(checkpoint, config.architecture)
+        network = rebuild(lambda: build_network(config, len(text), metadata.mel.n_mels), checkpoint)
         return cls(network, config, text, metadata, device)
 
     @classmethod
@@ -138,6 +118,11 @@ class Synthesizer:
         return self.metadata.fingerprint
 
     @property
+    def voice_fingerprint(self) -> str:
+        """Names the weights that voices are described for: those of the synthesizer whose mels this one converts."""
+        return self.metadata.voices_of or self.fingerprint
+
+    @property
     def encoder_fingerprint(self) -> str:
         """The encoder whose embeddings it was trained with; "" for published checkpoints."""
         return self.metadata.encoder_fingerprint
@@ -145,6 +130,11 @@ class Synthesizer:
     @property
     def mel(self) -> MelConfig:
         """The settings of the mels that it makes."""
+        return self.network_mel if self.network.conversion is None else self.config.conversion.mel
+
+    @property
+    def network_mel(self) -> MelConfig:
+        """Those of the mels that its network works with: others than `mel` where it converts them in the end."""
         return self.metadata.mel
 
     @property
@@ -254,16 +244,17 @@ class Synthesizer:
         with torch.inference_mode():
             emotion = self._emotion(options.emotion)
             settings = GenerationSettings(
-                self.mel, self.text.table, options.rate, *self.metadata.calibration,
+                self.network_mel, self.text.table, options.rate, *self.metadata.calibration,
                 options.pitch / 12, options.monotonic,
             )  # fmt: skip
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]
                 inputs = self._input([encoded[i] for i in chosen], speakers[chosen], options.seed or 0, emotion, voice)
                 for i, found in zip(chosen, _generated(network, inputs, settings), strict=True):
+                    made = found.converted(network.conversion, self.network_mel, self.mel)
                     results[i] = SynthesizedSentence(
-                        mel=found.mel.float().cpu().numpy(),
-                        alignment=found.alignment.float().cpu().numpy(),
+                        mel=made.mel.float().cpu().numpy(),
+                        alignment=made.alignment.float().cpu().numpy(),
                         stop_reason=found.stop_reason,
                         text=plain(texts[i]),
                         tokens=self.text.decode(encoded[i].tokens),
@@ -287,12 +278,12 @@ class Synthesizer:
 
         Tacotron gets the true frame before each step; its attention finds the tokens. The others need the
         durations (N,) in frames, a parallel one prosody (N, 3) too (`synthesizer.features.prosody`). The same `seed`,
-        the same mel.
+        the same mel. Both mels are of `network_mel`.
         voice: a Voice or an embedding (D,), of which no more is known then.
         Raises CloningError: what is needed is not given, has another shape, or durations another sum than F or one
         below 0; an unknown token; a mel with other channels; a speaker of another size.
         """
-        require_recording(self.network, (len(self.text), self.mel.n_mels), tokens, mel, durations, prosody)
+        require_recording(self.network, (len(self.text), self.network_mel.n_mels), tokens, mel, durations, prosody)
         frames = np.shape(mel)[1]
 
         def one(values: np.ndarray | None, kind: type) -> Tensor | None:
@@ -304,8 +295,8 @@ class Synthesizer:
             text = EncodedText(np.asarray(tokens).tolist(), [0] * len(tokens))
             inputs = self._input([text], self._speakers(voice, 1), seed, emotion, voice)
             recording = Recording(true_mel, one(durations, np.int64), one(prosody, np.float32))
-            made = self._network_of(voice).teacher_forced(inputs, recording, -self.mel.max_abs)
-        return made[0, :, :frames].clamp(-self.mel.max_abs, self.mel.max_abs).float().cpu().numpy()
+            made = self._network_of(voice).teacher_forced(inputs, recording, -self.network_mel.max_abs)
+        return made[0, :, :frames].clamp(-self.network_mel.max_abs, self.network_mel.max_abs).float().cpu().numpy()
 
     def encode(self, text: str) -> EncodedText:
         """The ids that the network reads, and more; CloningError when they are too many for one sentence."""
@@ -319,13 +310,13 @@ class Synthesizer:
         """
         if not (self.network.uses_voice_statistics and clips):
             return voice
-        recordings = [recorded(clip, self.mel) for clip in clips]
+        recordings = [recorded(clip, self.network_mel) for clip in clips]
         with torch.inference_mode():
-            facts = facts_of(self.network, self.mel, recordings)
-            voice = dataclasses.replace(voice, **facts, synthesizer=self.fingerprint)
+            facts = facts_of(self.network, self.network_mel, recordings)
+            voice = dataclasses.replace(voice, **facts, synthesizer=self.voice_fingerprint)
             if not self.network.finds_symbols:
                 return voice
-            aligned = first_clips(self.network, self.text.table, self.mel, recordings)
+            aligned = first_clips(self.network, self.text.table, self.network_mel, recordings)
             wrong = compensation_of(cast(Parallel, self.network), self.voice_input(voice), aligned)
         return dataclasses.replace(voice, compensation=wrong and wrong.arrays())
 
@@ -353,9 +344,10 @@ class Synthesizer:
 
     def require_own(self, voice: Voice) -> None:
         """Raises MismatchError for a voice that was adapted to another synthesizer."""
-        if voice.adapted is not None and voice.synthesizer != self.fingerprint:
+        if voice.adapted is not None and voice.synthesizer != self.voice_fingerprint:
             raise MismatchError(
-                f"the voice was adapted to synthesizer {voice.synthesizer}, this one is {self.fingerprint}: take that "
+                f"the voice was adapted to synthesizer {voice.synthesizer}, this one is {self.voice_fingerprint}: take "
+                "that "
                 "one, or make the voice anew"
             )
 
@@ -376,13 +368,13 @@ class Synthesizer:
         inputs = padded_input(encoded, speakers, seed, emotion, self.device)
         if not self.network.uses_voice_statistics or not isinstance(voice, Voice):
             return inputs
-        return with_voice_statistics(inputs, voice, self.config, self.mel)
+        return with_voice_statistics(inputs, voice, self.config, self.network_mel)
 
     def _speakers(self, voice: AnyVoice, count: int) -> Tensor:
         return speaker_embeddings(voice, count, self.speaker_size)
 
     def _emotion(self, emotion: EmotionInput) -> Tensor | None:
-        return embed_emotion(self.network.emotion, self.emotions, self.mel, emotion)
+        return embed_emotion(self.network.emotion, self.emotions, self.network_mel, emotion)
 
 
 def _generated(network: AcousticModel, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:

@@ -130,7 +130,7 @@ class TeacherForcing:
         if other is None or not self.synthesizer.network.uses_voice_statistics:
             return voice
         samples = from_pcm16(self._arrays.read(other, "wav"))
-        return self.synthesizer.describe_voice(voice, [Waveform(samples, self.synthesizer.mel.sample_rate)])
+        return self.synthesizer.describe_voice(voice, [Waveform(samples, self.synthesizer.network_mel.sample_rate)])
 
 
 def seed_of(name: str) -> int:

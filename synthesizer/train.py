@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from synthesizer.config import RunConfig
+from synthesizer.training.conversion import ConversionTask
 from synthesizer.training.non_attentive import NonAttentiveTacotronTask, NonAttentiveTransformerTask
 from synthesizer.training.parallel import ParallelTask
 from synthesizer.training.tacotron import TacotronTask
@@ -22,9 +23,10 @@ TASKS: dict[str, type[SynthesizerTask]] = {
 def build_task(
     manifest: Manifest, config: RunConfig, vocode: Vocode | None = None, embed: Embed | None = None
 ) -> SynthesizerTask:
-    """The task for `config.model.architecture`, on a set that synthesizer_preprocess.py wrote.
+    """The task for `config.model.architecture`, or for its conversion, on a set that synthesizer_preprocess.py wrote.
 
     `vocode` makes the audio samples in the logs; `embed` finds the speaker embedding of a mel, for the parallel
     synthesizer's `loss.speaker`. Raises CloningError when the set does not suit the model.
     """
-    return TASKS[config.model.architecture](manifest, config, vocode, embed)
+    task = ConversionTask if config.model.conversion.channels else TASKS[config.model.architecture]
+    return task(manifest, config, vocode, embed)

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from synthesizer.conversion import frame_step
 from synthesizer.models.alignment_quality import AlignmentQuality, alignment_quality
 from synthesizer.models.compensation import Compensation
 from synthesizer.models.emotion import EmotionEncoder
+from synthesizer.models.mel_conversion import MelConversion
 from synthesizer.text.symbols import SymbolTable
 from utils.audio.mel import MelConfig
 
@@ -68,6 +71,15 @@ class Generated(NamedTuple):
     alignment: Tensor
     stop_reason: str
 
+    def converted(self, conversion: MelConversion | None, source: MelConfig, target: MelConfig) -> Generated:
+        """The same, whose mel is of `source`, as one of `target`; as it is where there is no conversion."""
+        if conversion is None:
+            return self
+        step = frame_step(source, target)
+        mel = conversion(self.mel[None].float(), step)[0].clamp(-target.max_abs, target.max_abs)
+        nearest = (torch.arange(mel.shape[1], device=mel.device) * step).round().long()
+        return self._replace(mel=mel, alignment=self.alignment[nearest.clamp(max=len(self.alignment) - 1)])
+
 
 class AcousticModel(nn.Module, ABC):
     """A network that makes mels of tokens and a voice. `forward` is its training pass."""
@@ -81,6 +93,10 @@ class AcousticModel(nn.Module, ABC):
     finds_symbols = False  # whether `frame_symbols` answers
     adaptable = False  # whether a voice may have weights of its own (`synthesizer.adapters`): it is a `Parallel` then
     emotion: EmotionEncoder | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conversion: MelConversion | None = None  # of what `generate` makes, to be applied to it
 
     @abstractmethod
     def generate(self, inputs: ModelInput, settings: GenerationSettings) -> list[Generated]:

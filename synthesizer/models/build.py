@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from synthesizer.config import SynthesizerConfig
 from synthesizer.models.base import AcousticModel
+from synthesizer.models.mel_conversion import MelConversion
 from synthesizer.models.non_attentive_transformer import NonAttentiveTransformer
 from synthesizer.models.parallel import Parallel
 from synthesizer.models.tacotron.network import Tacotron
@@ -23,4 +24,7 @@ NETWORKS: Mapping[str, type[Tacotron] | type[NonAttentiveTacotron] | type[Parall
 
 def build_network(config: SynthesizerConfig, n_symbols: int, n_mels: int) -> AcousticModel:
     """A network with fresh weights."""
-    return NETWORKS[config.architecture](config, n_symbols, n_mels)
+    network = NETWORKS[config.architecture](config, n_symbols, n_mels)
+    if config.conversion.channels:
+        network.conversion = MelConversion(config.conversion, n_mels)
+    return network

@@ -41,6 +41,8 @@ def described(model: SynthesizerConfig) -> dict[str, Any]:
         del config["emotion"]
     if model.architecture not in WITH_POSTNET or not model.flow.blocks:
         del config["flow"]
+    if not model.conversion.channels:
+        del config["conversion"]
     return config
 
 

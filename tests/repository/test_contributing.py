@@ -17,7 +17,8 @@ import vocoder.model
 from encoder.inference import SpeakerEncoder
 from encoder.network import EncoderNetwork
 from synthesizer.config import SynthesizerConfig
-from synthesizer.inference import Synthesizer, SynthesizerMetadata
+from synthesizer.inference import Synthesizer
+from synthesizer.metadata import SynthesizerMetadata
 from synthesizer.models.base import AcousticModel, Generated
 from synthesizer.speech import SpeechOptions
 from synthesizer.text.processor import TextProcessor

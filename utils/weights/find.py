@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from utils.config import CONFIGS
 from utils.errors import CloningError
-from utils.files import require_checkout
+from utils.files import require_checkout, user_path
 from utils.weights.checkpoint import SAVED_MODELS, read_header
 
 STAGES = ("encoder", "synthesizer", "vocoder")
@@ -18,9 +19,26 @@ DEFAULT_MODELS = SAVED_MODELS / "default"
 EMOTIONAL_MODELS = SAVED_MODELS / "emotional"  # synthesizers by name; not for commercial use
 
 
+def models_folder(name: str | Path) -> Path:
+    """A folder of checkpoints: by its name in saved_models, where there is one, else by its path."""
+    inside = SAVED_MODELS / name
+    return inside if len(Path(name).parts) == 1 and inside.is_dir() else user_path(name)
+
+
 def find_stage(folder: Path, stage: str) -> Path | None:
-    """`<folder>/<stage>.safetensors` or, in the published layout, `.pt`; None where there is neither."""
-    return next((path for suffix in SUFFIXES if (path := folder / f"{stage}{suffix}").is_file()), None)
+    """`<folder>/<stage>.safetensors` or, in the published layout, `.pt`; else the only file in it that holds a `stage`.
+
+    For a folder without an encoder, of ours the one that its synthesizer was trained with. None where there is nothing.
+    """
+    if found := next((path for suffix in SUFFIXES if (path := folder / f"{stage}{suffix}").is_file()), None):
+        return found
+    own = checkpoints(stage, [folder]) if folder.is_dir() else []
+    if len(own) == 1:
+        return own[0]
+    if stage != "encoder" or own or not (synthesizer := find_stage(folder, "synthesizer")):
+        return None
+    wanted = kept_header(synthesizer).get("extra", {}).get("encoder")
+    return with_fingerprint(stage, filter(Path.is_dir, [DEFAULT_MODELS]), wanted) if wanted else None
 
 
 def find_chosen(folder: Path, stage: str, choice: str | Path | None) -> Path:
@@ -61,13 +79,18 @@ def with_fingerprint(stage: str, folders: Iterable[Path], fingerprint: str) -> P
     return None
 
 
+def kept_header(path: Path) -> dict[str, Any]:
+    """`read_header`, {} for a damaged file."""
+    try:
+        return read_header(path)
+    except CloningError:
+        return {}
+
+
 def kind_of(path: Path) -> str:
     """The stage of a checkpoint: as it says itself, else (published, damaged) as its name begins; "" for neither."""
     by_name = next((stage for stage in STAGES if path.stem.startswith(stage)), "")
-    try:
-        return read_header(path).get("kind", by_name)
-    except CloningError:
-        return by_name
+    return str(kept_header(path).get("kind", by_name))
 
 
 def _unknown(folder: Path, stage: str, name: str) -> CloningError:
