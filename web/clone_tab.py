@@ -136,9 +136,15 @@ def _settings(place: DeltaGenerator) -> tuple[Chain, Settings]:
     )
     asked = st.session_state.script and bool(script.emotions(st.session_state.text))
     emotion, synthesizer = _emotion(place, found["synthesizer"], synthesizer, asked)
-    paths = (found["encoder"][encoder], found["synthesizer"][synthesizer], found["vocoder"][vocoder])
     mismatch = "Go on with stages that were not trained for each other; they may sound wrong."
     allow = left.checkbox("Allow stages that do not fit", help=mismatch, key="mismatch")
+    if (
+        not allow
+        and (other := weights.fitting(found["vocoder"], vocoder, found["synthesizer"][synthesizer])) != vocoder
+    ):
+        place.caption(f"{vocoder} does not fit {synthesizer}: spoken through {other}.")
+        vocoder = other
+    paths = (found["encoder"][encoder], found["synthesizer"][synthesizer], found["vocoder"][vocoder])
     chain = Chain(*paths, allow, f"{encoder}, {synthesizer}, {vocoder}")
     if chain.noncommercial:
         place.warning(f"{synthesizer}: for non-commercial use only.", icon=":material/money_off:")

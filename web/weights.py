@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
+from utils.config import from_dict
 from utils.errors import CloningError
 from utils.weights.checkpoint import SAVED_MODELS, read_header
-from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, SUFFIXES, checkpoints
+from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, SUFFIXES, checkpoints, kept_header
 
 PUBLISHED = {"encoder": "lstm", "synthesizer": "tacotron", "vocoder": "wavernn"}
 NAMES = {
@@ -80,6 +82,23 @@ def with_emotions(found: dict[str, str]) -> str | None:
     """The name of the first synthesizer of `find` that knows emotions: a parallel one where there is one."""
     able = [name for name, path in found.items() if emotions(path)]
     return next((name for name in able if name.startswith("Parallel")), able[0] if able else None)
+
+
+def fitting(vocoders: dict[str, str], chosen: str, synthesizer: str) -> str:
+    """The name of the chosen vocoder of `find`, where it reads the mels that the synthesizer at a path makes; else of
+    another that does: of the same folder where there is one."""
+    wanted = _mel(synthesizer)
+    able = [name for name, path in vocoders.items() if path == GRIFFIN_LIM or _mel(path) == wanted]
+    near = [name for name in able if Path(vocoders[name]).parent == Path(synthesizer).parent]
+    return chosen if chosen in able else [*near, *able][0]
+
+
+def _mel(path: str) -> MelConfig:
+    """What a synthesizer makes, or a vocoder reads; a file that does not say it is of the published mel."""
+    header = kept_header(Path(path))
+    conversion = header.get("config", {}).get("conversion") or {}
+    found = conversion.get("mel") if conversion.get("channels") else header.get("mel")
+    return from_dict(MelConfig, found, "mel") if found else SYNTHESIZER_MEL
 
 
 def stamp(path: str) -> float:

@@ -25,7 +25,7 @@ from utils.data.corpora import ACTED, EMOTIONS, Clip, scan
 from utils.data.selection import SET_ASIDE, read_set_aside, splitter
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.weights.find import DEFAULT_MODELS, EMOTIONAL_MODELS
+from utils.weights.find import DEFAULT_MODELS, EMOTIONAL_MODELS, checkpoints, kept_header
 
 SEED = 0
 ACTED_TEXTS = ("Kids are talking by the door.", "Dogs are sitting by the door.")  # of RAVDESS
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `evaluate.py emotion`."""
     parser.add_argument(
         "--synthesizer", nargs="+", default=[], metavar="NAME",
-        help="names in saved_models/emotional, or files (default: all that lie there)",
+        help="names in saved_models/emotional, or files (default: all with emotions in the folder, else all there)",
     )  # fmt: skip
     parser.add_argument(
         "--judge", type=user_path, metavar="PATH", help="encoder that judges likeness (default: published)"
@@ -70,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Report:
     """Speak the same sentences with every emotion, in voices without acted training data, and compare with actors."""
     folder = args.models[0] if args.models else DEFAULT_MODELS
-    names = args.synthesizer or sorted(path.stem for path in EMOTIONAL_MODELS.glob("*.safetensors"))
-    names = [name for name in names if name != "encoder"]
+    own = with_emotions(folder)
+    names = args.synthesizer or own or sorted(path.stem for path in EMOTIONAL_MODELS.glob("*.safetensors"))
     if not names:
         raise CloningError(f"no synthesizer with emotions in {EMOTIONAL_MODELS}: give --synthesizer FILE")
     report = Report("emotion", facts_of(args, folder_columns([folder])))
@@ -95,12 +95,19 @@ def run(args: argparse.Namespace) -> Report:
                 f"{name}: has {', '.join(cloner.synthesizer.emotions) or 'no emotions'}; all six are needed"
             )
         systems.append(EmotionSystem(Path(name).stem, cloner))
-    plain = EmotionSystem("without emotions", VoiceCloner.load(folder, device=args.device, **vocoder))
+    plain_chain = VoiceCloner.load(DEFAULT_MODELS if own else folder, device=args.device, **({} if own else vocoder))
+    plain = EmotionSystem("without emotions", plain_chain)
     for system in [*systems, plain]:
         say(system, voices, texts, panel, args.report, cache, EMOTIONS if system is not plain else (None,))
     tables(report, systems, plain, real, classifier)
     report.parts.append(players(systems, list(voices), texts))
     return report
+
+
+def with_emotions(folder: Path) -> list[str]:
+    """Paths of the synthesizers in a folder that know emotions."""
+    configs = {str(path): kept_header(path).get("config", {}) for path in checkpoints("synthesizer", [folder])}
+    return [path for path, config in configs.items() if config.get("emotion", {}).get("labels")]
 
 
 def chosen(items: list[Item], quick: bool, limit: int | None) -> tuple[dict[str, Path], list[str]]:

@@ -112,6 +112,20 @@ def test_the_report_says_what_shows_and_what_is_missing(folders, capsys):
     assert "Bars" in capsys.readouterr().out
 
 
+def test_a_folder_with_emotions_of_its_own_is_measured_itself(folders, monkeypatch, capsys):
+    """Beside the default models, which have none."""
+    pytest.importorskip("sklearn")
+    root, models = folders
+    monkeypatch.setattr(subject, "DEFAULT_MODELS", models)
+    own = save_tiny_models(root / "own", emotions=EMOTIONS)
+    (own / "synthesizer.safetensors").rename(own / "feeling.safetensors")
+    assert subject.with_emotions(own) == [str(own / "feeling.safetensors")] and subject.with_emotions(models) == []
+    arguments = ["emotion", "--models", str(own), "--limit", "4", "--report", str(root / "report")]
+    assert evaluate.main(arguments) == 0
+    found = json.loads((root / "report" / "emotion.json").read_text(encoding="utf-8"))
+    assert set(next(t for t in found["tables"] if t["title"] == "Bars")["rows"]) == {"feeling"}
+
+
 def test_real_speech_is_the_ceiling(folders):
     pytest.importorskip("sklearn")
     root, _ = folders

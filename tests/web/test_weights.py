@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ pytest.importorskip("streamlit", reason="the page is optional: pip install -r re
 
 from streamlit.testing.v1 import AppTest
 
+from utils.audio.mel import SYNTHESIZER_MEL
 from voice_cloner import VoiceCloner
 from web import clone_tab, weights
 
@@ -44,6 +46,24 @@ def test_an_emotion_is_asked_for_beside_the_text_and_brings_its_weights(page, mo
         assert len([w for w in page.warning if "non-commercial" in w.value]) == 2  # at the selector, at the download
     finally:
         shutil.rmtree(models / "feeling")
+
+
+def test_a_vocoder_that_does_not_fit_is_replaced_by_one_that_does(page, models):
+    """Unless stages that do not fit are allowed."""
+    wide = save_tiny_models(models / "wide", vocoder_mel=replace(SYNTHESIZER_MEL, fmin=0.0))
+    try:
+        page.run()
+        page.selectbox(key="vocoder").set_value("Vocos (wide)").run()
+        assert any("spoken through Vocos (default)" in caption.value for caption in page.caption)
+        (take,) = results(press(page))
+        assert "Vocos (default)" in take.chain
+        found = {"a": str(models / "default" / "vocoder.safetensors"), "b": str(wide / "vocoder.safetensors")}
+        synthesizer = str(wide / "synthesizer.safetensors")
+        assert [weights.fitting(found, name, synthesizer) for name in found] == ["a", "a"]
+        page.checkbox(key="mismatch").check().run()
+        assert not any("spoken through" in caption.value for caption in page.caption)
+    finally:
+        shutil.rmtree(wide)
 
 
 def test_no_weights_is_a_line(models, monkeypatch, tmp_path):
