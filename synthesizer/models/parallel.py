@@ -268,11 +268,16 @@ class Parallel(AcousticModel):
         return torch.stack([energy, pitch, voicing], dim=-1)
 
     def scaled(self, encoding: Encoding, conditioning: Conditioning, pitch_scale: float) -> Tensor:
-        """The predicted prosody (B, N, 3), its pitch `pitch_scale` times as far from its median."""
-        if conditioning.voice_statistics is None or pitch_scale == 1:
+        """The predicted prosody (B, N, 3), its pitch `pitch_scale` times as far from its median.
+
+        Of a network without emotions, which raise it, the median is the voice's own: of a voice not trained on, the
+        predicted one is further from it than its readings are.
+        """
+        if conditioning.voice_statistics is None or (self.emotion is not None and pitch_scale == 1):
             return encoding.prosody
         frames = torch.expm1(encoding.durations_log).clamp(min=0) * encoding.mask[..., 0]
-        return self._absolute(style.scale_pitch(encoding.relative.float(), frames, pitch_scale), conditioning)
+        median = 0.0 if self.emotion is None else None  # relative to the voice's own
+        return self._absolute(style.scale_pitch(encoding.relative.float(), frames, pitch_scale, median), conditioning)
 
     def filled(self, prosody: Tensor, conditioning: Conditioning) -> Tensor:
         """Prosody of a recording (B, N, 3) as the decoder takes it: unvoiced tokens have the voice's median."""

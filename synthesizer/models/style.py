@@ -21,14 +21,15 @@ def scale_durations(durations_log: Tensor, style: Tensor | None) -> Tensor:
     return torch.log1p((torch.expm1(durations_log) / style[..., 0]).clamp(min=-0.5))
 
 
-def scale_pitch(prosody: Tensor, frames: Tensor, scale: float) -> Tensor:
+def scale_pitch(prosody: Tensor, frames: Tensor, scale: float, median: float | None = None) -> Tensor:
     """Prosody (B, N, 3) of tokens that take frames (B, N), its pitch `scale` times as far from its median.
 
-    A predicted pitch is a mean over readings of the text, which is flatter than each of them.
+    A predicted pitch is a mean over readings of the text, which is flatter than each of them. median: the new one.
     """
     energy, pitch, voicing = prosody.unbind(dim=-1)
-    median = median_pitch(prosody, frames)
-    return torch.stack([energy, median + (pitch - median) * scale, voicing], dim=-1)
+    predicted = median_pitch(prosody, frames)
+    wanted = predicted if median is None else predicted.new_full((), median)
+    return torch.stack([energy, wanted + (pitch - predicted) * scale, voicing], dim=-1)
 
 
 def raise_questions(prosody: Tensor, frames: Tensor, marks: Tensor, question: int, frame_seconds: float) -> Tensor:

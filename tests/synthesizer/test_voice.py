@@ -10,7 +10,15 @@ import pytest
 import torch
 
 import synthesizer_preprocess
-from synthesizer.config import DataConfig, LossConfig, ParallelConfig, RunConfig, SamplingConfig, SynthesizerConfig
+from synthesizer.config import (
+    DataConfig,
+    EmotionConfig,
+    LossConfig,
+    ParallelConfig,
+    RunConfig,
+    SamplingConfig,
+    SynthesizerConfig,
+)
 from synthesizer.data.dataset import SynthesisData
 from synthesizer.data.store import BatchVoices, Store, Voices, bands, plausible, statistics_of
 from synthesizer.models.base import GenerationSettings, ModelInput, Recording
@@ -41,11 +49,12 @@ from utils.weights.find import DEFAULT_MODELS
 pytestmark = pytest.mark.slow
 
 
-def told(guidance: float = 0.0, **changes) -> Parallel:
+def told(guidance: float = 0.0, emotions: tuple[str, ...] = (), **changes) -> Parallel:
     torch.manual_seed(0)
     config = ParallelConfig(**{**VOICE, **changes})
-    sampling = SamplingConfig(guidance=guidance)
-    return Parallel(SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=config, sampling=sampling), 97, 20)
+    sampling, emotion = SamplingConfig(guidance=guidance), EmotionConfig(labels=emotions)
+    sizes = SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=config, sampling=sampling, emotion=emotion)
+    return Parallel(sizes, 97, 20)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +191,7 @@ def test_what_inference_plans_is_forced_into_the_same_mel(guidance):
     with torch.inference_mode():
         (made,) = network.generate(inputs, GenerationSettings(mel_config, TextProcessor("phonemes").table))
         conditioning = network.condition(speaker, None, inputs.voice_statistics, prompt)
-        planned = network.encode(tokens, inputs.token_lengths, conditioning).prosody
+        planned = network.scaled(network.encode(tokens, inputs.token_lengths, conditioning), conditioning, 1)
         recording = Recording(made.mel[None], made.alignment.sum(dim=0)[None], planned)
         forced = network.teacher_forced(inputs, recording, -mel_config.max_abs)[0]
         elsewhere = network.teacher_forced(
@@ -201,15 +210,17 @@ def test_pitch_against_the_voice_and_back():
     assert float(model.filled(spoken, who)[0, 2, 1]) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("emotions", [(), ("neutral", "happy")])
 @pytest.mark.parametrize("scale", [1, 1.3])
-def test_livelier_pitch_goes_further_from_its_median(scale):
-    model = told().eval()
-    who = model.condition(torch.rand(2, SPEAKER_SIZE), None, torch.tensor([[0.1, 0.3, 1.8], [-0.6, 0.2, 2.0]]))
+def test_livelier_pitch_goes_further_from_its_median_which_is_the_voices_own_but_for_emotions(scale, emotions):
+    model = told(emotions=emotions).eval()
+    own = [0.1, -0.6]
+    who = model.condition(torch.rand(2, SPEAKER_SIZE), None, torch.tensor([[own[0], 0.3, 1.8], [own[1], 0.2, 2.0]]))
     encoding = model.encode(torch.randint(1, 90, (2, 8)), torch.tensor([8, 8]), who)
     scaled = model.scaled(encoding, who, scale)
     frames = torch.expm1(encoding.durations_log).clamp(min=0)
     assert (encoding.prosody[..., 2] > 0).any()
-    for row in range(2):  # the median stays, and the rest is further from it
+    for row in range(2):  # the rest is further from the median
         voiced = encoding.prosody[row, :, 2] > 0
         if not voiced.any():
             continue
@@ -218,7 +229,8 @@ def test_livelier_pitch_goes_further_from_its_median(scale):
             p for i, (p, _) in enumerate(order) if sum(f for _, f in order[: i + 1]) >= frames[row, voiced].sum() / 2
         )
         away = encoding.prosody[row, :, 1] - median
-        torch.testing.assert_close(scaled[row, :, 1] - median, scale * away, rtol=1e-4, atol=1e-5)
+        wanted = (median if emotions else own[row]) + scale * away
+        torch.testing.assert_close(scaled[row, :, 1], wanted, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(scaled[..., ::2], encoding.prosody[..., ::2])
 
 
