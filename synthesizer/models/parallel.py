@@ -268,11 +268,8 @@ class Parallel(AcousticModel):
         return torch.stack([energy, pitch, voicing], dim=-1)
 
     def scaled(self, encoding: Encoding, conditioning: Conditioning, pitch_scale: float) -> Tensor:
-        """The predicted prosody (B, N, 3), its pitch `pitch_scale` times as far from its median.
-
-        Of a network without emotions, which raise it, the median is the voice's own: of a voice not trained on, the
-        predicted one is further from it than its readings are.
-        """
+        """The predicted prosody (B, N, 3), its pitch `pitch_scale` times as far from its median, and that the voice's
+        own, but of networks with emotions, which raise it."""
         if conditioning.voice_statistics is None or (self.emotion is not None and pitch_scale == 1):
             return encoding.prosody
         frames = torch.expm1(encoding.durations_log).clamp(min=0) * encoding.mask[..., 0]
@@ -375,8 +372,7 @@ class Parallel(AcousticModel):
         prosody = self.filled(recording.prosody, conditioning)
         recorded = self.normalized(recording.mel.transpose(1, 2))
         given = (encoding, recording.durations, prosody, conditioning, inputs.seeds, unconditional, recorded)
-        mels, _ = self.mels(*given)
-        return inputs.compensated(mels)
+        return inputs.compensated(self.mels(*given)[0])
 
     def spoken_again(self, tokens: Tensor, recording: Recording, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
         """What the flow is given to draw a recording's tokens (1, N), with its durations and prosody: hidden (1, F, C)
