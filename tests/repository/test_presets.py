@@ -32,6 +32,7 @@ SHIPPED = {
     "default/hifigan": "hifigan_guided",
     "emotional/parallel": "parallel_emotional",
     "emotional/transformer": "non_attentive_transformer",
+    "emotional_22k/hifigan": "hifigan_guided_22k",
 }
 
 

@@ -71,11 +71,14 @@ def test_the_walk_names_functions_of_its_files():
         assert re.search(rf"def {re.search('`([a-z_]+)`', what)[1]}\b", (ROOT / path).read_text(encoding="utf-8")), path
 
 
+CARDS = ("default", "emotional", "emotional_22k")
+
+
 def test_the_front_page_stays_short():
     assert len(README.splitlines()) <= 180
 
 
-@pytest.mark.parametrize("folder", ["", "docs", "configs", "saved_models/default", "saved_models/emotional", "samples"])
+@pytest.mark.parametrize("folder", ["", "docs", "configs", *(f"saved_models/{name}" for name in CARDS), "samples"])
 def test_links_lead_somewhere(folder):
     pages = list((ROOT / folder).glob("*.md"))
     assert pages
