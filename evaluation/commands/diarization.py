@@ -32,7 +32,7 @@ from evaluation.lists.simulated import PARTS, part_of
 from evaluation.models import encoder_columns, facts_of
 from evaluation.report import Cell, Report, Table
 from utils.data.corpora import Clip, scan
-from utils.data.selection import SET_ASIDE, read_set_aside
+from utils.data.selection import SET_ASIDE, Splits, read_set_aside
 from utils.errors import CloningError, missing_package
 from utils.files import user_path
 
@@ -120,8 +120,9 @@ def make_calibration(encoder: SpeakerEncoder, clips: list[Clip], set_aside: set[
     """On every speaker of the corpora of CALIBRATION_CORPORA neither set aside nor of another simulated list; the
     number of speakers on talks of the list `calibrate`."""
     voices: dict[str, list[Path]] = defaultdict(list)
+    splits = Splits(0.0, 0, set_aside)
     for clip in clips:
-        kept = clip.speaker not in set_aside and part_of(clip) == "calibrate"
+        kept = splits[clip.speaker] != "test" and part_of(clip) == "calibrate"
         if kept and clip.speaker.partition("-")[0] in CALIBRATION_CORPORA:
             voices[clip.speaker].append(clip.path)
     calibration = calibrate(encoder, voices, talks_to_count(corpus, clips, set_aside))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diarization.turns import Turn
+from evaluation.commands import diarization as command
 from evaluation.commands.diarization_items import countable
 from evaluation.lists.conversations import (
     RATE,
@@ -23,6 +24,7 @@ from evaluation.lists.conversations import (
 )
 from evaluation.models import encoder_columns
 from utils.audio.io import Waveform, write
+from utils.data.corpora import Clip
 from utils.weights.find import DEFAULT_MODELS
 
 pytestmark = pytest.mark.slow
@@ -139,3 +141,17 @@ def test_of_a_folder_only_the_encoder_that_has_the_calibration_is_measured():
     names = [column.path.stem for column in encoder_columns([DEFAULT_MODELS], [], chosen=True)]
     assert names == ["encoder"]
     assert {column.path.stem for column in encoder_columns([DEFAULT_MODELS], [])} > {"encoder"}
+
+
+def test_a_calibration_leaves_out_whom_a_wildcard_sets_aside(monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def stop(encoder, voices, talks):
+        raise Stop(sorted(voices))
+
+    monkeypatch.setattr(command, "calibrate", stop)
+    monkeypatch.setattr(command, "talks_to_count", lambda *arguments: [])
+    clips = [Clip(f"{n}-1-1", f"librispeech-{n}", Path(f"{n}-1-1.wav"), "") for n in (19, 21, 22)]
+    with pytest.raises(Stop, match=r"\['librispeech-19'\]"):
+        command.make_calibration(None, clips, {"librispeech-2*"}, Path("corpora"))
