@@ -126,8 +126,8 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         "--models",
         default="default",
         metavar="DIR",
-        help="folder of checkpoints, or its name in saved_models: 'default', ours; 'published': the SV2TTS weights, "
-        "fetched at first use",
+        help="folder of checkpoints, or its name in saved_models: 'default', ours; 'emotional_22k', with emotions, at "
+        "22.05 kHz, for non-commercial use; 'published': the SV2TTS weights, fetched at first use",
     )
     for stage in ("encoder", "synthesizer", "vocoder"):
         also = {

@@ -33,6 +33,7 @@ SHIPPED = {
     "emotional/parallel": "parallel_emotional",
     "emotional/transformer": "non_attentive_transformer",
     "emotional_22k/hifigan": "hifigan_guided_22k",
+    "emotional_22k/transformer": "transformer_22k",
 }
 
 
