@@ -347,8 +347,7 @@ class Synthesizer:
         if voice.adapted is not None and voice.synthesizer != self.voice_fingerprint:
             raise MismatchError(
                 f"the voice was adapted to synthesizer {voice.synthesizer}, this one is {self.voice_fingerprint}: take "
-                "that "
-                "one, or make the voice anew"
+                "that one, or make the voice anew"
             )
 
     def _network_of(self, voice: AnyVoice) -> AcousticModel:
