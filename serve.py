@@ -142,7 +142,7 @@ def _server(args: argparse.Namespace, token: str) -> Any:
     from server.limits import Limits
     from server.state import Server
     from utils.library import Library
-    from utils.weights.find import find_stage, models_folder
+    from utils.weights.find import models_folder
     from voice_cloner import VoiceCloner
 
     models = models_folder(args.models)
@@ -156,8 +156,7 @@ def _server(args: argparse.Namespace, token: str) -> Any:
     cloner = VoiceCloner.load(models, device=args.device)
     use_threads(args.threads)  # what the diarizer is loaded with
     try:
-        encoder = find_stage(models, "encoder")
-        diarizer = Diarizer.load(encoder.parent if encoder else models, device=cloner.encoder.device.type)
+        diarizer = Diarizer.load(models, device=cloner.encoder.device.type)
     except CloningError as error:
         logging.warning("/v1/diarize is off: %s", with_remedy(error))
         diarizer = None

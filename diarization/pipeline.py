@@ -25,6 +25,7 @@ from utils.audio.vad import SILENCE_PEAK
 from utils.config import to_dict
 from utils.errors import CloningError
 from utils.voice import unit
+from utils.weights.find import find_stage
 
 log = logging.getLogger(__name__)
 UNKNOWN = "unknown"  # speaks, and is none of the references
@@ -108,9 +109,10 @@ class Diarizer:
 
     @classmethod
     def load(cls, folder: str | Path, settings: DiarizationSettings | None = None, device: str = "cpu") -> Diarizer:
-        """From a folder with `encoder.safetensors` and `diarization.json`; CloningError when they do not fit."""
-        encoder = SpeakerEncoder.load(Path(folder) / "encoder.safetensors", device)
-        calibration = Calibration.load(Path(folder) / "diarization.json", encoder.fingerprint)
+        """From a folder's encoder and the `diarization.json` beside it; CloningError when they do not fit."""
+        path = find_stage(Path(folder), "encoder") or Path(folder) / "encoder.safetensors"
+        encoder = SpeakerEncoder.load(path, device)
+        calibration = Calibration.load(path.with_name("diarization.json"), encoder.fingerprint)
         return cls(encoder, calibration, settings)
 
     def diarize(

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from utils.errors import CloningError
 from utils.library import Library
 from utils.speech_bounds import PITCHES
+from utils.weights.find import emotions_of
 from web import notes, script, takes_view, weights, work
 from web.chain import Chain, load
 from web.job import Job
@@ -65,7 +66,7 @@ def _button(chain: Chain, voice: Chosen | None, settings: Settings) -> None:
 
 def _script_asked(chain: Chain, voice: Chosen | None, settings: Settings) -> PendingClone:
     text = work.require_text(st.session_state.text)
-    cast, voices = script.cast(text, voice, weights.emotions(chain.synthesizer))
+    cast, voices = script.cast(text, voice, emotions_of(chain.synthesizer))
     cloner = load(chain)
     workshop = st.session_state.setdefault("workshop", script.Workshop())
     history = st.session_state.get("takes")
@@ -172,11 +173,11 @@ def _emotion(place: DeltaGenerator, synthesizers: dict[str, str], chosen: str, a
 
     `asked`: whether a line of a script asks for one.
     """
-    able = chosen if weights.emotions(synthesizers[chosen]) else weights.with_emotions(synthesizers)
+    able = chosen if emotions_of(synthesizers[chosen]) else weights.with_emotions(synthesizers)
     if able is None:
         return None, chosen
     emotion = place.selectbox(
-        "Emotion", [NO_EMOTION, *weights.emotions(synthesizers[able])], key="emotion", bind="query-params",
+        "Emotion", [NO_EMOTION, *emotions_of(synthesizers[able])], key="emotion", bind="query-params",
         help=f"Spoken by {able}, whose weights are for non-commercial use only."
         if weights.noncommercial(synthesizers[able]) else None,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from utils.audio.mel import SYNTHESIZER_MEL, MelConfig
 from utils.config import from_dict
 from utils.errors import CloningError
 from utils.weights.checkpoint import SAVED_MODELS, read_header
-from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, SUFFIXES, checkpoints, kept_header
+from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, SUFFIXES, checkpoints, emotions_of, kept_header
 
 PUBLISHED = {"encoder": "lstm", "synthesizer": "tacotron", "vocoder": "wavernn"}
 NAMES = {
@@ -69,18 +69,9 @@ def noncommercial(path: str) -> bool:
     return bool(re.search(r"non-?commercial|not for commercial", heading, re.IGNORECASE))
 
 
-def emotions(path: str) -> tuple[str, ...]:
-    """The emotions of a synthesizer; () for one without."""
-    try:
-        config = read_header(Path(path)).get("config", {})
-        return tuple(map(str, config.get("emotion", {}).get("labels", ())))
-    except (CloningError, AttributeError, TypeError):
-        return ()
-
-
 def with_emotions(found: dict[str, str]) -> str | None:
     """The name of the first synthesizer of `find` that knows emotions: a parallel one where there is one."""
-    able = [name for name, path in found.items() if emotions(path)]
+    able = [name for name, path in found.items() if emotions_of(path)]
     return next((name for name in able if name.startswith("Parallel")), able[0] if able else None)
 
 

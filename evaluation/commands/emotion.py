@@ -25,7 +25,7 @@ from utils.data.corpora import ACTED, EMOTIONS, Clip, scan
 from utils.data.selection import SET_ASIDE, read_set_aside, splitter
 from utils.errors import CloningError
 from utils.files import user_path
-from utils.weights.find import DEFAULT_MODELS, EMOTIONAL_MODELS, checkpoints, kept_header
+from utils.weights.find import DEFAULT_MODELS, EMOTIONAL_MODELS, checkpoints, emotions_of
 
 SEED = 0
 ACTED_TEXTS = ("Kids are talking by the door.", "Dogs are sitting by the door.")  # of RAVDESS
@@ -106,8 +106,7 @@ def run(args: argparse.Namespace) -> Report:
 
 def with_emotions(folder: Path) -> list[str]:
     """Paths of the synthesizers in a folder that know emotions."""
-    configs = {str(path): kept_header(path).get("config", {}) for path in checkpoints("synthesizer", [folder])}
-    return [path for path, config in configs.items() if config.get("emotion", {}).get("labels")]
+    return [str(path) for path in checkpoints("synthesizer", [folder]) if emotions_of(path)]
 
 
 def chosen(items: list[Item], quick: bool, limit: int | None) -> tuple[dict[str, Path], list[str]]:

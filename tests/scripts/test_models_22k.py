@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ import synthesizer_train
 import vocoder_preprocess
 import vocoder_train
 from synthesizer.config import RunConfig
+from tests.support import corpora
 from tests.support.tiny import save_tiny_models
-from tests.support.vocoder_set import voice
-from utils.audio.io import Waveform, read, write
+from utils.audio.io import read
 from utils.audio.mel import SYNTHESIZER_MEL, SYNTHESIZER_MEL_22K
 from utils.config import load_config
 from utils.data.corpora import EMOTIONS
@@ -30,7 +29,6 @@ from voice_cloner import VoiceCloner
 
 pytestmark = pytest.mark.slow
 
-SPEAKERS = ("ann", "ben", "cat", "dan", "eve", "fay")
 RUN = ["--device", "cpu", "--steps", "2", "--set", "training.validate_every=2", "--set", "training.workers=0"]
 
 
@@ -38,16 +36,7 @@ RUN = ["--device", "cpu", "--steps", "2", "--set", "training.validate_every=2", 
 def root(tmp_path_factory) -> Path:
     """A corpus of six voices whose phones are known, models of 16 kHz, and a set with waveforms."""
     root = tmp_path_factory.mktemp("22k")
-    rows = []
-    for number, name in enumerate(SPEAKERS):
-        (root / "corpus" / name).mkdir(parents=True)
-        for take in "ab":
-            write(root / "corpus" / name / f"{name}{take}.wav", Waveform(voice(1.5, number), 16000))
-            (root / "corpus" / name / f"{name}{take}.txt").write_text("See it.", encoding="utf-8")
-            phones = [["SIL", 0, 10], ["S", 10, 30], ["IY", 40, 30], ["IH", 70, 30], ["T", 100, 40], ["SIL", 140, 10]]
-            words = [["", 0, 10], ["see", 10, 60], ["it", 70, 70], ["", 140, 10]]
-            rows.append({"id": f"{name}{take}", "score": 1.0, "words": words, "phones": phones})
-    (root / "alignments.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    corpora.speak(root)
     models = root / "saved_models"
     save_tiny_models(models / "default", "non_attentive_transformer", emotions=EMOTIONS)
     encoder = str(models / "default" / "encoder.safetensors")

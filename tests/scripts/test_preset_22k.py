@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,8 @@ import synthesizer_train
 import vocoder_preprocess
 import vocoder_train
 from synthesizer.inference import Synthesizer
+from tests.support import corpora
 from tests.support.tiny import save_tiny_models
-from tests.support.vocoder_set import voice
-from utils.audio.io import Waveform, write
 from utils.audio.mel import SYNTHESIZER_MEL_22K
 from utils.config import load_config
 from utils.data.manifest import read_manifest
@@ -26,23 +24,12 @@ from voice_cloner import VoiceCloner
 
 pytestmark = pytest.mark.slow
 
-SPEAKERS = ("ann", "ben", "cat", "dan", "eve", "fay")
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     """A corpus of six voices whose phones are known, and an encoder."""
     root = tmp_path_factory.mktemp("22k")
-    rows = []
-    for number, name in enumerate(SPEAKERS):
-        (root / "corpus" / name).mkdir(parents=True)
-        for take in "ab":
-            write(root / "corpus" / name / f"{name}{take}.wav", Waveform(voice(1.5, number), 16000))
-            (root / "corpus" / name / f"{name}{take}.txt").write_text("See it.", encoding="utf-8")
-            phones = [["SIL", 0, 10], ["S", 10, 30], ["IY", 40, 30], ["IH", 70, 30], ["T", 100, 40], ["SIL", 140, 10]]
-            words = [["", 0, 10], ["see", 10, 60], ["it", 70, 70], ["", 140, 10]]
-            rows.append({"id": f"{name}{take}", "score": 1.0, "words": words, "phones": phones})
-    (root / "alignments.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    corpora.speak(root)
     save_tiny_models(root / "models")
     return root
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +71,9 @@ def checkpoints(stage: str, folders: Iterable[Path]) -> list[Path]:
 def with_fingerprint(stage: str, folders: Iterable[Path], fingerprint: str) -> Path | None:
     """The checkpoint in `folders` that holds a `stage` of these weights."""
     for path in (path for folder in folders for path in sorted(folder.iterdir()) if path.suffix == SUFFIXES[0]):
-        with suppress(CloningError):  # a damaged neighbor
-            header = read_header(path)
-            if (header.get("kind"), header.get("fingerprint")) == (stage, fingerprint):
-                return path
+        header = kept_header(path)
+        if (header.get("kind"), header.get("fingerprint")) == (stage, fingerprint):
+            return path
     return None
 
 
@@ -85,6 +83,14 @@ def kept_header(path: Path) -> dict[str, Any]:
         return read_header(path)
     except CloningError:
         return {}
+
+
+def emotions_of(path: str | Path) -> tuple[str, ...]:
+    """The emotions of a synthesizer; () for one without, and for a damaged file."""
+    try:
+        return tuple(map(str, kept_header(Path(path)).get("config", {}).get("emotion", {}).get("labels", ())))
+    except (AttributeError, TypeError):
+        return ()
 
 
 def kind_of(path: Path) -> str:
