@@ -131,7 +131,7 @@ class Adaptation:
 def _frames(network: Parallel, clip: AlignedClip, conditioning: Conditioning) -> _Frames:
     tokens, recording = clip.tensors(network.mel_mean.device)
     with torch.no_grad():
-        hidden, smooth = network.spoken_again(tokens, recording, conditioning)
+        hidden, smooth, _ = network.spoken_again(tokens, recording, conditioning)
         mel = network.normalized(recording.mel.transpose(1, 2))
         aligned = torch.from_numpy(clip.aligned).to(mel)
         return _Frames(hidden[0], smooth[0], mel[0], aligned[:, None])

@@ -45,34 +45,50 @@ def first_clips(
 
 
 def compensation_of(network: Parallel, inputs: ModelInput, clips: Sequence[AlignedClip]) -> Compensation | None:
-    """What is recorded less what the network says in the voice of `inputs`: a mean for each symbol of the clips.
+    """What is recorded less what the network says in the voice of `inputs`: a mean for each symbol of the clips, and a
+    map of what these leave.
 
     In frames whose symbol is known. Where a channel is near its noise floor in the recording, it is made no louder, and
     a channel that is always there (beyond the band of a telephone) stays as it is. None where no symbol is known.
     """
     conditioning = network.condition(inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt)
-    made, differences, symbols = [], [], []
+    smooth, drawn = [], []
     for clip in clips:
         tokens, recording = clip.tensors(inputs.speaker.device)
-        _, smooth = network.spoken_again(tokens, recording, conditioning)
-        generated = network.denormalized(smooth)[0].cpu().numpy()
-        difference = clip.mel - generated
+        hidden, mean, mask = network.spoken_again(tokens, recording, conditioning)
+        smooth.append(network.denormalized(mean)[0])
+        if network.flow is not None:
+            mean = network.flow.draw_of_seeds(inputs.seeds, mean, hidden, conditioning.vector, mask)
+        drawn.append(network.denormalized(mean)[0])
+    aligned = torch.from_numpy(np.concatenate([clip.aligned for clip in clips]))
+    symbols = torch.from_numpy(np.concatenate([np.repeat(clip.tokens, clip.durations) for clip in clips]))[aligned]
+    said, places, frames = symbols.unique(return_inverse=True, return_counts=True)
+    if not len(said):
+        return None
+
+    def mean_of_symbols(values: torch.Tensor) -> torch.Tensor:
+        sums = values.new_zeros(len(said), values.shape[1])
+        return sums.index_add_(0, places, values) / frames[:, None]
+
+    made, differences = _compared(smooth, clips, aligned)
+    found = Compensation.without_map(mean_of_symbols(made), mean_of_symbols(differences), frames.float())
+    mended = [found.applied(mel.T.cpu()[None])[0].T for mel in drawn]
+    made, differences = _compared(mended, clips, aligned)
+    return found.mapping(made, made + differences)
+
+
+def _compared(
+    made: Sequence[torch.Tensor], clips: Sequence[AlignedClip], aligned: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mels (F, M) that were made of each clip, and what to add to them: (A, M) of the A aligned frames of all."""
+    differences = []
+    for generated, clip in zip(made, clips, strict=True):
+        difference = clip.mel - generated.cpu().numpy()
         noise = clip.mel < np.percentile(clip.mel, NOISE_FLOOR, axis=0) + ABOVE_NOISE
         difference[noise] = np.minimum(difference[noise], 0)
         difference[:, noise.mean(axis=0) > NO_SPEECH] = 0
-        made.append(generated[clip.aligned])
-        differences.append(difference[clip.aligned])
-        symbols.append(np.repeat(clip.tokens, clip.durations)[clip.aligned])
-    said, places, frames = np.unique(np.concatenate(symbols), return_inverse=True, return_counts=True)
-    if not len(said):
-        return None
-    counts = torch.from_numpy(frames.astype(np.float32))
-
-    def mean(arrays: list[np.ndarray]) -> torch.Tensor:
-        sums = torch.zeros(len(said), clips[0].mel.shape[1])
-        return sums.index_add_(0, torch.from_numpy(places), torch.from_numpy(np.concatenate(arrays))) / counts[:, None]
-
-    return Compensation(mean(made), mean(differences), counts)
+        differences.append(torch.from_numpy(difference))
+    return torch.cat([mel.cpu() for mel in made])[aligned], torch.cat(differences)[aligned]
 
 
 def _channels_first(network: AcousticModel, frames: np.ndarray) -> torch.Tensor:

@@ -61,6 +61,20 @@ class FlowDecoder(nn.Module):
             x = x + velocity / steps
         return x
 
+    def draw_of_seeds(
+        self,
+        seeds: Sequence[int],
+        mean: Tensor,
+        hidden: Tensor,
+        speaker: Tensor,
+        mask: Tensor,
+        unconditional: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """`sample` from noise of one seed an item."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = normal_noise(mask.sum(dim=1).flatten(), mean, generators)
+        return self.sample(noise, mean, hidden, speaker, mask, unconditional)
+
     def path(self, mel: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """The straight path from noise to mel (B, F, M): the point on it at time (B,), and its velocity."""
         time = time[:, None, None]
@@ -148,9 +162,7 @@ class FlowPostnet(FlowDecoder):
         """Inference: a mel (B, M, F) around `smooth` (B, M, F) of `lengths` (B,), the same for the same seeds."""
         mask = length_mask(lengths.clamp(max=smooth.shape[2]), smooth.shape[2])[..., None]
         mean, hidden = self._normal(smooth), self.context_projection(conditioning.context)
-        draws = [torch.Generator().manual_seed(seed) for seed in conditioning.seeds]
-        noise = normal_noise(mask.sum(dim=1).flatten(), mean, draws)
-        drawn = self.sample(noise, mean, hidden, self._condition(conditioning.speaker), mask)
+        drawn = self.draw_of_seeds(conditioning.seeds, mean, hidden, self._condition(conditioning.speaker), mask)
         return (drawn * self.mel_std + self.mel_mean).transpose(1, 2)
 
     def _normal(self, mel: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from synthesizer.models.alignment_quality import AlignmentQuality, planned_quali
 from synthesizer.models.base import AcousticModel, Generated, GenerationSettings, ModelInput, Recording, require_finite
 from synthesizer.models.durations import Predictor, planned_durations, upsampled, upsampling
 from synthesizer.models.emotion import EmotionEncoder
-from synthesizer.models.flow import FlowDecoder, FlowOutput, normal_noise
+from synthesizer.models.flow import FlowDecoder, FlowOutput
 from synthesizer.models.frame_classifier import FrameClassifier
 from synthesizer.models.layers import ConvStack, HashedDropout
 from synthesizer.models.parallel_output import Conditioning, Encoding, FrameTargets, ParallelOutput
@@ -305,7 +305,6 @@ class Parallel(AcousticModel):
 
         unconditional: the same text encoded without a voice, for classifier-free guidance. recorded: see `smooth_mel`.
         """
-        lengths = durations.sum(dim=1)
         hidden, mel, mask = self._smooth(encoding, durations, prosody, conditioning, recorded)
         if self.flow is not None:
             without = None
@@ -313,9 +312,8 @@ class Parallel(AcousticModel):
                 no_voice = conditioning.unconditional()
                 other, smooth, _ = self._smooth(unconditional, durations, prosody, no_voice, recorded)
                 without = (smooth, other, no_voice.vector)
-            noise = normal_noise(lengths, mel, [torch.Generator().manual_seed(seed) for seed in seeds])
-            mel = self.flow.sample(noise, mel, hidden, conditioning.vector, mask, without)
-        return self.denormalized(mel).transpose(1, 2), lengths
+            mel = self.flow.draw_of_seeds(seeds, mel, hidden, conditioning.vector, mask, without)
+        return self.denormalized(mel).transpose(1, 2), durations.sum(dim=1)
 
     def _smooth(
         self,
@@ -374,13 +372,15 @@ class Parallel(AcousticModel):
         given = (encoding, recording.durations, prosody, conditioning, inputs.seeds, unconditional, recorded)
         return inputs.compensated(self.mels(*given)[0])
 
-    def spoken_again(self, tokens: Tensor, recording: Recording, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
-        """What the flow is given to draw a recording's tokens (1, N), with its durations and prosody: hidden (1, F, C)
-        and the smooth mel (1, F, M), normalized."""
+    def spoken_again(
+        self, tokens: Tensor, recording: Recording, conditioning: Conditioning
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the flow is given to draw a recording's tokens (1, N), with its durations and prosody: hidden (1, F, C),
+        the smooth mel (1, F, M), normalized, and their mask (1, F, 1)."""
         assert recording.durations is not None and recording.prosody is not None
         encoding = self.encode(tokens, torch.tensor([tokens.shape[1]], device=tokens.device), conditioning)
         prosody = self.filled(recording.prosody, conditioning)
-        return self._smooth(encoding, recording.durations, prosody, conditioning)[:2]
+        return self._smooth(encoding, recording.durations, prosody, conditioning)
 
     def pace(self, mel: Tensor) -> float:
         """log of the mean frames that a phone takes in mel (1, M, F)."""

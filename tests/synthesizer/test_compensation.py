@@ -10,9 +10,25 @@ import torch
 
 from synthesizer.aligned_clip import AlignedClip, clip_without_words, recorded
 from synthesizer.inference import Synthesizer
-from synthesizer.models.compensation import MEAN_PRIOR_FRAMES, PRIOR_FRAMES, WIDTH, Compensation
+from synthesizer.models.compensation import (
+    CEPSTRA,
+    MAP_PART,
+    MEAN_PRIOR_FRAMES,
+    PRIOR_FRAMES,
+    WIDTH,
+    Compensation,
+    cepstral_basis,
+)
 from synthesizer.speech import SpeechOptions
-from synthesizer.voice_description import ABOVE_NOISE, COMPENSATED_CLIPS, PROMPT_SECONDS, compensation_of, first_clips
+from synthesizer.voice_description import (
+    ABOVE_NOISE,
+    COMPENSATED_CLIPS,
+    NO_SPEECH,
+    NOISE_FLOOR,
+    PROMPT_SECONDS,
+    compensation_of,
+    first_clips,
+)
 from tests.conftest import SAMPLES
 from tests.support.tiny import TINY_PARALLEL, save_tiny_models
 from utils.audio.io import Waveform, read
@@ -62,7 +78,7 @@ def measured(synthesizer, voice, *clips: AlignedClip) -> Compensation | None:
 def some(count: int = 3) -> Compensation:
     numbers = torch.Generator().manual_seed(1)
     centers, differences = torch.randn(2, count, M, generator=numbers)
-    return Compensation(centers, differences, torch.tensor([400.0, 20.0, 5.0])[:count])
+    return Compensation.without_map(centers, differences, torch.tensor([400.0, 20.0, 5.0])[:count])
 
 
 def with_peaks(clip: AlignedClip, mel: np.ndarray) -> AlignedClip:
@@ -79,7 +95,7 @@ def test_each_frame_gets_the_weighted_mean_of_the_differences():
     for item in range(2):
         for frame in range(7):
             x, above, below = mel[item, :, frame], PRIOR_FRAMES * mean, PRIOR_FRAMES
-            for center, difference, frames in zip(*wrong, strict=True):
+            for center, difference, frames in zip(*wrong[:3], strict=True):
                 weight = frames * torch.exp(-((x - center) ** 2).mean() / (2 * WIDTH**2))
                 above, below = above + weight * difference, below + weight
             torch.testing.assert_close(made[item, :, frame], x + above / below)
@@ -91,6 +107,79 @@ def test_near_a_center_its_own_difference_counts():
     torch.testing.assert_close(
         wrong.applied(wrong.centers.T[None])[0].T, wrong.centers + wrong.differences, rtol=0, atol=0.1
     )
+
+
+def frames_of(seed: int, count: int = 5000) -> torch.Tensor:
+    """Random mels (F, M) whose cepstra depend on each other."""
+    numbers = torch.Generator().manual_seed(seed)
+    mixed = torch.randn(M, M, generator=numbers, dtype=torch.float64) / M**0.5
+    return torch.randn(count, M, generator=numbers, dtype=torch.float64) @ mixed + 1
+
+
+def mapped(generated: torch.Tensor, recorded: torch.Tensor) -> torch.Tensor:
+    """`generated` (F, M) with the map alone, the differences being 0."""
+    no = Compensation.without_map(torch.zeros(1, M), torch.zeros(1, M), torch.ones(1))
+    return no.mapping(generated, recorded).applied(generated.float().T[None])[0].T
+
+
+def test_the_map_gives_the_power_and_the_covariance_of_what_was_recorded(monkeypatch):
+    monkeypatch.setattr("synthesizer.models.compensation.MAP_PART", 1.0)
+    monkeypatch.setattr("synthesizer.models.compensation.MAP_PRIOR_FRAMES", 0.0)
+    generated, recorded = frames_of(1), frames_of(2)
+    made, basis = mapped(generated, recorded).double(), cepstral_basis(M)
+    powers = [(10 ** (1.25 * mels)).mean(dim=0) for mels in (made, recorded)]  # 12.5 dB a unit
+    torch.testing.assert_close(*powers, rtol=1e-3, atol=0)
+    torch.testing.assert_close(torch.cov((made @ basis.T).T), torch.cov((recorded @ basis.T).T), rtol=1e-3, atol=1e-3)
+    others = torch.eye(M, dtype=torch.float64) - basis.T @ basis  # of the higher cepstra only the mean moves
+    change = (made - generated - (made - generated).mean(dim=0)) @ others
+    torch.testing.assert_close(change, torch.zeros_like(change), rtol=0, atol=1e-4)
+
+
+def test_a_linear_difference_is_found_whole_and_mended_by_its_part(monkeypatch):
+    generated, basis = frames_of(1), cepstral_basis(M)
+    stretch = torch.diag(torch.linspace(0.5, 2, CEPSTRA, dtype=torch.float64))
+    change = basis.T @ (stretch - torch.eye(CEPSTRA, dtype=torch.float64)) @ basis
+    recorded = generated + (generated - generated.mean(dim=0)) @ change + 0.3
+    no = some()
+    half = no.mapping(generated, recorded).matrix
+    monkeypatch.setattr("synthesizer.models.compensation.MAP_PART", 1.0)
+    torch.testing.assert_close(no.mapping(generated, recorded).matrix, half / MAP_PART)
+    assert float((mapped(generated, recorded) - recorded).abs().max()) > 0.01  # the prior keeps some
+    monkeypatch.setattr("synthesizer.models.compensation.MAP_PRIOR_FRAMES", 0.0)
+    torch.testing.assert_close(mapped(generated, recorded).double(), recorded, rtol=0, atol=1e-3)
+
+
+def test_the_map_of_what_was_recorded_as_generated_or_of_one_frame_changes_little():
+    generated = frames_of(1, count=50)
+    torch.testing.assert_close(mapped(generated, generated).double(), generated, rtol=0, atol=1e-5)
+    one = Compensation.without_map(torch.zeros(1, M), torch.zeros(1, M), torch.ones(1))
+    found = one.mapping(generated[:1], generated[1:2])
+    assert float(found.matrix.abs().max()) < 1e-6 and torch.isfinite(found.offset).all()
+
+
+def test_a_voice_of_before_has_no_map():
+    arrays = {name: values for name, values in some().arrays().items() if name not in ("offset", "matrix")}
+    mel = torch.randn(1, M, 7, generator=torch.Generator().manual_seed(2))
+    before, now = (Compensation.of(a, M, torch.device("cpu")).applied(mel) for a in (arrays, some().arrays()))
+    torch.testing.assert_close(before, now, rtol=0, atol=0)
+
+
+def test_the_map_is_of_what_the_differences_leave(synthesizer, voice, clip):
+    clip = dataclasses.replace(clip, mel=clip.mel / 2)  # so that nothing is cut off at the limits of a mel
+    found = measured(synthesizer, voice, clip)
+    assert found.matrix.abs().max() > 1e-3
+    own = dataclasses.replace(voice, compensation=found._replace(**_no_map()).arrays())
+    drawn = synthesizer.teacher_forced(clip.tokens, clip.mel.T, own, durations=clip.durations, prosody=clip.prosody).T
+    difference = clip.mel - drawn
+    noise = clip.mel < np.percentile(clip.mel, NOISE_FLOOR, axis=0) + ABOVE_NOISE
+    difference[noise] = np.minimum(difference[noise], 0)
+    difference[:, noise.mean(axis=0) > NO_SPEECH] = 0
+    wanted = found.mapping(torch.from_numpy(drawn), torch.from_numpy(drawn + difference))
+    torch.testing.assert_close(found.matrix, wanted.matrix, rtol=0, atol=0.02)  # differences kept in 16 bits
+
+
+def _no_map() -> dict[str, torch.Tensor]:
+    return {"offset": torch.zeros(M), "matrix": torch.zeros(CEPSTRA, CEPSTRA)}
 
 
 def test_what_is_said_as_recorded_stays(synthesizer, voice, clip, said):
@@ -167,7 +256,7 @@ def test_a_saved_voice_speaks_as_it_did(synthesizer, voice, clip, tmp_path):
     assert (said != synthesizer.synthesize(["One two."], voice, options)[0].mel).any()
 
 
-@pytest.mark.parametrize("damage", ["missing", "channels", "count", "frames", "none"])
+@pytest.mark.parametrize("damage", ["missing", "channels", "count", "frames", "none", "map", "half a map"])
 def test_a_damaged_compensation_is_refused(synthesizer, voice, damage):
     arrays = some().arrays()
     if damage == "missing":
@@ -178,6 +267,10 @@ def test_a_damaged_compensation_is_refused(synthesizer, voice, damage):
         arrays["centers"] = arrays["centers"][1:]
     elif damage == "frames":
         arrays["frames"] = -arrays["frames"]
+    elif damage == "map":
+        arrays["matrix"] = arrays["matrix"][1:]
+    elif damage == "half a map":
+        del arrays["offset"]
     else:
         arrays = {name: values[:0] for name, values in arrays.items()}
     with pytest.raises(CloningError, match="the voice is damaged: its compensation") as caught:
