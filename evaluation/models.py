@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import platform
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cloning.cloner import VoiceCloner
 from utils.errors import CloningError
 from utils.files import require_checkout
 from utils.weights.find import DEFAULT_MODELS, GRIFFIN_LIM, checkpoints, find_chosen, find_stage
+
+
+def chain_digest(cloner: VoiceCloner) -> str:
+    """Of the weights of all stages, and of what their files say of inference: how the flow samples, measured scales of
+    durations and pitch, a WaveRNN's temperature. Changed code makes no other digest: give its report another folder.
+    """
+    synthesizer = cloner.synthesizer
+    carried = (synthesizer.config, synthesizer.metadata.calibration, getattr(cloner.vocoder, "generation", None))
+    return hashlib.sha256("/".join(map(str, (*cloner.describe().values(), *carried))).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

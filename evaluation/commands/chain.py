@@ -22,7 +22,7 @@ from evaluation.lists.sentences import QUESTION, STATEMENT, Item, SentencePlan, 
 from evaluation.lists.voices import plan_of
 from evaluation.measure import Numbers, Panel, add_judge_arguments, aligned_distance
 from evaluation.metrics.alignment import alignment_errors, combine
-from evaluation.models import Column, chain_columns, facts_of, vocoder_columns
+from evaluation.models import Column, chain_columns, chain_digest, facts_of, vocoder_columns
 from evaluation.report import Report
 from utils.audio.io import Waveform, read
 from utils.errors import CloningError
@@ -37,7 +37,7 @@ AT_LEAST = 12  # sentences of a system, however slow it is
 
 
 class ModelChain:
-    """A folder of models, or one with another synthesizer, as a system; `fingerprint` names all its weights."""
+    """A folder of models, or one with another synthesizer, as a system; `fingerprint` is its `chain_digest`."""
 
     def __init__(self, column: Column, args: argparse.Namespace, synthesizer: str | None = None) -> None:
         chosen = {stage: getattr(args, stage) for stage in ("encoder", "vocoder") if getattr(args, stage)}
@@ -49,7 +49,7 @@ class ModelChain:
             chosen["encoder"] = find_published_encoder()
         self.cloner = VoiceCloner.load(column.path, device=args.device, **chosen)
         self._warm = False
-        self.fingerprint = hashlib.sha256("/".join(map(str, self.cloner.describe().values())).encode()).hexdigest()[:12]
+        self.fingerprint = chain_digest(self.cloner)
 
     def warm_up(self, item: Item) -> None:
         """Load what is loaded at first use (lexicon, kernels), so that no sentence's time includes it."""

@@ -18,7 +18,7 @@ from evaluation.judges.expression import SHOWN, ActedUtterance, Classifier, desc
 from evaluation.lists.sentences import Item, load_plan
 from evaluation.measure import Panel, digest
 from evaluation.metrics.scores import bootstrap
-from evaluation.models import facts_of, folder_columns
+from evaluation.models import chain_digest, facts_of, folder_columns
 from evaluation.report import Cell, Players, Report, Table
 from utils.audio.io import Waveform, read
 from utils.data.corpora import ACTED, EMOTIONS, Clip, scan
@@ -150,7 +150,7 @@ def say(
     emotions: Sequence[str | None],
 ) -> None:
     """Every sentence with every emotion in every voice; kept, so that an interrupted run continues."""
-    weights = hashlib.sha256("/".join(system.cloner.describe().values()).encode()).hexdigest()[:12]
+    weights = chain_digest(system.cloner)
     sounds = AudioCache(folder / "cache" / f"emotion-{weights}")
     wanted = [(voice, text, emotion) for voice in voices for text in texts for emotion in emotions]
     for voice, text, emotion in tqdm(wanted, desc=system.name, disable=None):

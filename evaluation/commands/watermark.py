@@ -21,7 +21,7 @@ from evaluation.judges.naturalness import DistillMos, Missing, attempt
 from evaluation.lists.sentences import load_plan
 from evaluation.lists.trials import AUDIO, SAMPLES
 from evaluation.metrics.scores import bootstrap
-from evaluation.models import chain_columns, facts_of
+from evaluation.models import chain_columns, chain_digest, facts_of
 from evaluation.report import Cell, Players, Report, Table
 from utils.audio.codecs import lossy_copy
 from utils.audio.decoding import comment
@@ -106,8 +106,9 @@ def measure(args: argparse.Namespace) -> Report:
 def clones(args: argparse.Namespace, models: Path, count: int, report: Report) -> list[Waveform]:
     """Unmarked clones of LEAST_SECONDS or more, as a 16-bit file holds them: the frozen sentences, seed after seed."""
     cloner = VoiceCloner.load(models, device=args.device, watermark=False)
-    fingerprint = "-".join(stage.split()[-1][:8] for stage in cloner.describe().values())
-    kept = AudioCache(args.report / "cache" / f"watermark-{fingerprint}")  # so that an interrupted run continues
+    kept = AudioCache(
+        args.report / "cache" / f"watermark-{chain_digest(cloner)}"
+    )  # so that an interrupted run continues
     items = load_plan(args.corpus).items
     made: list[Waveform] = []
     with tqdm(total=count, desc="clones", disable=None) as bar:

@@ -11,13 +11,15 @@ import pytest
 import soundfile
 
 import evaluate
+from cloning.cloner import VoiceCloner
 from evaluation import measure
 from evaluation.commands import chain as cloning
 from evaluation.lists.voices import AT_LEAST, plan_of
-from evaluation.models import vocoder_columns
+from evaluation.models import chain_digest, vocoder_columns
 from tests.support.tiny import save_tiny_models
 from utils.audio.io import Waveform
 from utils.errors import CloningError
+from utils.weights.export import export
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +107,16 @@ def test_two_checkpoints_by_two_judges_and_a_shared_cache(tmp_path, monkeypatch,
         assert rows["real recordings"][heading]["value"] == pytest.approx(100, abs=1)
         assert rows["chain other/synthesizer"][heading]["value"] < 90
     assert tables[1]["rows"]["chain other/synthesizer"]["CPU s / s"]["value"] > 0
+
+
+def test_what_a_chain_said_is_kept_by_its_weights_and_by_how_they_are_used(tmp_path):
+    models = save_tiny_models(tmp_path / "models")
+    other = tmp_path / "calmer.safetensors"
+    export(models / "synthesizer.safetensors", other, ["sampling.temperature=0.1"])
+    same, again, calmer = (VoiceCloner.load(models, **stage) for stage in ({}, {}, {"synthesizer": other}))
+    assert chain_digest(same) == chain_digest(again) != chain_digest(calmer)
+    export(models / "synthesizer.safetensors", other, [])
+    assert chain_digest(VoiceCloner.load(models, synthesizer=other)) != chain_digest(calmer)
 
 
 def test_every_vocoder_of_a_folder_is_compared_whatever_its_name(tmp_path):
