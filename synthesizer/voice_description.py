@@ -56,10 +56,10 @@ def compensation_of(network: Parallel, inputs: ModelInput, clips: Sequence[Align
     for clip in clips:
         tokens, recording = clip.tensors(inputs.speaker.device)
         hidden, mean, mask = network.spoken_again(tokens, recording, conditioning)
-        smooth.append(network.denormalized(mean)[0])
+        smooth.append(network.denormalized(mean)[0].cpu())
         if network.flow is not None:
             mean = network.flow.draw_of_seeds(inputs.seeds, mean, hidden, conditioning.vector, mask)
-        drawn.append(network.denormalized(mean)[0])
+        drawn.append(network.denormalized(mean)[0].cpu())
     aligned = torch.from_numpy(np.concatenate([clip.aligned for clip in clips]))
     symbols = torch.from_numpy(np.concatenate([np.repeat(clip.tokens, clip.durations) for clip in clips]))[aligned]
     said, places, frames = symbols.unique(return_inverse=True, return_counts=True)
@@ -72,7 +72,7 @@ def compensation_of(network: Parallel, inputs: ModelInput, clips: Sequence[Align
 
     made, differences = _compared(smooth, clips, aligned)
     found = Compensation.without_map(mean_of_symbols(made), mean_of_symbols(differences), frames.float())
-    mended = [found.applied(mel.T.cpu()[None])[0].T for mel in drawn]
+    mended = [found.applied(mel.T[None])[0].T for mel in drawn]
     made, differences = _compared(mended, clips, aligned)
     return found.mapping(made, made + differences)
 
@@ -80,15 +80,15 @@ def compensation_of(network: Parallel, inputs: ModelInput, clips: Sequence[Align
 def _compared(
     made: Sequence[torch.Tensor], clips: Sequence[AlignedClip], aligned: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mels (F, M) that were made of each clip, and what to add to them: (A, M) of the A aligned frames of all."""
+    """Mels (F, M) that were made of each clip, and what to add to them: the aligned frames of all (F, M), twice."""
     differences = []
     for generated, clip in zip(made, clips, strict=True):
-        difference = clip.mel - generated.cpu().numpy()
+        difference = clip.mel - generated.numpy()
         noise = clip.mel < np.percentile(clip.mel, NOISE_FLOOR, axis=0) + ABOVE_NOISE
         difference[noise] = np.minimum(difference[noise], 0)
         difference[:, noise.mean(axis=0) > NO_SPEECH] = 0
         differences.append(torch.from_numpy(difference))
-    return torch.cat([mel.cpu() for mel in made])[aligned], torch.cat(differences)[aligned]
+    return torch.cat(list(made))[aligned], torch.cat(differences)[aligned]
 
 
 def _channels_first(network: AcousticModel, frames: np.ndarray) -> torch.Tensor:

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 import torch
 from torch import Tensor
 
@@ -99,8 +98,11 @@ class Compensation(NamedTuple):
 
 @lru_cache(maxsize=8)
 def cepstral_basis(n_mels: int) -> Tensor:
-    """(C, M): the first cepstra of a mel (M,), its orthonormal cosine transform."""
-    return torch.from_numpy(scipy.fft.dct(np.eye(n_mels), axis=0, norm="ortho")[:CEPSTRA])
+    """(C, M): the first cepstra of a mel (M,), its orthonormal cosine transform (DCT-II)."""
+    places = (torch.arange(n_mels, dtype=torch.float64) + 0.5) * (math.pi / n_mels)
+    basis = (torch.arange(CEPSTRA)[:, None] * places).cos() * math.sqrt(2 / n_mels)
+    basis[0] /= math.sqrt(2)
+    return basis
 
 
 def _level(frames: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 
 from synthesizer.aligned_clip import AlignedClip, clip_without_words, recorded
@@ -120,6 +121,12 @@ def mapped(generated: torch.Tensor, recorded: torch.Tensor) -> torch.Tensor:
     """`generated` (F, M) with the map alone, the differences being 0."""
     no = Compensation.without_map(torch.zeros(1, M), torch.zeros(1, M), torch.ones(1))
     return no.mapping(generated, recorded).applied(generated.float().T[None])[0].T
+
+
+def test_cepstra_are_those_of_the_orthonormal_cosine_transform():
+    mel = frames_of(1, count=3)
+    wanted = scipy.fft.dct(mel.numpy(), axis=1, norm="ortho")[:, :CEPSTRA]
+    np.testing.assert_allclose((mel @ cepstral_basis(M).T).numpy(), wanted, atol=1e-9)
 
 
 def test_the_map_gives_the_power_and_the_covariance_of_what_was_recorded(monkeypatch):
