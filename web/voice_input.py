@@ -31,7 +31,7 @@ FACE = 72  # pixels
 SUFFIXES = ["wav", "flac", "ogg", "oga", "opus", "mp3", "m4a", "mp4", "mov", "aac", "webm", "mkv", "wma", "amr", "aiff",
             "aif", "caf", "au"]  # fmt: skip
 HINT = "5 to 15 seconds of one person in a quiet room; several clips of the same person are better than one."
-ADAPTS = "The synthesizer learns this voice from the recordings, within a minute or two. What it learns is kept if that is more like it."
+ADAPTS = "The synthesizer learns the voice from the recordings in a minute or two, where that makes it more alike."
 AGREES = "The person whose voice this is agrees to its being cloned."
 
 
