@@ -106,9 +106,8 @@ def measure(args: argparse.Namespace) -> Report:
 def clones(args: argparse.Namespace, models: Path, count: int, report: Report) -> list[Waveform]:
     """Unmarked clones of LEAST_SECONDS or more, as a 16-bit file holds them: the frozen sentences, seed after seed."""
     cloner = VoiceCloner.load(models, device=args.device, watermark=False)
-    kept = AudioCache(
-        args.report / "cache" / f"watermark-{chain_digest(cloner)}"
-    )  # so that an interrupted run continues
+    known = f"watermark-{chain_digest(cloner)}"  # so that an interrupted run continues
+    kept = AudioCache(args.report / "cache" / known)
     items = load_plan(args.corpus).items
     made: list[Waveform] = []
     with tqdm(total=count, desc="clones", disable=None) as bar:

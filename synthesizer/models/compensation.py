@@ -86,7 +86,7 @@ class Compensation(NamedTuple):
         basis = cepstral_basis(generated.shape[1]).to(generated.device, torch.float64)
         same = torch.eye(len(basis)).to(basis)
         mean = generated.double().mean(dim=0)
-        source, target = ((mel - mel.double().mean(dim=0)) @ basis.T for mel in (generated, recorded))
+        source, target = (generated - mean) @ basis.T, (recorded - recorded.double().mean(dim=0)) @ basis.T
         whiten = _power(source.T @ source + MAP_PRIOR_FRAMES * same, -0.5)
         color = _power(target.T @ target + MAP_PRIOR_FRAMES * same, 0.5)
         left, _, right = torch.linalg.svd(whiten @ (source.T @ target + MAP_PRIOR_FRAMES * same) @ color)
