@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,6 +227,14 @@ def test_few_speakers_get_the_encoder_that_is_there(corpus, tmp_path, capsys):
     assert train_all.main([*words, "--encoder", "mine.safetensors"]) == 0
     told = capsys.readouterr().out
     assert "6 speakers are too few" in told and "encoder_train.py" not in told and "--encoder mine.safetensors" in told
+
+
+def test_phone_times_and_texts_may_be_folders_of_their_own(corpus, tmp_path):
+    shutil.copytree(corpus / "s0", tmp_path / "voices" / "s0")
+    apart = [tmp_path / "voices", corpus / "alignments", corpus / "punctuated"]
+    found, whole = Sources.found(apart), Sources.found([corpus])
+    assert len(whole.alignments) == len(whole.texts) == 1
+    assert (found.alignments, found.texts) == (whole.alignments, whole.texts)
 
 
 def test_a_plan_can_be_looked_at(corpus, tmp_path, capsys):

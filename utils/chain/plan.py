@@ -170,8 +170,11 @@ class _Maker:
 
 
 def _below(corpora: Sequence[Path], *patterns: str) -> tuple[Path, ...]:
-    """Files of these names in a corpus or one folder further down."""
-    places = [place for corpus in corpora for place in (corpus, *sorted(p for p in corpus.iterdir() if p.is_dir()))]
+    """Files of these names in a corpus or one folder further down; a folder of such files may be a corpus itself."""
+    folders = {pattern.split("/")[0] for pattern in patterns}
+    own = [corpus.parent if corpus.name in folders else corpus for corpus in corpora]
+    below = [sorted(path for path in corpus.iterdir() if path.is_dir()) for corpus in corpora]
+    places = [place for corpus, others in zip(own, below) for place in (corpus, *others)]
     return tuple(
         dict.fromkeys(path for place in places for pattern in patterns for path in sorted(place.glob(pattern)))
     )
