@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,8 @@ from utils.errors import CloningError, MissingError
 from utils.training.distributed import gather_rows, world_size
 from utils.training.task import Task, Validation
 
+log = logging.getLogger(__name__)
+
 
 def build_task(manifest: Manifest, config: RunConfig) -> EncoderTask:
     """The task that a preset describes, on a set that encoder_preprocess.py wrote.
@@ -37,6 +41,10 @@ def build_task(manifest: Manifest, config: RunConfig) -> EncoderTask:
     Raises CloningError: the set has another sample rate or level than the model.
     """
     check_set(manifest, config.model, "set model.mel.sample_rate and model.target_dbfs to those of the set")
+    speakers = len({utterance.speaker for utterance in manifest.split("train")})
+    if 1 < speakers < config.data.speakers:  # a preset is for large sets
+        log.warning("%d training speakers: a batch has all of them, not %d", speakers, config.data.speakers)
+        config = replace(config, data=replace(config.data, speakers=speakers))
     return EncoderTask(manifest, config)
 
 

@@ -235,7 +235,6 @@ def test_loader_processes_get_no_weights(data):
         (["--config", "nothing"], "no preset 'nothing'"),
         (["--set", "model.mel.sample_rate=22050"], "16000 Hz at -30.0 dBFS, the encoder wants 22050 Hz at -30.0"),
         (["--set", "model.target_dbfs=-10"], "the encoder wants 16000 Hz at -10.0 dBFS"),
-        (["--set", "data.speakers=9"], "4 training speakers, a batch wants 9"),
         (["--set", "loss.distill_weight=1", "--set", "model.embedding_size=16"], "have 256 dimensions, the model's 16"),
     ],
 )
@@ -243,6 +242,13 @@ def test_mistakes_get_one_line(data, tmp_path, capsys, more, message):
     assert train(data, tmp_path, *more) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and message in error
+
+
+def test_a_batch_for_larger_sets_takes_all_speakers(data, caplog):
+    config = load_config(RunConfig, "encoder", "debug", ["data.speakers=9"])
+    task = build_task(read_manifest(data), config)
+    assert task.config.data.speakers == len(task.batches.speakers) == 4
+    assert "4 training speakers: a batch has all of them, not 9" in caplog.text
 
 
 def test_distillation_without_a_teacher_is_refused(tmp_path, capsys):

@@ -174,7 +174,7 @@ def _below(corpora: Sequence[Path], *patterns: str) -> tuple[Path, ...]:
     folders = {pattern.split("/")[0] for pattern in patterns}
     own = [corpus.parent if corpus.name in folders else corpus for corpus in corpora]
     below = [sorted(path for path in corpus.iterdir() if path.is_dir()) for corpus in corpora]
-    places = [place for corpus, others in zip(own, below) for place in (corpus, *others)]
+    places = [place for corpus, others in zip(own, below, strict=True) for place in (corpus, *others)]
     return tuple(
         dict.fromkeys(path for place in places for pattern in patterns for path in sorted(place.glob(pattern)))
     )

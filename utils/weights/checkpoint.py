@@ -93,7 +93,8 @@ def save_weights(
     packed = _pack(kept) if dtype == "int8" else {}
     state = {**state, **_unpack(packed)}
     plain = {name: _stored(tensor, dtype != "float32") for name, tensor in kept.items() if name not in packed}
-    mark = fingerprint(state)
+    training_only = header.extra.get("training_only", ())  # an export is without, and stays what it was called
+    mark = fingerprint({name: tensor for name, tensor in state.items() if name not in training_only})
     entries: dict[str, Any] = {
         "kind": header.kind,
         "format": 2 if packed else 1,
@@ -301,6 +302,11 @@ def _check_place(path: Path, base: Path) -> None:
         raise CloningError(
             f"{path}: its base {shown(str(base))} must lie in the same folder or in {SAVED_MODELS.name}: move it there"
         )
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.pt` file, by name, whatever network they are of. Raises CloningError as `load_weights`."""
+    return {name: value for name, value in _torch_load(path, PICKLE_BYTES).items() if isinstance(value, Tensor)}
 
 
 def _load_published(path: Path) -> Checkpoint:
