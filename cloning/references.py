@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from diarization.normalization import Calibration
+from diarization.normalization import CALIBRATIONS, Calibration
 from diarization.pipeline import Diarization, Diarizer
 from diarization.settings import DiarizationSettings
 from encoder.inference import SpeakerEncoder
@@ -75,7 +75,7 @@ class Assessor:
         self._diarizer = None
         for folder in folders:
             try:
-                calibration = Calibration.load(folder / "diarization.json", encoder.fingerprint)
+                calibration = Calibration.load(folder / CALIBRATIONS[0], encoder.fingerprint)
                 self._diarizer = Diarizer(encoder, calibration, DiarizationSettings(hop=0.8))
             except CloningError:  # none, or a package is missing
                 continue

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from diarization.camplus import HOP, CamPlus
 from diarization.counting import MAX_SPEAKERS, SpeakerCounter
 from diarization.normalization import Calibration, noise_of
 from diarization.pipeline import Diarizer
+from diarization.segmentation import RATE
 from diarization.settings import DiarizationSettings
-from diarization.windows import PIECE, embed_speech
+from diarization.windows import PIECE, beside, embed_speech, heard_by
 from encoder.augment import Sounds, augment
 from encoder.config import AugmentConfig
 from encoder.inference import SpeakerEncoder
@@ -28,7 +30,7 @@ WINDOWS_OF_A_CLIP = 8
 LEAST_WINDOWS = 3  # of a clip, for its mean to be compared: the worth of a short reference
 LEAST_VOICES = 20
 HIDDEN = 32  # units of the network that counts ...
-STEPS, BATCH, RATE, DECAY, DROPOUT = 400, 256, 1e-2, 0.5, 0.3  # ... and how it learns; chosen on `choose`
+STEPS, BATCH, LEARNING_RATE, DECAY, DROPOUT = 400, 256, 1e-2, 0.5, 0.3  # ... and how it learns; chosen on `choose`
 ROUGH = AugmentConfig(
     noise=0.8, noise_snr_db=(5.0, 20.0), babble=0, reverb=0.5, reverb_seconds=(0.2, 0.7), equalizer=0.3, band_limit=0.2,
     telephone=0.3, gain=0, mask=0,
@@ -40,6 +42,7 @@ def calibrate(
     voices: Mapping[str, Sequence[Path]],
     talks: Iterable[tuple[Waveform, int]] = (),
     settings: DiarizationSettings | None = None,
+    camplus: CamPlus | None = None,
 ) -> Calibration:
     """From clips of each voice, and from talks with the number of their speakers; without talks, all is one speaker.
 
@@ -55,7 +58,7 @@ def calibrate(
         chosen = np.unique(np.linspace(0, len(paths) - 1, CLIPS_OF_A_VOICE).astype(int))
         wavs = [shortened(encoder.preprocess(paths[i]), settings) for i in chosen]
         clips = [windows_of(encoder, wav, apart)[:WINDOWS_OF_A_CLIP] for wav in wavs]
-        rough.append([rough_pieces(encoder, wav, draws, noises) for wav in wavs])
+        rough.append([rough_pieces(encoder, wav, draws, noises, camplus) for wav in wavs])
         means = [unit(rows.mean(axis=0)) for rows in clips if len(rows) >= LEAST_WINDOWS]
         if len(means) > 1:
             first.append(means[0])
@@ -79,10 +82,10 @@ def calibrate(
         "misses at the threshold": round(float((same < threshold).mean()), 4),
         "false alarms at the threshold": round(float((different >= threshold).mean()), 4),
     }
-    noise = noise_of([rows for clips in rough for rows in clips])
+    noise = noise_of(rough, between=camplus is not None)  # CAM++ hears sessions; chosen on `choose`
     mean = np.mean(means_of_voices, axis=0).astype(np.float32)
-    plain = Calibration(encoder.fingerprint, mean, noise, SpeakerCounter.untrained(), threshold, about)
-    return with_counter(Diarizer(encoder, plain, settings), talks)
+    plain = Calibration(heard_by(encoder, camplus), mean, noise, SpeakerCounter.untrained(), threshold, about)
+    return with_counter(Diarizer(encoder, plain, settings, camplus), talks)
 
 
 def with_counter(diarizer: Diarizer, talks: Iterable[tuple[Waveform, int]]) -> Calibration:
@@ -114,7 +117,7 @@ def train_counter(figures: Sequence[np.ndarray], numbers: Sequence[int], seed: i
         torch.manual_seed(seed)
         first, last = torch.nn.Linear(rows.size(2), HIDDEN), torch.nn.Linear(HIDDEN, 1)
         network = torch.nn.Sequential(first, torch.nn.ReLU(), torch.nn.Dropout(DROPOUT), last)
-        optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+        optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / STEPS, STEPS)
         for _ in range(STEPS):
             batch = torch.randint(len(rows), (BATCH,), generator=generator)
@@ -144,15 +147,24 @@ def windows_of(encoder: SpeakerEncoder, wav: Waveform, settings: DiarizationSett
 
 
 def rough_pieces(
-    encoder: SpeakerEncoder, wav: Waveform, draws: np.random.Generator, noises: torch.Generator
+    encoder: SpeakerEncoder,
+    wav: Waveform,
+    draws: np.random.Generator,
+    noises: torch.Generator,
+    camplus: CamPlus | None = None,
 ) -> np.ndarray:
     """(N, D): pieces of `diarization.windows.PIECE` seconds of one clip, in one made-up room or telephone."""
     samples = torch.from_numpy(np.ascontiguousarray(wav.samples, np.float32))[None]
     heard = augment(samples, ROUGH, draws, noises, wav.sample_rate, Sounds(other=_nobody))[0]
-    mel = encoder.mel(heard.numpy())
-    size = round(PIECE * wav.sample_rate / encoder.config.mel.hop_length)
+    ours = _cut(encoder, heard.numpy(), encoder.config.mel.hop_length)
+    return ours if camplus is None else beside(ours, _cut(camplus, heard.numpy(), HOP))
+
+
+def _cut(encoder: SpeakerEncoder | CamPlus, samples: np.ndarray, hop: int) -> np.ndarray:
+    """(N, D), norm 1: embeddings of samples at 16 kHz, cut to pieces of equal length."""
+    mel, size = encoder.mel(samples), round(PIECE * RATE / hop)
     pieces = [mel[:, start : start + size] for start in range(0, mel.size(1) - size + 1, size)]
-    return encoder.embed_mels(pieces) if pieces else np.zeros((0, encoder.embedding_size), np.float32)
+    return unit(encoder.embed_mels(pieces)) if pieces else np.zeros((0, encoder.embedding_size), np.float32)
 
 
 def _nobody(rows: int, draws: np.random.Generator) -> torch.Tensor:

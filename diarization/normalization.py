@@ -16,7 +16,9 @@ from utils.files import write_text
 from utils.voice import unit
 
 FORMAT = 3
+CALIBRATIONS = ("diarization.json", "diarization_camplus.json")  # beside an encoder; for its pieces heard by CAM++ too
 NUMBERS = ("mean", "noise")
+MEAN_OF = 3  # pieces of a clip at least, for their mean to be compared with those of other clips
 SHRINKAGE = 0.1  # of the covariance within a voice towards a round one: there are few windows for so many directions
 
 
@@ -84,19 +86,26 @@ class Calibration:
         return calibration
 
 
-def noise_of(clips: Sequence[np.ndarray], directions: int = 32) -> np.ndarray:
+def noise_of(voices: Sequence[Sequence[np.ndarray]], directions: int = 32, *, between: bool = False) -> np.ndarray:
     """(D, K): within-class covariance normalization (Hatch, Kajarekar and Stolcke 2006) in the K directions of most
-    spread, from the pieces (N, D) of clips. `Calibration.compare` leaves in them what is left in the next direction.
+    spread, from the pieces (N, D) of each clip of each voice: within clips, and with `between` from clip to clip of a
+    voice too. `Calibration.compare` leaves in them what is left in the next direction.
     """
-    clips = [rows for rows in clips if len(rows) > 1]
-    spread = sum((rows - rows.mean(axis=0)).T @ (rows - rows.mean(axis=0)) for rows in clips)
-    spread = spread / sum(len(rows) - 1 for rows in clips)
+    spread = _spread([rows for clips in voices for rows in clips])
+    if between:
+        spread += _spread([np.array([rows.mean(axis=0) for rows in clips if len(rows) >= MEAN_OF]) for clips in voices])
     size = len(spread)
     values, vectors = np.linalg.eigh((1 - SHRINKAGE) * spread + SHRINKAGE * np.trace(spread) / size * np.eye(size))
     values, vectors = values[::-1], vectors[:, ::-1]
     directions = min(directions, size - 1)
     taken = 1 - np.sqrt(values[directions] / values[:directions])
     return (vectors[:, :directions] * np.sqrt(taken)).astype(np.float32)
+
+
+def _spread(groups: Sequence[np.ndarray]) -> np.ndarray:
+    """The covariance (D, D) within groups of rows (N, D); 0 where no group has two."""
+    groups = [rows - rows.mean(axis=0) for rows in groups if len(rows) > 1]
+    return np.asarray(sum(rows.T @ rows for rows in groups)) / max(sum(len(rows) - 1 for rows in groups), 1)
 
 
 def _short(array: np.ndarray) -> Any:

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from diarization import counting, matching, spectral, voices
-from diarization.normalization import Calibration
-from diarization.segmentation import Progress, Segmenter, frame_count, frame_edges, silent
+from diarization.camplus import CamPlus
+from diarization.normalization import CALIBRATIONS, Calibration
+from diarization.segmentation import LocalVoices, Progress, Segmenter, frame_count, frame_edges, silent
 from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, from_activity, talk_time
-from diarization.windows import Pieces, SpeechWindows, embed_pieces, embed_speech
+from diarization.windows import Pieces, SpeechWindows, embed_pieces, embed_speech, heard_by
 from encoder.inference import SpeakerEncoder
 from utils.audio.io import Source, Waveform
 from utils.audio.reference import prepare_reference
@@ -101,19 +102,31 @@ class Diarizer:
     """
 
     def __init__(
-        self, encoder: SpeakerEncoder, calibration: Calibration, settings: DiarizationSettings | None = None
+        self,
+        encoder: SpeakerEncoder,
+        calibration: Calibration,
+        settings: DiarizationSettings | None = None,
+        camplus: CamPlus | None = None,
     ) -> None:
-        self.encoder, self.calibration = encoder, calibration
+        self.encoder, self.calibration, self.camplus = encoder, calibration, camplus
         self.settings = settings or DiarizationSettings()
         self.segmenter = Segmenter(torch.get_num_threads())
 
     @classmethod
-    def load(cls, folder: str | Path, settings: DiarizationSettings | None = None, device: str = "cpu") -> Diarizer:
-        """From a folder's encoder and the `diarization.json` beside it; CloningError when they do not fit."""
+    def load(
+        cls,
+        folder: str | Path,
+        settings: DiarizationSettings | None = None,
+        device: str = "cpu",
+        camplus: bool = False,
+    ) -> Diarizer:
+        """From a folder's encoder and the calibration beside it; CloningError when they do not fit. `camplus`: voices
+        are told apart by CAM++ too, whose package must be installed."""
         path = find_stage(Path(folder), "encoder") or Path(folder) / "encoder.safetensors"
         encoder = SpeakerEncoder.load(path, device)
-        calibration = Calibration.load(path.with_name("diarization.json"), encoder.fingerprint)
-        return cls(encoder, calibration, settings)
+        second = CamPlus.load(device) if camplus else None
+        calibration = Calibration.load(path.with_name(CALIBRATIONS[camplus]), heard_by(encoder, second))
+        return cls(encoder, calibration, settings, second)
 
     def diarize(
         self,
@@ -161,7 +174,7 @@ class Diarizer:
         turns = from_activity(anybody, edges, ["anybody"], self.settings.max_pause, self.settings.min_turn)
         speech = np.array([(turn.start, turn.stop) for turn in turns]).reshape(-1, 2)
         found = float(np.diff(speech, axis=1).sum())
-        pieces = embed_pieces(self.encoder, audio.samples, local, lambda done, of: progress(0.6 + 0.2 * done, of))
+        pieces = self._pieces(audio, local, lambda done, of: progress(0.6 + 0.2 * done, of))
         if found < least or not len(pieces):
             raise CloningError(
                 f"too little voice: found {found:.2f} s of speech in {what} ({audio.seconds:.2f} s long), "
@@ -215,15 +228,18 @@ class Diarizer:
 
     def figures(self, audio: Waveform) -> np.ndarray:
         """What the number of speakers of prepared audio is told by: `diarization.counting.steps`."""
-        pieces = embed_pieces(self.encoder, audio.samples, self.segmenter(audio.samples))
+        pieces = self._pieces(audio, self.segmenter(audio.samples))
         sure = _sure(pieces, 2)
         return counting.steps(self.calibration.compare(pieces.embeddings[sure]), pieces.only(sure))
+
+    def _pieces(self, audio: Waveform, local: LocalVoices, progress: Progress = silent) -> Pieces:
+        return embed_pieces(self.encoder, audio.samples, local, progress, self.camplus)
 
     def _speakers(
         self, windows: SpeechWindows, speakers: int | None = None, least: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The speaker of each piece (P,), and the mean embedding of each, norm 1: (S, D). `speakers`: how many, if
-        that is known; else they are counted, at least `least`."""
+        """The speaker of each piece (P,), and the encoder's mean embedding of each, norm 1: (S, D). `speakers`: how
+        many, if that is known; else they are counted, at least `least`."""
         pieces = windows.pieces
         sure = _sure(pieces, max(speakers or least, 2))
         if speakers is not None and speakers > sure.sum():
@@ -237,7 +253,7 @@ class Diarizer:
         found = spectral.means(units[sure], seconds[sure], speakers)
         assigned = voices.assign(voices.shared(units @ found.T, seconds, pieces), pieces)
         weights = np.eye(len(found), dtype=np.float32)[assigned] * seconds[:, None]
-        return assigned, unit(weights.T @ pieces.embeddings)
+        return assigned, unit(weights.T @ pieces.embeddings[:, : self.encoder.embedding_size])
 
     def _turns(
         self, audio: Waveform, windows: SpeechWindows, assigned: np.ndarray, labels: Sequence[str]
@@ -252,7 +268,7 @@ class Diarizer:
         self, audio: Waveform, windows: SpeechWindows, turns: list[Turn], names: list[str], means: np.ndarray
     ) -> Diarization:
         cosines = windows.curves @ means.T
-        settings, fingerprint = self.settings, self.encoder.fingerprint
+        settings, fingerprint = self.settings, heard_by(self.encoder, self.camplus)
         return Diarization(turns, names, windows.centers, cosines, audio, settings, fingerprint, windows.hop)
 
 

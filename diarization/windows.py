@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from diarization.camplus import HOP, CamPlus
 from diarization.segmentation import FRAME, RATE, RECEPTIVE_FIELD, STEP, LocalVoices, Progress, silent
 from diarization.settings import DiarizationSettings
 from diarization.turns import join
@@ -18,6 +19,8 @@ PIECE = 1.25  # seconds, about, into which what a local voice says is cut: a cha
 PAUSE = 0.1  # seconds within a piece
 MIN_ALONE_TO_EMBED = 0.25  # seconds; of a piece that is less alone, all is embedded
 PIECES_AT_ONCE = 32  # in one pass of the encoder: bounds its memory
+MANY_PIECES = 256  # of which CAM++ takes those of one length at once
+CAMPLUS_WEIGHT = 1.4  # of its embeddings beside the encoder's; chosen on the simulated list `choose`
 _CHUNK = 32  # windows whose mel is made in one go: bounds the memory of speech without a pause
 
 
@@ -26,7 +29,8 @@ class Pieces:
     """What local voices say, cut to pieces.
 
     window (P,) and voice (P,) of each; frames (P, 2) of the window from which to which it lasts; alone (P,): seconds of
-    it in which nobody else speaks; embeddings (P, D), norm 1, of those, or of all where they are too few.
+    it in which nobody else speaks; embeddings (P, D) of those, or of all where they are too few: the encoder's, of
+    norm 1, and after them those of CAM++ where it listens too.
     """
 
     window: np.ndarray
@@ -71,7 +75,11 @@ class SpeechWindows:
 
 
 def embed_pieces(
-    encoder: SpeakerEncoder, samples: np.ndarray, local: LocalVoices, progress: Progress = silent
+    encoder: SpeakerEncoder,
+    samples: np.ndarray,
+    local: LocalVoices,
+    progress: Progress = silent,
+    camplus: CamPlus | None = None,
 ) -> Pieces:
     """Pieces of all local voices of samples (N,) at 16 kHz, in order, with an embedding each."""
     window, voice, frames = _cut(local)
@@ -81,7 +89,25 @@ def embed_pieces(
     alone = (heard & inside).sum(axis=1) * (FRAME / RATE)
     few = (alone < MIN_ALONE_TO_EMBED)[:, None]
     heard = np.where(few, local.chosen[window, :, voice], heard) & inside
-    return Pieces(window, voice, frames, alone, _embed_frames(encoder, samples, window, heard, progress))
+    hop = encoder.config.mel.hop_length
+    if camplus is None:
+        embeddings = _embed_frames(encoder, hop, PIECES_AT_ONCE, samples, window, heard, progress)
+        return Pieces(window, voice, frames, alone, embeddings)
+    ours = _embed_frames(encoder, hop, PIECES_AT_ONCE, samples, window, heard, lambda done, of: progress(done / 4, of))
+    theirs = _embed_frames(
+        camplus, HOP, MANY_PIECES, samples, window, heard, lambda done, of: progress(0.25 + 0.75 * done, of)
+    )
+    return Pieces(window, voice, frames, alone, beside(ours, theirs))
+
+
+def heard_by(encoder: SpeakerEncoder, camplus: CamPlus | None) -> str:
+    """What the embeddings of pieces are made by: a calibration is of that."""
+    return f"{encoder.fingerprint}+{camplus.fingerprint}" if camplus else encoder.fingerprint
+
+
+def beside(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Embeddings (P, D) of pieces, of norm 1, by the encoder and by CAM++ -> both after each other."""
+    return np.concatenate([ours, CAMPLUS_WEIGHT * theirs], axis=1)
 
 
 def _cut(local: LocalVoices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,12 +124,17 @@ def _cut(local: LocalVoices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _embed_frames(
-    encoder: SpeakerEncoder, samples: np.ndarray, window: np.ndarray, heard: np.ndarray, progress: Progress
+    encoder: SpeakerEncoder | CamPlus,
+    hop: int,
+    at_once: int,
+    samples: np.ndarray,
+    window: np.ndarray,
+    heard: np.ndarray,
+    progress: Progress,
 ) -> np.ndarray:
     """Embeddings (P, D) of the frames heard (P, F) of each window (P,), which must be sorted."""
     embeddings = np.zeros((len(window), encoder.embedding_size), np.float32)
     pending: list[Tensor] = []
-    hop = encoder.config.mel.hop_length
     last, mel = -1, None
     for i, (w, chosen) in enumerate(zip(window, heard, strict=True)):
         if mel is None or w != last:
@@ -112,7 +143,7 @@ def _embed_frames(
         columns = np.clip((np.arange(mel.size(1)) * hop - (RECEPTIVE_FIELD - FRAME) // 2) // FRAME, 0, len(chosen) - 1)
         kept = np.flatnonzero(chosen[columns])
         pending.append(mel[:, kept if len(kept) else [0]])
-        if len(pending) == PIECES_AT_ONCE or i + 1 == len(window):
+        if len(pending) == at_once or i + 1 == len(window):
             embeddings[i + 1 - len(pending) : i + 1] = unit(encoder.embed_mels(pending))
             pending = []
             progress((i + 1) / len(window), "listening")

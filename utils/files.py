@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import re
 import secrets
@@ -130,6 +131,13 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def in_package(package: str, name: str) -> Path | None:
+    """A data file of an installed package, none of whose code is run; None where there is no such file."""
+    found = importlib.util.find_spec(package)
+    folders = [Path(folder) for folder in found.submodule_search_locations or ()] if found else []
+    return next((path for folder in folders if (path := folder / name).is_file()), None)
 
 
 def read_text(path: Path, name: str) -> str:

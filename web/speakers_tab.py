@@ -40,6 +40,7 @@ class DiarizationView:
 def show() -> None:
     """Draw the tab: a recording, its speakers, their turns."""
     try:
+        from diarization import camplus
         from diarization.pipeline import Diarizer
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
@@ -54,6 +55,8 @@ def show() -> None:
         hint = "Clips of the people you know, one or more each: ann.wav is Ann's. Without any, voices are numbered."
         clips = st.file_uploader(hint, type=SUFFIXES, accept_multiple_files=True, key="people")
         count = st.selectbox("How many speak", [AUTO, *range(1, 11)], disabled=bool(clips), key="speakers")
+        hint = "Tell voices apart by CAM++ too: fewer errors, but slower"
+        more = camplus.installed() and st.checkbox(hint, key="camplus")
     if st.button("Find out", type="primary", icon=":material/groups:", width="stretch", key="diarize"):
         st.session_state.pop("turns", None)
         if audio is None:
@@ -62,7 +65,7 @@ def show() -> None:
         bar = st.progress(0.0, "Reading ...")
         try:
             encoder = Path(weights.default("encoder"))
-            diarizer = _diarizer(Diarizer, encoder.parent, weights.stamp(str(encoder)))
+            diarizer = _diarizer(Diarizer, encoder.parent, weights.stamp(str(encoder)), more)
             number = None if references or count == AUTO else count
             show = partial(_progress, bar)
             st.session_state.turns = _found(name, diarizer.diarize(audio, references, number, show))
@@ -119,8 +122,8 @@ def _progress(bar: Any, done: float, what: str) -> None:
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _diarizer(_kind: Any, folder: Path, stamp: float) -> Any:
-    return _kind.load(folder)
+def _diarizer(_kind: Any, folder: Path, stamp: float, camplus: bool) -> Any:
+    return _kind.load(folder, camplus=camplus)
 
 
 def _found(name: str, result: Any) -> DiarizationView:

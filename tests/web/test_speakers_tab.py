@@ -14,6 +14,7 @@ pytest.importorskip("streamlit", reason="the page is optional: pip install -r re
 
 from streamlit.testing.v1 import AppTest
 
+from diarization import camplus
 from web import speakers_tab, voice_input, weights
 
 pytestmark = pytest.mark.slow
@@ -65,6 +66,14 @@ def test_people_are_recognized_by_their_clips(real_page):
 def test_how_many_speak_can_be_said(real_page):
     real_page.selectbox(key="speakers").set_value(1)
     assert "S2" not in find_out(real_page).session_state["turns"].rttm
+
+
+def test_camplus_is_offered_where_it_is_installed(real_page, monkeypatch):
+    monkeypatch.setattr(camplus, "in_package", lambda package, name: None)
+    assert "camplus" not in [box.key for box in real_page.run().checkbox]
+    monkeypatch.setattr(camplus, "installed", lambda: True)
+    real_page.run().checkbox(key="camplus").check()
+    assert f"CAM++ needs the file {camplus.MODEL}" in lines(find_out(real_page))
 
 
 def test_a_recording_is_asked_for_and_a_bad_one_is_a_line(real_page):
