@@ -68,5 +68,4 @@ def test_an_encoder_says_how_many_speakers_it_needs(stage, tmp_path):
     assert stage("encoder", "preprocess", "--validation", "0") == ""
     assert "0 held-out speakers" in (said := stage("encoder", "train")) and "--validation 0.5" in said
     assert stage("encoder", "preprocess", "--validation", "0.5") == ""
-    assert "set data.speakers to 2" in stage("encoder", "train", "--set", "data.speakers=9")
-    assert stage("encoder", "train", "--set", "data.speakers=2") == ""
+    assert stage("encoder", "train", "--set", "data.speakers=9") == ""  # a batch has both
