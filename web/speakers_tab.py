@@ -55,7 +55,7 @@ def show() -> None:
         hint = "Clips of the people you know, one or more each: ann.wav is Ann's. Without any, voices are numbered."
         clips = st.file_uploader(hint, type=SUFFIXES, accept_multiple_files=True, key="people")
         count = st.selectbox("How many speak", [AUTO, *range(1, 11)], disabled=bool(clips), key="speakers")
-        hint = "Tell voices apart by CAM++ too: fewer errors, but slower"
+        hint = "Tell voices apart by CAM++ too: better in rooms and noise, but slower"
         more = camplus.installed() and st.checkbox(hint, key="camplus")
     if st.button("Find out", type="primary", icon=":material/groups:", width="stretch", key="diarize"):
         st.session_state.pop("turns", None)
