@@ -89,15 +89,16 @@ def embed_pieces(
     alone = (heard & inside).sum(axis=1) * (FRAME / RATE)
     few = (alone < MIN_ALONE_TO_EMBED)[:, None]
     heard = np.where(few, local.chosen[window, :, voice], heard) & inside
-    hop = encoder.config.mel.hop_length
-    if camplus is None:
-        embeddings = _embed_frames(encoder, hop, PIECES_AT_ONCE, samples, window, heard, progress)
-        return Pieces(window, voice, frames, alone, embeddings)
-    ours = _embed_frames(encoder, hop, PIECES_AT_ONCE, samples, window, heard, lambda done, of: progress(done / 4, of))
-    theirs = _embed_frames(
-        camplus, HOP, MANY_PIECES, samples, window, heard, lambda done, of: progress(0.25 + 0.75 * done, of)
+    hop, ours = encoder.config.mel.hop_length, 1.0 if camplus is None else 0.25  # the encoder's share of the time
+    embeddings = _embed_frames(
+        encoder, hop, PIECES_AT_ONCE, samples, window, heard, lambda done, of: progress(ours * done, of)
     )
-    return Pieces(window, voice, frames, alone, beside(ours, theirs))
+    if camplus is not None:
+        more = _embed_frames(
+            camplus, HOP, MANY_PIECES, samples, window, heard, lambda done, of: progress(ours + (1 - ours) * done, of)
+        )
+        embeddings = beside(embeddings, more)
+    return Pieces(window, voice, frames, alone, embeddings)
 
 
 def heard_by(encoder: SpeakerEncoder, camplus: CamPlus | None) -> str:

@@ -84,16 +84,10 @@ def shared_golden() -> Path:
 
 @pytest.fixture(scope="session")
 def published_encoder() -> Path:
-    """The published encoder.pt: in saved_models/published, $PUBLISHED_ENCODER, or inside the package Resemblyzer."""
-    from importlib.util import find_spec
+    """The published encoder.pt: $PUBLISHED_ENCODER, in saved_models/published, or inside the package Resemblyzer."""
+    from evaluation.judges.likeness import find_published_encoder
 
-    candidates = [ROOT / "saved_models" / "published" / "encoder.pt"]
-    if os.environ.get("PUBLISHED_ENCODER"):
-        candidates.append(Path(os.environ["PUBLISHED_ENCODER"]))
-    spec = find_spec("resemblyzer")
-    if spec and spec.origin:
-        candidates.append(Path(spec.origin).parent / "pretrained.pt")
-    for path in candidates:
-        if path.is_file():
-            return path
+    named = Path(os.environ.get("PUBLISHED_ENCODER", ""))
+    if path := named if named.is_file() else find_published_encoder():
+        return path
     pytest.skip("no published encoder.pt (demo_cli.py --models published fetches it; or set PUBLISHED_ENCODER)")
