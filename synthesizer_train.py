@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from encoder.camplus import CamPlus
 from encoder.inference import SpeakerEncoder
 from synthesizer.config import LossConfig, RunConfig
 from synthesizer.train import build_task
+from synthesizer.training.task import SpeakerEmbeddings
 from utils.audio.mel import MelConfig, mel_spectrogram
 from utils.config import SettingsParser, from_dict, load_config
 from utils.data.manifest import read_manifest
@@ -46,10 +48,12 @@ def griffin_lim(mel: np.ndarray, config: dict[str, Any]) -> np.ndarray:
 
 
 class MelSpeakerEncoder(nn.Module):
-    """The speaker embedding of a mel: a vocoder makes a waveform of it, which a speaker encoder embeds. Both frozen."""
+    """The speaker embeddings of a mel: a vocoder makes a waveform of it, which a speaker encoder embeds, and CAM++ too
+    where that is a loss. All are frozen."""
 
     def __init__(self, loss: LossConfig, expected: str | None) -> None:
-        """expected: fingerprint of the encoder of the set. Raises CloningError where the encoder is another."""
+        """expected: fingerprint of the encoder of the set. Raises CloningError where the encoder is another, and where
+        CAM++ is not installed."""
         super().__init__()
         encoder = SpeakerEncoder.load(find_chosen(DEFAULT_MODELS, "encoder", loss.speaker_encoder or None))
         vocoder = Vocoder.load(find_chosen(DEFAULT_MODELS, "vocoder", loss.speaker_vocoder or None))
@@ -64,15 +68,19 @@ class MelSpeakerEncoder(nn.Module):
                 "or hifigan as loss.speaker_vocoder"
             )
         self.encoder, self.vocoder, self.mel = encoder.network, vocoder.model, encoder.config.mel
+        self.camplus = CamPlus.load() if loss.camplus else None
         self.eval().requires_grad_(False)
 
-    def forward(self, mel: Tensor, lengths: Tensor) -> Tensor:
-        """mel (B, M, F), lengths (B,) in frames -> embeddings (B, D) of norm 1, differentiable"""
+    def forward(self, mel: Tensor, lengths: Tensor) -> SpeakerEmbeddings:
+        """mel (B, M, F), lengths (B,) in frames -> embeddings, differentiable"""
         with torch.autocast(mel.device.type, enabled=False):
             wav = self.vocoder(mel).wav
             samples = (lengths - 1).clamp(min=1) * (wav.shape[1] // (mel.shape[2] - 1))
             wav = wav * (torch.arange(wav.shape[1], device=wav.device) < samples[:, None])
-            return self.encoder(mel_spectrogram(wav, self.mel), 1 + samples // self.mel.hop_length)
+            own = self.encoder(mel_spectrogram(wav, self.mel), 1 + samples // self.mel.hop_length)
+            if self.camplus is None:
+                return SpeakerEmbeddings(own)
+            return SpeakerEmbeddings(own, self.camplus.to(wav.device).embed_waveforms(wav, samples))
 
 
 def run(args: argparse.Namespace) -> int:

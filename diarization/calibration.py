@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from diarization.camplus import HOP, CamPlus
 from diarization.counting import MAX_SPEAKERS, SpeakerCounter
 from diarization.normalization import Calibration, noise_of
 from diarization.pipeline import Diarizer
@@ -19,6 +18,7 @@ from diarization.segmentation import RATE
 from diarization.settings import DiarizationSettings
 from diarization.windows import PIECE, beside, embed_speech, heard_by
 from encoder.augment import Sounds, augment
+from encoder.camplus import HOP, CamPlus
 from encoder.config import AugmentConfig
 from encoder.inference import SpeakerEncoder
 from utils.audio.io import Waveform

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from diarization import counting, matching, spectral, voices
-from diarization.camplus import CamPlus
 from diarization.normalization import CALIBRATIONS, Calibration
 from diarization.segmentation import LocalVoices, Progress, Segmenter, frame_count, frame_edges, silent
 from diarization.settings import DiarizationSettings
 from diarization.turns import Turn, from_activity, talk_time
 from diarization.windows import Pieces, SpeechWindows, embed_pieces, embed_speech, heard_by
+from encoder.camplus import CamPlus
 from encoder.inference import SpeakerEncoder
 from utils.audio.io import Source, Waveform
 from utils.audio.reference import prepare_reference

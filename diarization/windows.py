@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from diarization.camplus import HOP, CamPlus
 from diarization.segmentation import FRAME, RATE, RECEPTIVE_FIELD, STEP, LocalVoices, Progress, silent
 from diarization.settings import DiarizationSettings
 from diarization.turns import join
+from encoder.camplus import HOP, CamPlus
 from encoder.inference import WINDOWS_AT_ONCE, SpeakerEncoder
 from utils.audio.io import Waveform
 from utils.voice import unit

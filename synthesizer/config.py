@@ -296,10 +296,10 @@ class LossConfig:
     frame_classifier: float = 0.5  # of the frame classifier, which finds phones and pace in a mel
     voice_statistics: float = 1.0  # of a voice's pitch and pace as predicted from its embedding
     text: float = 0.0  # of what a non-attentive transformer reads in a text against what the weights of flow_from do
-    # Sharpening: losses on mels that are drawn in the few steps of inference (all 0: no sharpening)
-    adversarial: float = 0.0  # by mel discriminators
+    adversarial: float = 0.0  # of mels drawn in inference's few steps, by discriminators, ... (all 0: no sharpening)
     feature_matching: float = 2.0  # by their inner features, times `adversarial`
     speaker: float = 0.0  # by a speaker encoder on what a vocoder makes of the mel
+    camplus: float = 0.0  # the same by CAM++ (`encoder.camplus`), against the prompt
     speaker_encoder: str = ""  # its weights; the default ones if empty
     speaker_vocoder: str = ""
     phone_classification: float = 0.0  # by the frame classifier, against the phones of the text
@@ -312,13 +312,13 @@ class LossConfig:
             self, duration=weight, prosody=weight, mean=weight, flow=weight, stop=weight, stop_positive=weight,
             attention=weight, attention_floor=(0, 1), attention_steps=(0, 10**9), emotion=weight,
             frame_classifier=weight, voice_statistics=weight, text=weight, adversarial=weight, feature_matching=weight,
-            speaker=weight, phone_classification=weight, sharpen_from=(0, 1), guide_width=(0.001, 10),
+            speaker=weight, camplus=weight, phone_classification=weight, sharpen_from=(0, 1), guide_width=(0.001, 10),
         )  # fmt: skip
 
     @property
     def sharpens(self) -> bool:
         """Whether drawn mels are judged."""
-        return max(self.adversarial, self.speaker, self.phone_classification) > 0
+        return max(self.adversarial, self.speaker, self.camplus, self.phone_classification) > 0
 
 
 CONDITIONING_ONLY = "conditioning_only"  # as training.frozen

@@ -40,8 +40,8 @@ class DiarizationView:
 def show() -> None:
     """Draw the tab: a recording, its speakers, their turns."""
     try:
-        from diarization import camplus
         from diarization.pipeline import Diarizer
+        from encoder import camplus
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         st.info(f"This part is not installed here: the package {missing} is missing.", icon=":material/info:")

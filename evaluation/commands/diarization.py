@@ -15,12 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from diarization.calibration import calibrate
-from diarization.camplus import CamPlus
 from diarization.normalization import CALIBRATIONS, Calibration
 from diarization.pipeline import Diarization, Diarizer
 from diarization.plots import plot_diarization
 from diarization.turns import Turn
 from diarization.windows import heard_by
+from encoder.camplus import CamPlus
 from encoder.inference import SpeakerEncoder
 from evaluation.commands.diarization_items import (
     MEETINGS,

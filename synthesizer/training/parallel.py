@@ -32,7 +32,7 @@ from synthesizer.training.sharpening import (
     mel_adversarial_losses,
     mel_discriminator_loss,
     phone_loss,
-    speaker_distance,
+    speaker_distances,
 )
 from synthesizer.training.task import (
     Embed,
@@ -73,16 +73,16 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         conditioned = model.uses_voice_statistics or model.prompt is not None
         prompted = conditioned or config.data.embedding == "other"
         self.train.prompted = self.held_out.prompted = prompted
-        if (config.loss.speaker or config.score == "speech") and self.embed is None:
+        if (config.loss.speaker or config.loss.camplus or config.score == "speech") and self.embed is None:
             raise CloningError(
-                'loss.speaker and score "speech" need a speaker encoder: pass `embed`, or set loss.speaker=0 and '
-                'score="losses"'
+                'loss.speaker, loss.camplus and score "speech" need a speaker encoder: pass `embed`, or set '
+                'loss.speaker=0, loss.camplus=0 and score="losses"'
             )
         if config.scores_speech and (model.frame_classifier is None or model.flow is None):
             raise CloningError(
-                'loss.adversarial, loss.speaker, loss.phone_classification and score="speech" need a flow and a frame '
-                'classifier: set model.parallel.voice_statistics=true and model.parallel.decoder="flow", or the losses '
-                'to 0 and score="losses"'
+                'sharpening (loss.adversarial, speaker, camplus, phone_classification) and score="speech" need a flow '
+                'and a frame classifier: set model.parallel.voice_statistics=true and model.parallel.decoder="flow", '
+                'or the losses to 0 and score="losses"'
             )
         if config.loss.adversarial:
             self.modules["discriminators"] = MelDiscriminators()
@@ -209,10 +209,9 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         config, losses = self.config.loss, {}
         if config.adversarial:
             losses = mel_adversarial_losses(cast(MelDiscriminators, modules["discriminators"]), output, batch, config)
-        if config.speaker and self.embed is not None:
-            losses["speaker"] = config.speaker * speaker_distance(
-                self.embed, output, batch, self.model, self.train.floor
-            )
+        if (config.speaker or config.camplus) and self.embed is not None:
+            found = speaker_distances(self.embed, output, batch, self.model, self.train.floor)
+            losses |= {name: getattr(config, name) * distance for name, distance in found.items()}
         if config.phone_classification and (classifier := self.model.frame_classifier) is not None:
             losses["phone_classification"] = config.phone_classification * phone_loss(classifier, output)
         return losses
@@ -264,7 +263,8 @@ class ParallelTask(SynthesizerTask[ParallelBatch]):
         wrong = (found != output.frame_targets.symbols).float()
         values = {"phone_error": local_mean(wrong, output.mask[..., 0])}
         if self.embed is not None:
-            values["speaker_distance"] = speaker_distance(self.embed, output, batch, model, self.train.floor)
+            distances = speaker_distances(self.embed, output, batch, model, self.train.floor)
+            values |= {f"{name}_distance": distance for name, distance in distances.items()}
         return values
 
     def _mel_score(self, model: Parallel, output: ParallelOutput, batch: ParallelBatch) -> Tensor:

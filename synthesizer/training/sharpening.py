@@ -2,9 +2,9 @@
 
 A mel that is drawn in two steps is a mean of mels: smooth. Discriminators over mels (as in RapFlow-TTS,
 arXiv 2506.16741) make it sharp. The speaker encoder, which embeds what the vocoder makes of it, makes it alike (speaker
-consistency, YourTTS, arXiv 2112.02418, sec. 2.2), also for voices that have no text: both stay as they are, since a
-network that learns from real mels alone is soon fooled. A frame classifier holds it to its words (DMOSpeech, arXiv
-2410.11097).
+consistency, YourTTS, arXiv 2112.02418, sec. 2.2), and so does CAM++, an encoder of others, also for voices that have no
+text. They stay as they are, since a network that learns from real mels alone is soon fooled. A frame classifier holds
+it to its words (DMOSpeech, arXiv 2410.11097).
 """
 
 from __future__ import annotations
@@ -111,14 +111,24 @@ def phone_loss(classifier: FrameClassifier, output: ParallelOutput) -> Tensor:
     return (entropy * inside).sum() / inside.sum()
 
 
-def speaker_distance(
+def speaker_distances(
     embed: Embed, output: ParallelOutput, batch: ParallelBatch, model: Parallel, silence: float
-) -> Tensor:
-    """1 - cosine of the speaker embedding of a drawn mel and the one wanted, mean of the batch.
+) -> dict[str, Tensor]:
+    """1 - cosine of the speaker embedding of a drawn mel and the one wanted, mean of the batch, by each encoder.
 
-    silence: the value of a mel in which there is nothing.
+    CAM++ wants what it hears in the prompt, through the same vocoder. silence: the value of a mel in which there is
+    nothing.
     """
     assert output.drawn is not None
     mel = torch.where(output.mask, model.denormalized(output.drawn), silence)
     found = embed(mel.float().transpose(1, 2), batch["window_lengths"])
-    return (1 - (found * batch["embed"]).sum(dim=1)).mean()
+    distances = {"speaker": (1 - (found.own * batch["embed"]).sum(dim=1)).mean()}
+    there = batch["prompt_lengths"] > 0
+    if found.camplus is not None and there.any():
+        lengths, prompt = batch["prompt_lengths"][there], batch["prompt"][there].float()
+        inside = torch.arange(prompt.shape[2], device=prompt.device) < lengths[:, None]
+        with torch.no_grad():
+            wanted = embed(torch.where(inside[:, None], prompt, silence), lengths).camplus
+        assert wanted is not None
+        distances["camplus"] = (1 - (found.camplus[there] * wanted).sum(dim=1)).mean()
+    return distances

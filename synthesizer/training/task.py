@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,16 @@ VALIDATION_SEED = 0  # whatever the run's seed: runs that differ in it are compa
 N_VALIDATION = 32  # utterances that Tacotron speaks, which takes time; as many speakers as there are
 
 Vocode = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # mel (M, F), settings of the mel -> samples (T,)
-Embed = Callable[[Tensor, Tensor], Tensor]  # mel (B, M, F), not normalized, lengths (B,) -> embeddings (B, D) of norm 1
+
+
+class SpeakerEmbeddings(NamedTuple):
+    """Of what is heard in mels, of norm 1."""
+
+    own: Tensor  # (B, D) by the encoder of the set
+    camplus: Tensor | None = None  # (B, 192) by CAM++ (`encoder.camplus`), where it is a loss
+
+
+Embed = Callable[[Tensor, Tensor], SpeakerEmbeddings]  # of mels (B, M, F), not normalized, lengths (B,), as they sound
 
 
 def described(model: SynthesizerConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from synthesizer.config import ParallelConfig, SamplingConfig, SynthesizerConfig
 from synthesizer.data.preprocess import write_speaker_means
 from synthesizer.models.parallel import Parallel
 from synthesizer.text.processor import TextProcessor
+from synthesizer.training.task import SpeakerEmbeddings
 from utils.audio.mel import SYNTHESIZER_MEL
 from utils.data.manifest import Utterance, write_manifest, write_shard
 from utils.training.sampling import rng
@@ -99,8 +100,8 @@ def small(sampling: SamplingConfig | None = None, **changes) -> Parallel:
     return Parallel(whole, 50, 20)
 
 
-def hear(mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Stands for a speaker encoder: mel (B, M, F), lengths (B,) -> embeddings (B, D)."""
+def hear(mel: torch.Tensor, lengths: torch.Tensor) -> SpeakerEmbeddings:
+    """Stands for speaker encoders: mel (B, M, F), lengths (B,) -> embeddings (B, D)."""
     inside = torch.arange(mel.shape[2]) < lengths[:, None]
     mean = (mel * inside[:, None]).sum(dim=2) / lengths[:, None]
-    return torch.nn.functional.normalize(mean[:, :SPEAKER_SIZE], dim=1)
+    return SpeakerEmbeddings(torch.nn.functional.normalize(mean[:, :SPEAKER_SIZE], dim=1))

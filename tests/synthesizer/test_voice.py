@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import synthesizer_preprocess
+from encoder.camplus import CamPlus
 from synthesizer.config import (
     DataConfig,
     EmotionConfig,
@@ -34,14 +36,16 @@ from synthesizer.training.sharpening import (
     mel_adversarial_losses,
     mel_discriminator_loss,
     phone_loss,
-    speaker_distance,
+    speaker_distances,
 )
 from tests.conftest import SAMPLES
+from tests.support.camplus import made_weights
 from tests.support.synthesizer_set import SIZES, SPEAKER_SIZE, VOICE, hear, make_set
 from tests.support.tiny import save_tiny_models
 from utils.audio.mel import SYNTHESIZER_MEL
 from utils.data.manifest import read_manifest
 from utils.errors import CloningError
+from utils.masks import length_mask
 from utils.training.sampling import rng
 from utils.voice import pitch_statistics
 from utils.weights.find import DEFAULT_MODELS
@@ -280,8 +284,8 @@ def test_sharpening_reaches_every_parameter_and_spares_what_judges(data):
     losses = mel_adversarial_losses(discriminators, output, batch, LossConfig(adversarial=1.0))
     losses |= {
         "phone_classification": phone_loss(model.frame_classifier, output),
-        "speaker": speaker_distance(hear, output, batch, model, data.floor),
     }
+    losses |= speaker_distances(hear, output, batch, model, data.floor)
     sum(losses.values()).backward()
     assert all(p.grad is None for p in model.frame_classifier.parameters())  # its words are not bent to what is heard
     for name, parameter in model.flow.named_parameters():
@@ -309,7 +313,7 @@ def test_the_speaker_is_heard_in_a_mel_as_it_sounds(data, data_dir, tmp_path, ar
     heard = MelSpeakerEncoder(loss, ours.fingerprint)
     wav = torch.randn(2, 12000, generator=torch.Generator().manual_seed(0)) * 0.1
     mel = mel_spectrogram(wav, SYNTHESIZER_MEL).requires_grad_()
-    found = heard(mel, torch.tensor([61, 41]))
+    found = heard(mel, torch.tensor([61, 41])).own
     sound = Vocoder.load(vocoder).vocode(mel[0].detach()).samples
     expected = ours.network(mel_spectrogram(torch.from_numpy(sound)[None], ours.config.mel))
     torch.testing.assert_close(found[:1], expected, rtol=1e-3, atol=1e-4)
@@ -323,13 +327,39 @@ def test_the_speaker_is_heard_in_a_mel_as_it_sounds(data, data_dir, tmp_path, ar
         MelSpeakerEncoder(samples, ours.fingerprint)
 
 
+def test_a_second_encoder_compares_with_the_prompt(data, data_dir, monkeypatch):
+    from encoder.inference import SpeakerEncoder
+    from synthesizer_train import MelSpeakerEncoder
+
+    monkeypatch.setattr(CamPlus, "load", lambda: CamPlus(made_weights()))
+    loss = LossConfig(camplus=2.0, speaker_encoder=str(data_dir / "encoder_tiny.pt"))
+    heard = MelSpeakerEncoder(loss, SpeakerEncoder.load(loss.speaker_encoder).fingerprint)
+    mel = torch.randn(2, 80, 60, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    batch = {"window_lengths": torch.tensor([60, 41]), "prompt": mel.detach(), "embed": torch.zeros(2, 16)}
+    drawn = SimpleNamespace(drawn=mel.transpose(1, 2), mask=length_mask(batch["window_lengths"], 60)[..., None])
+    model = SimpleNamespace(denormalized=lambda mel: mel)
+
+    def distances(lengths: list[int]) -> dict[str, torch.Tensor]:
+        return speaker_distances(heard, drawn, batch | {"prompt_lengths": torch.tensor(lengths)}, model, -4.0)
+
+    for lengths in ([60, 41], [0, 41]):  # the prompt itself; one that has none is left out
+        assert distances(lengths)["camplus"].item() == pytest.approx(0, abs=1e-5)
+    assert set(distances([0, 0])) == {"speaker"}
+    batch["prompt"] = mel.detach().roll(1, dims=0)
+    other = distances([60, 41])["camplus"]
+    assert other.item() > 1e-3
+    other.backward()
+    assert mel.grad[0].any() and mel.grad[1, :, :41].any() and not mel.grad[1, :, 41:].any()
+    assert LossConfig(camplus=2.0).sharpens
+
+
 def test_a_training_that_sharpens_begins_late_and_speaks_with_other_voices(data):
     config = RunConfig(
         model=SynthesizerConfig("parallel", SPEAKER_SIZE, parallel=ParallelConfig(**VOICE)),
         data=DataConfig(batch_size=4, min_frames=1, embedding="other", window=20),
         loss=LossConfig(adversarial=1.0, speaker=1.0, phone_classification=0.3, sharpen_from=0.5),
     )
-    with pytest.raises(CloningError, match="loss.speaker and .* need a speaker encoder"):
+    with pytest.raises(CloningError, match="loss.speaker, .* need a speaker encoder"):
         ParallelTask(data.manifest, config)
     task = ParallelTask(data.manifest, config, embed=hear)
     task.progress = 0.4

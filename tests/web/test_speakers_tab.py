@@ -14,7 +14,7 @@ pytest.importorskip("streamlit", reason="the page is optional: pip install -r re
 
 from streamlit.testing.v1 import AppTest
 
-from diarization import camplus
+from encoder import camplus
 from web import speakers_tab, voice_input, weights
 
 pytestmark = pytest.mark.slow

