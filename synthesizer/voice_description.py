@@ -21,6 +21,7 @@ PROMPT_SECONDS = 12.0  # of a reference, whose frames are read
 COMPENSATED_CLIPS = 4  # and as many seconds of each, are spoken again
 NOISE_FLOOR = 5  # percentile of a channel's values in a recording
 ABOVE_NOISE = 1.5  # units of the mel (19 dB) up to which what is recorded may be noise
+LOUDNESS = 1.0  # nepers by which a frame weighs more for each unit of the mel (12.5 dB) that it is louder
 NO_SPEECH = 0.95  # part of the frames with noise at most from which a channel is taken for one that was not recorded
 
 
@@ -48,8 +49,9 @@ def compensation_of(network: Parallel, inputs: ModelInput, clips: Sequence[Align
     """What is recorded less what the network says in the voice of `inputs`: a mean for each symbol of the clips, and a
     map of what these leave.
 
-    In frames whose symbol is known. Where a channel is near its noise floor in the recording, it is made no louder, and
-    a channel that is always there (beyond the band of a telephone) stays as it is. None where no symbol is known.
+    In frames whose symbol is known, loud ones weighing more: they are what is heard of a voice. Where a channel is near
+    its noise floor in the recording, it is made no louder, and a channel that is always there (beyond the band of a
+    telephone) stays as it is. None where no symbol is known.
     """
     conditioning = network.condition(inputs.speaker, inputs.emotion, inputs.voice_statistics, inputs.prompt)
     smooth, drawn = [], []
@@ -65,16 +67,19 @@ def compensation_of(network: Parallel, inputs: ModelInput, clips: Sequence[Align
     said, places, frames = symbols.unique(return_inverse=True, return_counts=True)
     if not len(said):
         return None
+    levels = torch.from_numpy(np.concatenate([clip.mel.mean(axis=1) for clip in clips]))[aligned]
+    weights = len(levels) * (LOUDNESS * levels).softmax(dim=0)
 
     def mean_of_symbols(values: torch.Tensor) -> torch.Tensor:
-        sums = values.new_zeros(len(said), values.shape[1])
-        return sums.index_add_(0, places, values) / frames[:, None]
+        zeros = values.new_zeros(len(said), values.shape[1])
+        sums = zeros.index_add(0, places, values * weights[:, None])
+        return sums / zeros[:, :1].index_add(0, places, weights[:, None])
 
     made, differences = _compared(smooth, clips, aligned)
     found = Compensation.without_map(mean_of_symbols(made), mean_of_symbols(differences), frames.float())
     mended = [found.applied(mel.T[None])[0].T for mel in drawn]
     made, differences = _compared(mended, clips, aligned)
-    return found.mapping(made, made + differences)
+    return found.mapping(made, made + differences, weights)
 
 
 def _compared(

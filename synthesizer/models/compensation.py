@@ -76,8 +76,10 @@ class Compensation(NamedTuple):
         basis = cepstral_basis(mel.shape[1]).to(frames)
         return (frames + self.offset + frames @ (basis.T @ self.matrix.T @ basis)).transpose(1, 2)
 
-    def mapping(self, generated: Tensor, recorded: Tensor) -> Compensation:
+    def mapping(self, generated: Tensor, recorded: Tensor, weights: Tensor) -> Compensation:
         """With `MAP_PART` of a map from generated (F, M), these differences added, to recorded mels (F, M).
+
+        weights (F,) of the frames, 1 in the mean.
 
         Of all maps to the covariance of what was recorded, the one with the least squared distance to it (Procrustes of
         whitened frames; Schoenemann 1966, Psychometrika 31): a least-squares map would shrink what differs from frame
@@ -85,8 +87,10 @@ class Compensation(NamedTuple):
         """
         basis = cepstral_basis(generated.shape[1]).to(generated.device, torch.float64)
         same = torch.eye(len(basis)).to(basis)
-        mean = generated.double().mean(dim=0)
-        source, target = (generated - mean) @ basis.T, (recorded - recorded.double().mean(dim=0)) @ basis.T
+        mean = weights.double() @ generated.double() / len(weights)
+        center = weights.double() @ recorded.double() / len(weights)
+        root = weights.double().sqrt()[:, None]
+        source, target = root * ((generated - mean) @ basis.T), root * ((recorded - center) @ basis.T)
         whiten = _power(source.T @ source + MAP_PRIOR_FRAMES * same, -0.5)
         color = _power(target.T @ target + MAP_PRIOR_FRAMES * same, 0.5)
         left, _, right = torch.linalg.svd(whiten @ (source.T @ target + MAP_PRIOR_FRAMES * same) @ color)

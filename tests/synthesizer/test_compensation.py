@@ -24,6 +24,7 @@ from synthesizer.speech import SpeechOptions
 from synthesizer.voice_description import (
     ABOVE_NOISE,
     COMPENSATED_CLIPS,
+    LOUDNESS,
     NO_SPEECH,
     NOISE_FLOOR,
     PROMPT_SECONDS,
@@ -120,7 +121,7 @@ def frames_of(seed: int, count: int = 5000) -> torch.Tensor:
 def mapped(generated: torch.Tensor, recorded: torch.Tensor) -> torch.Tensor:
     """`generated` (F, M) with the map alone, the differences being 0."""
     no = Compensation.without_map(torch.zeros(1, M), torch.zeros(1, M), torch.ones(1))
-    return no.mapping(generated, recorded).applied(generated.float().T[None])[0].T
+    return no.mapping(generated, recorded, torch.ones(len(generated))).applied(generated.float().T[None])[0].T
 
 
 def test_cepstra_are_those_of_the_orthonormal_cosine_transform():
@@ -147,10 +148,10 @@ def test_a_linear_difference_is_found_whole_and_mended_by_its_part(monkeypatch):
     stretch = torch.diag(torch.linspace(0.5, 2, CEPSTRA, dtype=torch.float64))
     change = basis.T @ (stretch - torch.eye(CEPSTRA, dtype=torch.float64)) @ basis
     recorded = generated + (generated - generated.mean(dim=0)) @ change + 0.3
-    no = some()
-    half = no.mapping(generated, recorded).matrix
+    no, equal = some(), torch.ones(len(generated))
+    half = no.mapping(generated, recorded, equal).matrix
     monkeypatch.setattr("synthesizer.models.compensation.MAP_PART", 1.0)
-    torch.testing.assert_close(no.mapping(generated, recorded).matrix, half / MAP_PART)
+    torch.testing.assert_close(no.mapping(generated, recorded, equal).matrix, half / MAP_PART)
     assert float((mapped(generated, recorded) - recorded).abs().max()) > 0.01  # the prior keeps some
     monkeypatch.setattr("synthesizer.models.compensation.MAP_PRIOR_FRAMES", 0.0)
     torch.testing.assert_close(mapped(generated, recorded).double(), recorded, rtol=0, atol=1e-3)
@@ -160,8 +161,27 @@ def test_the_map_of_what_was_recorded_as_generated_or_of_one_frame_changes_littl
     generated = frames_of(1, count=50)
     torch.testing.assert_close(mapped(generated, generated).double(), generated, rtol=0, atol=1e-5)
     one = Compensation.without_map(torch.zeros(1, M), torch.zeros(1, M), torch.ones(1))
-    found = one.mapping(generated[:1], generated[1:2])
+    found = one.mapping(generated[:1], generated[1:2], torch.ones(1))
     assert float(found.matrix.abs().max()) < 1e-6 and torch.isfinite(found.offset).all()
+
+
+def test_a_weight_stands_for_as_many_frames():
+    generated, recorded, no = frames_of(1, count=60), frames_of(2, count=60), some()
+    times = torch.arange(60) % 3
+    twice = no.mapping(*(frames.repeat_interleave(times, dim=0) for frames in (generated, recorded)), torch.ones(60))
+    torch.testing.assert_close(no.mapping(generated, recorded, times.float()).matrix, twice.matrix)
+
+
+def test_loud_frames_count_for_more(synthesizer, voice, clip, said):
+    louder = np.where(np.arange(len(said)) % 2, 2.0, -1.0).astype(np.float32)[:, None]
+    symbols = np.repeat(clip.tokens, clip.durations)
+    found = measured(synthesizer, voice, with_peaks(clip, said + louder))
+    aligned = np.arange(len(said)) % 8 != 0
+    weights = np.exp(LOUDNESS * (said + louder).mean(axis=1)) * aligned
+    for symbol, difference in zip(np.unique(symbols[aligned]), found.differences, strict=True):
+        of_it = weights * (symbols == symbol)
+        expected = (of_it[:, None] * louder).sum() / of_it.sum()
+        torch.testing.assert_close(difference, torch.full_like(difference, float(expected)), rtol=0, atol=1e-3)
 
 
 def test_a_voice_of_before_has_no_map():
@@ -181,7 +201,9 @@ def test_the_map_is_of_what_the_differences_leave(synthesizer, voice, clip):
     noise = clip.mel < np.percentile(clip.mel, NOISE_FLOOR, axis=0) + ABOVE_NOISE
     difference[noise] = np.minimum(difference[noise], 0)
     difference[:, noise.mean(axis=0) > NO_SPEECH] = 0
-    wanted = found.mapping(torch.from_numpy(drawn), torch.from_numpy(drawn + difference))
+    weights = torch.from_numpy(np.exp(LOUDNESS * clip.mel.mean(axis=1)))
+    weights = weights / weights.mean()
+    wanted = found.mapping(torch.from_numpy(drawn), torch.from_numpy(drawn + difference), weights)
     torch.testing.assert_close(found.matrix, wanted.matrix, rtol=0, atol=0.02)  # differences kept in 16 bits
 
 
