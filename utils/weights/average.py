@@ -7,6 +7,7 @@ is not quite what is wanted (Wortsman et al. 2022, arXiv 2109.01903 and 2203.054
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ def average(target: Path, sources: Sequence[Path], shares: Sequence[float] | Non
     Raises CloningError: other than one share a file, none above 0, a published checkpoint, networks that differ.
     """
     shares = [1.0] * len(sources) if shares is None else shares
-    if len(shares) != len(sources) or not sum(shares) > 0 or min(shares) < 0:
+    if len(shares) != len(sources) or not 0 < sum(shares) < math.inf or min(shares) < 0:
         raise CloningError(f"{len(shares)} shares for {len(sources)} files: give each file one, 0 or more, not all 0")
     found = [load_weights(source) for source in sources]
     first = found[0]

@@ -38,7 +38,7 @@ def test_one_file_is_its_own_mean(tmp_path):
     assert average(tmp_path / "mean.safetensors", [one, one]) == load_weights(one).fingerprint
 
 
-@pytest.mark.parametrize("shares", [[1.0], [0.0, 0.0], [2.0, -1.0], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize("shares", [[1.0], [0.0, 0.0], [2.0, -1.0], [1.0, float("inf")], [1.0, 1.0, 1.0]])
 def test_shares_that_say_nothing(tmp_path, shares):
     files = [saved(tmp_path / f"{value}.safetensors", value) for value in (1, 2)]
     with pytest.raises(CloningError, match="shares for 2 files: give each file one"):
