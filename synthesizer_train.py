@@ -22,6 +22,7 @@ from utils.audio.mel import MelConfig, mel_spectrogram
 from utils.config import SettingsParser, from_dict, load_config
 from utils.data.manifest import read_manifest
 from utils.errors import CloningError
+from utils.masks import length_mask
 from utils.scripts import exit_code
 from utils.training import flags as training_flags
 from utils.weights.find import DEFAULT_MODELS, find_chosen
@@ -76,7 +77,7 @@ class MelSpeakerEncoder(nn.Module):
         with torch.autocast(mel.device.type, enabled=False):
             wav = self.vocoder(mel).wav
             samples = (lengths - 1).clamp(min=1) * (wav.shape[1] // (mel.shape[2] - 1))
-            wav = wav * (torch.arange(wav.shape[1], device=wav.device) < samples[:, None])
+            wav = wav * length_mask(samples, wav.shape[1])
             own = self.encoder(mel_spectrogram(wav, self.mel), 1 + samples // self.mel.hop_length)
             if self.camplus is None:
                 return SpeakerEmbeddings(own)

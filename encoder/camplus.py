@@ -75,13 +75,13 @@ class CamPlus:
         frames = functional.pad(samples, (LENGTH // 2, LENGTH // 2)).unfold(0, LENGTH, HOP)
         frames = frames - frames.mean(dim=1, keepdim=True)
         before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
-        power = torch.fft.rfft((frames - 0.97 * before) * self._window, SPECTRUM).abs() ** 2
-        return (self._bank @ power.T).clamp(min=1.2e-7).log()
+        window, bank = self._window.to(samples.device), self._bank.to(samples.device)
+        power = torch.fft.rfft((frames - 0.97 * before) * window, SPECTRUM).abs() ** 2
+        return (bank @ power.T).clamp(min=1.2e-7).log()
 
     def embed_mels(self, mels: Sequence[Tensor]) -> np.ndarray:
         """Log mels (80, T), each of its own length -> (B, 192) float32."""
-        lengths = np.array([mel.size(1) for mel in mels])
-        taken = np.where(lengths < LEAST, LEAST, lengths // STEP * STEP)
+        taken = np.array([_taken(mel) for mel in mels])
         found = np.empty((len(mels), self.embedding_size), np.float32)
         for length in np.unique(taken):
             rows = np.flatnonzero(taken == length)
@@ -96,7 +96,7 @@ class CamPlus:
         found = []
         for samples, length in zip(wav, lengths.tolist(), strict=True):
             mel = self._log_mel(samples[:length])
-            mel = _fit(mel, max(LEAST, mel.size(1) // STEP * STEP))
+            mel = _fit(mel, _taken(mel))
             found.append(embed(self._weights, (mel - mel.mean(dim=1, keepdim=True))[None]))
         return functional.normalize(torch.cat(found), dim=1)
 
@@ -104,7 +104,6 @@ class CamPlus:
         """On another device, if it is not there."""
         if device != self.device:
             self._weights = {name: tensor.to(device) for name, tensor in self._weights.items()}
-            self._bank, self._window = self._bank.to(device), self._window.to(device)
             self.device = device
         return self
 
@@ -172,6 +171,11 @@ def _fused(weights: Mapping[str, Tensor], linear: str, norm: str) -> tuple[Tenso
 def _statistics(weights: Mapping[str, Tensor], norm: str) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     found = [weights.get(f"{norm}.{part}") for part in ("weight", "bias")]
     return weights[f"{norm}.running_mean"], weights[f"{norm}.running_var"], found[0], found[1]
+
+
+def _taken(mel: Tensor) -> int:
+    """How many frames of a log mel (80, T) are heard."""
+    return max(LEAST, mel.size(1) // STEP * STEP)
 
 
 def _fit(mel: Tensor, length: int) -> Tensor:

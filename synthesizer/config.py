@@ -296,7 +296,7 @@ class LossConfig:
     frame_classifier: float = 0.5  # of the frame classifier, which finds phones and pace in a mel
     voice_statistics: float = 1.0  # of a voice's pitch and pace as predicted from its embedding
     text: float = 0.0  # of what a non-attentive transformer reads in a text against what the weights of flow_from do
-    adversarial: float = 0.0  # of mels drawn in inference's few steps, by discriminators, ... (all 0: no sharpening)
+    adversarial: float = 0.0  # sharpening, in mels drawn as at inference (all 0: none): by discriminators
     feature_matching: float = 2.0  # by their inner features, times `adversarial`
     speaker: float = 0.0  # by a speaker encoder on what a vocoder makes of the mel
     camplus: float = 0.0  # the same by CAM++ (`encoder.camplus`), against the prompt

@@ -87,9 +87,9 @@ class Compensation(NamedTuple):
         """
         basis = cepstral_basis(generated.shape[1]).to(generated.device, torch.float64)
         same = torch.eye(len(basis)).to(basis)
-        mean = weights.double() @ generated.double() / len(weights)
-        center = weights.double() @ recorded.double() / len(weights)
-        root = weights.double().sqrt()[:, None]
+        weights = weights.double()
+        mean, center = (weights @ mels.double() / len(weights) for mels in (generated, recorded))
+        root = weights.sqrt()[:, None]
         source, target = root * ((generated - mean) @ basis.T), root * ((recorded - center) @ basis.T)
         whiten = _power(source.T @ source + MAP_PRIOR_FRAMES * same, -0.5)
         color = _power(target.T @ target + MAP_PRIOR_FRAMES * same, 0.5)

@@ -22,6 +22,7 @@ from synthesizer.models.parallel import Parallel
 from synthesizer.models.parallel_output import ParallelOutput
 from synthesizer.training.task import Embed
 from utils.adversarial import DiscriminatorOutput, adversarial_loss, discriminator_loss, feature_loss
+from utils.masks import length_mask
 
 SLOPE = 0.1
 OBJECTIVE = "least_squares"
@@ -126,9 +127,9 @@ def speaker_distances(
     there = batch["prompt_lengths"] > 0
     if found.camplus is not None and there.any():
         lengths, prompt = batch["prompt_lengths"][there], batch["prompt"][there].float()
-        inside = torch.arange(prompt.shape[2], device=prompt.device) < lengths[:, None]
         with torch.no_grad():
-            wanted = embed(torch.where(inside[:, None], prompt, silence), lengths).camplus
+            mask = length_mask(lengths, prompt.shape[2])[:, None]
+            wanted = embed(torch.where(mask, prompt, silence), lengths).camplus
         assert wanted is not None
         distances["camplus"] = (1 - (found.camplus[there] * wanted).sum(dim=1)).mean()
     return distances

@@ -12,22 +12,14 @@ from diarization import windows
 from diarization.normalization import CALIBRATIONS, Calibration
 from encoder.camplus import CamPlus
 from encoder.inference import SpeakerEncoder
-from tests.support.camplus import made_weights
+from tests.support.camplus import made_camplus, white_noise
 from utils.errors import CloningError
 from utils.weights.find import DEFAULT_MODELS
 
 
-@pytest.fixture(scope="module")
-def made() -> CamPlus:
-    return CamPlus(made_weights())
+def test_pieces_are_heard_by_both():
+    made, samples = made_camplus(), white_noise()
 
-
-@pytest.fixture
-def samples() -> np.ndarray:
-    return np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
-
-
-def test_pieces_are_heard_by_both(made, samples):
     class Ours:
         embedding_size, fingerprint = 1, "ours"
         config = SimpleNamespace(mel=SimpleNamespace(hop_length=160))
@@ -46,7 +38,8 @@ def test_pieces_are_heard_by_both(made, samples):
     assert windows.heard_by(Ours(), made) != windows.heard_by(Ours(), None) == "ours"
 
 
-def test_the_calibration_that_ships_is_of_both(made):
+def test_the_calibration_that_ships_is_of_both():
+    made = made_camplus()
     encoder = SpeakerEncoder.load(DEFAULT_MODELS / "encoder.safetensors")
     path = DEFAULT_MODELS / CALIBRATIONS[True]
     shipped = Calibration.load(path, windows.heard_by(encoder, made))

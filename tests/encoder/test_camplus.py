@@ -13,19 +13,19 @@ from torch.nn import functional
 from encoder import camplus
 from encoder.camplus import CamPlus
 from tests.conftest import ROOT
-from tests.support.camplus import CHANNELS, made_weights
+from tests.support.camplus import CHANNELS, made_camplus, made_weights, white_noise
 from utils.audio.io import read
 from utils.errors import CloningError
 
 
 @pytest.fixture(scope="module")
 def made() -> CamPlus:
-    return CamPlus(made_weights())
+    return made_camplus()
 
 
 @pytest.fixture
 def samples() -> np.ndarray:
-    return np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
+    return white_noise()
 
 
 def test_who_shares_a_batch_changes_nothing(made, samples):

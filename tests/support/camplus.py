@@ -10,6 +10,16 @@ from encoder.camplus import CamPlus
 CHANNELS, GROWTH, LAYERS = 4, 3, 2
 
 
+def made_camplus() -> CamPlus:
+    """With few channels and layers."""
+    return CamPlus(made_weights())
+
+
+def white_noise() -> np.ndarray:
+    """2.5 s of it: (N,) at 16 kHz."""
+    return np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
+
+
 def made_weights() -> dict[str, torch.Tensor]:
     """The names of the network's weights with few channels and layers."""
     draw = torch.Generator().manual_seed(0)

@@ -39,7 +39,7 @@ from synthesizer.training.sharpening import (
     speaker_distances,
 )
 from tests.conftest import SAMPLES
-from tests.support.camplus import made_weights
+from tests.support.camplus import made_camplus
 from tests.support.synthesizer_set import SIZES, SPEAKER_SIZE, VOICE, hear, make_set
 from tests.support.tiny import save_tiny_models
 from utils.audio.mel import SYNTHESIZER_MEL
@@ -331,7 +331,7 @@ def test_a_second_encoder_compares_with_the_prompt(data, data_dir, monkeypatch):
     from encoder.inference import SpeakerEncoder
     from synthesizer_train import MelSpeakerEncoder
 
-    monkeypatch.setattr(CamPlus, "load", lambda: CamPlus(made_weights()))
+    monkeypatch.setattr(CamPlus, "load", made_camplus)
     loss = LossConfig(camplus=2.0, speaker_encoder=str(data_dir / "encoder_tiny.pt"))
     heard = MelSpeakerEncoder(loss, SpeakerEncoder.load(loss.speaker_encoder).fingerprint)
     mel = torch.randn(2, 80, 60, generator=torch.Generator().manual_seed(0)).requires_grad_()
